@@ -1,0 +1,1 @@
+"""HLS C++ to SystemVerilog with pip-installable open tools."""

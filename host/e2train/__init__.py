@@ -1,0 +1,1 @@
+"""Train CNNs with low-precision convolutions on a PYNQ-class FPGA."""

@@ -1,0 +1,1 @@
+"""The Verilated SoC and the cocotb runner."""
