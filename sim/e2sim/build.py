@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build the SoC, a shared library, around a kernel's RTL."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from e2hls.cache import cached, content_key
+
+from e2sim.toolchain import JOBS, Rtl, Toolchain
+
+__all__ = ["build_soc"]
+
+_SOURCES = Path(__file__).resolve().parents[1] / "soc"
+_LIBRARY = "libsoc.so"
+_VERILATOR = (
+    *("--cc", "--exe", "--build", "-j", str(JOBS)),
+    *("--prefix", "Vkernel", "--assert", "-O3", "--no-timing", "-Wno-fatal"),
+    # Registers power up to values drawn from the SoC's seed, as a missing reset would show.
+    *("--x-assign", "fast", "--x-initial", "unique"),
+    *("--output-split", "20000", "--Mdir", "obj", "-o", f"../{_LIBRARY}"),
+)
+# -fno-gnu-unique: otherwise two loaded SoCs would share their inline statics.
+# What the kernel prints goes to stderr: stdout belongs to the program that uses the SoC.
+_CXX = (
+    "'-DVL_PRINTF(...)=fprintf(stderr,__VA_ARGS__)' -fPIC -std=c++17 -fno-gnu-unique "
+    "-DVL_USER_STOP -DVL_USER_FATAL"
+)
+
+
+def build_soc(design: Rtl) -> Path:
+    """Compile the SoC with ``design`` as its kernel; the same design is compiled once.
+
+    Raises: SimulationError when a tool is missing or the RTL does not compile.
+    """
+    tools = Toolchain.find()
+    sources = sorted(_SOURCES.glob("*.cpp"))
+    inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files]
+    key = content_key("soc", design.name, _VERILATOR, _CXX, *(path.read_bytes() for path in inputs))
+
+    def build(directory: Path) -> None:
+        make = f"OPT_FAST=-O2 OPT_SLOW=-O1 OPT_GLOBAL=-O2 CXX=g++ LINK=g++ PYTHON3={sys.executable}"
+        arguments = [*_VERILATOR, "--top-module", design.name, "-CFLAGS", f"{_CXX} -I{_SOURCES}"]
+        arguments += ["-LDFLAGS", "-shared", "-MAKEFLAGS", make]
+        tools.verilate([*arguments, *map(str, [*design.sv_files, *sources])], directory=directory)
+
+    return cached("soc", key, build) / _LIBRARY
