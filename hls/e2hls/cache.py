@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build products, kept by the hash of all that went into them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from e2hls.errors import HlsError
+
+__all__ = ["build_once", "cache_dir", "content_hash"]
+
+
+def cache_dir() -> Path:
+    """Where build products go: ``$E2TRAIN_CACHE``, else ``~/.cache/e2train``."""
+    named = os.environ.get("E2TRAIN_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "e2train"
+
+
+def content_hash(parts: Iterable[str | bytes | Path]) -> str:
+    """Hash of texts, bytes and the content of files, in this order.
+
+    >>> content_hash(["a", "bc"]) == content_hash(["ab", "c"])
+    False
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        if isinstance(data, Path):
+            data = data.read_bytes()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:24]
+
+
+def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+    """The folder that ``build`` filled for ``key``; it runs only where no such folder exists.
+
+    The folder appears whole or not at all, so an interrupted or a parallel build leaves nothing half-made.
+
+    Raises: HlsError when the cache cannot be written.
+    """
+    folder = cache_dir() / kind / key
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=folder.parent))
+    except OSError as error:
+        raise HlsError(
+            f"cannot write {folder.parent}: {error.strerror}; set E2TRAIN_CACHE to a writable folder"
+        ) from None
+    try:
+        build(scratch)
+        _publish(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _publish(scratch: Path, folder: Path) -> None:
+    scratch.chmod(0o755)
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was first, with the same content
+            raise
