@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
-from e2hls.cache import cached, content_key
+from e2hls.cache import build_once, content_hash
 
 from e2sim.toolchain import JOBS, Rtl, Toolchain
 
@@ -37,12 +38,13 @@ def build_soc(design: Rtl) -> Path:
     tools = Toolchain.find()
     sources = sorted(_SOURCES.glob("*.cpp"))
     inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files]
-    key = content_key("soc", design.name, _VERILATOR, _CXX, *(path.read_bytes() for path in inputs))
+    key = content_hash([design.name, *_VERILATOR, _CXX, *inputs])
 
     def build(directory: Path) -> None:
         make = f"OPT_FAST=-O2 OPT_SLOW=-O1 OPT_GLOBAL=-O2 CXX=g++ LINK=g++ PYTHON3={sys.executable}"
         arguments = [*_VERILATOR, "--top-module", design.name, "-CFLAGS", f"{_CXX} -I{_SOURCES}"]
         arguments += ["-LDFLAGS", "-shared", "-MAKEFLAGS", make]
         tools.verilate([*arguments, *map(str, [*design.sv_files, *sources])], directory=directory)
+        shutil.rmtree(directory / "obj")
 
-    return cached("soc", key, build) / _LIBRARY
+    return build_once("soc", key, build) / _LIBRARY
