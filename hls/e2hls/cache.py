@@ -7,12 +7,12 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from e2hls.errors import HlsError
 
-__all__ = ["build_once", "cache_dir", "content_hash"]
+__all__ = ["cache_dir", "cached", "content_key"]
 
 
 def cache_dir() -> Path:
@@ -21,22 +21,28 @@ def cache_dir() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "e2train"
 
 
-def content_hash(parts: Iterable[str | bytes | Path]) -> str:
+def content_key(*parts: str | bytes | Path | tuple[str, ...]) -> str:
     """Hash of texts, bytes and the content of files, in this order.
 
-    >>> content_hash(["a", "bc"]) == content_hash(["ab", "c"])
+    >>> content_key("a", "bc") == content_key("ab", "c")
     False
     """
     digest = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        if isinstance(data, Path):
-            data = data.read_bytes()
+        data = _data(part)
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()[:24]
 
 
-def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+def _data(part: str | bytes | Path | tuple[str, ...]) -> bytes:
+    if isinstance(part, bytes):
+        return part
+    if isinstance(part, Path):
+        return part.read_bytes()
+    return part.encode() if isinstance(part, str) else "\0".join(part).encode()
+
+
+def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     """The folder that ``build`` filled for ``key``; it runs only where no such folder exists.
 
     The folder appears whole or not at all, so an interrupted or a parallel build leaves nothing half-made.
