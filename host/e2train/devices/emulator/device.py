@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tensor device that computes what the engine would, in torch."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+
+from e2train.devices.emulator import bytewise, plain, single
+from e2train.devices.protocol import Counters, LayerCall, LayerResult
+
+__all__ = ["Emulator"]
+
+
+class Emulator:
+    """Exact integer convolutions on whatever device the operands lie on.
+
+    On an x86-64 CPU the sums run in float32 and int8, cut to where these are exact; anywhere else,
+    CUDA included, in float64 matrix products. NumPy operands give a NumPy result, torch ones a tensor.
+    """
+
+    name = "emulator"
+
+    def __init__(self, *, fast: bool | None = None) -> None:
+        """``fast=False`` forbids float32 and int8; by default they serve where they are exact."""
+        self._fast = fast_is_exact() if fast is None else fast
+
+    def compute(self, call: LayerCall) -> LayerResult:
+        """Compute one call.
+
+        Raises: ValueError where the operands lie on different devices.
+        """
+        a, b = _tensor(call.a), _tensor(call.b)
+        if a.device != b.device:
+            raise ValueError(f"{call.label}: operands on {a.device} and {b.device}; move them to one device")
+        with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):  # NNPACK's Winograd is not exact
+            value, saturations = self._dispatch(call, a, b)
+        return LayerResult(
+            value=value.numpy() if isinstance(call.a, np.ndarray) else value,
+            saturations=saturations,
+            counters=Counters(macs=call.shape.macs),
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _dispatch(self, call: LayerCall, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, int]:
+        shape = call.shape
+        fast = self._fast and a.device.type == "cpu"
+        if call.mode == "forward":
+            return (single if fast else plain).forward(a, b, shape), 0
+        if call.mode == "grad_input":
+            return (single if fast else plain).grad_input(a, b, shape, call.shift)
+        if fast and bytewise.is_exact():
+            return bytewise.grad_weight(a, b, shape), 0
+        return plain.grad_weight(a, b, shape), 0
+
+
+def fast_is_exact() -> bool:
+    """Whether this CPU's float32 convolutions are plain multiply-add: true of oneDNN on x86-64."""
+    return platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()
+
+
+def _tensor(operand: Any) -> torch.Tensor:
+    if isinstance(operand, torch.Tensor):
+        return operand.detach()
+    return torch.from_numpy(np.require(operand, requirements=["C", "W"]))
