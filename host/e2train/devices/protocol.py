@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a layer asks of a device, and the two kinds of device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.config import EngineConfig
+
+__all__ = [
+    "MODES",
+    "ConvShape",
+    "Counters",
+    "DeviceError",
+    "LayerCall",
+    "LayerResult",
+    "Mode",
+    "ShapeError",
+    "StreamDevice",
+    "TensorDevice",
+    "Transfer",
+]
+
+Mode = Literal["forward", "grad_input", "grad_weight"]
+Words = NDArray[np.uint64]
+
+MODES: tuple[Mode, ...] = ("forward", "grad_input", "grad_weight")
+
+
+class ShapeError(ValueError):
+    """A convolution that the engine does not do, or operands that do not belong to it."""
+
+
+class DeviceError(RuntimeError):
+    """A device that cannot be opened, or that did not do what it was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvShape:
+    """One convolution: batch, channels, picture, kernel, stride (rows, columns), padding (t, b, l, r)."""
+
+    N: int
+    C: int
+    H: int
+    W: int
+    K: int
+    R: int
+    S: int
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if self.N < 0 or min(self.C, self.H, self.W, self.K) < 1:
+            raise ShapeError(f"channels and picture must be at least 1 and the batch at least 0, not {self}")
+        if not (1 <= self.R <= 7 and 1 <= self.S <= 7):
+            raise ShapeError(f"the engine takes kernels of 1 to 7, not {self.R}x{self.S}; run this layer on the host")
+        if not set(self.stride) <= {1, 2}:
+            raise ShapeError(f"the engine takes strides 1 and 2, not {self.stride}; run this layer on the host")
+        if min(self.padding) < 0:
+            raise ShapeError(f"padding must be at least 0, not {self.padding}")
+        if self.P < 1 or self.Q < 1:
+            raise ShapeError(
+                f"a {self.R}x{self.S} kernel does not fit a padded picture of "
+                f"{self.H + sum(self.padding[:2])}x{self.W + sum(self.padding[2:])}"
+            )
+
+    @property
+    def P(self) -> int:  # noqa: N802
+        """Output rows."""
+        return (self.H + self.padding[0] + self.padding[1] - self.R) // self.stride[0] + 1
+
+    @property
+    def Q(self) -> int:  # noqa: N802
+        """Output columns."""
+        return (self.W + self.padding[2] + self.padding[3] - self.S) // self.stride[1] + 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates: padded taps count, zeros from stride do not."""
+        return self.N * self.P * self.Q * self.K * self.C * self.R * self.S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCall:
+    """One convolution to be computed, forward or backward.
+
+    Shapes: forward (x, w) -> int32 (N, K, P, Q); grad_input (gy, w) -> int32 (N, C, H, W);
+    grad_weight (x, gy) -> int64 (K, C, R, S). x uint8 or int8, w int8, gy int16; NumPy or torch.
+    """
+
+    mode: Mode
+    shape: ConvShape
+    a: Any
+    b: Any
+    shift: int = 0  # grad_input alone: right shift of the result, halves up
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        s = self.shape
+        x, w, gy = (s.N, s.C, s.H, s.W), (s.K, s.C, s.R, s.S), (s.N, s.K, s.P, s.Q)
+        if self.mode not in MODES:
+            raise ShapeError(f"{self.label}: mode must be one of {', '.join(MODES)}")
+        operands = {"forward": ("x", "w"), "grad_input": ("gy", "w"), "grad_weight": ("x", "gy")}[self.mode]
+        shapes = {"x": x, "w": w, "gy": gy}
+        for role, operand in zip(operands, (self.a, self.b), strict=True):
+            if tuple(operand.shape) != shapes[role]:
+                raise ShapeError(f"{self.label}: {role} is {tuple(operand.shape)}, must be {shapes[role]}")
+            if dtype_name(operand) not in _DTYPES[role]:
+                raise ShapeError(f"{self.label}: {role} is {dtype_name(operand)}, must be {' or '.join(_DTYPES[role])}")
+        if not 0 <= self.shift <= (40 if self.mode == "grad_input" else 0):
+            raise ShapeError(f"{self.label}: shift is {self.shift}, must be 0, or 0..40 in grad_input")
+
+    @property
+    def label(self) -> str:
+        """Layer and mode, for messages."""
+        return f"{self.name or 'layer'} ({self.mode})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What was executed; adds up. ``cycles`` is None where the device has no clock."""
+
+    macs: int = 0
+    cycles: int | None = None
+    words_in: int = 0
+    words_out: int = 0
+    frames: int = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        known = [count for count in (self.cycles, other.cycles) if count is not None]
+        return Counters(
+            macs=self.macs + other.macs,
+            cycles=sum(known) if known else None,
+            words_in=self.words_in + other.words_in,
+            words_out=self.words_out + other.words_out,
+            frames=self.frames + other.frames,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerResult:
+    """The integers of a call, how many were saturated, and what it took."""
+
+    value: Any
+    saturations: int = 0
+    counters: Counters = field(default_factory=Counters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """The words that came back for one transfer, and the cycles from first word in to last word out."""
+
+    reply: Words
+    cycles: int | None = None
+
+
+@runtime_checkable
+class TensorDevice(Protocol):
+    """A device that takes whole tensors."""
+
+    @property
+    def name(self) -> str: ...
+    def compute(self, call: LayerCall) -> LayerResult: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class StreamDevice(Protocol):
+    """A device behind a pair of 64-bit streams, such as the engine behind its DMA."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> EngineConfig: ...
+    @property
+    def parallel(self) -> int:
+        """How many transfers may run at once, from as many threads."""
+        ...
+
+    def transfer(self, words: Words, *, reply_words: int) -> Transfer: ...
+    def close(self) -> None: ...
+
+
+_DTYPES = {"x": ("uint8", "int8"), "w": ("int8",), "gy": ("int16",)}
+
+
+def dtype_name(operand: Any) -> str:
+    """The name that NumPy and torch share for a dtype."""
+    return str(operand.dtype).removeprefix("torch.")

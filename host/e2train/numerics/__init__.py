@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executable spec: rounding, bounds, convolutions and the engine, on integers."""
+
+from e2train.numerics.bounds import ExactnessError, check_exact
+from e2train.numerics.conv import conv_forward, conv_grad_input, conv_grad_weight
+from e2train.numerics.rounding import Ints, round_shift, saturate, wrap
+
+__all__ = [
+    "ExactnessError",
+    "Ints",
+    "check_exact",
+    "conv_forward",
+    "conv_grad_input",
+    "conv_grad_weight",
+    "round_shift",
+    "saturate",
+    "wrap",
+]

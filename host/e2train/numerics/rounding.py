@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounding and overflow, named once for three languages."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Ints", "round_shift", "saturate", "wrap"]
+
+Ints = NDArray[np.int64]  # raw fixed-point integers
+
+
+def round_shift(raw: Ints, shift: int) -> Ints:
+    """Divide by ``2**shift``, rounding halves up.
+
+    Units: ``|raw| + 2**(shift-1)`` must fit int64.
+
+    >>> round_shift(np.array([-6, -2, 2, 6, 7]), 2).tolist()
+    [-1, 0, 1, 2, 2]
+    """
+    if not 0 <= shift <= 62:
+        raise ValueError(f"shift must be in 0..62, not {shift}")
+    return raw if shift == 0 else (raw + (1 << shift - 1)) >> shift
+
+
+def saturate(raw: Ints, bits: int) -> tuple[Ints, int]:
+    """Clamp to a signed width, and count the values that did not fit.
+
+    >>> saturated, count = saturate(np.array([-129, -128, 127, 128]), bits=8)
+    >>> saturated.tolist(), count
+    ([-128, -128, 127, 127], 2)
+    """
+    high = (1 << bits - 1) - 1
+    fitted = np.clip(raw, -high - 1, high)
+    return fitted, int(np.count_nonzero(fitted != raw))
+
+
+def wrap(raw: Ints, bits: int) -> Ints:
+    """Keep the low bits of a two's complement number, as a register of that width does.
+
+    >>> wrap(np.array([127, 128, -129]), bits=8).tolist()
+    [127, -128, 127]
+    """
+    half = 1 << bits - 1
+    return ((raw + half) & ((1 << bits) - 1)) - half
