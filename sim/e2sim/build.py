@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from e2hls.cache import build_once, content_hash
+from e2hls.cache import cached, content_key
 
 from e2sim.toolchain import JOBS, Rtl, Toolchain
 
@@ -38,7 +38,7 @@ def build_soc(design: Rtl) -> Path:
     tools = Toolchain.find()
     sources = sorted(_SOURCES.glob("*.cpp"))
     inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files]
-    key = content_hash([design.name, *_VERILATOR, _CXX, *inputs])
+    key = content_key("soc", design.name, _VERILATOR, _CXX, *inputs)
 
     def build(directory: Path) -> None:
         make = f"OPT_FAST=-O2 OPT_SLOW=-O1 OPT_GLOBAL=-O2 CXX=g++ LINK=g++ PYTHON3={sys.executable}"
@@ -47,4 +47,4 @@ def build_soc(design: Rtl) -> Path:
         tools.verilate([*arguments, *map(str, [*design.sv_files, *sources])], directory=directory)
         shutil.rmtree(directory / "obj")
 
-    return build_once("soc", key, build) / _LIBRARY
+    return cached("soc", key, build) / _LIBRARY
