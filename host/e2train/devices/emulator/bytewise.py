@@ -20,7 +20,8 @@ from e2train.devices.protocol import ConvShape
 __all__ = ["grad_weight", "is_exact"]
 
 _INT32_TERMS = (1 << 17) - 1  # products of up to 2**14 whose sum stays below 2**31
-_COLUMN_BYTES = 1 << 22
+_COLUMN_BYTES = 1 << 21
+_ALIGN = 64  # positions; also keeps _int_mm away from a reduction of length 1, which it gets wrong
 
 
 def grad_weight(x: Tensor, gy: Tensor, shape: ConvShape) -> Tensor:
@@ -47,7 +48,8 @@ def grad_weight(x: Tensor, gy: Tensor, shape: ConvShape) -> Tensor:
 def is_exact() -> bool:
     """Whether this CPU's int8 products hold the worst case: without VNNI, pairs saturate at 16 bits."""
     signs = torch.tensor([-128, 127, -128, 127, 127, -128, -128, -128], dtype=torch.int8).repeat(512)
-    a = torch.stack([signs, signs.flip(0), torch.full_like(signs, -128), torch.full_like(signs, 127)]).repeat(8, 1)
+    lowest, highest = torch.full_like(signs, -128), torch.full_like(signs, 127)
+    a = torch.stack([signs, signs.flip(0), lowest, highest]).repeat(8, 1)
     try:
         got = torch._int_mm(a, a.t())
     except RuntimeError:
@@ -65,10 +67,10 @@ def _phase_planes(x: Tensor, shape: ConvShape) -> tuple[Tensor, tuple[int, int]]
     grid = (-(-(shape.H + top + bottom) // down), -(-(shape.W + left + right) // across))
     phases = (min(down, shape.R), min(across, shape.S))
     positions = shape.N * grid[0] * grid[1]
-    slack = shape.R * grid[1] + shape.S  # the last taps reach beyond the last picture, where gy is zero
+    slack = shape.R * grid[1] + shape.S + _ALIGN  # the last taps reach beyond the pictures, where gy is zero
     signed, zero = (x, 0) if x.dtype == torch.int8 else ((x ^ 128).view(torch.int8), -128)
     planes = torch.full((shape.C, *phases, positions + slack), zero, dtype=torch.int8)
-    pictures = planes[..., :positions].unflatten(-1, (shape.N, *grid))
+    pictures = planes[..., :positions].view(shape.C, *phases, shape.N, *grid)
     for i in range(phases[0]):
         for j in range(phases[1]):
             row, col = (i - top) % down, (j - left) % across  # first picture row and column of this phase
@@ -81,12 +83,14 @@ def _phase_planes(x: Tensor, shape: ConvShape) -> tuple[Tensor, tuple[int, int]]
 def _byte_rows(gy: Tensor, grid: tuple[int, int]) -> Tensor:
     """Low bytes (less 128), high bytes and a row of ones. Shapes: (2*K + 1, axis)."""
     N, K, P, Q = gy.shape
-    rows = torch.zeros((2 * K + 1, N, *grid), dtype=torch.int8)
+    positions = N * grid[0] * grid[1]
+    rows = torch.zeros((2 * K + 1, (positions // _ALIGN + 1) * _ALIGN), dtype=torch.int8)
+    pictures = rows[:, :positions].view(2 * K + 1, N, *grid)
     wide = gy.transpose(0, 1)
-    rows[:K, :, :P, :Q] = (wide & 255) - 128
-    rows[K:-1, :, :P, :Q] = wide >> 8
-    rows[-1, :, :P, :Q] = 1
-    return rows.flatten(1)
+    pictures[:K, :, :P, :Q] = (wide & 255) - 128
+    pictures[K:-1, :, :P, :Q] = wide >> 8
+    pictures[-1, :, :P, :Q] = 1
+    return rows
 
 
 def _columns(planes: Tensor, shape: ConvShape, width: int, start: int, stop: int) -> Tensor:

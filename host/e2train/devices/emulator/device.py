@@ -48,20 +48,18 @@ class Emulator:
         """Nothing is held."""
 
     def _dispatch(self, call: LayerCall, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, int]:
-        shape = call.shape
         fast = self._fast and a.device.type == "cpu"
         if call.mode == "forward":
-            return (single if fast else plain).forward(a, b, shape), 0
+            return (single.forward if fast else plain.forward)(a, b, call.shape), 0
         if call.mode == "grad_input":
-            return (single if fast else plain).grad_input(a, b, shape, call.shift)
-        if fast and bytewise.is_exact():
-            return bytewise.grad_weight(a, b, shape), 0
-        return plain.grad_weight(a, b, shape), 0
+            return (single.grad_input if fast else plain.grad_input)(a, b, call.shape, call.shift)
+        fast = fast and bytewise.is_exact()
+        return (bytewise.grad_weight if fast else plain.grad_weight)(a, b, call.shape), 0
 
 
 def fast_is_exact() -> bool:
     """Whether this CPU's float32 convolutions are plain multiply-add: true of oneDNN on x86-64."""
-    return platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()
+    return platform.machine().lower() in ("x86_64", "amd64") and torch._C._has_mkldnn
 
 
 def _tensor(operand: Any) -> torch.Tensor:
