@@ -43,7 +43,9 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         if self.family not in _FAMILIES:
-            raise ConfigError(f"[{self.name}] family must be one of {', '.join(_FAMILIES)}, not {self.family!r}")
+            raise ConfigError(
+                f"[{self.name}] family must be one of {', '.join(_FAMILIES)}, not {self.family!r}"
+            )
         if self.ic_lanes != 2 * self.oc_lanes or self.oc_lanes % 4:
             raise ConfigError(
                 f"[{self.name}] ic_lanes must be 2 * oc_lanes and oc_lanes a multiple of 4, "
@@ -130,7 +132,9 @@ def _parse(name: str, section: object, path: Path) -> EngineConfig:
     if missing := [key for key in kinds if key not in section]:
         raise ConfigError(f"{path.name} [{name}] lacks {', '.join(missing)}; a section has exactly: {wanted}")
     if unknown := [key for key in section if key not in kinds]:
-        raise ConfigError(f"{path.name} [{name}] has unknown {', '.join(unknown)}; a section has exactly: {wanted}")
+        raise ConfigError(
+            f"{path.name} [{name}] has unknown {', '.join(unknown)}; a section has exactly: {wanted}"
+        )
     for key, kind in kinds.items():
         accepted = {"int": (int,), "float": (int, float), "str": (str,)}[kind]
         if not isinstance(section[key], accepted) or isinstance(section[key], bool):

@@ -57,9 +57,13 @@ class ConvShape:
         if self.N < 0 or min(self.C, self.H, self.W, self.K) < 1:
             raise ShapeError(f"channels and picture must be at least 1 and the batch at least 0, not {self}")
         if not (1 <= self.R <= 7 and 1 <= self.S <= 7):
-            raise ShapeError(f"the engine takes kernels of 1 to 7, not {self.R}x{self.S}; run this layer on the host")
+            raise ShapeError(
+                f"the engine takes kernels of 1 to 7, not {self.R}x{self.S}; run this layer on the host"
+            )
         if not set(self.stride) <= {1, 2}:
-            raise ShapeError(f"the engine takes strides 1 and 2, not {self.stride}; run this layer on the host")
+            raise ShapeError(
+                f"the engine takes strides 1 and 2, not {self.stride}; run this layer on the host"
+            )
         if min(self.padding) < 0:
             raise ShapeError(f"padding must be at least 0, not {self.padding}")
         if self.P < 1 or self.Q < 1:
@@ -110,7 +114,9 @@ class LayerCall:
             if tuple(operand.shape) != shapes[role]:
                 raise ShapeError(f"{self.label}: {role} is {tuple(operand.shape)}, must be {shapes[role]}")
             if dtype_name(operand) not in _DTYPES[role]:
-                raise ShapeError(f"{self.label}: {role} is {dtype_name(operand)}, must be {' or '.join(_DTYPES[role])}")
+                raise ShapeError(
+                    f"{self.label}: {role} is {dtype_name(operand)}, must be {' or '.join(_DTYPES[role])}"
+                )
         if not 0 <= self.shift <= (40 if self.mode == "grad_input" else 0):
             raise ShapeError(f"{self.label}: shift is {self.shift}, must be 0, or 0..40 in grad_input")
 

@@ -30,7 +30,9 @@ def conv_forward(x: Tensor, w: Tensor, *, stride: Stride, padding: Padding) -> I
     return y
 
 
-def conv_grad_input(gy: Tensor, w: Tensor, *, size: tuple[int, int], stride: Stride, padding: Padding) -> Ints:
+def conv_grad_input(
+    gy: Tensor, w: Tensor, *, size: tuple[int, int], stride: Stride, padding: Padding
+) -> Ints:
     """Gradient of conv_forward for x: every product goes back to where its x came from.
 
     Shapes: gy (N, K, P, Q), w (K, C, R, S), result (N, C, H, W) with (H, W) = ``size``.

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's C++ source for one configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import e2hls
+from e2hls.cache import cached, content_key
+
+from e2train.config import EngineConfig, config_header
+from e2train.devices.protocol import DeviceError
+
+__all__ = ["KERNELS", "engine_kernel"]
+
+KERNELS = Path(e2hls.__file__).parents[1] / "kernels"
+
+
+def engine_kernel(cfg: EngineConfig) -> e2hls.Kernel:
+    """The engine with ``engine_config.hpp`` of this configuration on its include path.
+
+    Raises: DeviceError when the kernels' sources are not there; HlsError when the cache is not writable.
+    """
+    source = KERNELS / "engine_top.cpp"
+    if not source.is_file():
+        raise DeviceError(f"no kernel source {source}; install e2train from a checkout: pip install -e .")
+    header = config_header(cfg)
+
+    def write(folder: Path) -> None:
+        (folder / "engine_config.hpp").write_text(header, encoding="utf-8")
+
+    folder = cached("config", content_key(cfg.name, header), write)
+    return e2hls.Kernel("engine", source, (folder,))
