@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["JOBS", "Rtl", "SimulationError", "Toolchain"]
+__all__ = ["JOBS", "Rtl", "SimulationError", "Toolchain", "first_error", "last_line"]
 
 JOBS = 2  # compiler processes at once
 
@@ -63,6 +63,11 @@ class Toolchain:
         ]
         return os.environ | {"VERILATOR_ROOT": str(self.verilator_root), "PATH": os.pathsep.join(path)}
 
+    def has_header(self, name: str) -> bool:
+        """Whether g++ finds a C header."""
+        probe = ["g++", "-E", "-x", "c++", "-include", name, os.devnull]
+        return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
     def verilate(self, arguments: Sequence[str], *, directory: Path) -> None:
         """Run Verilator in ``directory``, its output in verilator.log.
 
@@ -89,3 +94,9 @@ def first_error(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     marked = [line for line in lines if "error" in line.lower()]
     return (marked or lines[-1:] or ["no output"])[0]
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says anything."""
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the cocotb benches of kernels on Verilator and collect what they found."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2hls.cache import cached, content_key
+
+from e2sim.runner import BenchRunner
+from e2sim.toolchain import Rtl, SimulationError, first_error, last_line
+
+__all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
+
+_BENCHES = Path(__file__).resolve().parents[1] / "benches"
+_PERIOD_NS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyTarget:
+    """One kernel's RTL and the bench that judges it."""
+
+    design: Rtl
+    bench: str  # module name
+    bench_dir: Path = _BENCHES
+    arguments: tuple[tuple[str, str], ...] = ()  # plusargs for the bench
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRow:
+    """What one test found."""
+
+    kernel: str
+    test: str
+    passed: bool
+    cases: int
+    cycles: int
+    seconds: float
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What all tests found, the seed that repeats them, and the waves of a failure."""
+
+    rows: tuple[VerifyRow, ...]
+    seed: int
+    waves: tuple[Path, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether there were tests and none failed."""
+        return bool(self.rows) and all(row.passed for row in self.rows)
+
+
+def run(
+    targets: Sequence[VerifyTarget], *, seed: int = 1, waves: bool = False, out: Path = Path("build/verify")
+) -> VerifyReport:
+    """Verify each target; with ``waves``, run its first failing test again and keep its waves in ``out``.
+
+    Raises: SimulationError when a bench cannot be built, or ends without having run any test.
+    """
+    rows: list[VerifyRow] = []
+    kept: list[Path] = []
+    for target in targets:
+        found = _simulate(target, seed=seed, out=out / target.design.name)
+        rows += found
+        failed = next((row for row in found if not row.passed), None)
+        if waves and failed is not None:
+            folder = out / f"{target.design.name}-waves"
+            _simulate(target, seed=seed, out=folder, only=failed.test)
+            kept += folder.glob("dump.*")
+    return VerifyReport(rows=tuple(rows), seed=seed, waves=tuple(kept))
+
+
+def _simulate(target: VerifyTarget, *, seed: int, out: Path, only: str | None = None) -> list[VerifyRow]:
+    """Build and run one bench: all tests, or ``only`` one of them with waves."""
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    results, record, log = out / "results.xml", out / "record.jsonl", out / "simulation.log"
+    for old in (results, record):
+        old.unlink(missing_ok=True)
+    waves = only is not None
+    runner = BenchRunner(python_dirs=(_BENCHES, target.bench_dir))
+    arguments = [*target.arguments, ("record", str(record)), ("crashers", str(out / "crashers"))]
+    build = _build(target.design, runner, waves=waves)
+    # The runner ends the process on a failure; the results file says it better.
+    with suppress(SystemExit, RuntimeError):
+        runner.test(
+            test_module=target.bench,
+            hdl_toplevel=target.design.name,
+            hdl_toplevel_lang="verilog",
+            build_dir=build,
+            test_dir=out,
+            results_xml=str(results),
+            seed=seed,
+            plusargs=[f"+{name}={value}" for name, value in arguments],
+            waves=waves,
+            log_file=log,
+            test_filter=None if only is None else f"{re.escape(only)}$",
+        )
+    if not results.exists():
+        raise SimulationError(f"{target.bench} did not run: {last_line(log)} (see {log})")
+    rows = _rows(target.design.name, results, record)
+    if not rows:
+        raise SimulationError(f"{target.bench} ran zero tests (see {log})")
+    return rows
+
+
+def _build(design: Rtl, runner: BenchRunner, *, waves: bool) -> Path:
+    key = content_key(design.name, *runner.options(waves=waves), sys.version, *design.sv_files)
+
+    def build(directory: Path) -> None:
+        log = directory / "build.log"
+        try:
+            runner.build(
+                sources=list(design.sv_files),
+                hdl_toplevel=design.name,
+                build_dir=directory,
+                build_args=runner.options(waves=waves),
+                timescale=("1ns", "1ps"),
+                waves=waves,
+                log_file=log,
+            )
+        except RuntimeError:
+            raise SimulationError(f"the bench of {design.name} does not build: {first_error(log)}") from None
+
+    return cached("bench", key, build)
+
+
+def _rows(kernel: str, results: Path, record: Path) -> list[VerifyRow]:
+    lines = record.read_text().splitlines() if record.exists() else []
+    cases = {entry["test"]: int(entry["cases"]) for entry in map(json.loads, lines)}
+    rows = []
+    for case in ElementTree.parse(results).getroot().iter("testcase"):
+        fault = next((node for node in case if node.tag in ("failure", "error")), None)
+        properties = {node.get("name"): node.get("value") for node in case.iter("property")}
+        name = case.get("name", "")
+        rows.append(
+            VerifyRow(
+                kernel=kernel,
+                test=name,
+                passed=fault is None and case.find("skipped") is None,
+                cases=cases.get(name, 0),
+                cycles=int(float(properties.get("sim_time_duration") or 0) / _PERIOD_NS),
+                seconds=float(case.get("time", 0)),
+                message=_one_line(fault),
+            )
+        )
+    return rows
+
+
+def _one_line(fault: ElementTree.Element | None) -> str:
+    if fault is None:
+        return ""
+    return " ".join((fault.get("message") or fault.text or "failed").split())
