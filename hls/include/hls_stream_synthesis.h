@@ -18,7 +18,7 @@ void __hls_read(const void* stream, void* bits) noexcept;
 template <int kWidth, bool kAxis>
 void __hls_write(const void* stream, const void* bits) noexcept;
 bool __hls_empty(const void* stream) noexcept;
-void __hls_depth(const void* stream, int depth) noexcept;
+
 
 namespace e2hls {
 
@@ -180,7 +180,7 @@ template <typename T, std::size_t kDepth = 0>
 class stream {
  public:
   [[gnu::always_inline]] stream() {
-    if constexpr (kDepth > 0) __hls_depth(this, kDepth);
+    if constexpr (kDepth > 0) __hls_mark_depth(this, kDepth);
   }
   [[gnu::always_inline]] explicit stream(const char*) : stream() {}
   stream(const stream&) = delete;
