@@ -6,6 +6,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from e2train.config import load_config
 from e2train.devices.protocol import (
     MODES,
     ConvShape,
@@ -59,5 +60,7 @@ def open_device(name: str, *, config: str = "pynq_z2", **options: Any) -> Tensor
         device_class = getattr(import_module(module), class_name)
     except ModuleNotFoundError as error:
         raise DeviceError(f"device {name} needs the Python package {error.name}; pip install it") from error
-    device: TensorDevice | StreamDevice = device_class(config=config, **options)
+    engine = load_config(config)
+    arguments = () if name == "emulator" else (engine,)  # the emulator has no hardware to configure
+    device: TensorDevice | StreamDevice = device_class(*arguments, **options)
     return device

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a layer's call on a device: the one entry for everything above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from e2train.devices.protocol import (
+    Counters,
+    DeviceError,
+    LayerCall,
+    LayerResult,
+    StreamDevice,
+    TensorDevice,
+)
+from e2train.numerics import ExactnessError, check_exact
+from e2train.numerics.frame import TRAILER_WORDS
+from e2train.packing import Reply, ReplyError, join_transfer, split_replies
+from e2train.runtime.operands import Operands, Results
+from e2train.runtime.plan import Block, plan
+
+__all__ = ["execute"]
+
+_Outcome = tuple[list[Reply], Counters]
+
+_TRANSFER_WORDS = 1 << 20  # 8 MB: what a DMA buffer holds with room to spare
+_FRAMES_WORTH_A_TRANSFER = 2  # each transfer pays for its first load, which overlaps with nothing
+
+
+def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult:
+    """Compute one call exactly.
+
+    Raises: ExactnessError when a sum could overflow; DeviceError when the device fails.
+    """
+    _check_bounds(call)
+    if isinstance(device, TensorDevice):
+        return device.compute(call)
+    layer_plan = plan(call, device.config)
+    operands, results = Operands(layer_plan, call), Results(layer_plan)
+    counters = Counters(macs=call.shape.macs)
+
+    def run(group: Sequence[Block]) -> _Outcome:
+        try:
+            return _run_transfer(group, operands, device)
+        except (DeviceError, ReplyError) as error:
+            raise DeviceError(f"{call.label} on {device.name}: {error}") from error
+
+    groups = list(_groups(layer_plan.blocks, device.parallel))
+    for group, (replies, counted) in zip(groups, _map(run, groups, device.parallel), strict=True):
+        for block, reply in zip(group, replies, strict=True):
+            results.add(block, reply)
+        counters += counted
+    value, saturations = results.value()
+    return LayerResult(value=value, saturations=saturations, counters=counters)
+
+
+def _check_bounds(call: LayerCall) -> None:
+    s = call.shape
+    terms = {"forward": s.C * s.R * s.S, "grad_input": s.K * s.R * s.S, "grad_weight": s.N * s.P * s.Q}
+    check_exact(call.mode, terms[call.mode], name=call.name)
+    if call.mode != "grad_weight" and int(call.b.min()) < -127:
+        raise ExactnessError(f"{call.label}: weights must be in -127..127, there is -128; quantise narrow")
+
+
+def _run_transfer(group: Sequence[Block], operands: Operands, device: StreamDevice) -> _Outcome:
+    words = join_transfer([operands.frame(block) for block in group])
+    headers = [block.header for block in group]
+    wanted = sum(header.result_words + TRAILER_WORDS for header in headers)
+    transfer = device.transfer(words, reply_words=wanted)
+    counters = Counters(
+        cycles=transfer.cycles,
+        words_in=words.size,
+        words_out=transfer.reply.size,
+        frames=len(group),
+    )
+    return split_replies(transfer.reply, headers), counters
+
+
+def _groups(blocks: Sequence[Block], parallel: int) -> Iterator[list[Block]]:
+    """Split frames into transfers of about equal work, as many as may run at once."""
+    count = max(1, min(parallel, len(blocks) // _FRAMES_WORTH_A_TRANSFER))
+    total = sum(block.cycles for block in blocks)
+    group: list[Block] = []
+    words = done = closed = 0
+    for block in blocks:
+        size = max(block.header.frame_words, block.header.result_words + TRAILER_WORDS)
+        if group and (words + size > _TRANSFER_WORDS or done * count >= total * (closed + 1)):
+            closed = done * count // total
+            yield group
+            group, words = [], 0
+        group.append(block)
+        words += size
+        done += block.cycles
+    if group:
+        yield group
+
+
+def _map(
+    run: Callable[[Sequence[Block]], _Outcome], groups: Sequence[Sequence[Block]], parallel: int
+) -> Iterator[_Outcome]:
+    """Outcomes in order, of at most ``parallel`` transfers at a time."""
+    if parallel == 1 or len(groups) <= 1:
+        yield from map(run, groups)
+        return
+    with ThreadPoolExecutor(min(parallel, len(groups))) as pool:
+        yield from pool.map(run, groups)

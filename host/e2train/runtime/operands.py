@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A call's tensors as vectors, packed once; frames are cut from them, results gathered into one array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.devices.protocol import LayerCall
+from e2train.numerics import round_shift, saturate
+from e2train.packing import (
+    Frame,
+    Reply,
+    channels_first,
+    channels_last,
+    gradient_from_lanes,
+    weight_rows,
+)
+from e2train.runtime.plan import Block, Plan
+from e2train.runtime.tiling import Problem
+
+__all__ = ["Operands", "Results"]
+
+
+class Operands:
+    """What the frames of one call are cut from."""
+
+    def __init__(self, plan: Plan, call: LayerCall) -> None:
+        self._depth = plan.config.x_depth
+        self._ic, self._oc = plan.config.ic_lanes, plan.config.oc_lanes
+        a, b = np.asarray(call.a), np.asarray(call.b)
+        self._x = channels_last(a, self._ic)
+        self._gy = channels_last(b, self._oc) if call.mode == "grad_weight" else None
+        self._w = self._kernels(plan, b) if call.mode != "grad_weight" else {}
+
+    def frame(self, block: Block) -> Frame:
+        """The frame of one block."""
+        w = self._dot_w(block) if self._gy is None else self._outer_w(block, self._gy)
+        return Frame(header=block.header, x=self._block_x(block), w=w)
+
+    def _kernels(self, plan: Plan, w: NDArray[np.int8]) -> dict[Problem, NDArray[np.int8]]:
+        """Rows of weights for each problem; in grad_input of the flipped, transposed kernel."""
+        swapped = w.transpose(1, 0, 2, 3) if plan.mode == "grad_input" else w
+        return {
+            problem: weight_rows(
+                swapped[:, :, problem.rows.taps][:, :, :, problem.cols.taps],
+                ic_lanes=self._ic,
+                oc_lanes=self._oc,
+            )
+            for problem in {block.problem: None for block in plan.blocks}
+        }
+
+    def _block_x(self, block: Block) -> NDArray[Any]:
+        """The source part, rotated so that the first window is at address 0."""
+        part = self._x[
+            slice(*block.pictures),
+            block.rows.low : block.rows.high,
+            block.cols.low : block.cols.high,
+            block.c_tiles[0] * self._ic : block.c_tiles[1] * self._ic,
+        ]
+        vectors = np.ascontiguousarray(part).reshape(-1, self._ic)
+        if not block.offset:
+            return vectors
+        buffer = np.zeros((block.header.x_count, self._ic), vectors.dtype)
+        straight = min(vectors.shape[0], self._depth - block.offset)
+        buffer[block.offset : block.offset + straight] = vectors[:straight]
+        buffer[: vectors.shape[0] - straight] = vectors[straight:]
+        return buffer
+
+    def _dot_w(self, block: Block) -> NDArray[Any]:
+        rows = self._w[block.problem]
+        return np.ascontiguousarray(rows[slice(*block.k_tiles), :, :, slice(*block.c_tiles)])
+
+    def _outer_w(self, block: Block, gy: NDArray[Any]) -> NDArray[Any]:
+        rows, cols = block.problem.rows, block.problem.cols
+        lanes = slice(block.k_tiles[0] * self._oc, block.k_tiles[1] * self._oc)
+        return np.ascontiguousarray(
+            gy[slice(*block.pictures), rows.place(block.rows), cols.place(block.cols), lanes]
+        )
+
+
+class Results:
+    """The array that the frames' results add up to."""
+
+    def __init__(self, plan: Plan) -> None:
+        s, cfg = plan.shape, plan.config
+        self._plan = plan
+        self._saturations = 0
+        if plan.mode == "grad_weight":
+            tiles = (-(-s.K // cfg.oc_lanes), -(-s.C // cfg.ic_lanes))
+            self._sums: NDArray[Any] = np.zeros((*tiles, s.R, s.S, cfg.ic_lanes, cfg.oc_lanes), np.int64)
+            return
+        size, channels = ((s.P, s.Q), s.K) if plan.mode == "forward" else ((s.H, s.W), s.C)
+        lanes = -(-channels // cfg.oc_lanes) * cfg.oc_lanes
+        self._channels = channels
+        self._sums = np.zeros((s.N, *size, lanes), np.int64 if plan.wide else np.int32)
+
+    def add(self, block: Block, reply: Reply) -> None:
+        """Take in the results of one frame."""
+        self._saturations += reply.saturations
+        if self._plan.mode == "grad_weight":
+            part = self._sums[slice(*block.k_tiles), slice(*block.c_tiles)]
+        else:
+            oc = self._plan.config.oc_lanes
+            part = self._sums[
+                slice(*block.pictures),
+                block.problem.rows.place(block.rows),
+                block.problem.cols.place(block.cols),
+                block.k_tiles[0] * oc : block.k_tiles[1] * oc,
+            ]
+        results = reply.results.view(self._sums.dtype).reshape(part.shape)
+        if self._plan.wide:
+            part += results
+        else:
+            part[...] = results
+
+    def value(self) -> tuple[NDArray[Any], int]:
+        """The call's result, and how many of its elements were saturated."""
+        s = self._plan.shape
+        if self._plan.mode == "grad_weight":
+            return gradient_from_lanes(self._sums, K=s.K, C=s.C), self._saturations
+        if not self._plan.wide:
+            return channels_first(self._sums, self._channels), self._saturations
+        fitted, saturations = saturate(round_shift(self._sums, self._plan.shift), bits=32)
+        return channels_first(fitted.astype(np.int32), self._channels), saturations
