@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bench's generators hit what they claim."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from e2train.config import load_config
+from e2train.numerics.engine import run_transfer
+from e2train.numerics.frame import Status, decode_header
+
+CONFIG = load_config("pynq_z2")
+
+
+def _load() -> ModuleType:
+    """The generators, which a bench imports from its own folder."""
+    path = Path(__file__).parents[2] / "sim" / "benches" / "engine_cases.py"
+    spec = importlib.util.spec_from_file_location("engine_cases", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def cases() -> Any:
+    return _load().Cases(np.random.default_rng(3), CONFIG)
+
+
+def status(reply: np.ndarray) -> Status:
+    return Status(int(reply[-5]) >> 24 & 0xFF)
+
+
+@pytest.mark.parametrize("mode", ["forward", "grad_input", "grad_weight"])
+def test_good_transfers_are_good_and_stay_in_their_buffers(cases: Any, mode: str) -> None:
+    for words in [*cases.corners(mode), *cases.random(mode, 50)]:
+        reply = run_transfer(words, CONFIG)
+        header = decode_header(words)
+        assert status(reply) is Status.OK
+        assert header.iterations <= 256
+        assert header.x_count <= CONFIG.x_depth
+        assert header.w_count <= CONFIG.w_vectors
+
+
+@pytest.mark.parametrize("mode", ["forward", "grad_input"])
+def test_corners_saturate_and_round(cases: Any, mode: str) -> None:
+    replies = [run_transfer(words, CONFIG) for words in cases.corners(mode)]
+    assert sum(int(reply[-4]) >> 32 for reply in replies) > 0
+    shifts = {decode_header(words).shift for words in cases.corners(mode)}
+    assert {0, 1, 255} <= shifts
+
+
+def test_every_fault_is_one_and_every_status_has_one(cases: Any) -> None:
+    found = {name: status(run_transfer(words, CONFIG)) for name, words in cases.faults()}
+    assert Status.OK not in found.values()
+    assert set(found.values()) == set(Status) - {Status.OK}
+
+
+def test_nest_undoes_inner_travel() -> None:
+    module = _load()
+    levels = module.nest(
+        module.Loop(limit=3, dxa=1), module.Loop(limit=4, dxa=10), module.Loop(limit=2, dxa=100)
+    )
+    address, seen = 0, []
+    for outer in range(2):
+        for middle in range(4):
+            for inner in range(3):
+                seen.append(address)
+                advanced = 0 if inner < 2 else 1 if middle < 3 else 2
+                address += levels[advanced].dxa if (outer, middle, inner) != (1, 3, 2) else 0
+    assert seen == [100 * o + 10 * m + i for o in range(2) for m in range(4) for i in range(3)]
