@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brevitas quantisers whose scale is a power of two, read off the largest magnitude."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from brevitas.nn import QuantIdentity
+from brevitas.quant import (
+    Int8ActPerTensorFixedPoint,
+    Int8WeightPerTensorFixedPoint,
+    Uint8ActPerTensorFixedPoint,
+)
+from torch import Tensor, nn
+
+__all__ = [
+    "ActInt8",
+    "ActUint8",
+    "DivergenceError",
+    "InputQuant",
+    "QuantGradient",
+    "WeightInt8",
+    "power_of_two",
+    "quantise_gradient",
+]
+
+_GRAD_BITS = 15  # magnitude bits of an int16
+_MIN_EXPONENT = -90  # keeps every product of three scales above float32's subnormals
+
+
+class DivergenceError(ArithmeticError):
+    """Numbers that are no longer finite, so that no integer can stand for them."""
+
+
+def power_of_two(magnitude: float) -> int:
+    """The smallest exponent e with magnitude <= 2**e.
+
+    Raises: DivergenceError when the magnitude is infinite or not a number.
+
+    >>> [power_of_two(m) for m in (0.25, 0.3, 1.0, 1.5)]
+    [-2, -1, 0, 1]
+    """
+    if not math.isfinite(magnitude):
+        raise DivergenceError(f"values have grown to {magnitude}: training diverged; use a smaller --lr")
+    mantissa, exponent = math.frexp(magnitude)
+    return max(exponent - (mantissa == 0.5), _MIN_EXPONENT)
+
+
+class _MaxScaling(nn.Module):
+    """Brevitas scaling: the power of two that the tensor's largest magnitude does not exceed."""
+
+    def __init__(self) -> None:  # Brevitas' injector takes no inherited (*args, **kwargs)
+        super().__init__()
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Tensor:
+        largest = x.detach().abs().max().item() if x.numel() else 0.0
+        return math.ldexp(1.0, power_of_two(largest)) / threshold
+
+
+class _RunningMaxScaling(nn.Module):
+    """Brevitas scaling from a slowly forgetting maximum, so that evaluation sees training's scale.
+
+    Training never clips; an evaluation before any training takes the scale of its own input.
+    """
+
+    def __init__(self, decay: float = 0.95) -> None:
+        super().__init__()
+        self.decay = decay
+        self.running_max: Tensor
+        self.register_buffer("running_max", torch.zeros(()))
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Tensor:
+        largest = x.detach().abs().amax() if x.numel() else self.running_max
+        if self.training and x.numel():
+            self.running_max.copy_(torch.maximum(self.running_max * self.decay, largest))
+        known = self.running_max.item()
+        return math.ldexp(1.0, power_of_two(known or largest.item())) / threshold
+
+
+class WeightInt8(Int8WeightPerTensorFixedPoint):  # type: ignore[misc]
+    """int8 in [-127, 127], one power-of-two scale per tensor."""
+
+    scaling_impl = _MaxScaling
+
+
+class ActInt8(Int8ActPerTensorFixedPoint):  # type: ignore[misc]
+    """int8 activations, one power-of-two scale per tensor."""
+
+    scaling_impl = _RunningMaxScaling
+
+
+class ActUint8(Uint8ActPerTensorFixedPoint):  # type: ignore[misc]
+    """uint8 activations, for behind a ReLU, one power-of-two scale per tensor."""
+
+    scaling_impl = _RunningMaxScaling
+
+
+class InputQuant(nn.Module):
+    """uint8 while no input has been negative in training, int8 from then on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsigned = QuantIdentity(act_quant=ActUint8, return_quant_tensor=True)
+        self.signed = QuantIdentity(act_quant=ActInt8, return_quant_tensor=True)
+        self.saw_negative: Tensor
+        self.register_buffer("saw_negative", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantise; the result is a Brevitas quantised tensor."""
+        negative = bool(x.numel()) and x.detach().amin().item() < 0
+        if self.training and negative:
+            self.saw_negative.fill_(True)
+        quant = self.signed if negative or self.saw_negative else self.unsigned
+        quantised: Tensor = quant(x)
+        return quantised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantGradient:
+    """An output gradient as int16 times a power of two."""
+
+    ints: Tensor
+    scale: float
+    largest: int  # magnitude, in LSBs
+
+
+def quantise_gradient(gy: Tensor) -> QuantGradient:
+    """Round a gradient to int16, halves to even, with the exponent of its largest magnitude.
+
+    Raises: DivergenceError when it is not finite.
+
+    >>> quantise_gradient(torch.tensor([0.5, -0.25])).ints.tolist()
+    [32767, -16384]
+    """
+    exponent = power_of_two(gy.abs().max().item() if gy.numel() else 0.0) - _GRAD_BITS
+    scaled = torch.round(gy * math.ldexp(1.0, -exponent))
+    ints = scaled.clamp(-(1 << _GRAD_BITS), (1 << _GRAD_BITS) - 1).to(torch.int16)
+    largest = int(ints.to(torch.int32).abs().max()) if gy.numel() else 0
+    return QuantGradient(ints=ints, scale=math.ldexp(1.0, exponent), largest=largest)
