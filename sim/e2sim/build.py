@@ -41,7 +41,7 @@ def build_soc(design: Rtl) -> Path:
     key = content_key("soc", design.name, _VERILATOR, _CXX, *inputs)
 
     def build(directory: Path) -> None:
-        make = f"OPT_FAST=-O2 OPT_SLOW=-O1 OPT_GLOBAL=-O2 CXX=g++ LINK=g++ PYTHON3={sys.executable}"
+        make = f"OPT_FAST=-O3 OPT_SLOW=-O1 OPT_GLOBAL=-O2 CXX=g++ LINK=g++ PYTHON3={sys.executable}"
         arguments = [*_VERILATOR, "--top-module", design.name, "-CFLAGS", f"{_CXX} -I{_SOURCES}"]
         arguments += ["-LDFLAGS", "-shared", "-MAKEFLAGS", make]
         tools.verilate([*arguments, *map(str, [*design.sv_files, *sources])], directory=directory)
