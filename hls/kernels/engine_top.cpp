@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The training engine: convolution forward, its input gradient and its weight gradient on one multiplier array,
+// commanded by frames in the stream. load -> compute -> store, each busy with a frame of its own.
+#include <ap_axi_sdata.h>
+#include <ap_int.h>
+#include <hls_stream.h>
+#include <hls_vector.h>
+
+#include "engine_config.hpp"
+#include "frame.hpp"
+
+#include "pick.hpp"
+#include "round_shift.hpp"
+
+#include "load.hpp"
+
+#include "compute.hpp"
+
+#include "store.hpp"
+
+using engine_config::kConfigHash;
+using engine_config::kIcLanes;
+using engine_config::kOcLanes;
+using engine_config::kWDepth;
+using engine_config::kXDepth;
+
+extern "C" void engine(hls::stream<Beat>& s_axis, hls::stream<Beat>& m_axis) {
+  #pragma HLS INTERFACE axis port=s_axis
+  #pragma HLS INTERFACE axis port=m_axis
+  #pragma HLS INTERFACE ap_ctrl_none port=return
+  #pragma HLS DATAFLOW
+  ap_uint<16 * kIcLanes> x_buf[kXDepth];
+  ap_uint<8 * kIcLanes> w_buf[kOcLanes][kWDepth];
+  #pragma HLS ARRAY_PARTITION variable=w_buf dim=1 complete
+  hls::stream<Word> plans("plans");
+  #pragma HLS STREAM variable=plans depth=16
+  hls::stream<Order> orders("orders");
+  #pragma HLS STREAM variable=orders depth=2
+  hls::stream<Bundle<kIcLanes, kOcLanes>> bundles("bundles");
+  #pragma HLS STREAM variable=bundles depth=1
+  hls::stream<ap_uint<32>> iterations("iterations");
+  #pragma HLS STREAM variable=iterations depth=2
+  load<kIcLanes, kOcLanes, kXDepth, kWDepth>(s_axis, x_buf, w_buf, plans);
+  compute<kIcLanes, kOcLanes, kXDepth, kWDepth>(x_buf, w_buf, plans, orders, bundles, iterations);
+  store<kIcLanes, kOcLanes, kXDepth, kWDepth, kConfigHash>(orders, bundles, iterations, m_axis);
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The frame that commands the engine: its words, codes and check sums. Spec: numerics.engine.
+#pragma once
+
+using Word = ap_uint<64>;
+using Beat = ap_axiu<64, 0, 0, 0>;
+
+constexpr int kFrameMagic = 0xE27A;
+constexpr int kReplyMagic = 0xE27B;
+constexpr int kVersion = 1;
+constexpr int kHeaderWords = 12;
+constexpr int kPlanWords = kHeaderWords + 1;  // the header, and what was found on reading the frame
+constexpr int kLevels = 7;                    // of the loop nest, described by words 4 to 10
+constexpr int kFirstLevel = 4;
+constexpr int kTrailerWords = 5;
+
+// Modes. Codes from kModes on are free; sign prediction is to take the next ones.
+constexpr int kIdentify = 0;
+constexpr int kForward = 1;
+constexpr int kGradInput = 2;
+constexpr int kGradWeight = 3;
+constexpr int kModes = 4;
+
+// Verdicts on a frame.
+constexpr int kOk = 0;
+constexpr int kBadMagic = 1;
+constexpr int kBadVersion = 2;
+constexpr int kBadMode = 3;
+constexpr int kBadLanes = 4;
+constexpr int kBadLength = 5;
+constexpr int kBadHeaderCheck = 6;
+constexpr int kBadFrameCheck = 7;
+constexpr int kEarlyEnd = 8;
+constexpr int kLateEnd = 9;
+
+// Fletcher's pair: s1 is the sum of the words, s2 the sum of all values of s1.
+struct CheckSums {
+  Word s1;
+  Word s2;
+
+  void clear() {
+    #pragma HLS INLINE
+    s1 = 0;
+    s2 = 0;
+  }
+  void add(Word word) {
+    #pragma HLS INLINE
+    s1 += word;
+    s2 += s1;
+  }
+};
+
+// What store needs to know of a frame.
+struct Order {
+  ap_uint<8> mode;
+  ap_uint<16> tag;
+  ap_uint<8> status;
+  ap_uint<6> shift;
+  bool wide;          // sums leave as int64, unshifted
+  bool last;          // this reply ends the transfer
+  ap_uint<32> words;  // taken from the input
+};
+
+constexpr int log2_ceil(int n) { return n <= 1 ? 0 : 1 + log2_ceil((n + 1) / 2); }
+constexpr bool is_power_of_2(int n) { return n > 0 && (n & (n - 1)) == 0; }

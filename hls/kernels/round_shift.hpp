@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Divide by 2**shift, rounding halves up. Spec: numerics.round_shift.
+// (raw + half) >> shift equals raw >> shift plus the highest bit shifted out: one shifter, no decoder for half.
+template <int kBits>
+ap_int<kBits> round_shift(ap_int<kBits> raw, ap_uint<6> shift) {
+  #pragma HLS INLINE
+  const ap_int<kBits + 1> doubled = ap_int<kBits + 1>(raw) << 1;
+  const ap_int<kBits + 1> shifted = doubled >> shift;
+  return (shifted >> 1) + ap_int<2>(shifted & 1);
+}
+
+// Clamp to kTo bits; `clamped` tells whether the number did not fit. Spec: numerics.saturate.
+template <int kTo, int kFrom>
+ap_int<kTo> saturate(ap_int<kFrom> raw, bool& clamped) {
+  #pragma HLS INLINE
+  const ap_int<kTo> low = raw;
+  const bool negative = raw[kFrom - 1];
+  clamped = raw != ap_int<kFrom>(low);
+  const ap_int<kTo> most = (ap_int<kTo + 1>(1) << (kTo - 1)) - 1;
+  const ap_int<kTo> limit = negative ? ap_int<kTo>(~most) : most;
+  return clamped ? limit : low;
+}
