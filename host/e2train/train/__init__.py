@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training runs: the loop, methods, presets, checkpoints and reports."""
+
+from e2train.train.config import PRESETS, RunConfig, find_config, read_config
+from e2train.train.errors import Interrupted, TrainError
+from e2train.train.folder import RunFolder, Summary
+from e2train.train.loop import Row, evaluate, train
+from e2train.train.methods import METHODS, Method
+from e2train.train.run import run_training
+from e2train.train.session import Session, deterministic
+
+__all__ = [
+    "METHODS",
+    "PRESETS",
+    "Interrupted",
+    "Method",
+    "Row",
+    "RunConfig",
+    "RunFolder",
+    "Session",
+    "Summary",
+    "TrainError",
+    "deterministic",
+    "evaluate",
+    "find_config",
+    "read_config",
+    "run_training",
+    "train",
+]

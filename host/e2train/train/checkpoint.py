@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from e2train.train.errors import TrainError
+
+__all__ = ["load_checkpoint", "save_checkpoint", "write_atomically"]
+
+_FORMAT = 1
+
+
+def save_checkpoint(path: Path, *, config_hash: str, state: dict[str, Any], tally: dict[str, Any]) -> None:
+    """Save what training depends on (``state``) and what is only counted (``tally``)."""
+    content = {"format": _FORMAT, "config_hash": config_hash, "state": state, "tally": tally}
+    scratch = path.with_suffix(".tmp")
+    with scratch.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    _publish(scratch, path)
+
+
+def load_checkpoint(path: Path, *, config_hash: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The state and the tally that were saved.
+
+    Raises: TrainError when there is no checkpoint, or it is of another kind of run.
+    """
+    if not path.is_file():
+        raise TrainError(f"nothing to resume: {path} does not exist; leave --resume out to start")
+    try:
+        content = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises a different one for each way of being damaged
+        raise TrainError(f"{path} is damaged: {str(error).splitlines()[0]}; start again without --resume") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise TrainError(f"{path} is not a checkpoint of format {_FORMAT}; start again without --resume")
+    if content["config_hash"] != config_hash:
+        raise TrainError(
+            f"{path} was saved with other settings; resume with those of {path.with_name('config.toml')}"
+        )
+    return content["state"], content["tally"]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content as a whole."""
+    scratch = path.with_suffix(path.suffix + ".tmp")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    _publish(scratch, path)
+
+
+def _publish(scratch: Path, path: Path) -> None:
+    scratch.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must survive a power cut
+    finally:
+        os.close(folder)

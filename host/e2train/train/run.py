@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run from its configuration to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from e2train.devices import open_device
+from e2train.nn import Engine
+from e2train.runtime import Ledger
+from e2train.train.checkpoint import load_checkpoint, save_checkpoint
+from e2train.train.config import RunConfig
+from e2train.train.errors import Interrupted, TrainError
+from e2train.train.folder import RunFolder, Summary
+from e2train.train.hashing import state_sha256, weights_sha256
+from e2train.train.loop import Row, evaluate, train
+from e2train.train.methods import METHODS
+from e2train.train.report import render_report
+from e2train.train.session import Session, deterministic
+from e2train.train.stop import StopFlag, stop_on_signals
+from e2train.train.tally import Tally
+
+__all__ = ["run_training"]
+
+
+def run_training(
+    config: RunConfig, *, out: Path, resume: bool = False, watch: Callable[[Row], None] = lambda row: None
+) -> Summary:
+    """Train, test and report; ``watch`` sees every step.
+
+    Raises: Interrupted after Ctrl-C, when everything is saved; TrainError for a folder or a checkpoint that
+    cannot be used; DeviceError when the device fails.
+    """
+    folder = RunFolder(out)
+    with deterministic(config.threads), stop_on_signals() as stop, _engine(config) as engine:
+        session = Session.start(config, engine)
+        tally = Tally(ledger=engine.ledger if engine else Ledger())
+        if resume:
+            state, cost = load_checkpoint(folder.checkpoint, config_hash=config.hash)
+            session.restore(state)
+            tally.restore(cost)
+            folder.go_on(session.step)
+        else:
+            folder.begin(config)
+        _train(session, folder, tally, stop=stop, watch=watch)
+        accuracy = evaluate(session, stopped=stop)
+        if accuracy is None:
+            raise _interrupted(session, folder)
+        summary = _summary(session, tally, accuracy=accuracy, out=out)
+        folder.finish(summary, render_report(config, summary, folder.rows(), tally.rows()))
+    return summary
+
+
+@contextmanager
+def _engine(config: RunConfig) -> Iterator[Engine | None]:
+    """The device of a run, for as long as it is needed; None where the method computes on the host."""
+    if not METHODS[config.method].offloads:
+        yield None
+        return
+    device = open_device(config.device, config=config.board)
+    try:
+        yield Engine(device=device)
+    finally:
+        device.close()
+
+
+def _train(
+    session: Session, folder: RunFolder, tally: Tally, *, stop: StopFlag, watch: Callable[[Row], None]
+) -> None:
+    """Take every step; save after each epoch, at the end, and before stopping."""
+    for row in train(session):
+        folder.log(row)
+        watch(row)
+        if stop() or session.step % session.batches.per_epoch == 0:
+            _save(session, folder, tally)
+        if stop():
+            raise _interrupted(session, folder)
+    _save(session, folder, tally)
+
+
+def _save(session: Session, folder: RunFolder, tally: Tally) -> None:
+    try:
+        save_checkpoint(
+            folder.checkpoint, config_hash=session.config.hash, state=session.state(), tally=tally.dump()
+        )
+    except OSError as error:
+        raise TrainError(f"cannot save {folder.checkpoint}: {error.strerror}; the last checkpoint stands") from error
+
+
+def _interrupted(session: Session, folder: RunFolder) -> Interrupted:
+    return Interrupted(
+        f"stopped after step {session.step} of {session.steps}, saved; "
+        f"go on with: e2train train {folder.config} --out {folder.path} --resume"
+    )
+
+
+def _summary(session: Session, tally: Tally, *, accuracy: float, out: Path) -> Summary:
+    config, total, offloads = session.config, tally.total(), session.method.offloads
+    return Summary(
+        preset=config.preset,
+        method=config.method,
+        device=config.device if offloads else "host",
+        board=config.board,
+        seed=config.seed,
+        test_accuracy=accuracy,
+        steps_run=session.step - session.steps_dropped,
+        steps_dropped=session.steps_dropped,
+        blocks_run=session.samples * len(session.model.blocks),
+        blocks_skipped=0,
+        weights_sha256=weights_sha256(session.model),
+        state_sha256=state_sha256(session.state()),
+        config_sha256=config.hash,
+        macs=total.macs if offloads else None,
+        cycles=total.cycles,
+        bytes_moved=8 * (total.words_in + total.words_out) if offloads else None,
+        saturations=sum(row.saturations for row in tally.rows()),
+        threads=config.threads,
+        wall_s=round(tally.wall_s, 3),
+        out=str(out),
+    )
