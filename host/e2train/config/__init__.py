@@ -53,8 +53,8 @@ class EngineConfig:
             )
         for key in ("x_depth", "w_depth"):
             depth = getattr(self, key)
-            if not 16 <= depth <= 1 << 15 or depth & (depth - 1):
-                raise ConfigError(f"[{self.name}] {key} must be a power of two in 16..32768, not {depth}")
+            if not 64 <= depth <= 1 << 15 or depth & (depth - 1):
+                raise ConfigError(f"[{self.name}] {key} must be a power of two in 64..32768, not {depth}")
         if self.period_ns <= 0:
             raise ConfigError(f"[{self.name}] period_ns must be above 0, not {self.period_ns}")
 

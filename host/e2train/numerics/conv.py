@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from e2train.numerics.rounding import Ints
 
 __all__ = ["conv_forward", "conv_grad_input", "conv_grad_weight"]
 
-Tensor = NDArray[np.integer]
+Tensor = NDArray[np.integer[Any]]
 Stride = tuple[int, int]
 Padding = tuple[int, int, int, int]  # top, bottom, left, right
 

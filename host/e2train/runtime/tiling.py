@@ -81,15 +81,15 @@ def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
     """Estimate: loading, computing and storing overlap, but for the first load."""
     t = tiling
     outputs = t.pictures * t.rows * t.cols
-    x = outputs and t.pictures * _x_vectors(problem, t.rows, t.cols) * t.c_tiles
+    x = t.pictures * _x_vectors(problem, t.rows, t.cols) * t.c_tiles
     vector_words = cfg.ic_lanes // 8
+    split = t.c_tiles < problem.c_tiles and not problem.outer
     if problem.outer:
         w = outputs * t.k_tiles
         store = t.k_tiles * t.c_tiles * problem.taps * cfg.macs_per_cycle
     else:
         w = t.k_tiles * problem.taps * t.c_tiles * cfg.oc_lanes
-        split = t.c_tiles < problem.c_tiles
-        store = outputs * t.k_tiles * (cfg.oc_lanes if split else cfg.oc_lanes // 2)
+        store = outputs * t.k_tiles * cfg.oc_lanes // (1 if split else 2)
     load = HEADER_WORDS + CHECK_WORDS + vector_words * (x * (2 if problem.x16 else 1) + w)
     compute = outputs * t.k_tiles * t.c_tiles * problem.taps
     counts = (
@@ -102,7 +102,8 @@ def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
     frames = 1
     for whole, part in counts:
         frames *= -(-whole // part)
-    return load + frames * (max(load, compute, store + TRAILER_WORDS) + _FRAME_CYCLES)
+    host = store if split else 0  # adds the partial sums
+    return load + frames * (max(load, compute, store + TRAILER_WORDS) + host + _FRAME_CYCLES)
 
 
 def _x_vectors(problem: Problem, rows: int, cols: int) -> int:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: a seed of their own, and comparisons that leave a case to run again."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CRASHERS = ROOT / "build" / "crashers"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=0, help="base of every test's seed (default: %(default)s)")
+
+
+def case_seed(nodeid: str, *, base: int) -> int:
+    """Seed of one test, from its name: adding a test moves no other test's draws."""
+    return int.from_bytes(hashlib.sha256(f"{base}:{nodeid}".encode()).digest()[:8], "little")
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers of this test alone."""
+    base = request.config.getoption("--seed", default=0)
+    request.node.add_report_section("setup", "seed", f"--seed {base} repeats this")
+    return np.random.default_rng(case_seed(request.node.nodeid, base=base))
+
+
+@pytest.fixture
+def assert_same_bits(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Compare two arrays bit for bit; see ``compare`` inside."""
+
+    def compare(got: np.ndarray, want: np.ndarray, *, case: str, **inputs: np.ndarray) -> None:
+        """Fail at the first differing element, keeping inputs, got and want for a re-run."""
+        got, want = np.asarray(got), np.asarray(want)
+        assert (got.dtype, got.shape) == (want.dtype, want.shape), (
+            f"{case}: got {got.dtype}{got.shape}, want {want.dtype}{want.shape}"
+        )
+        wrong = np.argwhere(got != want)
+        if wrong.size:
+            kept = _keep(request, got=got, want=want, **inputs)
+            at = tuple(wrong[0].tolist())
+            raise AssertionError(
+                f"{case}: {len(wrong)} of {want.size} differ, first at {at}: got {got[at]}, want {want[at]}; "
+                f"run {kept}/rerun.sh"
+            )
+
+    return compare
+
+
+def _keep(request: pytest.FixtureRequest, **arrays: np.ndarray) -> Path:
+    nodeid, base = request.node.nodeid, request.config.getoption("--seed", default=0)
+    digest = hashlib.sha256(nodeid.encode()).hexdigest()[:8]
+    folder = CRASHERS / f"{request.node.originalname}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "case.npz", **arrays)
+    rerun = folder / "rerun.sh"
+    rerun.write_text(f"#!/bin/sh\ncd '{ROOT}' && .venv/bin/pytest -n0 --seed {base} '{nodeid}'\n")
+    rerun.chmod(0o755)
+    return folder.relative_to(ROOT)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folder order is dependency order: imports only point down."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import e2hls
+import e2sim
+import e2train
+import pytest
+
+LAYERS = ("config", "numerics", "packing", "energy", "devices", "runtime", "nn", "train", "cli")
+PACKAGE = Path(e2train.__file__).parent
+# Imported on demand: torch for the emulator, the flow and the simulator for csim and rtl.
+ALLOWED_BELOW_NN = {
+    "devices/emulator": {"torch"},
+    "devices/build.py": {"e2hls"},
+    "devices/csim.py": {"e2hls"},
+    "devices/rtl.py": {"e2hls", "e2sim"},
+    "config/__init__.py": {"tomli"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def upward_imports(package: Path) -> Iterator[str]:
+    """Imports of a layer above, as sentences."""
+    for path in sorted(package.rglob("*.py")):
+        layer = layer_of(path)
+        if layer == "__init__":
+            continue
+        for name in imports(path):
+            head, _, rest = name.partition(".")
+            target = rest.partition(".")[0]
+            if head == "e2train" and target in LAYERS and LAYERS.index(target) > LAYERS.index(layer):
+                yield f"{path.relative_to(package)} imports {name}"
+
+
+def test_every_module_belongs_to_a_layer():
+    layers = {layer_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
+    assert layers <= set(LAYERS)
+
+
+def test_imports_point_downward():
+    assert list(upward_imports(PACKAGE)) == []
+
+
+def test_an_upward_import_would_be_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "numerics.py").write_text("from e2train.train import loop\n")
+    assert list(upward_imports(tmp_path)) == ["numerics.py imports e2train.train.loop"]
+
+
+def test_numpy_is_enough_below_nn():
+    found = []
+    for layer in LAYERS[: LAYERS.index("nn")]:
+        for path in sorted((PACKAGE / layer).rglob("*.py")):
+            place = path.relative_to(PACKAGE).as_posix()
+            allowed = {"numpy", "e2train"}.union(
+                *(extra for prefix, extra in ALLOWED_BELOW_NN.items() if place.startswith(prefix))
+            )
+            heads = {name.partition(".")[0] for name in imports(path)}
+            found += [f"{place} imports {head}" for head in heads - allowed - sys.stdlib_module_names]
+    assert found == []
+
+
+@pytest.mark.parametrize(("package", "forbidden"), [(e2hls, {"e2train", "e2sim"}), (e2sim, {"e2train"})])
+def test_the_flow_and_the_simulator_stand_alone(package, forbidden):
+    for path in Path(package.__file__).parent.rglob("*.py"):
+        heads = {name.partition(".")[0] for name in imports(path)}
+        assert not heads & forbidden, f"{path.name} imports {heads & forbidden}"

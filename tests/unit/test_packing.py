@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors to lanes and back; frames and replies, intact and damaged."""
+
+import numpy as np
+import pytest
+from e2train.config import load_config
+from e2train.numerics.engine import run_transfer
+from e2train.numerics.frame import FrameError, Header, Level, Status, check_sums, decode_header, encode_header
+from e2train.packing import (
+    Frame,
+    ReplyError,
+    channels_first,
+    channels_last,
+    gradient_from_lanes,
+    join_transfer,
+    split_replies,
+    weight_rows,
+)
+
+PYNQ = load_config("pynq_z2")
+NOTHING = np.zeros(0, np.uint8)
+
+
+def identify(tag: int = 0) -> Frame:
+    return Frame(header=Header(mode=0, ic_lanes=16, oc_lanes=8, tag=tag), x=NOTHING, w=NOTHING)
+
+
+@pytest.mark.parametrize("channels", [1, 15, 16, 17, 40])
+def test_channels_go_last_and_come_back(channels, rng):
+    x = rng.integers(0, 256, (2, channels, 3, 5)).astype(np.uint8)
+    laid = channels_last(x, 16)
+    assert laid.shape == (2, 3, 5, -(-channels // 16) * 16)
+    assert not laid[..., channels:].any()
+    assert (channels_first(laid, channels) == x).all()
+
+
+def test_weight_rows_are_vectors_of_input_lanes_per_output_lane(rng):
+    w = rng.integers(-127, 128, (9, 17, 3, 2)).astype(np.int8)
+    rows = weight_rows(w, ic_lanes=16, oc_lanes=8)
+    assert rows.shape == (2, 3, 2, 2, 8, 16)
+    for k, c, r, s in ((0, 0, 0, 0), (8, 16, 2, 1), (3, 16, 1, 0), (8, 5, 0, 1)):
+        assert rows[k // 8, r, s, c // 16, k % 8, c % 16] == w[k, c, r, s]
+    assert np.count_nonzero(rows) == np.count_nonzero(w)
+
+
+def test_gradients_come_out_of_their_lanes(rng):
+    sums = rng.integers(-99, 99, (2, 2, 3, 2, 16, 8))
+    gw = gradient_from_lanes(sums, K=9, C=17)
+    assert gw.shape == (9, 17, 3, 2)
+    assert gw[8, 16, 2, 1] == sums[1, 1, 2, 1, 0, 0]
+    assert gw[3, 5, 0, 1] == sums[0, 0, 0, 1, 5, 3]
+
+
+def test_a_header_is_laid_out_bit_by_bit():
+    header = Header(
+        mode=2,
+        ic_lanes=16,
+        oc_lanes=8,
+        more=True,
+        x16=True,
+        wide=True,
+        shift=9,
+        x_count=0x11223344,
+        w_count=0x55667788,
+        H=0x1234,
+        W=0x5678,
+        y0=-1,
+        x0=-2,
+        tag=0xBEEF,
+        depth=3,
+        levels=(Level(limit=4096, dy=-1, dx=511, dxa=-2, dwa=0x7FFF), *[Level()] * 6),
+    )
+    words = [int(word) for word in encode_header(header)]
+    assert words[:5] == [
+        0x09_0B_08_10_02_01_E27A,
+        0x55667788_11223344,
+        0xFFFE_FFFF_5678_1234,
+        0x3_BEEF,
+        0x7FFF_FFFE_7FFFFFFF,
+    ]
+    assert words[5:11] == [0] * 6
+    assert words[11] == sum(words[:11]) % (1 << 64)
+    assert decode_header(encode_header(header)) == header
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("limit", 0, "a loop's limit must be in 1..4096, not 0"),
+        ("limit", 4097, "a loop's limit must be in 1..4096, not 4097"),
+        ("dy", 512, "dy must fit 10 bits signed, 512 does not"),
+        ("dx", -513, "dx must fit 10 bits signed, -513 does not"),
+        ("dxa", 32768, "dxa must fit 16 bits signed, 32768 does not"),
+        ("dwa", -32769, "dwa must fit 16 bits signed, -32769 does not"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(field, value, message):
+    with pytest.raises(FrameError) as error:
+        Level(**{field: value})
+    assert str(error.value) == message
+
+
+def test_check_sums_wrap_as_running_sums_do(rng):
+    words = rng.integers(0, 1 << 64, 100, dtype=np.uint64)
+    s1 = s2 = 0
+    for word in words:
+        s1 = (s1 + int(word)) % (1 << 64)
+        s2 = (s2 + s1) % (1 << 64)
+    assert check_sums(words) == (s1, s2)
+
+
+def test_a_payload_that_its_header_does_not_announce_is_refused():
+    with pytest.raises(ValueError, match="x payload has 16 bytes, its header says 0"):
+        Frame(header=identify().header, x=np.zeros(16, np.uint8), w=NOTHING)
+
+
+def test_replies_come_back_in_order():
+    frames = [identify(tag) for tag in range(3)]
+    words = join_transfer(frames)
+    assert words.size == 3 * 14
+    replies = split_replies(run_transfer(words, PYNQ), [frame.header for frame in frames])
+    for reply in replies:
+        assert [int(word) for word in reply.results] == [
+            16 | 8 << 16 | PYNQ.x_depth << 32,
+            PYNQ.w_depth | PYNQ.hash32 << 32,
+        ]
+
+
+def damaged(kind: str) -> tuple[np.ndarray, list[Header]]:
+    frames = [identify(7), identify(8)]
+    words = join_transfer(frames)
+    headers = [frame.header for frame in frames]
+    if kind == "status":
+        words[14] ^= np.uint64(1)
+        return run_transfer(words, PYNQ), headers
+    reply = run_transfer(words, PYNQ)
+    if kind == "other frame":
+        return reply, headers[::-1]
+    if kind == "bit":
+        reply[8] ^= np.uint64(1 << 40)
+    if kind == "counts":
+        reply[10] = 5
+        reply[12:14] = check_sums(reply[7:12])
+    return reply[: {"short": 10, "empty": 0}.get(kind, 14)] if kind != "long" else np.append(
+        reply, reply
+    ), headers
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "status",
+            "frame 2 of 2: the engine reports: the header's check word does not match (status 6)",
+        ),
+        ("bit", "frame 2 of 2: the reply's check words do not match"),
+        (
+            "counts",
+            "frame 2 of 2: the engine counted 5 iterations, 14 words in and 2 out, must be 0, 14 and 2",
+        ),
+        ("short", "frame 2 of 2: the reply ends after 3 words"),
+        ("empty", "frame 1 of 2: the reply ends after 0 words"),
+        ("long", "14 words too many after the replies to 2 frames"),
+        (
+            "other frame",
+            "frame 1 of 2: the reply's first trailer word is 0x70001e27b, must be 0x80001e27b",
+        ),
+    ],
+)
+def test_damaged_replies_say_what_is_wrong(kind, message):
+    with pytest.raises(ReplyError) as error:
+        split_replies(*damaged(kind))
+    assert str(error.value) == message
+
+
+def test_every_status_has_words():
+    assert len({status.words for status in Status}) == len(Status)
