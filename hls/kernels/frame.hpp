@@ -43,10 +43,10 @@ struct CheckSums {
     s1 = 0;
     s2 = 0;
   }
-  void add(Word word) {
+  void add(Word word, bool counts) {
     #pragma HLS INLINE
-    s1 += word;
-    s2 += s1;
+    s1 += counts ? word : Word(0);
+    s2 += counts ? s1 : Word(0);
   }
 };
 

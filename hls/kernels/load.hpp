@@ -64,7 +64,7 @@ header:
     const ap_uint<4> depth = word(19, 16);
     length = i == 3 ? length && depth >= 1 && depth <= kLevels : length;
     check = receiver.sums.s1 == word;
-    receiver.sums.add(word);
+    receiver.sums.add(word, true);
   }
   return receiver.ended ? kEarlyEnd
          : !check       ? kBadHeaderCheck
@@ -88,7 +88,7 @@ x_words:
   for (ap_uint<kXBits> i = 0; i < payload.x_words && !receiver.ended; ++i) {
     #pragma HLS PIPELINE II=1
     const Word word = receiver.take(words_in);
-    receiver.sums.add(word);
+    receiver.sums.add(word, true);
     ap_uint<128> widened;
   lanes:
     for (int lane = 0; lane < 8; ++lane) {
@@ -121,7 +121,7 @@ w_words:
   for (ap_uint<kWBits> i = 0; i < payload.w_words && !receiver.ended; ++i) {
     #pragma HLS PIPELINE II=1
     const Word word = receiver.take(words_in);
-    receiver.sums.add(word);
+    receiver.sums.add(word, true);
     vector = (vector >> 64) | (ap_uint<kBits>(word) << (kBits - 64));
     const ap_uint<kBank> bank = i >> kPart;
     const ap_uint<kWBits> row = i >> (kPart + kBank);

@@ -103,7 +103,7 @@ results:
     if (filled) {
       sender.put(word, false, words_out);
     }
-    sender.sums.add(filled ? word : Word(0));
+    sender.sums.add(word, filled);
     const ap_uint<2> clamped = ap_uint<2>(low_clamped) + ap_uint<2>(high_clamped);
     saturations += filled && narrow ? clamped : ap_uint<2>(0);
     words += filled;
@@ -148,6 +148,6 @@ trailer:
     const Word moved = (Word(words) << 32) | Word(order.words);
     const Word said = i == 0 ? lanes : i == 1 ? depth : i == 2 ? state : i == 3 ? done : moved;
     sender.put(i == 5 ? sender.sums.s1 : i == 6 ? sender.sums.s2 : said, i == 6 && order.last, words_out);
-    sender.sums.add(i < 5 ? said : Word(0));
+    sender.sums.add(said, i < 5);
   }
 }

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels compiled for this machine: the reference that their RTL must equal, word for word."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2hls.cache import cached, content_key
+from e2hls.clang import INCLUDE_DIR, WARNINGS, compiler_id, run_clang
+from e2hls.errors import HlsError
+from e2hls.kernel import Kernel
+
+__all__ = ["NativeKernel", "Words", "build_native"]
+
+_OPTIONS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-fno-sanitize=undefined", "-fvisibility=hidden")
+_MAIN = """\
+#include "{source}"
+
+#include <native_harness.h>
+
+#pragma GCC visibility push(default)
+E2HLS_NATIVE({name})
+#pragma GCC visibility pop
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What went through a stream: ``data`` (n, limbs) with the lowest 64 bits first, ``last`` (n,)."""
+
+    data: NDArray[np.uint64]
+    last: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 2 or self.last.shape != self.data.shape[:1]:
+            raise ValueError(
+                f"data must be (n, limbs) and last (n,), not {self.data.shape} and {self.last.shape}"
+            )
+
+
+class NativeKernel:
+    """A compiled kernel. Every run starts with empty streams of its own, so runs may overlap in threads.
+
+    ``static`` variables inside a kernel are shared by all of its runs.
+    """
+
+    def __init__(self, kernel: Kernel, library: Path) -> None:
+        self.kernel = kernel
+        self.ports = _port_names(kernel)
+        self._library = _open(library)
+        if self._library.e2hls_ports() != len(self.ports):
+            raise HlsError(
+                f"{kernel.source}: {kernel.name} has {self._library.e2hls_ports()} streams, but its "
+                f"definition was read as having {len(self.ports)}; write one parameter list without macros"
+            )
+
+    def run(self, inputs: Mapping[str, Words]) -> dict[str, Words]:
+        """Call the top function until all words of ``inputs`` are used up; every other stream is an output.
+
+        Raises: HlsError for an unknown stream, wrong limbs, or a kernel that wants more words than there are.
+        """
+        for name in inputs:
+            if name not in self.ports:
+                raise HlsError(f"{self.kernel.name} has no stream {name!r}; it has {', '.join(self.ports)}")
+        library = self._library
+        instance = library.e2hls_new()
+        try:
+            for name, words in inputs.items():
+                self._push(instance, name, words)
+            mask = sum(1 << self.ports.index(name) for name in inputs)
+            if library.e2hls_run(instance, mask):
+                raise HlsError(f"{self.kernel.name}: {library.e2hls_error(instance).decode()}")
+            return {name: self._pop(instance, name) for name in self.ports if name not in inputs}
+        finally:
+            library.e2hls_delete(instance)
+
+    def width(self, port: str) -> int:
+        """Bits of data in a word of this stream, without TLAST."""
+        return int(self._library.e2hls_width(self.ports.index(port)))
+
+    def _push(self, instance: int, name: str, words: Words) -> None:
+        port = self.ports.index(name)
+        limbs = self._library.e2hls_limbs(port)
+        if words.data.shape[1] != limbs:
+            raise HlsError(
+                f"{self.kernel.name}: words of stream {name} must have {limbs} limbs, not {words.data.shape[1]}"
+            )
+        data = np.ascontiguousarray(words.data, np.uint64)
+        last = np.ascontiguousarray(words.last, np.bool_)
+        self._library.e2hls_push(instance, port, data.ctypes.data, last.ctypes.data, len(data))
+
+    def _pop(self, instance: int, name: str) -> Words:
+        port = self.ports.index(name)
+        count = self._library.e2hls_size(instance, port)
+        data = np.zeros((count, self._library.e2hls_limbs(port)), np.uint64)
+        last = np.zeros(count, np.bool_)
+        self._library.e2hls_pop(instance, port, data.ctypes.data, last.ctypes.data)
+        return Words(data=data, last=last)
+
+
+def build_native(kernel: Kernel) -> NativeKernel:
+    """Compile a kernel, or take it from the cache.
+
+    Raises: HlsError with the compiler's first error.
+    """
+    source = kernel.source.resolve()
+    options = (*_OPTIONS, *WARNINGS, "-pthread")
+    include_dirs = (INCLUDE_DIR, *kernel.include_dirs)
+
+    def build(folder: Path) -> None:
+        main = folder / "main.cpp"
+        main.write_text(_MAIN.format(source=source, name=kernel.name))
+        run_clang([*options, *(f"-I{path}" for path in include_dirs), main, "-o", folder / "kernel.so"])
+
+    parts = _sources(source, include_dirs)
+    key = content_key(kernel.name, str(source), _MAIN, options, compiler_id(), *parts)
+    return NativeKernel(kernel, cached("native", key, build) / "kernel.so")
+
+
+_INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
+
+
+def _sources(source: Path, include_dirs: tuple[Path, ...]) -> list[Path]:
+    """The source and all that it includes from its own folder or the given ones, each once."""
+    if not source.is_file():
+        raise HlsError(f"no kernel source {source}")
+    found, todo = [source], [source, INCLUDE_DIR / "native_harness.h"]
+    while todo:
+        path = todo.pop()
+        for name in _INCLUDE.findall(path.read_text()):
+            places = [folder / name for folder in (path.parent, *include_dirs)]
+            target = next((place for place in places if place.is_file()), None)
+            if target is not None and target not in found:
+                found.append(target)
+                todo.append(target)
+    return found
+
+
+def _port_names(kernel: Kernel) -> tuple[str, ...]:
+    """The top function's parameter names, in order."""
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", kernel.source.read_text(), flags=re.S)
+    head = re.search(rf'extern\s*"C"\s*(?:{{\s*)?void\s+{kernel.name}\s*\(([^)]*)\)\s*{{', text)
+    if head is None:
+        raise HlsError(f'{kernel.source}: there is no extern "C" void {kernel.name}(...) {{')
+    parameters = _split_outside_angles(head[1])
+    names = [re.search(r"(\w+)\s*$", parameter) for parameter in parameters]
+    if any("stream" not in p or "&" not in p for p in parameters):
+        raise HlsError(f"{kernel.source}: every parameter of {kernel.name} must be an hls::stream<...>&")
+    return tuple(name[1] for name in names if name)
+
+
+def _split_outside_angles(text: str) -> list[str]:
+    parts, depth = [""], 0
+    for char in text:
+        depth += {"<": 1, ">": -1}.get(char, 0)
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _open(path: Path) -> Any:
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise HlsError(f"cannot load {path}: {error}; remove its folder to build it again") from None
+    handle, size, integer = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "limbs": (integer, [integer]),
+        "width": (integer, [integer]),
+        "ports": (integer, []),
+        "new": (handle, []),
+        "delete": (None, [handle]),
+        "push": (None, [handle, integer, handle, handle, size]),
+        "run": (integer, [handle, ctypes.c_uint64]),
+        "size": (size, [handle, integer]),
+        "pop": (None, [handle, integer, handle, handle]),
+        "error": (ctypes.c_char_p, [handle]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function: Callable[..., Any] = getattr(library, f"e2hls_{name}")
+        function.restype, function.argtypes = result, arguments  # type: ignore[attr-defined]
+    return library

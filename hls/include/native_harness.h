@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// A kernel's streams behind a C interface, for a native build.
+//
+// The generated main file includes the kernel and this header, and ends with E2HLS_NATIVE(name of the top function).
+// A word is handed over as 64-bit limbs, lowest first, and a byte for TLAST.
+#ifndef E2HLS_NATIVE_HARNESS_H
+#define E2HLS_NATIVE_HARNESS_H
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "hls_stream_flat.h"
+#include "hls_stream_native.h"
+
+namespace e2hls {
+
+template <typename T>
+struct Port {
+  using Kind = Flat<T>;
+  static constexpr int kDataWidth = Kind::kWidth - (Kind::kAxis ? 1 : 0);
+  static constexpr int kLimbs = (kDataWidth + 63) / 64;
+  using Wide = BitsOf<64 * kLimbs + 64>;  // room for TLAST above whole limbs
+
+  static void push(hls::stream<T>& stream, const std::uint64_t* limbs, bool last) {
+    Wide bits = 0;
+    for (int i = 0; i < kLimbs; ++i) bits |= static_cast<Wide>(limbs[i]) << (64 * i);
+    bits &= (static_cast<Wide>(1) << kDataWidth) - 1;
+    if (Kind::kAxis) bits |= static_cast<Wide>(last) << kDataWidth;
+    stream.write(Kind::unpack(static_cast<BitsOf<Kind::kWidth>>(bits)));
+  }
+  static void pop(hls::stream<T>& stream, std::uint64_t* limbs, std::uint8_t* last) {
+    const Wide bits = Kind::pack(stream.read());
+    const Wide data = bits & ((static_cast<Wide>(1) << kDataWidth) - 1);
+    for (int i = 0; i < kLimbs; ++i) limbs[i] = static_cast<std::uint64_t>(data >> (64 * i));
+    *last = Kind::kAxis && (bits >> kDataWidth & 1) != 0;
+  }
+};
+
+// One instance of a kernel: its streams, and the last error.
+template <typename... T>
+class Instance {
+ public:
+  explicit Instance(void (*top)(hls::stream<T>&...)) : top_(top) {}
+
+  static constexpr int kPorts = sizeof...(T);
+  static constexpr std::array<int, kPorts> kLimbs = {Port<T>::kLimbs...};
+  static constexpr std::array<int, kPorts> kWidths = {Port<T>::kDataWidth...};
+
+  void push(int port, const std::uint64_t* data, const std::uint8_t* last, std::size_t count) {
+    visit(port, [=](auto& stream, auto kind) {
+      for (std::size_t i = 0; i < count; ++i) kind.push(stream, data + i * kind.kLimbs, last[i] != 0);
+    });
+  }
+  void pop(int port, std::uint64_t* data, std::uint8_t* last) {
+    visit(port, [=](auto& stream, auto kind) {
+      for (std::size_t i = 0; !stream.empty(); ++i) kind.pop(stream, data + i * kind.kLimbs, last + i);
+    });
+  }
+  std::size_t size(int port) {
+    std::size_t count = 0;
+    visit(port, [&count](auto& stream, auto) { count = stream.size(); });
+    return count;
+  }
+
+  // Call the top function until all of `inputs` (a bit per port) are used up. False on an error.
+  bool run(std::uint64_t inputs) {
+    try {
+      for (std::size_t left = waiting(inputs); left > 0;) {
+        call(std::index_sequence_for<T...>{});
+        const std::size_t now = waiting(inputs);
+        if (now == left) {
+          error_ = "a call of the top function took no word from any input";
+          return false;
+        }
+        left = now;
+      }
+      return true;
+    } catch (const hls::stream_underflow& underflow) {
+      error_ = "read from an empty stream";
+      if (*underflow.what() != 0) error_ += std::string(" ") + underflow.what();
+    } catch (const std::exception& other) {
+      error_ = other.what();
+    }
+    return false;
+  }
+  const char* error() const { return error_.c_str(); }
+
+ private:
+  template <typename Do>
+  void visit(int port, Do act) {
+    int at = 0;
+    std::apply([&](auto&... streams) { ((at++ == port ? act(streams, kind_of(streams)) : void()), ...); }, streams_);
+  }
+  template <typename U>
+  static Port<U> kind_of(hls::stream<U>&) {
+    return {};
+  }
+  std::size_t waiting(std::uint64_t inputs) {
+    std::size_t count = 0;
+    for (int port = 0; port < kPorts; ++port) count += inputs >> port & 1 ? size(port) : 0;
+    return count;
+  }
+  template <std::size_t... kAt>
+  void call(std::index_sequence<kAt...>) {
+    top_(std::get<kAt>(streams_)...);
+  }
+
+  void (*top_)(hls::stream<T>&...);
+  std::tuple<hls::stream<T>...> streams_;
+  std::string error_;
+};
+
+}  // namespace e2hls
+
+#define E2HLS_NATIVE(top)                                                                                   \
+  using E2hlsInstance = decltype(e2hls::Instance(&top));                                                    \
+  extern "C" {                                                                                              \
+  int e2hls_limbs(int port) { return E2hlsInstance::kLimbs[static_cast<std::size_t>(port)]; }               \
+  int e2hls_width(int port) { return E2hlsInstance::kWidths[static_cast<std::size_t>(port)]; }              \
+  int e2hls_ports() { return E2hlsInstance::kPorts; }                                                       \
+  void* e2hls_new() { return new E2hlsInstance(&top); }                                                     \
+  void e2hls_delete(void* self) { delete static_cast<E2hlsInstance*>(self); }                               \
+  void e2hls_push(void* self, int port, const std::uint64_t* data, const std::uint8_t* last, std::size_t n) { \
+    static_cast<E2hlsInstance*>(self)->push(port, data, last, n);                                           \
+  }                                                                                                         \
+  int e2hls_run(void* self, std::uint64_t inputs) {                                                         \
+    return static_cast<E2hlsInstance*>(self)->run(inputs) ? 0 : 1;                                          \
+  }                                                                                                         \
+  std::size_t e2hls_size(void* self, int port) { return static_cast<E2hlsInstance*>(self)->size(port); }    \
+  void e2hls_pop(void* self, int port, std::uint64_t* data, std::uint8_t* last) {                           \
+    static_cast<E2hlsInstance*>(self)->pop(port, data, last);                                               \
+  }                                                                                                         \
+  const char* e2hls_error(void* self) { return static_cast<E2hlsInstance*>(self)->error(); }                \
+  }
+
+#endif  // E2HLS_NATIVE_HARNESS_H
