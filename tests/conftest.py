@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CRASHERS = ROOT / "build" / "crashers"
+KEPT = ROOT / "build" / "crashers"  # codespell:ignore crashers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,7 +54,7 @@ def assert_same_bits(request: pytest.FixtureRequest) -> Callable[..., None]:
 def _keep(request: pytest.FixtureRequest, **arrays: np.ndarray) -> Path:
     nodeid, base = request.node.nodeid, request.config.getoption("--seed", default=0)
     digest = hashlib.sha256(nodeid.encode()).hexdigest()[:8]
-    folder = CRASHERS / f"{request.node.originalname}-{digest}"
+    folder = KEPT / f"{request.node.originalname}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "case.npz", **arrays)
     rerun = folder / "rerun.sh"

@@ -162,7 +162,8 @@ def _dot(header: Header, x: Ints, w: NDArray[np.int8]) -> tuple[Words, int]:
     y = np.concatenate(sums)
     if header.wide:
         return y.reshape(-1).view(np.uint64), 0
-    shifted = round_shift(y, header.shift) if header.shift < _MAX_SHIFT else np.zeros_like(y)
+    shift = header.shift & 63  # the engine has six bits for it
+    shifted = round_shift(y, shift) if shift < _MAX_SHIFT else np.zeros_like(y)
     fitted, saturations = saturate(shifted, bits=32)
     return fitted.astype("<i4").reshape(-1).view(np.uint64), saturations
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
@@ -91,7 +91,7 @@ def _plan(mode: Mode, shape: ConvShape, shift: int, dtype: str, config: EngineCo
                     tag=len(blocks) & 0xFFFF,
                     xsigned=dtype == "int8",
                     x16=problem.x16,
-                    wide=split,
+                    wide=split and not problem.outer,
                     shift=0 if wide else shift,
                 )
                 blocks.append(_block(problem, common, (n, c, k), (rows, cols), config))
@@ -132,24 +132,17 @@ def _block(
     config: EngineConfig,
 ) -> Block:
     (n, c, k), (rows, cols) = ranges, spans
-    pictures, c_tiles, k_tiles = n[1] - n[0], c[1] - c[0], k[1] - k[0]
+    sizes = pictures, c_tiles, k_tiles = n[1] - n[0], c[1] - c[0], k[1] - k[0]
     vectors = pictures * rows.size * cols.size * c_tiles
     offset = -(rows.start * cols.size + cols.start) * c_tiles % config.x_depth
     if problem.outer:
-        loops = _outer_loops(problem, rows, cols, (pictures, c_tiles, k_tiles))
+        loops = _outer_loops(problem, rows, cols, sizes)
         w_count, wa_modulus = pictures * rows.count * cols.count * k_tiles, config.w_vectors
     else:
-        loops = _dot_loops(problem, rows, cols, (pictures, c_tiles, k_tiles))
+        loops = _dot_loops(problem, rows, cols, sizes)
         w_count, wa_modulus = k_tiles * problem.taps * c_tiles * config.oc_lanes, config.w_depth
-    header = Header(
-        mode=common.mode,
-        ic_lanes=common.ic_lanes,
-        oc_lanes=common.oc_lanes,
-        tag=common.tag,
-        xsigned=common.xsigned,
-        x16=common.x16,
-        wide=common.wide and not problem.outer,
-        shift=common.shift,
+    header = replace(
+        common,
         x_count=min(offset + vectors, config.x_depth),
         w_count=w_count,
         H=rows.size,
@@ -160,14 +153,7 @@ def _block(
         levels=_levels(loops, config.x_depth, wa_modulus),
     )
     return Block(
-        problem=problem,
-        pictures=n,
-        c_tiles=c,
-        k_tiles=k,
-        rows=rows,
-        cols=cols,
-        offset=offset,
-        header=header,
+        problem=problem, pictures=n, c_tiles=c, k_tiles=k, rows=rows, cols=cols, offset=offset, header=header
     )
 
 
