@@ -34,7 +34,8 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def layer_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "cli" if name == "__main__" else name
 
 
 def upward_imports(package: Path) -> Iterator[str]:

@@ -57,13 +57,9 @@ class ConvShape:
         if self.N < 0 or min(self.C, self.H, self.W, self.K) < 1:
             raise ShapeError(f"channels and picture must be at least 1 and the batch at least 0, not {self}")
         if not (1 <= self.R <= 7 and 1 <= self.S <= 7):
-            raise ShapeError(
-                f"the engine takes kernels of 1 to 7, not {self.R}x{self.S}; run it on the host"
-            )
+            raise ShapeError(f"the engine takes kernels of 1 to 7, not {self.R}x{self.S}; run it on the host")
         if not set(self.stride) <= {1, 2}:
-            raise ShapeError(
-                f"the engine takes strides 1 and 2, not {self.stride}; run it on the host"
-            )
+            raise ShapeError(f"the engine takes strides 1 and 2, not {self.stride}; run it on the host")
         if min(self.padding) < 0:
             raise ShapeError(f"padding must be at least 0, not {self.padding}")
         if self.P < 1 or self.Q < 1:
