@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a design of processes to Verilog files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2hls.blame import blame_cycle, blame_throughput
+from e2hls.codegen import Compiled, ThroughputError, compile_proc
+from e2hls.emit import ProcessEmitter
+from e2hls.ir import Design, LoopInfo, Process, Stream
+from e2hls.memories import Ram
+from e2hls.rtl_design import ProcessReport, RegionReport, RtlDesign, RtlOptions, RtlReport
+from e2hls.sharing import Pair, pairs_of, token_constraints, with_tokens
+from e2hls.wrapper import Module, RamUse, top_module
+from e2hls.xls_text import CycleError
+
+__all__ = ["generate"]
+
+_LIBRARY = Path(__file__).parent / "rtl"
+_FREE_HALVES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Built:
+    emitter: ProcessEmitter
+    compiled: Compiled
+    report: ProcessReport
+
+
+def generate(design: Design, options: RtlOptions, directory: Path) -> RtlDesign:
+    """Write the RTL of ``design`` and its report into ``directory``.
+
+    Raises: HlsError where the design needs more ports or a shorter recurrence than hardware has.
+    """
+    pairs = pairs_of(design)
+    streams = _streams(design, pairs)
+    built = [_process(design, with_tokens(process, pairs), streams, pairs, options) for process in design.processes]
+    rams = _rams(built)
+    modules = [Module(name=b.report.module, channels=tuple(b.emitter.text.channels)) for b in built]
+    tokens = [*((pair.full, 0) for pair in pairs), *((pair.free, _FREE_HALVES) for pair in pairs)]
+    top = top_module(design, modules, rams, tokens)
+    for suffix in ("sv", "v"):
+        folder = directory / suffix
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{design.name}.{suffix}").write_text(top)
+        for source in sorted(_LIBRARY.glob("*.sv")):
+            (folder / f"{source.stem}.{suffix}").write_text(source.read_text())
+        for b in built:
+            text = b.compiled.sv if suffix == "sv" else b.compiled.verilog
+            (folder / f"{b.report.module}.{suffix}").write_text(text)
+    report = RtlReport(
+        processes=tuple(b.report for b in built),
+        rams=tuple((use.ram.name, use.ram.depth, use.ram.width) for use in rams),
+    )
+    (directory / "report.json").write_text(report.to_json())
+    return RtlDesign.load(design.name, directory)
+
+
+def _streams(design: Design, pairs: Iterable[Pair]) -> dict[str, Stream]:
+    streams = {stream.name: stream for stream in (*design.inputs, *design.outputs, *design.streams)}
+    for pair in pairs:
+        streams |= {pair.full.name: pair.full, pair.free.name: pair.free}
+    return streams
+
+
+def _process(
+    design: Design, process: Process, streams: Mapping[str, Stream], pairs: tuple[Pair, ...], options: RtlOptions
+) -> _Built:
+    shared = frozenset(array.name for array in design.shared)
+    alone = process.name == design.name
+    module = f"{design.name}_core" if alone else f"{design.name}_{process.name}"
+    emitter = ProcessEmitter(module, process, streams, shared)
+    emitter.run()
+    constraints = [
+        *emitter.memories.constraints,
+        *token_constraints(process.name, pairs, emitter.memories.rams),
+    ]
+    ii = max((loop.ii for loop in process.loops.values()), default=1)
+    try:
+        text = emitter.text.text()
+        compiled = compile_proc(text, module, ii=max(1, ii), constraints=constraints, options=options)
+    except CycleError as error:
+        raise blame_cycle(process, emitter, error) from None
+    except ThroughputError as error:
+        raise blame_throughput(process, emitter, ii, error) from None
+    return _Built(emitter=emitter, compiled=compiled, report=_report(process, module, emitter, compiled, ii))
+
+
+def _report(
+    process: Process, module: str, emitter: ProcessEmitter, compiled: Compiled, ii: int
+) -> ProcessReport:
+    regions = []
+    for header in emitter.flow.headers:
+        loop: LoopInfo | None = process.loops.get(header)
+        regions.append(RegionReport(name=loop.name if loop else "entry", ii=ii))
+    return ProcessReport(
+        name=process.name,
+        module=module,
+        ii=ii,
+        pipeline_stages=compiled.pipeline_stages,
+        period_ps=compiled.period_ps,
+        regions=tuple(regions),
+        multipliers=len(emitter.text.multipliers),
+        state_bits=sum(width for width, _ in emitter.text.states.values()),
+    )
+
+
+def _rams(built: Iterable[_Built]) -> list[RamUse]:
+    """The memories, those of two processes joined."""
+    found: dict[str, RamUse] = {}
+    for b in built:
+        for ram in b.emitter.memories.rams:
+            old = found.get(ram.name)
+            found[ram.name] = RamUse(
+                ram=ram,
+                reads=ram.reads or (old is not None and old.reads),
+                writes=ram.writes or (old is not None and old.writes),
+            )
+    return list(found.values())

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""XLS at work: optimise, schedule and turn a proc into Verilog."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from e2hls.rtl_design import RtlOptions
+
+__all__ = ["Compiled", "ThroughputError", "compile_proc"]
+
+# XLS's sky130 delays stand in for an FPGA's: a 7-series path takes about twice as long, routing included.
+_DELAY_MODEL = "sky130"
+_FPGA_FACTOR = 0.5
+_RELAX = 1.25
+_MOST_RELAXED = 16.0
+_CODEGEN = (
+    'generator: GENERATOR_KIND_PIPELINE reset: "rst_n" reset_active_low: true reset_data_path: false '
+    "flop_inputs: false flop_outputs: false gate_recvs: false "
+    'streaming_channel_data_suffix: "_tdata" streaming_channel_valid_suffix: "_tvalid" '
+    'streaming_channel_ready_suffix: "_tready" '
+    'gate_format: "assign {output} = {condition} ? {input} : {width}\'h0" '
+)
+
+
+class ThroughputError(Exception):
+    """XLS cannot start an activation every ``ii`` cycles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A proc as a module, with XLS's assertions (``sv``) and without (``verilog``)."""
+
+    sv: str
+    verilog: str
+    pipeline_stages: int
+    period_ps: int
+
+
+def compile_proc(
+    ir: str, name: str, *, ii: int, constraints: Sequence[str], options: RtlOptions
+) -> Compiled:
+    """Compile the proc ``name`` of an XLS package.
+
+    The fewest pipeline stages are taken that keep the period of the delay model; where a recurrence does
+    not fit into one period, the period is relaxed, for throughput counts more.
+    Raises: ThroughputError.
+    """
+    import xls
+
+    optimised = str(xls.optimize_ir(ir, name))
+    period_ps = options.period_ns * 1000 * _FPGA_FACTOR
+    limit_ps = period_ps * _MOST_RELAXED
+    while True:
+        try:
+            sv = _codegen(optimised, name, int(period_ps), ii, constraints, options, sv=True)
+            break
+        except RuntimeError as error:
+            message = str(error)
+            if "clock period" in message and period_ps < limit_ps:
+                period_ps *= _RELAX
+                continue
+            raise ThroughputError(message.split(";")[0]) from None
+    verilog = _codegen(optimised, name, int(period_ps), ii, constraints, options, sv=False)
+    stages = 1 + max((int(number) for number in re.findall(r"\bp(\d+)_", verilog)), default=0)
+    return Compiled(sv=sv, verilog=verilog, pipeline_stages=stages, period_ps=int(period_ps))
+
+
+def _codegen(
+    ir: str, name: str, period_ps: int, ii: int, constraints: Sequence[str], options: RtlOptions, *, sv: bool
+) -> str:
+    import xls
+
+    # Raw text, for the keyword arguments of xls-python drop options that are false.
+    flag = "true" if sv else "false"
+    codegen = f'{_CODEGEN} module_name: "{name}" use_system_verilog: {flag} add_invariant_assertions: {flag}'
+    schedule = f'delay_model: "{_DELAY_MODEL}" clock_period_ps: {period_ps} worst_case_throughput: {ii} '
+    if options.pipeline_stages is not None:
+        schedule += f"pipeline_stages: {options.pipeline_stages} "
+    schedule += " ".join(f'io_constraints: "{constraint}"' for constraint in constraints)
+    result = xls.Package.parse_ir(ir).schedule_and_codegen(
+        codegen_flags_textproto=codegen, scheduling_options_textproto=schedule, with_delay_model=True
+    )
+    return str(result.get_verilog_text())

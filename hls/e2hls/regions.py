@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cut a process into regions: one activation of the hardware runs from one loop header to the next.
+
+Headers are the entry and the targets of back edges. The edges that do not lead to a header form an
+acyclic graph over all blocks; a block belongs to the region of each header that reaches it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from e2hls.ir import Block, Branch, Operand, Process
+
+__all__ = ["Edge", "Flow", "analyse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One way out of block ``source``: taken where ``cond`` is ``polarity``, always where it is None."""
+
+    source: str
+    target: str
+    cond: Operand | None = None
+    polarity: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The control flow of a process. All orders follow execution."""
+
+    blocks: dict[str, Block]
+    headers: tuple[str, ...]  # the entry first
+    order: tuple[str, ...]  # all reachable blocks, topologically
+    into: dict[str, tuple[Edge, ...]]  # edges within activations
+    turns: tuple[Edge, ...]  # edges into headers: they end an activation
+    returns: tuple[str, ...]  # blocks that end with Return
+    reached: dict[str, frozenset[str]]  # blocks that a block reaches in the same activation, itself included
+    anchors: dict[str, str]  # block -> the first block of its activation that always runs with it
+    dominators: dict[str, tuple[str, ...]]  # of each block within activations, itself last
+
+    def regions_of(self, label: str) -> tuple[str, ...]:
+        """Headers whose activations can run this block."""
+        return tuple(header for header in self.headers if label in self.reached[header])
+
+    def fork(self, join: str) -> str | None:
+        """The last block that every way to ``join`` within an activation passes."""
+        above = self.dominators[join][:-1]
+        return above[-1] if above else None
+
+    def exclusive(self, one: str, other: str) -> bool:
+        """Whether no activation runs both blocks."""
+        return one != other and other not in self.reached[one] and one not in self.reached[other]
+
+
+def analyse(process: Process) -> Flow:
+    """Find regions and orders of a process."""
+    blocks = {block.label: block for block in process.blocks}
+    entry = process.blocks[0].label
+    headers, finished = _search(blocks, entry)
+    order = _topological(blocks, headers, finished)
+    edges = [edge for label in order for edge in edges_of(blocks[label])]
+    into: dict[str, list[Edge]] = {label: [] for label in order}
+    for edge in edges:
+        if edge.target not in headers:
+            into[edge.target].append(edge)
+    reached = _reached(blocks, order, set(headers))
+    dominators = _dominators(headers, order, into)
+    return Flow(
+        blocks=blocks,
+        headers=headers,
+        order=order,
+        into={label: tuple(found) for label, found in into.items()},
+        turns=tuple(edge for edge in edges if edge.target in headers),
+        returns=tuple(label for label in order if not isinstance(blocks[label].end, Branch)),
+        reached=reached,
+        anchors=_anchors(blocks, headers, order, dominators),
+        dominators=dominators,
+    )
+
+
+def edges_of(block: Block) -> tuple[Edge, ...]:
+    """The ways out of a block."""
+    end = block.end
+    if not isinstance(end, Branch):
+        return ()
+    if end.cond is None or end.then == end.other:
+        return (Edge(block.label, end.then),)
+    return (Edge(block.label, end.then, end.cond, True), Edge(block.label, end.other, end.cond, False))
+
+
+def _search(blocks: dict[str, Block], entry: str) -> tuple[tuple[str, ...], list[str]]:
+    """Depth-first: the headers, and the blocks in the order in which they were left."""
+    headers = [entry]
+    state = {entry: 1}
+    finished: list[str] = []
+    stack = [(entry, iter(edges_of(blocks[entry])))]
+    while stack:
+        label, edges = stack[-1]
+        edge = next(edges, None)
+        if edge is None:
+            state[label] = 2
+            finished.append(label)
+            stack.pop()
+        elif state.get(edge.target) == 1:
+            if edge.target not in headers:
+                headers.append(edge.target)
+        elif edge.target not in state:
+            state[edge.target] = 1
+            stack.append((edge.target, iter(edges_of(blocks[edge.target]))))
+    place = {label: index for index, label in enumerate(blocks)}
+    return (entry, *sorted(headers[1:], key=lambda header: place[header])), finished
+
+
+def _topological(blocks: dict[str, Block], headers: tuple[str, ...], labels: list[str]) -> tuple[str, ...]:
+    waiting = dict.fromkeys(labels, 0)
+    for label in labels:
+        for edge in edges_of(blocks[label]):
+            if edge.target not in headers:
+                waiting[edge.target] += 1
+    ready = [label for label in blocks if waiting.get(label) == 0]
+    order: list[str] = []
+    while ready:
+        label = ready.pop(0)
+        order.append(label)
+        for edge in edges_of(blocks[label]):
+            if edge.target not in headers:
+                waiting[edge.target] -= 1
+                if waiting[edge.target] == 0:
+                    ready.append(edge.target)
+    return tuple(order)
+
+
+def _reached(
+    blocks: dict[str, Block], order: tuple[str, ...], headers: set[str]
+) -> dict[str, frozenset[str]]:
+    reached: dict[str, frozenset[str]] = {}
+    for label in reversed(order):
+        onward = [reached[edge.target] for edge in edges_of(blocks[label]) if edge.target not in headers]
+        reached[label] = frozenset({label}).union(*onward)
+    return reached
+
+
+def _dominators(
+    headers: tuple[str, ...], order: tuple[str, ...], into: dict[str, list[Edge]]
+) -> dict[str, tuple[str, ...]]:
+    dominators: dict[str, tuple[str, ...]] = {}
+    for label in order:
+        above = [dominators[edge.source] for edge in into[label]]
+        shared = [] if not above or label in headers else [b for b in above[0] if all(b in a for a in above)]
+        dominators[label] = (*shared, label)
+    return dominators
+
+
+def _anchors(
+    blocks: dict[str, Block],
+    headers: tuple[str, ...],
+    order: tuple[str, ...],
+    dominators: dict[str, tuple[str, ...]],
+) -> dict[str, str]:
+    """For each block its earliest dominator that it post-dominates."""
+    after: dict[str, set[str]] = {}
+    for label in reversed(order):
+        onward = [after[e.target] if e.target not in headers else set() for e in edges_of(blocks[label])]
+        after[label] = {label} | (set.intersection(*onward) if onward else set())
+    return {label: next(b for b in dominators[label] if label in after[b]) for label in order}

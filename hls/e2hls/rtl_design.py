@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the back end is asked for and what it gives: options, files and a report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ProcessReport", "RegionReport", "RtlDesign", "RtlOptions", "RtlReport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RtlOptions:
+    """How the hardware shall be made."""
+
+    period_ns: float = 10.0
+    pipeline_stages: int | None = None  # of every process; None: as few as the period allows
+
+    def __post_init__(self) -> None:
+        if self.period_ns <= 0:
+            raise ValueError(f"period_ns must be positive, not {self.period_ns}")
+        if self.pipeline_stages is not None and self.pipeline_stages < 1:
+            raise ValueError(f"pipeline_stages must be at least 1, not {self.pipeline_stages}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionReport:
+    """One loop, or the entry, of a process."""
+
+    name: str
+    ii: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessReport:
+    """One process; ``period_ps`` is the period of the delay model at which it was scheduled."""
+
+    name: str
+    module: str
+    ii: int
+    pipeline_stages: int
+    period_ps: int
+    regions: tuple[RegionReport, ...]
+    multipliers: int
+    state_bits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RtlReport:
+    """The design as a whole; ``rams`` gives (name, depth, width)."""
+
+    processes: tuple[ProcessReport, ...]
+    rams: tuple[tuple[str, int, int], ...]
+
+    @property
+    def multipliers(self) -> int:
+        return sum(process.multipliers for process in self.processes)
+
+    @property
+    def state_bits(self) -> int:
+        return sum(process.state_bits for process in self.processes)
+
+    @property
+    def ram_bits(self) -> int:
+        return sum(depth * width for _, depth, width in self.rams)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> RtlReport:
+        raw = json.loads(text)
+        return cls(
+            processes=tuple(_process(process) for process in raw["processes"]),
+            rams=tuple((name, depth, width) for name, depth, width in raw["rams"]),
+        )
+
+
+def _process(raw: dict[str, Any]) -> ProcessReport:
+    regions = tuple(RegionReport(**region) for region in raw["regions"])
+    rest = {field.name: raw[field.name] for field in fields(ProcessReport) if field.name != "regions"}
+    return ProcessReport(regions=regions, **rest)
+
+
+@dataclass(frozen=True, slots=True)
+class RtlDesign:
+    """Generated RTL: the top module is ``name``; ``sv_files`` carry assertions, ``verilog_files`` do not."""
+
+    name: str
+    directory: Path
+    sv_files: tuple[Path, ...]
+    verilog_files: tuple[Path, ...]
+    report: RtlReport
+
+    @classmethod
+    def load(cls, name: str, directory: Path) -> RtlDesign:
+        """The design that ``generate`` left in ``directory``."""
+        return cls(
+            name=name,
+            directory=directory,
+            sv_files=tuple(sorted((directory / "sv").glob("*.sv"))),
+            verilog_files=tuple(sorted((directory / "v").glob("*.v"))),
+            report=RtlReport.from_json((directory / "report.json").read_text()),
+        )
