@@ -3,7 +3,7 @@
 
 from e2train.nn.engine import Engine
 from e2train.nn.layers import OffloadConv2d
-from e2train.nn.models import MODEL_NAMES, ResidualBlock, ResNet, build_model, digits_net, resnet
+from e2train.nn.models import MODEL_NAMES, ModelError, ResidualBlock, ResNet, build_model, digits_net, resnet
 from e2train.nn.offload import HostLayerWarning, offload
 from e2train.nn.quantisers import ActInt8, ActUint8, DivergenceError, InputQuant, WeightInt8
 
@@ -15,6 +15,7 @@ __all__ = [
     "Engine",
     "HostLayerWarning",
     "InputQuant",
+    "ModelError",
     "OffloadConv2d",
     "ResNet",
     "ResidualBlock",

@@ -46,7 +46,7 @@ class OffloadedConv(torch.autograd.Function):
         return job.run("forward", job.x, job.w) * (job.x_scale * job.w_scale)
 
     @staticmethod
-    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         job: ConvJob = ctx.job
         gx = gw = None
         grad = quantise_gradient(gy)

@@ -69,7 +69,8 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
             layer._adopt_quantisers(conv)
         layer.weight, layer.bias = conv.weight, conv.bias
         layer.train(conv.training)
-        return layer.to(conv.weight.device)
+        layer.to(conv.weight.device)
+        return layer
 
     def forward(self, input: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> (N, K, P, Q)."""

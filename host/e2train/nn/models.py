@@ -8,9 +8,13 @@ import re
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-__all__ = ["MODEL_NAMES", "ResidualBlock", "ResNet", "build_model", "digits_net", "resnet"]
+__all__ = ["MODEL_NAMES", "ModelError", "ResNet", "ResidualBlock", "build_model", "digits_net", "resnet"]
 
 MODEL_NAMES = ("digits", "resnet8", "resnet14", "resnet20", "resnet74", "resnet110")
+
+
+class ModelError(ValueError):
+    """A model that does not exist."""
 
 
 class ResidualBlock(nn.Module):
@@ -34,9 +38,7 @@ class ResidualBlock(nn.Module):
     def shortcut(self, x: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> (N, K, P, Q)."""
         front = self.new_channels // 2
-        return F.pad(
-            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, front, self.new_channels - front)
-        )
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, front, self.new_channels - front))
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> (N, K, P, Q)."""
@@ -44,7 +46,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, one stage of residual blocks per width (each but the first halves the picture), a classifier."""
+    """A 3x3 stem, a stage of residual blocks per width, a classifier; later stages halve the picture."""
 
     def __init__(self, *, blocks: int, widths: tuple[int, ...], in_channels: int, classes: int) -> None:
         super().__init__()
@@ -75,14 +77,14 @@ def resnet(
 ) -> ResNet:
     """ResNet of depth 6n+2 with three stages (2n * len(widths) + 2 with other widths).
 
-    Raises: ValueError when the depth does not fit.
+    Raises: ModelError when the depth does not fit.
 
     >>> len(resnet(20).blocks)
     9
     """
     blocks, rest = divmod(depth - 2, 2 * len(widths))
     if rest or blocks < 1:
-        raise ValueError(f"a ResNet of {len(widths)} stages has depth {2 * len(widths)}n + 2, not {depth}")
+        raise ModelError(f"a ResNet of {len(widths)} stages has depth {2 * len(widths)}n + 2, not {depth}")
     return ResNet(blocks=blocks, widths=widths, in_channels=in_channels, classes=classes)
 
 
@@ -94,10 +96,10 @@ def digits_net() -> ResNet:
 def build_model(name: str) -> tuple[ResNet, tuple[int, int, int]]:
     """A model by name, and the shape (C, H, W) of its pictures.
 
-    Raises: ValueError when there is no such model.
+    Raises: ModelError when there is no such model.
     """
     if name == "digits":
         return digits_net(), (1, 8, 8)
     if not (match := re.fullmatch(r"resnet(\d+)", name)):
-        raise ValueError(f"no model {name!r}; there are: {', '.join(MODEL_NAMES)}")
+        raise ModelError(f"no model {name!r}; there are: {', '.join(MODEL_NAMES)}")
     return resnet(int(match[1])), (3, 32, 32)

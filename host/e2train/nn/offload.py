@@ -40,5 +40,7 @@ def offload(model: nn.Module, device: Engine | TensorDevice | StreamDevice) -> n
             if isinstance(child, nn.Conv2d) and child in new:
                 setattr(parent, child_name, new[child])
     if on_host := [f"{layer.name} ({layer.host_reason})" for layer in new.values() if layer.host_reason]:
-        warnings.warn(f"these convolutions run on the host: {', '.join(on_host)}", HostLayerWarning, stacklevel=2)
+        warnings.warn(
+            f"these convolutions run on the host: {', '.join(on_host)}", HostLayerWarning, stacklevel=2
+        )
     return new[model] if isinstance(model, nn.Conv2d) and model in new else model

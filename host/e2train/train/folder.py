@@ -53,7 +53,7 @@ class Summary:
 
 
 class RunFolder:
-    """``config.toml``, ``metrics.jsonl``, ``checkpoint.pt``, ``summary.json`` and ``report.html`` of one run."""
+    """Settings, metrics, checkpoint, summary and report of one run."""
 
     def __init__(self, path: Path) -> None:
         """Make the folder.

@@ -28,7 +28,7 @@ def state_sha256(state: object) -> str:
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """Hash of the integer weights and scales of all offloaded convolutions; without any, of all parameters."""
+    """Hash of the integer weights and scales of offloaded convolutions; without any, of all parameters."""
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, OffloadConv2d)}
     if not layers:
         return state_sha256(dict(model.named_parameters()))

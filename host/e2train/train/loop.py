@@ -62,7 +62,9 @@ def train(session: Session) -> Iterator[Row]:
 
 
 @torch.no_grad()
-def evaluate(session: Session, *, batch: int = 120, stopped: Callable[[], bool] = lambda: False) -> float | None:
+def evaluate(
+    session: Session, *, batch: int = 120, stopped: Callable[[], bool] = lambda: False
+) -> float | None:
     """Share of the test pictures that the model gets right; None where it was stopped on the way."""
     session.model.eval()
     right = 0

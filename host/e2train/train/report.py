@@ -53,7 +53,9 @@ def _curves(steps: list[dict[str, Any]], test_accuracy: float) -> str:
         axes.set_xlabel("step")
         axes.set_ylabel(f"training {key}")
     loss.set_ylim(bottom=0)
-    accuracy.axhline(test_accuracy, color="#ee6677", linestyle="--", label=f"test, at the end: {test_accuracy:.1%}")
+    accuracy.axhline(
+        test_accuracy, color="#ee6677", linestyle="--", label=f"test, at the end: {test_accuracy:.1%}"
+    )
     accuracy.legend(loc="lower right")
     return _svg(figure)
 

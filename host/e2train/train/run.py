@@ -34,7 +34,7 @@ def run_training(
     cannot be used; DeviceError when the device fails.
     """
     folder = RunFolder(out)
-    with deterministic(config.threads), stop_on_signals() as stop, _engine(config) as engine:
+    with deterministic(config.threads), _engine(config) as engine:
         session = Session.start(config, engine)
         tally = Tally(ledger=engine.ledger if engine else Ledger())
         if resume:
@@ -44,8 +44,9 @@ def run_training(
             folder.go_on(session.step)
         else:
             folder.begin(config)
-        _train(session, folder, tally, stop=stop, watch=watch)
-        accuracy = evaluate(session, stopped=stop)
+        with stop_on_signals() as stop:
+            _train(session, folder, tally, stop=stop, watch=watch)
+            accuracy = evaluate(session, stopped=stop)
         if accuracy is None:
             raise _interrupted(session, folder)
         summary = _summary(session, tally, accuracy=accuracy, out=out)
@@ -86,7 +87,9 @@ def _save(session: Session, folder: RunFolder, tally: Tally) -> None:
             folder.checkpoint, config_hash=session.config.hash, state=session.state(), tally=tally.dump()
         )
     except OSError as error:
-        raise TrainError(f"cannot save {folder.checkpoint}: {error.strerror}; the last checkpoint stands") from error
+        raise TrainError(
+            f"cannot save {folder.checkpoint}: {error.strerror}; the last checkpoint stands"
+        ) from error
 
 
 def _interrupted(session: Session, folder: RunFolder) -> Interrupted:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``e2train train``: one run, from a preset or a file to its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from e2train.train import Summary
+
+__all__ = ["train"]
+
+
+def train(
+    preset: Annotated[
+        str, typer.Argument(metavar="PRESET|FILE.toml", help="digits, or a run's config.toml.")
+    ],
+    method: Annotated[str | None, typer.Option(help="smb-int8, or the baseline smb-fp32.")] = None,
+    device: Annotated[str | None, typer.Option(help="emulator, csim or rtl.")] = None,
+    board: Annotated[str | None, typer.Option(help="Configuration in boards.toml.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, where no steps are set.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak of the learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights and of all draws.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run, under runs/ by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON line.")] = False,
+) -> None:
+    """Train a network; every option that is left out is the preset's or the file's."""
+    from e2train.train import Row, find_config, run_training
+
+    config = find_config(preset).changed(
+        method=method, device=device, board=board, steps=steps, epochs=epochs, batch=batch, lr=lr, seed=seed
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
+        TimeElapsedColumn(),
+    )
+    progress = Progress(*columns, console=Console(stderr=True), disable=as_json)
+    task = progress.add_task(f"{config.method} on {config.device}", total=None, loss=0.0, accuracy=0.0)
+
+    def watch(row: Row) -> None:
+        progress.start()  # not before the first step: an error until then is the only line
+        progress.update(task, completed=row.step, total=row.steps, loss=row.loss, accuracy=row.accuracy)
+
+    try:
+        summary = run_training(config, out=out or config.default_out, resume=resume, watch=watch)
+    finally:
+        progress.stop()
+    typer.echo(summary.to_json()) if as_json else _print(summary)
+
+
+def _print(summary: Summary) -> None:
+    cycles = "" if summary.cycles is None else f", {summary.cycles:,} cycles"
+    typer.echo(f"test accuracy {summary.test_accuracy:.2%} after {summary.steps_run} steps{cycles}")
+    typer.echo(f"weights {summary.weights_sha256}")
+    typer.echo(f"state   {summary.state_sha256}")
+    typer.echo(f"report  {Path(summary.out) / 'report.html'}")

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How busy a device's MAC array is, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from e2train.devices import MODES, ConvShape, LayerCall, Mode, StreamDevice, TensorDevice
+from e2train.nn.functions import safe_shift
+from e2train.nn.models import build_model
+from e2train.runtime import execute
+
+__all__ = ["BenchLayer", "BenchRow", "bench_layers", "bench_rows", "weighted_utilisation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchLayer:
+    """A shape of convolution that a model has, and how often."""
+
+    name: str
+    shape: ConvShape
+    count: int
+    first: bool  # takes the pictures: its few channels leave lanes idle, and nobody needs its grad_input
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRow:
+    """One layer in one mode, run once."""
+
+    layer: str
+    count: int
+    first: bool
+    mode: Mode
+    macs: int
+    cycles: int | None
+    utilisation: float | None  # macs / (lanes * cycles)
+
+
+def bench_layers(model_name: str, *, batch: int) -> list[BenchLayer]:
+    """The distinct convolutions of a model, in order of use.
+
+    >>> [(layer.name, layer.count) for layer in bench_layers("resnet8", batch=1)][:2]
+    [('stem.0', 1), ('blocks.0.branch.0', 2)]
+    """
+    model, picture = build_model(model_name)
+    model.to("meta").eval()
+    found: dict[ConvShape, list[str]] = {}
+
+    def hook(name: str) -> Callable[[nn.Conv2d, tuple[Tensor], Tensor], None]:
+        return lambda conv, args, _: found.setdefault(_shape(conv, args[0]), []).append(name)
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(hook(name))
+    model(torch.empty(batch, *picture, device="meta"))
+    return [
+        BenchLayer(name=names[0], shape=shape, count=len(names), first=not index)
+        for index, (shape, names) in enumerate(found.items())
+    ]
+
+
+def bench_rows(
+    layers: list[BenchLayer], device: TensorDevice | StreamDevice, *, seed: int = 0
+) -> Iterator[BenchRow]:
+    """Run every layer in every mode once, on random integers."""
+    lanes = device.config.macs_per_cycle if isinstance(device, StreamDevice) else None
+    rng = np.random.default_rng(seed)
+    for layer in layers:
+        for mode in MODES:
+            if layer.first and mode == "grad_input":
+                continue
+            counters = execute(_random_call(layer, mode, rng), device).counters
+            busy = counters.macs / (lanes * counters.cycles) if lanes and counters.cycles else None
+            yield BenchRow(
+                layer=layer.name,
+                count=layer.count,
+                first=layer.first,
+                mode=mode,
+                macs=counters.macs,
+                cycles=counters.cycles,
+                utilisation=busy,
+            )
+
+
+def weighted_utilisation(rows: list[BenchRow], mode: Mode) -> float | None:
+    """Utilisation of a mode over all layers but the first, weighted by the model's MACs in each."""
+    chosen = [row for row in rows if row.mode == mode and not row.first and row.utilisation is not None]
+    macs = sum(row.macs * row.count for row in chosen)
+    return sum(row.macs * row.count * (row.utilisation or 0.0) for row in chosen) / macs if macs else None
+
+
+def _shape(conv: nn.Conv2d, x: Tensor) -> ConvShape:
+    N, C, H, W = x.shape
+    left, right, top, bottom = conv._reversed_padding_repeated_twice
+    return ConvShape(
+        N=N,
+        C=C,
+        H=H,
+        W=W,
+        K=conv.out_channels,
+        R=conv.kernel_size[0],
+        S=conv.kernel_size[1],
+        stride=(conv.stride[0], conv.stride[1]),
+        padding=(top, bottom, left, right),
+    )
+
+
+def _random_call(layer: BenchLayer, mode: Mode, rng: np.random.Generator) -> LayerCall:
+    s = layer.shape
+    x = rng.integers(0, 256, (s.N, s.C, s.H, s.W), np.uint8)
+    w = rng.integers(-127, 128, (s.K, s.C, s.R, s.S), np.int8)
+    gy = rng.integers(-(1 << 15), 1 << 15, (s.N, s.K, s.P, s.Q), np.int16)
+    operands: dict[str, tuple[Any, Any]] = {"forward": (x, w), "grad_input": (gy, w), "grad_weight": (x, gy)}
+    a, b = operands[mode]
+    shift = safe_shift(torch.from_numpy(w), 1 << 15) if mode == "grad_input" else 0
+    return LayerCall(mode=mode, shape=s, a=a, b=b, shift=shift, name=layer.name)
