@@ -49,7 +49,7 @@ class PartBudget:
     """What a part has, and the clock that is asked of it."""
 
     part: str
-    family: yosys.Family
+    family: str
     period_ns: float
     dsp: int
     bram36: int
@@ -153,10 +153,8 @@ def report(design: Design, budget: PartBudget, *, progress: yosys.Progress | Non
     """
     if not design.verilog_files:
         raise HlsError(f"{design.name} has no plain Verilog to synthesise")
-    code = [Path(module.__file__) for module in (timing, yosys)]
-    key = content_key(
-        *design.verilog_files, *code, Path(__file__), design.name, budget.family, yosys.yosys_id()
-    )
+    code = [Path(__file__).with_name(f"{module}.py") for module in ("report", "timing", "yosys")]
+    key = content_key(*design.verilog_files, *code, design.name, budget.family, yosys.yosys_id())
 
     def build(folder: Path) -> None:
         netlist = yosys.synthesise(

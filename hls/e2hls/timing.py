@@ -113,7 +113,7 @@ def _cell(name: str, raw: Mapping[str, Any]) -> _Cell:
 
 
 def _bit_names(module: Mapping[str, Any]) -> dict[Bit, str]:
-    """The user's name of each bit, where it has one: a visible name before a hidden one, a short one first."""
+    """The user's name of each bit, where it has one: visible before hidden, short before long."""
     best: dict[Bit, tuple[int, int, str]] = {}
     for name, net in module["netnames"].items():
         rank = (int(net.get("hide_name", 0)), len(name), name)

