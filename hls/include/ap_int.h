@@ -86,6 +86,9 @@ struct Result {
   using Remainder = ap_int_base<min(kA, kB + (!kSb && kSa)), kSa>;
   using Logic = ap_int_base<kLogic, kSigned>;
   using Common = Value<kLogic + 1, kSigned>;  // holds both operands
+  // As in C, an order is unsigned where the unsigned operand is at least as wide as the signed one, from 32 bits on.
+  static constexpr bool kUnsignedWins = kSa != kSb && (kSa ? kB >= kA : kA >= kB) && (kA >= 32 || kB >= 32);
+  using Ordered = std::conditional_t<kUnsignedWins, Value<kLogic + 1, false>, Common>;
 };
 
 template <typename To, typename T>
@@ -367,19 +370,19 @@ E2HLS_DIVISION(/, Quotient)
 E2HLS_DIVISION(%, Remainder)
 #undef E2HLS_DIVISION
 
-#define E2HLS_COMPARISON(sign)                                    \
+#define E2HLS_COMPARISON(sign, kind)                              \
   template <typename A, typename B>                               \
     requires e2hls::Pair<A, B>                                    \
   E2HLS_INLINE bool operator sign(const A& a, const B& b) {       \
-    using Wide = typename e2hls::Result<A, B>::Common;            \
+    using Wide = typename e2hls::Result<A, B>::kind;              \
     return e2hls::cast<Wide>(a) sign e2hls::cast<Wide>(b);        \
   }
-E2HLS_COMPARISON(==)
-E2HLS_COMPARISON(!=)
-E2HLS_COMPARISON(<)
-E2HLS_COMPARISON(<=)
-E2HLS_COMPARISON(>)
-E2HLS_COMPARISON(>=)
+E2HLS_COMPARISON(==, Common)
+E2HLS_COMPARISON(!=, Common)
+E2HLS_COMPARISON(<, Ordered)
+E2HLS_COMPARISON(<=, Ordered)
+E2HLS_COMPARISON(>, Ordered)
+E2HLS_COMPARISON(>=, Ordered)
 #undef E2HLS_COMPARISON
 
 #define E2HLS_SHIFT(sign, left)                                                               \
