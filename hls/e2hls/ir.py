@@ -52,10 +52,11 @@ class Loc:
 
 @dataclass(frozen=True, slots=True)
 class Const:
-    """A constant; poison and undef arrive as zero."""
+    """A constant. Poison and undef arrive as zero with ``undef`` set: any value will do."""
 
     width: int
     value: int  # in 0 .. 2**width - 1
+    undef: bool = False
 
 
 @dataclass(frozen=True, slots=True)
