@@ -11,7 +11,6 @@ from e2hls.blame import blame_cycle, blame_throughput
 from e2hls.codegen import Compiled, ThroughputError, compile_proc
 from e2hls.emit import ProcessEmitter
 from e2hls.ir import Design, LoopInfo, Process, Stream
-from e2hls.memories import Ram
 from e2hls.rtl_design import ProcessReport, RegionReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.sharing import Pair, pairs_of, token_constraints, with_tokens
 from e2hls.wrapper import Module, RamUse, top_module
@@ -37,7 +36,9 @@ def generate(design: Design, options: RtlOptions, directory: Path) -> RtlDesign:
     """
     pairs = pairs_of(design)
     streams = _streams(design, pairs)
-    built = [_process(design, with_tokens(process, pairs), streams, pairs, options) for process in design.processes]
+    built = [
+        _process(design, with_tokens(process, pairs), streams, pairs, options) for process in design.processes
+    ]
     rams = _rams(built)
     modules = [Module(name=b.report.module, channels=tuple(b.emitter.text.channels)) for b in built]
     tokens = [*((pair.full, 0) for pair in pairs), *((pair.free, _FREE_HALVES) for pair in pairs)]
@@ -67,7 +68,11 @@ def _streams(design: Design, pairs: Iterable[Pair]) -> dict[str, Stream]:
 
 
 def _process(
-    design: Design, process: Process, streams: Mapping[str, Stream], pairs: tuple[Pair, ...], options: RtlOptions
+    design: Design,
+    process: Process,
+    streams: Mapping[str, Stream],
+    pairs: tuple[Pair, ...],
+    options: RtlOptions,
 ) -> _Built:
     shared = frozenset(array.name for array in design.shared)
     alone = process.name == design.name

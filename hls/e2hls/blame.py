@@ -19,14 +19,14 @@ def blame_cycle(process: Process, emitter: ProcessEmitter, error: CycleError) ->
         array = next((array for array in process.arrays if array.name == name), None)
         if array and len(names) == 1:
             return HlsError(
-                f"array {name} is written with what the same iteration read from it, so the next iteration would "
-                "read too early; keep the value in a variable, or add `#pragma HLS DEPENDENCE "
+                f"array {name} is written with what the same iteration read from it, so the next one would read "
+                "too early; keep the value in a variable, or add `#pragma HLS DEPENDENCE "
                 f"variable={name} type=inter dependent=false` if no iteration reads what the last few wrote",
                 array.loc,
             )
     listed = " and ".join(names) or process.name
     return HlsError(
-        f"process {process.name} accesses {listed} in both orders, each needing the other's data in one iteration; "
+        f"process {process.name} accesses {listed} in both orders, each needing the other's data; "
         "access them in one order everywhere",
         _loc(process),
     )
@@ -40,8 +40,8 @@ def blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error: 
         what = "its exit or the next loop" if state == "pc" else f"the value {emitter.source_name(state)}"
         where = f"loop {loop.name}" if loop else f"process {process.name}"
         return HlsError(
-            f"{where} cannot start an iteration every {ii} cycle(s): {what} depends on {memory}, which is read at an "
-            f"address or under a condition that depends on it; ask for `#pragma HLS PIPELINE II={ii + 1}`",
+            f"{where} cannot start an iteration every {ii} cycle(s): {what} depends on {memory}, which is read "
+            f"at an address or under a condition that depends on it; ask for `#pragma HLS PIPELINE II={ii + 1}`",
             loop.loc if loop else _loc(process),
         )
     return HlsError(f"process {process.name} cannot be scheduled at II={ii}: {error}", _loc(process))

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from e2hls.rtl_design import RtlOptions
@@ -39,9 +41,7 @@ class Compiled:
     period_ps: int
 
 
-def compile_proc(
-    ir: str, name: str, *, ii: int, constraints: Sequence[str], options: RtlOptions
-) -> Compiled:
+def compile_proc(ir: str, name: str, *, ii: int, constraints: Sequence[str], options: RtlOptions) -> Compiled:
     """Compile the proc ``name`` of an XLS package.
 
     The fewest pipeline stages are taken that keep the period of the delay model; where a recurrence does
@@ -50,7 +50,8 @@ def compile_proc(
     """
     import xls
 
-    optimised = str(xls.optimize_ir(ir, name))
+    with _quiet():
+        optimised = str(xls.optimize_ir(ir, name))
     period_ps = options.period_ns * 1000 * _FPGA_FACTOR
     limit_ps = period_ps * _MOST_RELAXED
     while True:
@@ -80,7 +81,22 @@ def _codegen(
     if options.pipeline_stages is not None:
         schedule += f"pipeline_stages: {options.pipeline_stages} "
     schedule += " ".join(f'io_constraints: "{constraint}"' for constraint in constraints)
-    result = xls.Package.parse_ir(ir).schedule_and_codegen(
-        codegen_flags_textproto=codegen, scheduling_options_textproto=schedule, with_delay_model=True
-    )
+    with _quiet():
+        result = xls.Package.parse_ir(ir).schedule_and_codegen(
+            codegen_flags_textproto=codegen, scheduling_options_textproto=schedule, with_delay_model=True
+        )
     return str(result.get_verilog_text())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the library logs away from stderr; its errors are exceptions."""
+    kept = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)

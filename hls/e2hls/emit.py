@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from e2hls.errors import HlsError
-from e2hls.ir import Block, Branch, Const, Instr, Loc, Operand, Phi, Process, Ref, Stream
+from e2hls.ir import Block, Const, Instr, Loc, Operand, Phi, Process, Ref, Stream
 from e2hls.memories import Memories, Site
 from e2hls.regions import Edge, Flow, analyse
 from e2hls.values import Value, concat, constant, shifted_left
@@ -30,7 +30,9 @@ _GATED_BITS = 16  # narrower sums gain nothing from a DSP slice
 class ProcessEmitter:
     """Translates a process; ``text`` holds the result once ``run`` has returned."""
 
-    def __init__(self, name: str, process: Process, streams: Mapping[str, Stream], shared: frozenset[str]) -> None:
+    def __init__(
+        self, name: str, process: Process, streams: Mapping[str, Stream], shared: frozenset[str]
+    ) -> None:
         self.process = process
         self.streams = streams
         self.flow: Flow = analyse(process)
@@ -47,9 +49,8 @@ class ProcessEmitter:
         self._pc_bits = max(1, (len(self.flow.headers) - 1).bit_length())
         for label in self.flow.order:
             block = self.flow.blocks[label]
-            for made in (*block.phis, *block.instrs):
-                if made.result:
-                    self._homes[made.result] = (label, made.width)
+            made: tuple[Phi | Instr, ...] = (*block.phis, *block.instrs)
+            self._homes |= {m.result: (label, m.width) for m in made if m.result}
 
     def run(self) -> None:
         """Translate all blocks, then close the loops.
@@ -70,6 +71,7 @@ class ProcessEmitter:
         self.memories.finish()
         for name, state in self._late.items():  # written where the value is made
             self.text.next_value(state, self._values[name], self._conds[self._homes[name][0]])
+        self.text.finish()
 
     # -- control
 
@@ -100,8 +102,9 @@ class ProcessEmitter:
             taken = self._taken(edge, self._conds[edge.source])
             self._go(edge.target, taken, edge.source)
             for phi in self.flow.blocks[edge.target].phis:
-                value = self._operand(phi.incoming[edge.source], edge.source)
-                text.next_value(self._state(phi.result), value, taken)
+                incoming = phi.incoming[edge.source]
+                if not _is_undefined(incoming):  # else the old value is as good as any
+                    text.next_value(self._state(phi.result), self._operand(incoming, edge.source), taken)
         for label in self.flow.returns:
             self._go(self.flow.headers[0], self._conds[label], label)
 
@@ -140,7 +143,9 @@ class ProcessEmitter:
             for header in self.flow.regions_of(label)
             if home in self.flow.reached[header] and label in self.flow.reached[home]
         ]
-        if len(made_now) == len(self.flow.regions_of(label)) or home in self.flow.headers and self._is_phi(operand):
+        if len(made_now) == len(self.flow.regions_of(label)) or (
+            home in self.flow.headers and self._is_phi(operand)
+        ):
             return self._values[operand.name]
         self._late[operand.name] = self._state(operand.name)
         kept = self.text.state(self._late[operand.name], operand.width)
@@ -155,7 +160,9 @@ class ProcessEmitter:
     def _phi(self, block: Block, phi: Phi) -> Value:
         if block.label in self.flow.headers:
             return self.text.state(self._state(phi.result), phi.width)
-        edges = self.flow.into[block.label]
+        edges = [e for e in self.flow.into[block.label] if not _is_undefined(phi.incoming[e.source])]
+        if not edges:
+            return constant(phi.width, 0)
         values = [self._operand(phi.incoming[edge.source], edge.source) for edge in edges]
         result = values[0]
         if len(set(values)) > 1:
@@ -164,7 +171,7 @@ class ProcessEmitter:
         return result
 
     def _taken_from_fork(self, edge: Edge, join: str) -> Value:
-        """Whether the edge is taken, given that its join is reached; free of the conditions above the fork."""
+        """Whether the edge is taken, given that its join is reached: free of conditions above the fork."""
         fork = self.flow.fork(join)
         if fork is None:
             return self._taken(edge, self._conds[edge.source])
@@ -234,15 +241,15 @@ class ProcessEmitter:
         if by.const is None:
             amount = by.cut(0, min(by.width, max(1, (width - 1).bit_length())))
             return self.text.binary(_SHIFTS[op], value, amount, width)
-        amount = min(by.const, width - 1 if op == "ashr" else width)
-        if amount == width:
+        count = min(by.const, width - 1 if op == "ashr" else width)
+        if count == width:
             return constant(width, 0)
         if op == "shl":
-            return shifted_left(value, amount)
-        rest = value.cut(amount, width - amount)
+            return shifted_left(value, count)
+        rest = value.cut(count, width - count)
         if op == "ashr":
             return self.text.sign_extend(rest, width)
-        return concat((rest, constant(amount, 0))) if amount else rest
+        return concat((rest, constant(count, 0))) if count else rest
 
     # -- streams
 
@@ -263,10 +270,14 @@ class ProcessEmitter:
         for one, other in itertools.combinations(sites, 2):
             if not self.flow.exclusive(one.label, other.label):
                 raise HlsError(
-                    f"two {what} stream {name} in one iteration{_lines(one.loc, other.loc)}, but a stream moves one "
-                    "word per cycle; put them into separate iterations of a loop",
+                    f"two {what} stream {name} in one iteration{_lines(one.loc, other.loc)}, but a stream moves "
+                    "one word per cycle; put them into separate iterations of a loop",
                     other.loc or one.loc,
                 )
+
+
+def _is_undefined(operand: Operand) -> bool:
+    return isinstance(operand, Const) and operand.undef
 
 
 def _lines(one: Loc | None, other: Loc | None) -> str:

@@ -176,7 +176,9 @@ class _Registers:
         for place, stores in self.stores.items():
             name = self._element(place).parts[0].node
             for index, store in enumerate(stores):
-                later = [s.when for s in stores[index + 1 :] if s.site.label in flow.reached[store.site.label]]
+                later = [
+                    s.when for s in stores[index + 1 :] if s.site.label in flow.reached[store.site.label]
+                ]
                 when = text.bit_and(store.when, text.bit_not(text.any(later)))
                 assert store.data is not None
                 text.next_value(name, store.data, when)
@@ -185,7 +187,7 @@ class _Registers:
 class _Banks:
     """An array in RAM: a bank for each place along its partitioned dimensions.
 
-    A table that is never written (``rom_copies`` loads) is copied for each load, which may then all happen at once.
+    A table that is never written is copied for each of its ``rom_copies`` loads, which may then coincide.
     """
 
     def __init__(self, home: Memories, array: Array, *, rom_copies: int) -> None:
@@ -292,12 +294,18 @@ class _Banks:
 
     def _reads_before_writes(self, bank: _Bank) -> bool:
         reached = self.home.flow.reached
-        return any(write.site.label in reached[read.site.label] for read in bank.reads for write in bank.writes)
+        return any(
+            write.site.label in reached[read.site.label] for read in bank.reads for write in bank.writes
+        )
 
     def _joint_port(self, bank: _Bank) -> None:
         text = self.home.text
         read, write = text.any([r.when for r in bank.reads]), text.any([w.when for w in bank.writes])
-        fields = (_merged(text, bank.writes, data=True), _merged(text, bank.writes), _merged(text, bank.reads))
+        fields = (
+            _merged(text, bank.writes, data=True),
+            _merged(text, bank.writes),
+            _merged(text, bank.reads),
+        )
         request = concat((*fields, write, read))
         channel = Channel(name=f"{bank.name}_req", width=request.width, sends=True)
         token = text.send(channel, request, text.any([read, write]))

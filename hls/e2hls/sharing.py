@@ -103,7 +103,8 @@ def _listed(names: list[str]) -> str:
 
 def _join(process: Process, pair: Pair, *, take: Stream, give: Stream) -> Process:
     halves = [
-        replace(array, dims=(2, *array.dims), partitioned=(False, *array.partitioned)) for array in pair.arrays
+        replace(array, dims=(2, *array.dims), partitioned=(False, *array.partitioned))
+        for array in pair.arrays
     ]
     register = Array(name=pair.half, width=1, dims=(), partitioned=(), scope="static")
     names = {array.name for array in pair.arrays}

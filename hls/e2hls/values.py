@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["Part", "Value", "concat", "constant", "mask_runs", "overlay", "shifted_left"]
 
@@ -115,7 +116,7 @@ def _common_runs(a: Value, b: Value) -> list[int]:
             at += part.width
             edges.add(at)
     order = sorted(edges)
-    return [high - low for low, high in zip(order, order[1:], strict=False)]
+    return [high - low for low, high in pairwise(order)]
 
 
 def _value(parts: list[Part]) -> Value:

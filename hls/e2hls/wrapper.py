@@ -106,7 +106,9 @@ def _between(stream: Stream, initial: int, channels: set[tuple[str, bool]]) -> l
     name = stream.name
     written, read = (name, True) in channels, (name, False) in channels
     if written and read:
-        return _fifo(name, stream.width, max(1, stream.depth), initial, _ends(f"{name}_w"), _ends(f"{name}_r"))
+        return _fifo(
+            name, stream.width, max(1, stream.depth), initial, _ends(f"{name}_w"), _ends(f"{name}_r")
+        )
     lines = [f"assign {name}_w_ready = 1'b0;"] if written else []
     if read:
         lines += [f"assign {name}_r_valid = 1'b0;", f"assign {name}_r_data = '0;"]
@@ -150,7 +152,11 @@ def _memory(use: RamUse) -> list[str]:
     else:
         if use.writes:
             data = f"{name}_wreq_w_data"
-            write = (f"{name}_wreq_w_valid", f"{data}[{ram.width + bits - 1}:{ram.width}]", f"{data}[{ram.width - 1}:0]")
+            write = (
+                f"{name}_wreq_w_valid",
+                f"{data}[{ram.width + bits - 1}:{ram.width}]",
+                f"{data}[{ram.width - 1}:0]",
+            )
             lines.append(f"assign {name}_wreq_w_ready = 1'b1;")
         if use.reads:
             read = (f"{name}_rreq_w_valid", f"{name}_rreq_w_data")
@@ -172,8 +178,9 @@ def _parameters(ram: Ram, bits: int) -> str:
     text = f".Width({ram.width}), .Depth({ram.depth}), .AddrBits({bits})"
     if not ram.init:
         return text
-    packed = sum(word << (index * ram.width) for index, word in enumerate(ram.init))
-    return f"{text}, .HasInit(1), .Init({ram.width * ram.depth}'h{packed:x})"
+    # One literal per word: tools choke on a literal of a whole memory.
+    words = ",\n  ".join(f"{ram.width}'h{word:x}" for word in reversed(ram.init))
+    return f"{text}, .HasInit(1), .Init({{\n  {words}}})"
 
 
 def _instance(module: Module) -> list[str]:

@@ -46,6 +46,7 @@ class ProcText:
     _known: dict[str, str] = field(default_factory=dict)  # "type = expression" -> name
     _narrow: dict[str, Value] = field(default_factory=dict)  # sign_ext node -> what it extends
     _roots: list[str] = field(default_factory=list)
+    _nexts: dict[str, list[tuple[Value, Value]]] = field(default_factory=dict)
 
     # -- nodes
 
@@ -198,16 +199,25 @@ class ProcText:
         return self._whole(name)
 
     def next_value(self, state: str, value: Value, when: Value) -> None:
-        """Give the state element a new value where ``when`` holds."""
-        if when.is_zero() or value == self._whole(state):
-            return
-        self._root("()", f"next_value(param={state}, value={self.use(value)}{self._where(when)})")
+        """Give the state element a new value where ``when`` holds; its conditions exclude each other."""
+        if not when.is_zero() and value != self._whole(state):
+            self._nexts.setdefault(state, []).append((value, when))
+
+    def finish(self) -> None:
+        """Join the next values of each state element: one multiplexer and one enable."""
+        for state, nexts in self._nexts.items():
+            result, when = nexts[0][0], self.any([condition for _, condition in nexts])
+            for value, condition in nexts[1:]:
+                result = self.select(condition, value, result)
+            self._root("()", f"next_value(param={state}, value={self.use(result)}{self._where(when)})")
 
     def receive(self, channel: Channel, when: Value, result: str, *, after: str = "tok") -> str:
         """Take a word of the channel as value ``result``; the token that orders it."""
         self._add(channel)
         pair = f"{result}_pair"
-        self._nodes[pair] = f"(token, bits[{channel.width}]) = receive({after}{self._where(when)}, channel={channel.name})"
+        self._nodes[pair] = (
+            f"(token, bits[{channel.width}]) = receive({after}{self._where(when)}, channel={channel.name})"
+        )
         self._nodes[result] = f"bits[{channel.width}] = tuple_index({pair}, index=1)"
         self._widths[result] = channel.width
         self._roots.append(pair)
@@ -289,7 +299,11 @@ class ProcText:
             if state is None:
                 continue
             for name in sorted(self._needs(root)):
-                if name.endswith("_data_pair") and "root" in self._nodes[name] and state[1] in self._needs(name):
+                if (
+                    name.endswith("_data_pair")
+                    and "root" in self._nodes[name]
+                    and state[1] in self._needs(name)
+                ):
                     found.append((state[1], name[: -len("_data_pair")]))
         return found
 

@@ -71,11 +71,13 @@ class Simulation:
         return outputs, cycles
 
 
-def build_simulation(design: RtlDesign, ports: Sequence[Port], folder: Path, *, quick: bool = True) -> Simulation:
+def build_simulation(
+    design: RtlDesign, ports: Sequence[Port], folder: Path, *, quick: bool = True
+) -> Simulation:
     """Verilate ``design`` with the harness into ``folder``; ``quick`` favours build time over speed."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        f"  {{\"{p.name}\", {p.width}, {int(p.axis)}, {int(p.output)}, "
+        f'  {{"{p.name}", {p.width}, {int(p.axis)}, {int(p.output)}, '
         f"[](Vkernel& k) {{ return Pins{{wires(k.{p.name}_tdata), "
         f"{f'&k.{p.name}_tlast' if p.axis else 'nullptr'}, &k.{p.name}_tvalid, &k.{p.name}_tready}}; }}}},"
         for p in ports

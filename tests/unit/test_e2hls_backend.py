@@ -8,7 +8,21 @@ from pathlib import Path
 import pytest
 from e2hls.backend import generate
 from e2hls.errors import HlsError
-from e2hls.ir import Array, Block, Branch, Const, Design, Instr, Loc, LoopInfo, Phi, Process, Ref, Return, Stream
+from e2hls.ir import (
+    Array,
+    Block,
+    Branch,
+    Const,
+    Design,
+    Instr,
+    Loc,
+    LoopInfo,
+    Phi,
+    Process,
+    Ref,
+    Return,
+    Stream,
+)
 from e2hls.rtl_design import RtlOptions
 
 X = Stream(name="x", width=16)
@@ -95,7 +109,9 @@ def pingpong() -> Design:
 
     def process(name: str, loop: Block) -> Process:
         entry = Block(label="entry", phis=(), instrs=(), end=Branch(then=loop.label))
-        return Process(name=name, blocks=(entry, loop, end), arrays=(), loops={loop.label: whole.loops[loop.label]})
+        return Process(
+            name=name, blocks=(entry, loop, end), arrays=(), loops={loop.label: whole.loops[loop.label]}
+        )
 
     shared = Array(name="buf", width=16, dims=(8,), partitioned=(False,), scope="shared")
     processes = (process("load", fill), process("store", drain))
@@ -125,8 +141,8 @@ def test_two_reads_of_one_memory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(HlsError) as caught:
         generate(buffered(extra=(again,)), RtlOptions(), tmp_path)
     assert str(caught.value) == (
-        "k.cpp:10:0: two reads of array buf in one iteration (lines 9 and 10), but each of its memories has one "
-        "read port; use ARRAY_PARTITION, or read it once per iteration"
+        "k.cpp:10:0: two reads of array buf in one iteration (lines 9 and 10), but each of its memories has "
+        "one read port; use ARRAY_PARTITION, or read it once per iteration"
     )
 
 

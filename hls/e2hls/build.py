@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole flow: a kernel's C++ to RTL, once per content."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+from e2hls.cache import cached, content_key
+from e2hls.clang import INCLUDE_DIR, compiler_id
+from e2hls.errors import HlsError
+from e2hls.kernel import Kernel
+from e2hls.rtl_design import RtlDesign, RtlOptions
+
+__all__ = ["build_rtl"]
+
+_INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
+_DEFAULTS = RtlOptions()
+_TOOLS = ("xls-python", "llvmlite")
+
+
+def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS) -> RtlDesign:
+    """Generate a kernel's RTL, or take it from the cache.
+
+    Raises: HlsError for what the flow does not take, with its place in the source.
+    """
+    key = content_key(kernel.name, str(options), compiler_id(), *_versions(), *_flow(), *_sources(kernel))
+
+    def build(folder: Path) -> None:
+        from e2hls.backend import generate
+        from e2hls.frontend import lower
+
+        generate(lower(kernel), options, folder)
+
+    return RtlDesign.load(kernel.name, cached("rtl", key, build))
+
+
+def _versions() -> list[str]:
+    try:
+        return [f"{name} {metadata.version(name)}" for name in _TOOLS]
+    except metadata.PackageNotFoundError as error:
+        raise HlsError(f"the Python package {error.name} is missing; install e2train[sim]") from None
+
+
+def _flow() -> list[Path]:
+    """The files that this package consists of: a changed flow makes new RTL."""
+    here = Path(__file__).parent
+    return sorted([*here.glob("*.py"), *here.glob("rtl/*.sv")])
+
+
+def _sources(kernel: Kernel) -> list[Path]:
+    """The kernel's source and what it includes from its own, the given and this package's folders."""
+    source = kernel.source.resolve()
+    if not source.is_file():
+        raise HlsError(f"there is no file {kernel.source}")
+    found, todo = [source], [source]
+    while todo:
+        path = todo.pop()
+        for name in _INCLUDE.findall(path.read_text(errors="replace")):
+            places = (folder / name for folder in (path.parent, *kernel.include_dirs, INCLUDE_DIR))
+            target = next((place.resolve() for place in places if place.is_file()), None)
+            if target is not None and target not in found:
+                found.append(target)
+                todo.append(target)
+    return found
