@@ -52,9 +52,9 @@ class NativeKernel:
     ``static`` variables inside a kernel are shared by all of its runs.
     """
 
-    def __init__(self, kernel: Kernel, library: Path) -> None:
+    def __init__(self, kernel: Kernel, ports: tuple[str, ...], library: Path) -> None:
         self.kernel = kernel
-        self.ports = _port_names(kernel)
+        self.ports = ports
         self._library = _open(library)
         if self._library.e2hls_ports() != len(self.ports):
             raise HlsError(
@@ -91,7 +91,8 @@ class NativeKernel:
         limbs = self._library.e2hls_limbs(port)
         if words.data.shape[1] != limbs:
             raise HlsError(
-                f"{self.kernel.name}: words of stream {name} must have {limbs} limbs, not {words.data.shape[1]}"
+                f"{self.kernel.name}: words of stream {name} must have {limbs} limbs, "
+                f"not {words.data.shape[1]}"
             )
         data = np.ascontiguousarray(words.data, np.uint64)
         last = np.ascontiguousarray(words.last, np.bool_)
@@ -121,8 +122,9 @@ def build_native(kernel: Kernel) -> NativeKernel:
         run_clang([*options, *(f"-I{path}" for path in include_dirs), main, "-o", folder / "kernel.so"])
 
     parts = _sources(source, include_dirs)
+    ports = _port_names(kernel)
     key = content_key(kernel.name, str(source), _MAIN, options, compiler_id(), *parts)
-    return NativeKernel(kernel, cached("native", key, build) / "kernel.so")
+    return NativeKernel(kernel, ports, cached("native", key, build) / "kernel.so")
 
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)

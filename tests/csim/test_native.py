@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Native builds of kernels: words of any type in and out, and errors that name what is wrong."""
+
+import re
+
+import numpy as np
+import pytest
+from e2hls.errors import HlsError
+from e2hls.kernel import Kernel
+from e2hls.native import Words, build_native
+
+HEADERS = "".join(f"#include <{name}.h>\n" for name in ("ap_axi_sdata", "ap_int", "hls_stream", "hls_vector"))
+
+
+@pytest.fixture
+def build(tmp_path):
+    def compile_kernel(body, name="top"):
+        source = tmp_path / f"{name}.cpp"
+        source.write_text(HEADERS + body)
+        return build_native(Kernel(name, source))
+
+    return compile_kernel
+
+
+def _words(values, limbs=1, last=()):
+    data = np.array([[v >> 64 * i & (1 << 64) - 1 for i in range(limbs)] for v in values], np.uint64)
+    flags = np.zeros(len(values), np.bool_)
+    flags[list(last)] = True
+    return Words(data=data.reshape(-1, limbs), last=flags)
+
+
+def _ints(words):
+    return [sum(int(limb) << 64 * i for i, limb in enumerate(row)) for row in words.data]
+
+
+def test_words_of_every_type(build):
+    kernel = build("""
+struct Point { ap_int<5> a; bool b; ap_uint<70> c; };
+extern "C" void top(hls::stream<ap_axiu<100, 0, 0, 0>>& x_in, hls::stream<Point>& point_out,
+                    hls::stream<hls::vector<ap_int<48>, 3>>& vector_out,
+                    hls::stream<unsigned short>& short_out) {
+  const ap_axiu<100, 0, 0, 0> beat = x_in.read();
+  Point point;
+  point.a = beat.data;
+  point.b = beat.last;
+  point.c = beat.data >> 10;
+  point_out.write(point);
+  hls::vector<ap_int<48>, 3> vector(ap_int<48>(-1));
+  vector[2] = beat.data;
+  vector_out.write(vector);
+  short_out.write(beat.data.to_uint());
+}
+""")
+    values = [0, (1 << 100) - 1, 0x0123456789ABCDEF0123456789 % (1 << 100)]
+    out = kernel.run({"x_in": _words(values, limbs=2, last=[1])})
+    assert list(out) == ["point_out", "vector_out", "short_out"]
+    wide = (1 << 70) - 1
+    assert _ints(out["point_out"]) == [
+        v & 31 | (i == 1) << 5 | (v >> 10 & wide) << 6 for i, v in enumerate(values)
+    ]
+    ones = (1 << 96) - 1
+    assert _ints(out["vector_out"]) == [ones | (v & (1 << 48) - 1) << 96 for v in values]
+    assert _ints(out["short_out"]) == [v & 0xFFFF for v in values]
+    assert kernel.width("x_in") == 100
+
+
+def test_last_and_several_inputs(build):
+    kernel = build("""
+using Beat = ap_axiu<8, 0, 0, 0>;
+extern "C" void top(hls::stream<Beat>& a_in, hls::stream<ap_uint<8>>& b_in, hls::stream<Beat>& sum_out) {
+  Beat beat = a_in.read();
+  beat.data += b_in.read();
+  sum_out.write(beat);
+}
+""")
+    out = kernel.run({"b_in": _words([1, 2, 250]), "a_in": _words([3, 4, 10], last=[2])})["sum_out"]
+    assert _ints(out) == [4, 6, 4]
+    assert out.last.tolist() == [False, False, True]
+
+
+COPY = 'extern "C" void top(hls::stream<ap_uint<8>>& x_in, hls::stream<ap_uint<8>>& y_out) { %s }\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("(void)x_in; (void)y_out;", "top: a call of the top function took no word from any input"),
+        ("y_out.write(x_in.read() + x_in.read());", "top: read from an empty stream"),
+    ],
+)
+def test_errors_of_a_run(build, body, message):
+    with pytest.raises(HlsError, match=f"^{re.escape(message)}$"):
+        build(COPY % body).run({"x_in": _words([1, 2, 3])})
+
+
+def test_wrong_names_and_limbs(build):
+    kernel = build(COPY % "y_out.write(x_in.read());")
+    with pytest.raises(HlsError, match=r"^top has no stream 'z'; it has x_in, y_out$"):
+        kernel.run({"z": _words([1])})
+    with pytest.raises(HlsError, match=r"^top: words of stream x_in must have 1 limbs, not 2$"):
+        kernel.run({"x_in": _words([1], limbs=2)})
+
+
+def test_a_compiler_error_has_its_place(build, tmp_path):
+    with pytest.raises(HlsError, match=rf"^{re.escape(str(tmp_path))}/top\.cpp:5:\d+: .*nonsense"):
+        build(COPY % "nonsense;")
+
+
+def test_no_top_function(build):
+    with pytest.raises(HlsError, match=r'there is no extern "C" void top'):
+        build("void other() {}\n")
+
+
+def test_an_edited_header_builds_again(tmp_path):
+    source = tmp_path / "top.cpp"
+    source.write_text(f'{HEADERS}#include "step.hpp"\n{COPY % "y_out.write(x_in.read() + kStep);"}')
+    for step in (1, 2):
+        (tmp_path / "step.hpp").write_text(f"constexpr int kStep = {step};\n")
+        kernel = build_native(Kernel("top", source))
+        assert _ints(kernel.run({"x_in": _words([5])})["y_out"]) == [5 + step]
