@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a C++ kernel to a design of typed records: clang, a few LLVM passes, and the lowering."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2hls import passes
+from e2hls.clang import INCLUDE_DIR, WARNINGS, run_clang
+from e2hls.debug_info import DebugInfo
+from e2hls.errors import HlsError
+from e2hls.flow_graph import find_loops
+from e2hls.ir import Block, Const, Design, Loc, LoopInfo, Process
+from e2hls.kernel import Kernel
+from e2hls.layout import Layout
+from e2hls.llvm_text import Function, Module, parse_line, parse_module, split_operands, unquote
+from e2hls.lowering import FunctionLowering
+from e2hls.marks import Marks, loop_number, read_marks
+from e2hls.narrow import narrow_phis
+from e2hls.pointers import Pointer, gep
+from e2hls.pragmas import Sources, rewrite_sources
+from e2hls.prepare import prepare
+from e2hls.variables import Port, Variables, by_process
+
+__all__ = ["lower"]
+
+_SYNTHESIS = (
+    *("-target", "x86_64-linux-gnu", "-std=c++20", "-O1", "-Xclang", "-disable-llvm-passes"),
+    *("-S", "-emit-llvm", "-g", "-fstandalone-debug", "-fno-discard-value-names", "-D__SYNTHESIS__"),
+    *("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
+)
+
+
+def lower(kernel: Kernel) -> Design:
+    """The hardware design that a kernel describes.
+
+    Raises: HlsError for whatever this flow does not take, with its place in the source.
+    """
+    with tempfile.TemporaryDirectory(prefix="e2hls-") as folder:
+        include_dirs = (*kernel.include_dirs, INCLUDE_DIR)
+        sources = rewrite_sources(kernel.source, include_dirs, Path(folder))
+        module = _compile(sources, include_dirs, Path(folder))
+    return _Frontend(kernel, module, sources).design()
+
+
+def _compile(sources: Sources, include_dirs: tuple[Path, ...], folder: Path) -> Module:
+    output = folder / "kernel.ll"
+    includes = [f"-I{each}" for each in include_dirs]
+    run_clang(
+        [
+            *_SYNTHESIS,
+            *WARNINGS,
+            *includes,
+            "-include",
+            INCLUDE_DIR / "hls_pragma.h",
+            "-o",
+            output,
+            sources.main,
+        ]
+    )
+    return parse_module(passes.strip_target(output.read_text()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A process: a function, and what its parameters are bound to."""
+
+    name: str
+    function: str
+    binding: dict[str, Pointer | Const]
+
+
+class _Frontend:
+    """The stages between clang's output and the design, in order."""
+
+    def __init__(self, kernel: Kernel, module: Module, sources: Sources) -> None:
+        self._kernel = kernel
+        own = INCLUDE_DIR
+        debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
+        kept = prepare(module, kernel.name, debug)
+        module = parse_module(passes.inline_all(str(module)))
+        self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
+        self._variables = Variables(self._debug)
+        self._variables.declare(module, kept)
+        self._marks = read_marks(module, kept, self._debug, sources.labels)
+        module = parse_module(passes.unroll(str(module)))
+        self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
+        self._require_unrolled(module, kept)
+        module = parse_module(passes.optimise(str(module)))
+        self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
+        self._module, self._kept = module, kept
+        self._layout = Layout(module.others)
+        self._variables.bind(module, kept, self._layout)
+
+    def _require_unrolled(self, module: Module, kept: tuple[str, ...]) -> None:
+        for name in kept:
+            for loop in find_loops(module.functions[name]):
+                number = self._loop(module.functions[name], loop.latches, module)
+                if number is not None and self._marks.loops[number].must_unroll:
+                    info = self._marks.loops[number].info
+                    raise HlsError(
+                        f"{info.name} must be unrolled (pragma UNROLL, or a PIPELINE around it), "
+                        "but how often it runs is not constant",
+                        info.loc,
+                    )
+
+    def _loop(self, function: Function, latches: tuple[str, ...], module: Module) -> int | None:
+        for latch in latches:
+            node = parse_line(function.blocks[latch][-1]).attached.get("llvm.loop")
+            number = loop_number(module.metadata, node) if node else None
+            if number is not None:
+                return number
+        return None
+
+    def design(self) -> Design:
+        """All processes, and the streams and arrays that join them."""
+        calls = self._calls()
+        lowered = [self._process(call) for call in calls]
+        self._apply_marks(calls)
+        memories, ports = self._variables.memories, self._variables.ports
+        inputs, outputs = self._ports()
+        top_ports = {id(port) for port in (*inputs, *outputs)}
+        internal = [port for port in ports.values() if id(port) not in top_ports]
+        for port in internal:
+            if not port.readers or not port.writers:
+                what = "written but never read" if port.writers else "read but never written"
+                raise HlsError(f"the stream {port.name} is {what}", port.loc)
+        return Design(
+            name=self._kernel.name,
+            inputs=tuple(port.stream() for port in inputs),
+            outputs=tuple(port.stream() for port in outputs),
+            processes=tuple(
+                Process(name=name, blocks=blocks, arrays=by_process(memories, name), loops=loops)
+                for name, blocks, loops in lowered
+            ),
+            streams=tuple(port.stream() for port in internal),
+            shared=tuple(memory.array() for memory in memories.values() if len(memory.users) > 1),
+        )
+
+    def _calls(self) -> list[_Call]:
+        """The processes in the order in which the source calls them."""
+        top = self._module.functions[self._kernel.name]
+        binding: dict[str, Pointer | Const] = {}
+        for kind, name in top.params:
+            if kind != "ptr":
+                raise HlsError(
+                    f"the parameter {name} of {top.name} is no hls::stream&",
+                    self._debug.function_loc(top.name),
+                )
+            binding[name] = Pointer(f"{top.name}:%{name}")
+            self._variables.port(f"{top.name}:%{name}", name, self._debug.function_loc(top.name))
+        if top.name not in self._marks.dataflow:
+            return [_Call(self._debug.function_name(top.name), top.name, binding)]
+        nested = sorted(self._marks.dataflow - {top.name})
+        if nested:
+            raise HlsError(
+                "pragma HLS DATAFLOW is taken in one function only", self._debug.function_loc(nested[0])
+            )
+        return self._dataflow(top)
+
+    def _dataflow(self, top: Function) -> list[_Call]:
+        pointers: dict[str, Pointer] = {}
+        calls = []
+
+        def resolve(token: str) -> Pointer:
+            if token.startswith("@"):
+                return Pointer(f"@{unquote(token[1:])}")
+            name = unquote(token.removeprefix("%"))
+            return pointers.get(name) or Pointer(f"{top.name}:%{name}")
+
+        for text in top.lines():
+            line = parse_line(text)
+            loc = self._debug.loc(line.attached.get("dbg", ""))
+            call = re.search(r'call void @("[^"]*"|[\w.$-]+)\((.*)\)', line.body)
+            callee = unquote(call[1]) if call else ""
+            if line.op == "getelementptr":
+                pointers[line.result] = gep(line.body, self._layout, resolve)
+            elif call and callee in self._kept:
+                function = self._module.functions[callee]
+                arguments = split_operands(call[2])
+                binding = {
+                    name: self._argument(argument, resolve, name, callee, loc)
+                    for (_, name), argument in zip(function.params, arguments, strict=True)
+                }
+                calls.append(_Call(self._unique_process(callee, calls), callee, binding))
+            elif line.op not in ("alloca", "ret") and not callee.startswith("llvm.lifetime"):
+                raise HlsError("a DATAFLOW function may only declare variables and call functions", loc)
+        return calls
+
+    def _unique_process(self, function: str, calls: list[_Call]) -> str:
+        base = re.sub(r"\W", "_", self._debug.function_name(function))
+        same = sum(
+            call.function == function or re.fullmatch(rf"{base}(_\d+)?", call.name) is not None
+            for call in calls
+        )
+        return f"{base}_{same}" if same else base
+
+    def _argument(
+        self, argument: str, resolve: object, name: str, function: str, loc: Loc | None
+    ) -> Pointer | Const:
+        token = argument.split()[-1]
+        if argument.startswith("ptr"):
+            assert callable(resolve)
+            pointer = (
+                gep(argument[argument.index("getelementptr") :], self._layout, resolve)
+                if ("getelementptr" in argument)
+                else resolve(token)
+            )
+            assert isinstance(pointer, Pointer)
+            return pointer
+        if re.fullmatch(r"-?\d+|true|false", token):
+            width = int(argument.split()[0][1:])
+            return Const(width, int({"true": "1", "false": "0"}.get(token, token)) % (1 << width))
+        process = self._debug.function_name(function)
+        raise HlsError(
+            f"{name} of {process} is no stream, array or constant; pass the value by a stream", loc
+        )
+
+    def _ports(self) -> tuple[list[Port], list[Port]]:
+        top = self._module.functions[self._kernel.name]
+        inputs, outputs = [], []
+        for _, name in top.params:
+            port = self._variables.ports[f"{top.name}:%{name}"]
+            if bool(port.readers) == bool(port.writers):
+                what = "read and written" if port.readers else "never used"
+                raise HlsError(f"the stream {name} is {what}; a port goes one way", port.loc)
+            (inputs if port.readers else outputs).append(port)
+        return inputs, outputs
+
+    def _process(self, call: _Call) -> tuple[str, tuple[Block, ...], dict[str, LoopInfo]]:
+        function = self._module.functions[call.function]
+        lowering = FunctionLowering(
+            function,
+            process=call.name,
+            binding=call.binding,
+            layout=self._layout,
+            debug=self._debug,
+            variables=self._variables,
+        )
+        blocks = narrow_phis(lowering.blocks())
+        loops = {}
+        if call.function in self._marks.pipelined:
+            loops[blocks[0].label] = self._marks.pipelined[call.function]
+        for loop in find_loops(function):
+            number = self._loop(function, loop.latches, self._module)
+            info = (
+                self._marks.loops[number].info if number is not None else self._unnamed(function, loop.header)
+            )
+            loops[lowering.labels[loop.header]] = info
+        return call.name, blocks, loops
+
+    def _unnamed(self, function: Function, header: str) -> LoopInfo:
+        places = (
+            self._debug.loc(parse_line(text).attached.get("dbg", "")) for text in function.blocks[header]
+        )
+        loc = next((place for place in places if place), None)
+        return LoopInfo(name=f"loop@{loc.line}" if loc else "loop", ii=1, loc=loc)
+
+    def _apply_marks(self, calls: list[_Call]) -> None:
+        for mark in self._marks.variables:
+            token = mark.pointer
+            bindings = [call.binding for call in calls if call.function == mark.function] or [{}]
+            for binding in bindings:
+                bound = binding.get(unquote(token.removeprefix("%")))
+                key = token if token.startswith("@") else f"{mark.function}:{token}"
+                self._variables.mark(bound.base if isinstance(bound, Pointer) else key, mark)

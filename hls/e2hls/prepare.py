@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits to clang's LLVM IR before any pass runs on it.
+
+clang copies structs by ``memcpy``, which hides the fields from the passes: each becomes loads and stores of
+its fields. Streams hand over their words by value, and every function but the processes is inlined.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from e2hls.debug_info import DebugInfo
+from e2hls.errors import HlsError
+from e2hls.ir import Loc
+from e2hls.llvm_text import Function, Module, parse_line, split_operands, unquote
+
+__all__ = ["DATAFLOW", "STREAM_CALL", "callees", "prepare", "storage_bytes"]
+
+DATAFLOW = "@_Z19__hls_mark_dataflowv("
+STREAM_CALL = re.compile(r"_Z\d+__hls_(?P<op>read|write)ILi(?P<width>\d+)ELb(?P<axis>[01])E")
+_CALL = re.compile(r'\bcall [^@]*@(?P<name>"[^"]*"|[\w.$-]+)\((?P<args>.*)\)')
+_MEMCPY = re.compile(
+    r"^call void @llvm\.memcpy\.\S+\(ptr(?: align \d+)? (?P<to>[^,]+), ptr(?: align \d+)? (?P<source>[^,]+), "
+    r"i64 (?P<size>\d+), i1 false\).*!tbaa\.struct !(?P<node>\d+)"
+)
+_FIELD_SIZES = {"bool": 1, "short": 2, "int": 4, "long": 8, "long long": 8}
+_MAX_COPIED_FIELDS = 4096
+
+
+def prepare(module: Module, top: str, debug: DebugInfo) -> tuple[str, ...]:
+    """Edit ``module`` in place and return the functions to keep: the top and the processes under DATAFLOW.
+
+    Raises: HlsError for a missing top function or recursion.
+    """
+    if top not in module.functions:
+        raise HlsError(f'{debug.main_file}: there is no extern "C" function {top}')
+    module.others = [line for line in module.others if not line.startswith("@llvm.used")]
+    calls = {name: callees(function, module) for name, function in module.functions.items()}
+    _reject_recursion(calls, top, debug)
+    kept = (top, *_processes(module, calls, top))
+    for name, function in module.functions.items():
+        _by_value(function)
+        _typed_copies(function, module.metadata)
+        _set_inlining(function, inline=name not in kept)
+    _declare_streams(module)
+    return kept
+
+
+def callees(function: Function, module: Module) -> dict[str, str]:
+    """The functions with a body that ``function`` calls, with the number of the call's debug location."""
+    found = {}
+    for line in function.lines():
+        call = _CALL.search(line)
+        if call and unquote(call["name"]) in module.functions:
+            found[unquote(call["name"])] = parse_line(line).attached.get("dbg", "")
+    return found
+
+
+def _reject_recursion(calls: Mapping[str, Mapping[str, str]], top: str, debug: DebugInfo) -> None:
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...], at: Loc | None) -> None:
+        if name in path:
+            raise HlsError(
+                f"{debug.function_name(name)} calls itself; hardware has no call stack: use a loop", at
+            )
+        if name in done:
+            return
+        done.add(name)
+        for callee, location in calls[name].items():
+            visit(callee, (*path, name), debug.loc(location))
+
+    visit(top, (), None)
+
+
+def _processes(module: Module, calls: Mapping[str, Mapping[str, str]], top: str) -> list[str]:
+    """What a DATAFLOW function calls, other than the headers' helpers."""
+    reached, todo = {top}, [top]
+    while todo:
+        fresh = set(calls[todo.pop()]) - reached
+        reached |= fresh
+        todo += fresh
+    helpers = _always_inlined(module)
+    flows = [name for name in reached if any(DATAFLOW in line for line in module.functions[name].lines())]
+    return [name for flow in sorted(flows) for name in calls[flow] if name not in helpers]
+
+
+def _always_inlined(module: Module) -> set[str]:
+    groups = {
+        line.split()[1] for line in module.others if line.startswith("attributes") and "alwaysinline" in line
+    }
+    return {
+        name
+        for name, function in module.functions.items()
+        if groups & set(re.findall(r"#\d+", function.header))
+    }
+
+
+def _set_inlining(function: Function, *, inline: bool) -> None:
+    header = re.sub(r" comdat(?:\([^)]*\))?", "", function.header)
+    header = re.sub(
+        r"^define (?:linkonce_odr|weak_odr|internal|dso_local|available_externally) ", "define ", header
+    )
+    if inline:
+        header = header.replace("define ", "define internal ", 1)
+        header = re.sub(r" (#\d+)", r" alwaysinline \1", header, count=1)
+    function.header = header
+
+
+def _by_value(function: Function) -> None:
+    """``read(stream, &bits)`` becomes ``bits = read(stream)``, and ``write`` likewise."""
+    replace = {}
+    for number, line in enumerate(function.lines()):
+        call = _CALL.search(line)
+        stream = STREAM_CALL.match(call["name"]) if call else None
+        if not call or not stream:
+            continue
+        width, stored = f"i{stream['width']}", f"i{8 * storage_bytes(int(stream['width']))}"
+        name = f"@__hls_{stream['op']}.{stream['width']}.{stream['axis']}"
+        port, bits = (operand.split()[-1] for operand in split_operands(call["args"]))
+        at = "".join(f", !dbg !{n}" for n in [parse_line(line).attached.get("dbg")] if n)
+        value, kept = f"%hls.{stream['op']}.{number}", f"%hls.word.{number}"
+        if stream["op"] == "read":
+            replace[line] = [
+                f"{value} = call {width} {name}(ptr {port}){at}",
+                *_cast("zext", kept, width, value, stored),
+                f"store {stored} {kept if width != stored else value}, ptr {bits}{at}",
+            ]
+        else:
+            replace[line] = [
+                f"{kept} = load {stored}, ptr {bits}{at}",
+                *_cast("trunc", value, stored, kept, width),
+                f"call void {name}(ptr {port}, {width} {value if width != stored else kept}){at}",
+            ]
+    function.edit(replace)
+
+
+def _cast(op: str, to: str, kind: str, value: str, wanted: str) -> list[str]:
+    return [] if kind == wanted else [f"{to} = {op} {kind} {value} to {wanted}"]
+
+
+def _declare_streams(module: Module) -> None:
+    used = {
+        (found[1], found[2], found[3])
+        for function in module.functions.values()
+        for line in function.lines()
+        for found in re.finditer(r"@__hls_(read|write)\.(\d+)\.([01])\(", line)
+    }
+    for op, width, axis in sorted(used):
+        signature = f"i{width} @__hls_read" if op == "read" else "void @__hls_write"
+        argument = "" if op == "read" else f", i{width}"
+        module.others.append(f"declare {signature}.{width}.{axis}(ptr{argument}) nounwind")
+
+
+def _typed_copies(function: Function, metadata: Mapping[str, str]) -> None:
+    """A copied struct becomes a load and a store of each of its fields."""
+    replace = {}
+    for number, line in enumerate(function.lines()):
+        copy = _MEMCPY.match(line)
+        fields = _fields(copy["node"], metadata) if copy else None
+        if not copy or not fields:
+            continue
+        at = "".join(f", !dbg !{n}" for n in [parse_line(line).attached.get("dbg")] if n)
+        new = []
+        for index, (offset, kind) in enumerate(fields):
+            name = f"hls.copy.{number}.{index}"
+            new += [
+                f"%{name}.from = getelementptr inbounds i8, ptr {copy['source']}, i64 {offset}",
+                f"%{name}.to = getelementptr inbounds i8, ptr {copy['to']}, i64 {offset}",
+                f"%{name} = load {kind}, ptr %{name}.from{at}",
+                f"store {kind} %{name}, ptr %{name}.to{at}",
+            ]
+        replace[line] = new
+    function.edit(replace)
+
+
+def _fields(number: str, metadata: Mapping[str, str]) -> list[tuple[int, str]] | None:
+    """Offset and type of each field that a ``tbaa.struct`` node lists, or None where one is not a number."""
+    fields: list[tuple[int, str]] = []
+    for offset, size, tag in re.findall(r"i64 (\d+), i64 (\d+), !(\d+)", metadata[number]):
+        scalar = re.search(r"!(\d+)", metadata[tag])
+        name = re.match(r'!\{!"([^"]*)"', metadata[scalar[1]]) if scalar else None
+        if name is None:
+            return None
+        bits = re.fullmatch(r"_BitInt\((\d+)\)", name[1])
+        each = storage_bytes(int(bits[1])) if bits else _FIELD_SIZES.get(name[1], 0)
+        if each == 0:
+            return None
+        fields += [(int(offset) + i, f"i{8 * each}") for i in range(0, int(size), each)]
+    return fields if len(fields) <= _MAX_COPIED_FIELDS else None
+
+
+def storage_bytes(width: int) -> int:
+    """The size of a ``_BitInt`` in memory on x86-64."""
+    if width > 64:
+        return -(-width // 64) * 8
+    return (1 << (width - 1).bit_length()) // 8 if width > 8 else 1

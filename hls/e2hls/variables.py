@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arrays and streams of a design: what the source declares, and what the accesses show."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from e2hls.debug_info import DebugInfo, Variable
+from e2hls.errors import HlsError
+from e2hls.ir import Array, Loc, Stream
+from e2hls.layout import Layout
+from e2hls.llvm_text import Module, unquote
+from e2hls.marks import Mark
+from e2hls.prepare import storage_bytes
+
+__all__ = ["Memory", "Port", "Variables"]
+
+_ALLOCA = re.compile(r"^%(?P<name>\"[^\"]*\"|\S+) = alloca (?P<type>.*?), align \d+(?:, .*)?$")
+_GLOBAL = re.compile(
+    r"^@(?P<name>\"[^\"]*\"|[\w.$-]+) = (?:\S+ )*?(?:global|constant) (?P<rest>.*?), align \d+(?P<attached>.*)$"
+)
+_DECLARE = re.compile(
+    r"^#dbg_declare\(ptr %(?P<name>\"[^\"]*\"|[^,]+), !(?P<variable>\d+), .*, !(?P<loc>\d+)\)$"
+)
+
+
+@dataclass(slots=True)
+class Memory:
+    """An array under construction."""
+
+    name: str
+    width: int
+    dims: tuple[int, ...]
+    element_bytes: int
+    loc: Loc | None
+    static: bool = False
+    init: tuple[int, ...] = ()
+    partitioned: set[int] = field(default_factory=set)
+    independent: bool = False
+    users: dict[str, None] = field(default_factory=dict)  # processes, in order
+    writers: set[str] = field(default_factory=set)
+
+    def array(self) -> Array:
+        """The finished record."""
+        scope = "shared" if len(self.users) > 1 else "static" if self.static else "local"
+        return Array(
+            name=self.name,
+            width=self.width,
+            dims=self.dims,
+            partitioned=tuple(d in self.partitioned for d in range(len(self.dims))),
+            scope=scope,  # type: ignore[arg-type]
+            init=self.init if any(self.init) else (),
+            independent=self.independent,
+            loc=self.loc,
+        )
+
+
+@dataclass(slots=True)
+class Port:
+    """A stream under construction."""
+
+    name: str
+    loc: Loc | None
+    width: int = 0
+    depth: int = 2
+    axis: bool = False
+    readers: dict[str, None] = field(default_factory=dict)
+    writers: dict[str, None] = field(default_factory=dict)
+
+    def stream(self) -> Stream:
+        """The finished record."""
+        return Stream(name=self.name, width=self.width, depth=self.depth, axis=self.axis, loc=self.loc)
+
+
+class Variables:
+    """Everything that an address can start from, by ``@global`` or ``function:%local``."""
+
+    def __init__(self, debug: DebugInfo) -> None:
+        self._debug = debug
+        self._declared: dict[str, Variable] = {}
+        self._types: dict[str, str] = {}
+        self._images: dict[str, tuple[str, str]] = {}  # global -> type, value
+        self._layout = Layout([])
+        self._names: set[str] = set()
+        self.memories: dict[str, Memory] = {}
+        self.ports: dict[str, Port] = {}
+
+    def declare(self, module: Module, functions: tuple[str, ...]) -> None:
+        """Note what the source says of the variables; the debug records are taken out."""
+        for name in functions:
+            function = module.functions[name]
+            for label, lines in function.blocks.items():
+                for text in lines:
+                    found = _DECLARE.match(text)
+                    if found:
+                        key = f"{name}:%{unquote(found['name'])}"
+                        self._declared.setdefault(key, self._debug.variable(found["variable"], found["loc"]))
+                function.blocks[label] = [text for text in lines if not text.startswith("#dbg_")]
+        for text in module.others:
+            found = _GLOBAL.match(text)
+            node = re.search(r"!dbg !(\d+)", found["attached"]) if found else None
+            if found and node:
+                self._declared[f"@{unquote(found['name'])}"] = self._debug.global_variable(node[1])
+
+    def bind(self, module: Module, functions: tuple[str, ...], layout: Layout) -> None:
+        """Note the types and initial values that the final module gives its variables."""
+        self._layout = layout
+        for name in functions:
+            for text in module.functions[name].lines():
+                found = _ALLOCA.match(text)
+                if found:
+                    self._types[f"{name}:%{unquote(found['name'])}"] = found["type"]
+        for text in module.others:
+            found = _GLOBAL.match(text)
+            if found:
+                kind, value = _split_typed(found["rest"])
+                self._types[f"@{unquote(found['name'])}"] = kind
+                self._images[f"@{unquote(found['name'])}"] = kind, value
+
+    def unique(self, name: str) -> str:
+        """``name`` as an identifier that nothing else in the design has."""
+        base = re.sub(r"\W", "_", name) or "unnamed"
+        candidate, number = base, 0
+        while candidate in self._names:
+            number += 1
+            candidate = f"{base}_{number}"
+        self._names.add(candidate)
+        return candidate
+
+    def memory(self, key: str, loc: Loc | None) -> Memory:
+        """The array at ``key``.
+
+        Raises: HlsError where the address leads to no variable of the kernel.
+        """
+        if key not in self.memories:
+            self.memories[key] = self._new_memory(key, loc)
+        return self.memories[key]
+
+    def _new_memory(self, key: str, loc: Loc | None) -> Memory:
+        kind = self._types.get(key)
+        if kind is None:
+            raise HlsError("this pointer leads to no array of the kernel; index the array itself", loc)
+        stem = re.sub(r"\.sroa\..*$", "", key)
+        variable = self._declared.get(key) or self._declared.get(stem)
+        dims, width, element_bytes = self._shape(kind, variable)
+        if element_bytes == 0 or math.prod(dims) == 0:
+            raise HlsError(f"the array {variable.name if variable else key} holds no integers", loc)
+        memory = Memory(
+            name=self.unique(variable.name if variable else key.split("%")[-1].lstrip("@")),
+            width=width,
+            dims=dims,
+            element_bytes=element_bytes,
+            loc=variable.loc if variable else loc,
+        )
+        if key in self._images:
+            memory.static = True
+            memory.init = self._init(key, memory)
+        return memory
+
+    def _shape(self, kind: str, variable: Variable | None) -> tuple[tuple[int, ...], int, int]:
+        size = self._layout.size(kind)
+        if variable:
+            dims = variable.dims or (1,)
+            count = math.prod(dims)
+            if count and size % count == 0:
+                each = size // count
+                number = 0 < variable.width and storage_bytes(variable.width) == each
+                return dims, variable.width if number else 8 * each, each
+        dims = ()
+        while step := self._layout.step(kind):
+            each = self._layout.size(step[0])
+            dims, kind = (*dims, self._layout.size(kind) // each if each else 0), step[0]
+        return dims or (1,), 8 * self._layout.size(kind), self._layout.size(kind)
+
+    def _init(self, key: str, memory: Memory) -> tuple[int, ...]:
+        image = self._layout.image(*self._images[key])
+        each, mask = memory.element_bytes, (1 << memory.width) - 1
+        return tuple(int.from_bytes(image[i : i + each], "little") & mask for i in range(0, len(image), each))
+
+    def port(self, key: str, name: str, loc: Loc | None) -> Port:
+        """The stream at ``key``."""
+        if key not in self.ports:
+            variable = self._declared.get(key)
+            self.ports[key] = Port(
+                self.unique(variable.name if variable else name), variable.loc if variable else loc
+            )
+        return self.ports[key]
+
+    def mark(self, key: str, mark: Mark) -> None:
+        """Apply what a pragma says of the variable at ``key``, where it is still there."""
+        if mark.kind == "depth" and key in self.ports:
+            if mark.value < 1:
+                raise HlsError(f"pragma HLS STREAM depth={mark.value} must be at least 1", mark.loc)
+            self.ports[key].depth = mark.value
+        memory = self.memories.get(key)
+        if memory is None:
+            return
+        if mark.kind == "independent":
+            memory.independent = True
+        if mark.kind == "partition":
+            if not 0 <= mark.value <= len(memory.dims):
+                raise HlsError(
+                    f"pragma HLS ARRAY_PARTITION dim={mark.value}, but {memory.name} has {len(memory.dims)}",
+                    mark.loc,
+                )
+            memory.partitioned |= set(range(len(memory.dims))) if mark.value == 0 else {mark.value - 1}
+
+
+def _split_typed(text: str) -> tuple[str, str]:
+    """Type and value of ``[2 x i8] c"ab"``."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char in "[{<(") - (char in "]}>)")
+        if char == " " and depth == 0:
+            return text[:at], text[at + 1 :]
+    return text, "zeroinitializer"
+
+
+def by_process(memories: Mapping[str, Memory], process: str) -> tuple[Array, ...]:
+    """The arrays that only this process uses."""
+    return tuple(memory.array() for memory in memories.values() if list(memory.users) == [process])

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `#pragma HLS` lines become under synthesis: calls that the compiler knows by name and takes out again.
+#ifndef E2HLS_HLS_PRAGMA_H
+#define E2HLS_HLS_PRAGMA_H
+
+void __hls_mark_pipeline(int interval) noexcept;
+void __hls_mark_unroll(int factor) noexcept;
+void __hls_mark_dataflow() noexcept;
+void __hls_mark_axis(const volatile void* stream) noexcept;
+void __hls_mark_depth(const volatile void* stream, int depth) noexcept;
+void __hls_mark_independent(const volatile void* array) noexcept;
+void __hls_mark_partition(const volatile void* array, int dimension) noexcept;
+
+namespace e2hls {
+
+// A parameter written as an array is a pointer already.
+template <typename T>
+[[gnu::always_inline]] inline const volatile void* address(T& variable) {
+  return &variable;
+}
+template <typename T>
+[[gnu::always_inline]] inline const volatile void* address(T*& array) {
+  return array;
+}
+
+}  // namespace e2hls
+
+#endif  // E2HLS_HLS_PRAGMA_H
