@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["JOBS", "Rtl", "SimulationError", "Toolchain", "first_error", "last_line"]
+__all__ = ["JOBS", "Rtl", "SimulationError", "Toolchain", "first_error"]
 
 JOBS = 2  # compiler processes at once
 
@@ -91,12 +91,7 @@ class Toolchain:
 
 def first_error(log: Path) -> str:
     """The first line of a log that reports an error, or its last line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    text = log.read_text(errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     marked = [line for line in lines if "error" in line.lower()]
     return (marked or lines[-1:] or ["no output"])[0]
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that says anything."""
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")

@@ -15,7 +15,7 @@ from pathlib import Path
 from e2hls.cache import cached, content_key
 
 from e2sim.runner import BenchRunner
-from e2sim.toolchain import Rtl, SimulationError, first_error, last_line
+from e2sim.toolchain import Rtl, SimulationError, first_error
 
 __all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
 
@@ -65,7 +65,9 @@ def run(
 ) -> VerifyReport:
     """Verify each target; with ``waves``, run its first failing test again and keep its waves in ``out``.
 
-    Raises: SimulationError when a bench cannot be built, or ends without having run any test.
+    A bench that ends without having run any test counts as failed.
+
+    Raises: SimulationError when a bench cannot be built.
     """
     rows: list[VerifyRow] = []
     kept: list[Path] = []
@@ -73,7 +75,7 @@ def run(
         found = _simulate(target, seed=seed, out=out / target.design.name)
         rows += found
         failed = next((row for row in found if not row.passed), None)
-        if waves and failed is not None:
+        if waves and failed is not None and failed.seconds:
             folder = out / f"{target.design.name}-waves"
             _simulate(target, seed=seed, out=folder, only=failed.test)
             kept += folder.glob("dump.*")
@@ -106,12 +108,16 @@ def _simulate(target: VerifyTarget, *, seed: int, out: Path, only: str | None = 
             log_file=log,
             test_filter=None if only is None else f"{re.escape(only)}$",
         )
-    if not results.exists():
-        raise SimulationError(f"{target.bench} did not run: {last_line(log)} (see {log})")
-    rows = _rows(target.design.name, results, record)
-    if not rows:
-        raise SimulationError(f"{target.bench} ran zero tests (see {log})")
-    return rows
+    rows = _rows(target.design.name, results, record, log) if results.exists() else []
+    return rows or [_nothing(target, log)]
+
+
+def _nothing(target: VerifyTarget, log: Path) -> VerifyRow:
+    """The failure that a simulation is which ran no test, or died in one (an assertion, say)."""
+    message = f"{target.bench} ran no test to its end: {first_error(log)} (see {log})"
+    return VerifyRow(
+        kernel=target.design.name, test="(all)", passed=False, cases=0, cycles=0, seconds=0.0, message=message
+    )
 
 
 def _build(design: Rtl, runner: BenchRunner, *, waves: bool) -> Path:
@@ -135,7 +141,7 @@ def _build(design: Rtl, runner: BenchRunner, *, waves: bool) -> Path:
     return cached("bench", key, build)
 
 
-def _rows(kernel: str, results: Path, record: Path) -> list[VerifyRow]:
+def _rows(kernel: str, results: Path, record: Path, log: Path) -> list[VerifyRow]:
     lines = record.read_text().splitlines() if record.exists() else []
     cases = {entry["test"]: int(entry["cases"]) for entry in map(json.loads, lines)}
     rows = []
@@ -151,13 +157,16 @@ def _rows(kernel: str, results: Path, record: Path) -> list[VerifyRow]:
                 cases=cases.get(name, 0),
                 cycles=int(float(properties.get("sim_time_duration") or 0) / _PERIOD_NS),
                 seconds=float(case.get("time", 0)),
-                message=_one_line(fault),
+                message=_one_line(fault, log),
             )
         )
     return rows
 
 
-def _one_line(fault: ElementTree.Element | None) -> str:
+def _one_line(fault: ElementTree.Element | None, log: Path) -> str:
     if fault is None:
         return ""
-    return " ".join((fault.get("message") or fault.text or "failed").split())
+    message = fault.get("message") or fault.text or "failed"
+    if "ended prematurely" in message:  # cocotb does not know that an assertion ended it
+        message = first_error(log)
+    return " ".join(message.split())

@@ -77,9 +77,16 @@ def test_hang_fails_at_its_deadline(tmp_path: Path) -> None:
 
 
 def test_zero_tests_are_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(SimulationError, match=r"no_bench ran zero tests|no_bench did not run"):
-        run([replace(TARGET, bench="no_bench")], out=tmp_path)
+    report = run([replace(TARGET, bench="no_bench")], out=tmp_path)
+    assert not report.passed
+    assert "no_bench ran no test to its end" in report.rows[0].message
     assert not VerifyReport(rows=(), seed=1).passed
+
+
+def test_failed_assertion_is_a_failure(tmp_path: Path) -> None:
+    report = run([with_fault(tmp_path, "!(accept && s_axis_tdata == 64'hBAD)", "!accept")], out=tmp_path)
+    assert not report.passed
+    assert "Assertion failed" in report.rows[0].message
 
 
 def test_broken_rtl_is_one_line(tmp_path: Path) -> None:
