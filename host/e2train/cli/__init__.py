@@ -8,6 +8,7 @@ import sys
 import typer
 
 from e2train.cli.bench import bench
+from e2train.cli.hls import app as hls
 from e2train.cli.train import train
 from e2train.cli.verify import verify
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(verify)
+app.add_typer(hls, name="hls")
 app.command()(bench)
 
 
@@ -40,7 +42,7 @@ def main() -> None:
 
 def _exit_code(error: Exception) -> int | None:
     """Exit code of an error that needs no traceback, else None."""
-    from e2hls.errors import HlsError
+    from e2hls import HlsError
     from e2sim import SimulationError
 
     from e2train.config import ConfigError

@@ -55,7 +55,8 @@ def train(
     try:
         summary = run_training(config, out=out or config.default_out, resume=resume, watch=watch)
     finally:
-        progress.stop()
+        if progress.live.is_started:  # to stop what never started would print an empty line
+            progress.stop()
     typer.echo(summary.to_json()) if as_json else _print(summary)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from brevitas.nn import QuantConv2d
 from brevitas.quant_tensor import IntQuantTensor
 from torch import Tensor, nn
@@ -74,8 +75,11 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
 
     def forward(self, input: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> (N, K, P, Q)."""
+        left, right, top, bottom = pads = self._reversed_padding_repeated_twice
+        if self.padding_mode != "zeros":
+            input = F.pad(input, pads, mode=self.padding_mode)
+            left = right = top = bottom = 0
         x, w = self._quantised_input(input), self.quant_weight()
-        left, right, top, bottom = self._reversed_padding_repeated_twice
         if self.host_reason:
             padded = F.pad(x.value, (left, right, top, bottom))
             return F.conv2d(padded, w.value, self.bias, self.stride, 0, self.dilation, self.groups)
@@ -120,8 +124,9 @@ def _ints(quantised: IntQuantTensor, name: str) -> Tensor:
             f"{name}: the engine takes at most 8 bits with one scale per tensor and zero point 0, not "
             f"{quantised.bit_width.item():g} bits with {quantised.scale.numel()} scales; change the quantiser"
         )
-    ints: Tensor = quantised.int().detach().contiguous()
-    return ints
+    # Brevitas' own int() cannot take an empty batch.
+    ints = torch.round(quantised.value.detach() / quantised.scale)
+    return ints.to(torch.int8 if quantised.signed else torch.uint8).contiguous()
 
 
 def _host_reason(layer: nn.Conv2d) -> str | None:

@@ -85,7 +85,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _LOWEST = {"seed": 0, "epochs": 1, "steps": 0, "batch": 1, "lr": 0, "warmup": 0, "momentum": 0,
            "weight_decay": 0, "label_smoothing": 0, "threads": 1}  # fmt: skip
 
-PRESETS = {"digits": RunConfig(preset="digits")}
+PRESETS = {"digits": RunConfig(preset="digits", label_smoothing=0.1)}
 
 
 def find_config(name: str) -> RunConfig:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: exit codes, one-line errors, JSON on stdout and nothing else there."""
+
+import json
+import signal
+
+import pytest
+from e2train.cli import main
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command line as a user does; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["e2train", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nope"], "no preset 'nope'; there are: digits, or give a .toml file"),
+        (["train", "digits", "--method", "sgd"], "no method 'sgd'; there are: smb-fp32, smb-int8"),
+        (["train", "digits", "--seed", "-1"], "seed must be at least 0, not -1"),
+        (["train", "none.toml"], "cannot read none.toml: No such file or directory"),
+        (
+            ["train", "digits", "--out", "/proc/run"],
+            "cannot write to /proc/run: No such file or directory; choose another folder with --out",
+        ),
+        (
+            ["train", "digits", "--out", "new", "--resume"],
+            "nothing to resume: new/checkpoint.pt does not exist; leave --resume out to start",
+        ),
+        (["bench", "--model", "vgg"], "no model 'vgg'; there are: digits, resnet8, resnet14, resnet20, "
+         "resnet74, resnet110"),
+    ],
+)  # fmt: skip
+def test_a_users_error_is_one_line(run, arguments, message):
+    assert run(*arguments) == (2, "", f"e2train: {message}\n")
+
+
+def test_an_output_folder_that_is_a_file_is_refused(run, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    code, _, stderr = run("train", "digits", "--out", "taken")
+    assert code == 2
+    assert stderr == "e2train: cannot write to taken: File exists; choose another folder with --out\n"
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["bench"], ["verify"], ["hls"], ["hls", "report"]])
+def test_every_command_has_help(run, command):
+    code, stdout, _ = run(*command, "--help")
+    assert code == 0
+    assert "Usage: e2train" in stdout
+
+
+def test_json_is_one_line_on_stdout(run):
+    code, stdout, stderr = run("train", "digits", "--steps", "2", "--batch", "4", "--json")
+    assert (code, stderr, stdout.count("\n")) == (0, "", 1)
+    assert json.loads(stdout)["out"] == "runs/digits-smb-int8-emulator-seed0"
+
+
+def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
+    resumed = ("train", "digits", "--steps", "3", "--batch", "4", "--out", "run", "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr("rich.progress.Progress.update", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        code, stdout, stderr = run(*resumed)
+    assert (code, stdout) == (130, "")
+    assert stderr == (
+        "e2train: stopped after step 1 of 3, saved; "
+        "go on with: e2train train run/config.toml --out run --resume\n"
+    )
+    assert run("train", "run/config.toml", "--out", "run", "--resume", "--json")[0] == 0
+
+
+def test_bench_gives_a_line_per_layer_and_a_summary(run):
+    code, stdout, _ = run("bench", "--model", "digits", "--device", "emulator", "--batch", "1", "--json")
+    rows = [json.loads(line) for line in stdout.splitlines()]
+    assert code == 0
+    assert [row["row"] for row in rows] == ["layer"] * (len(rows) - 1) + ["summary"]
+    names = {row["layer"] for row in rows[:-1]}
+    assert names == {"stem.0", "blocks.0.branch.0", "blocks.2.branch.0", "blocks.2.branch.3"}
+    assert rows[-1]["utilisation_but_first_layer"] == dict.fromkeys(("forward", "grad_input", "grad_weight"))
+
+
+def test_a_fault_of_ours_keeps_its_traceback(run, monkeypatch):
+    monkeypatch.setattr("e2train.train.run_training", lambda *_, **__: 1 // 0)
+    monkeypatch.setattr("sys.argv", ["e2train", "train", "digits"])
+    with pytest.raises(ZeroDivisionError):
+        main()

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offloaded layers: exact against torch in float64, on the integers that they sent."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from brevitas.nn import QuantConv2d
+from brevitas.quant.fixed_point import Int8WeightPerChannelFixedPoint
+from e2train.devices import ShapeError, open_device
+from e2train.nn import Engine, HostLayerWarning, OffloadConv2d, WeightInt8, offload
+from e2train.nn.functions import safe_shift
+from e2train.nn.quantisers import quantise_gradient
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+GEOMETRIES = {
+    "3x3": {"kernel_size": 3, "padding": 1},
+    "down": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "projection": {"kernel_size": 1, "stride": 2},
+    "same, even kernel": {"kernel_size": (2, 4), "padding": "same"},
+    "reflected": {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
+}
+
+
+@pytest.fixture
+def engine():
+    return Engine(device=open_device("emulator"))
+
+
+def pictures(rng, *shape, signed):
+    """Floats that int8 or uint8 hold exactly, the largest included."""
+    ints = rng.integers(-127 if signed else 0, 128 if signed else 256, shape)
+    ints.flat[0] = -127 if signed else 255
+    return torch.from_numpy((ints / (128 if signed else 256)).astype(np.float32)).requires_grad_()
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["uint8", "int8"])
+@pytest.mark.parametrize("kind", [nn.Conv2d, QuantConv2d])
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_layer_equals_float64_on_its_integers(engine, rng, geometry, kind, signed):
+    quantiser = {"weight_quant": WeightInt8} if kind is QuantConv2d else {}
+    layer = offload(kind(5, 6, bias=True, **quantiser, **geometry), engine)
+    assert isinstance(layer, OffloadConv2d)
+    x = pictures(rng, 3, 5, 8, 7, signed=signed)
+    y = layer(x)
+    gy = torch.from_numpy(rng.normal(size=y.shape).astype(np.float32))
+    y.backward(gy)
+
+    grad = quantise_gradient(gy)
+    x64 = x.detach().double().requires_grad_()
+    plain = nn.Conv2d(5, 6, bias=False, dtype=torch.float64, **geometry)
+    plain.weight = nn.Parameter(layer.quant_weight().value.detach().double())
+    y64 = plain(x64)
+    y64.backward(grad.ints.double() * grad.scale)
+    assert torch.equal(y, y64.float() + layer.bias.view(1, -1, 1, 1))
+    assert torch.equal(layer.weight.grad, plain.weight.grad.float())
+    assert torch.equal(layer.bias.grad, gy.sum(dim=(0, 2, 3)))
+    if geometry.get("padding_mode"):  # the host folds the padding back in float32
+        torch.testing.assert_close(x.grad, x64.grad.float(), rtol=1e-6, atol=1e-6)
+    else:
+        assert torch.equal(x.grad, x64.grad.float())
+
+
+def test_quant_conv_keeps_its_quantisers_and_parameters(engine, rng):
+    conv = QuantConv2d(4, 3, 3, bias=True)
+    x = pictures(rng, 2, 4, 6, 6, signed=False)
+    want = conv(x)
+    layer = offload(conv, engine)
+    assert layer.weight is conv.weight
+    assert layer.bias is conv.bias
+    assert layer.weight_quant is conv.weight_quant
+    # float32 sums of the reference, not the integers, leave the last bits open
+    torch.testing.assert_close(layer(x), want, rtol=1e-5, atol=1e-6)
+
+
+def test_quantiser_with_a_scale_per_channel_is_refused(engine):
+    layer = offload(QuantConv2d(2, 3, 1, weight_quant=Int8WeightPerChannelFixedPoint), engine)
+    with pytest.raises(ShapeError) as error:
+        layer(torch.ones(1, 2, 2, 2))
+    assert str(error.value) == (
+        "conv: the engine takes at most 8 bits with one scale per tensor and zero point 0, not 8 bits with "
+        "3 scales; change the quantiser"
+    )
+
+
+def test_offload_replaces_every_convolution_and_says_which_stay():
+    shared = nn.Conv2d(4, 4, 1)
+    model = nn.Sequential(shared, nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), shared), nn.Conv2d(8, 8, 9))
+    with pytest.warns(HostLayerWarning) as told:
+        assert offload(model, open_device("emulator")) is model
+    assert [str(each.message) for each in told] == [
+        "these convolutions run on the host: 1.0 (groups=2), 2 (kernel_size=(9, 9))"
+    ]
+    assert model[0] is model[1][1]
+    assert all(isinstance(m, OffloadConv2d) for m in (model[0], model[1][0], model[2]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        offload(model, open_device("emulator"))
+
+
+def test_grouped_convolution_computes_on_the_host(engine, rng):
+    conv = nn.Conv2d(4, 6, 3, groups=2, padding=1)
+    x = pictures(rng, 2, 4, 5, 5, signed=False)
+    with pytest.warns(HostLayerWarning):
+        layer = offload(conv, engine)
+    y = layer(x)
+    y.sum().backward()
+    weight = layer.quant_weight().value
+    torch.testing.assert_close(y, F.conv2d(x, weight, conv.bias, padding=1, groups=2))
+    assert x.grad is not None
+    assert engine.ledger.snapshot() == ()
+
+
+def test_ledger_holds_what_was_needed(engine, rng):
+    model = offload(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)), engine)
+    model(pictures(rng, 2, 3, 6, 6, signed=False).detach()).sum().backward()
+    assert {(row.name, row.mode): row.counters.macs for row in engine.ledger.snapshot()} == {
+        ("0", "forward"): 2 * 16 * 4 * 27,
+        ("0", "grad_weight"): 2 * 16 * 4 * 27,  # nobody needs the gradient of the pictures
+        ("2", "forward"): 2 * 16 * 2 * 4,
+        ("2", "grad_input"): 2 * 16 * 2 * 4,
+        ("2", "grad_weight"): 2 * 16 * 2 * 4,
+    }
+
+
+def test_an_empty_batch_trains_nothing(engine):
+    layer = offload(nn.Conv2d(3, 4, 3), engine)
+    y = layer(torch.zeros(0, 3, 5, 5, requires_grad=True))
+    y.sum().backward()
+    assert y.shape == (0, 4, 3, 3)
+    assert not layer.weight.grad.any()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_shift_keeps_the_worst_gradient_inside_int32(engine, sign):
+    layer = offload(nn.Conv2d(1, 1200, 3, padding=1, bias=False), engine)
+    with torch.no_grad():
+        layer.weight.fill_(1.0 * sign)
+    x = torch.ones(1, 1, 5, 5, requires_grad=True)
+    y = layer(x * 0.4)
+    y.backward(torch.full_like(y, -1.0))
+    assert engine.ledger.saturations == 0
+    want = -sign * 0.4 * 9 * 1200 * 127 / 128  # 127/128 is what int8 makes of 1
+    assert x.grad[0, 0, 2, 2].item() == pytest.approx(want, rel=1e-8)
+
+
+@pytest.mark.parametrize("terms", [1, 515, 516, 517, 1031, 1032, 1033, 132_104])
+def test_safe_shift_is_the_smallest(terms):
+    w = torch.full((terms, 1, 1, 1), -127, dtype=torch.int8)
+    shift, bound = safe_shift(w, 32768), 32768 * 127 * terms
+    fits = [(bound + ((1 << s) >> 1)) >> s < 1 << 31 for s in range(shift + 1)]
+    assert fits == [False] * shift + [True]

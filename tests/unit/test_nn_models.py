@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models: known sizes, 3x3 kernels only, shortcuts without parameters."""
+
+import pytest
+import torch
+from e2train.nn import ModelError, ResidualBlock, build_model, digits_net, resnet
+from e2train.nn.bench import bench_layers
+from torch import nn
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (110, 1_727_962)])
+def test_resnet_has_the_published_size(depth, parameters):
+    assert sum(p.numel() for p in resnet(depth).parameters()) == parameters
+
+
+def test_digits_net_is_the_preset():
+    net = digits_net()
+    assert len(net.blocks) == 4
+    assert {conv.kernel_size for conv in net.modules() if isinstance(conv, nn.Conv2d)} == {(3, 3)}
+    assert net(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_shortcut_takes_every_second_pixel_and_pads_channels():
+    x = torch.arange(2 * 4 * 4.0).reshape(1, 2, 4, 4)
+    y = ResidualBlock(2, 4, stride=2).shortcut(x)
+    assert torch.equal(y[:, 1:3], x[:, :, ::2, ::2])
+    assert not y[:, [0, 3]].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vgg", "no model 'vgg'; there are: digits, resnet8, resnet14, resnet20, resnet74, resnet110"),
+        ("resnet21", "a ResNet of 3 stages has depth 6n + 2, not 21"),
+        ("resnet2", "a ResNet of 3 stages has depth 6n + 2, not 2"),
+    ],
+)
+def test_unknown_model_is_refused(name, message):
+    with pytest.raises(ModelError) as error:
+        build_model(name)
+    assert str(error.value) == message
+
+
+def test_bench_layers_cover_every_mac_of_the_model():
+    layers = bench_layers("resnet20", batch=2)
+    assert sum(layer.count for layer in layers) == 19
+    assert [layer.name for layer in layers if layer.first] == ["stem.0"]
+    assert (
+        sum(layer.count * layer.shape.macs for layer in layers) == 2 * 40_550_400
+    )  # 40.55 M, classifier apart

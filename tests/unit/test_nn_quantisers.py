@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantisers: integers and scales to the bit, clipped straight-through gradients."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from brevitas.nn import QuantConv2d
+from e2train.nn.quantisers import (
+    DivergenceError,
+    InputQuant,
+    WeightInt8,
+    power_of_two,
+    quantise_gradient,
+)
+
+
+@pytest.mark.parametrize("exponent", range(-80, 81, 8))
+def test_power_of_two_is_the_smallest_that_covers(exponent):
+    exact = 2.0**exponent
+    assert power_of_two(exact) == exponent
+    assert power_of_two(np.nextafter(exact, np.inf)) == exponent + 1
+    assert power_of_two(np.nextafter(exact, 0)) == exponent
+
+
+def test_power_of_two_of_nothing_and_of_infinity():
+    assert power_of_two(0.0) == 0
+    assert power_of_two(1e-40) == -90
+    with pytest.raises(
+        DivergenceError, match=r"^values have grown to inf: training diverged; use a smaller --lr$"
+    ):
+        power_of_two(math.inf)
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(1.0, 2**-7), (1.001, 2**-6), (0.5, 2**-8), (0.3, 2**-8)])
+def test_weights_are_narrow_int8_with_a_power_of_two(largest, scale):
+    conv = QuantConv2d(1, 1, 3, weight_quant=WeightInt8, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(torch.linspace(-largest, largest, 9).reshape(1, 1, 3, 3))
+    weight = conv.quant_weight()
+    want = np.clip(np.rint(conv.weight.detach().numpy() / scale), -127, 127)
+    assert weight.scale.item() == scale
+    assert weight.int().dtype == torch.int8
+    assert (weight.int().numpy() == want).all()
+
+
+def test_input_is_uint8_until_a_negative_value_is_seen():
+    quant = InputQuant()
+    assert quant(torch.tensor([0.0, 0.9])).int().dtype == torch.uint8
+    assert quant(torch.tensor([-0.1, 0.9])).int().dtype == torch.int8
+    assert quant(torch.tensor([0.0, 0.9])).int().dtype == torch.int8
+
+
+def test_input_rounds_halves_to_even_and_clips_its_gradient():
+    quant = InputQuant()
+    x = torch.tensor([0.5, 1.5, 2.5, 255.0, 256.0]).div(256).requires_grad_()
+    quantised = quant(x)
+    assert quantised.scale.item() == 2**-8
+    assert quantised.int().tolist() == [0, 2, 2, 255, 255]
+    quantised.value.sum().backward()
+    assert x.grad.tolist() == [1, 1, 1, 1, 0]
+
+
+def test_scale_forgets_slowly_and_holds_in_evaluation():
+    quant = InputQuant()
+    quant(torch.tensor([4.0]))
+    assert quant(torch.tensor([0.1])).scale.item() == 4 / 256
+    quant.eval()
+    assert quant(torch.tensor([100.0])).int().tolist() == [255]
+    quant.train()
+    for _ in range(100):
+        quantised = quant(torch.tensor([0.1]))
+    assert quantised.scale.item() == 0.125 / 256
+
+
+def test_evaluation_before_training_takes_the_inputs_own_scale():
+    quant = InputQuant().eval()
+    assert quant(torch.tensor([3.0])).int().tolist() == [192]
+
+
+def test_gradient_is_int16_rounded_halves_to_even():
+    gy = torch.tensor([1.0, -1.0, 0.5 / 32768, 1.5 / 32768, 2.5 / 32768, -0.5 / 32768])
+    grad = quantise_gradient(gy)
+    assert grad.ints.dtype == torch.int16
+    assert grad.ints.tolist() == [32767, -32768, 0, 2, 2, 0]
+    assert grad.scale == 2**-15
+    assert grad.largest == 32768
+
+
+@pytest.mark.parametrize("gy", [torch.zeros(3), torch.zeros(0)])
+def test_gradient_of_nothing(gy):
+    grad = quantise_gradient(gy)
+    assert (grad.ints == 0).all()
+    assert grad.largest == 0
+
+
+def test_gradient_that_is_not_finite_is_refused():
+    with pytest.raises(
+        DivergenceError, match=r"^values have grown to nan: training diverged; use a smaller --lr$"
+    ):
+        quantise_gradient(torch.tensor([math.nan]))

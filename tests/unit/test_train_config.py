@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run configurations: round trip through TOML, refusals by their whole text."""
+
+import pytest
+from e2train.train import PRESETS, RunConfig, TrainError, find_config, read_config
+
+
+def test_toml_gives_the_same_back(tmp_path):
+    config = PRESETS["digits"].changed(seed=5, lr=0.25, device="csim")
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml())
+    assert read_config(path) == config
+    assert find_config(str(path)) == config
+
+
+def test_a_short_file_takes_the_rest_from_its_preset(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "digits"\nlr = 1\n')
+    assert read_config(path) == PRESETS["digits"].changed(lr=1)
+
+
+def test_hash_tells_what_is_trained_and_not_where():
+    config = PRESETS["digits"]
+    assert config.hash == config.changed(device="csim", board="zcu104").hash
+    assert config.hash != config.changed(seed=1).hash
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "mnist"}, "no preset 'mnist'; there are: digits"),
+        ({"method": "sgd"}, "no method 'sgd'; there are: smb-fp32, smb-int8"),
+        ({"batch": 0}, "batch must be at least 1, not 0"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"lr": float("nan")}, "lr must be at least 0, not nan"),
+    ],
+)
+def test_nonsense_is_refused(options, message):
+    with pytest.raises(TrainError) as error:
+        RunConfig(**{"preset": "digits", **options})
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('preset = "digits"\nspeed = 3\n', "unknown key 'speed'; there are: preset, method, device, board, seed, "
+         "epochs, steps, batch, lr, warmup, momentum, weight_decay, label_smoothing, threads"),
+        ('preset = "digits"\nbatch = 1.5\n', "batch must be of type int, not 1.5"),
+        ('preset = "digits"\nseed = true\n', "seed must be of type int, not True"),
+        ("lr = 0.1\n", "preset is missing; there are: digits"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(TrainError) as error:
+        read_config(path)
+    assert str(error.value) == f"{path}: {message}"
+
+
+def test_a_missing_or_broken_file_is_refused(tmp_path):
+    with pytest.raises(TrainError, match=r"cannot read .*none.toml: No such file or directory$"):
+        find_config(str(tmp_path / "none.toml"))
+    (tmp_path / "broken.toml").write_text("preset = ")
+    with pytest.raises(TrainError, match=r"broken.toml is not TOML: "):
+        find_config(str(tmp_path / "broken.toml"))

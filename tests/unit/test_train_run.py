@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs: their files, their determinism, and going on after a stop as if nothing had been."""
+
+import json
+import signal
+
+import pytest
+import torch
+from e2train.nn import DivergenceError
+from e2train.train import PRESETS, Interrupted, TrainError, run_training
+
+CONFIG = PRESETS["digits"].changed(steps=6, batch=8, seed=7)
+
+
+def stop_after(step):
+    """A watcher that presses Ctrl-C."""
+
+    def watch(row):
+        if row.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return watch
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    return out, run_training(CONFIG, out=out)
+
+
+def test_a_run_leaves_its_files(undisturbed):
+    out, summary = undisturbed
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoint.pt", "config.toml", "metrics.jsonl", "report.html", "summary.json"]  # fmt: skip
+    assert json.loads((out / "summary.json").read_text()) == json.loads(summary.to_json())
+    assert [row["step"] for row in rows_of(out)] == [1, 2, 3, 4, 5, 6]
+    report = (out / "report.html").read_text()
+    assert summary.weights_sha256 in report
+    assert report.count("<svg") == 2
+    assert "http" not in report.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "")  # names of XML vocabularies, which nothing fetches
+
+
+def test_summary_has_every_promised_key(undisturbed):
+    _, summary = undisturbed
+    told = json.loads(summary.to_json())
+    assert set(told) >= {
+        "preset", "method", "device", "seed", "test_accuracy", "steps_run", "steps_dropped", "blocks_run",
+        "blocks_skipped", "psg_predicted_fraction", "weights_sha256", "state_sha256", "macs", "cycles",
+        "bytes_moved", "energy_modelled_j", "energy_measured_j", "energy_simulated_j", "energy_source",
+        "wall_s"}  # fmt: skip
+    assert (summary.steps_run, summary.steps_dropped, summary.blocks_run) == (6, 0, 6 * 8 * 4)
+    assert summary.energy_measured_j is None
+
+
+def test_macs_are_those_of_training_and_test(undisturbed):
+    _, summary = undisturbed
+    stem, body = 64 * 9 * 16, 4 * 64 * 9 * 256 + 16 * 9 * (16 * 32 + 3 * 32 * 32)
+    assert summary.macs == 6 * 8 * (2 * stem + 3 * body) + 360 * (stem + body)
+
+
+def test_the_same_seed_gives_the_same_bits(undisturbed, tmp_path):
+    again = run_training(CONFIG, out=tmp_path)
+    other = run_training(CONFIG.changed(seed=8), out=tmp_path)
+    summary = undisturbed[1]
+    assert (again.weights_sha256, again.state_sha256) == (summary.weights_sha256, summary.state_sha256)
+    assert other.weights_sha256 != summary.weights_sha256
+
+
+@pytest.mark.parametrize("step", [1, 3, 6])
+def test_a_stopped_run_goes_on_to_the_same_state(undisturbed, tmp_path, step):
+    with pytest.raises(Interrupted) as stopped:
+        run_training(CONFIG, out=tmp_path, watch=stop_after(step))
+    assert str(stopped.value) == (
+        f"stopped after step {step} of 6, saved; "
+        f"go on with: e2train train {tmp_path}/config.toml --out {tmp_path} --resume"
+    )
+    assert not (tmp_path / "summary.json").exists()
+    resumed = run_training(CONFIG, out=tmp_path, resume=True)
+    out, summary = undisturbed
+    assert resumed.weights_sha256 == summary.weights_sha256
+    assert resumed.state_sha256 == summary.state_sha256
+    assert resumed.macs == summary.macs
+    assert rows_of(tmp_path) == rows_of(out)
+
+
+def test_what_was_logged_after_the_checkpoint_is_forgotten(undisturbed, tmp_path):
+    with pytest.raises(Interrupted):
+        run_training(CONFIG, out=tmp_path, watch=stop_after(2))
+    with (tmp_path / "metrics.jsonl").open("a") as file:  # as a power cut after step 3 would leave it
+        file.write(json.dumps(rows_of(tmp_path)[-1] | {"step": 3}) + '\n{"step": 4, "lo')
+    run_training(CONFIG, out=tmp_path, resume=True)
+    assert rows_of(tmp_path) == rows_of(undisturbed[0])
+
+
+def test_ctrl_c_acts_as_before_once_a_run_is_over(undisturbed):
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_torch_is_left_as_it_was(tmp_path):
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    run_training(CONFIG.changed(steps=1), out=tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_float_baseline_runs_on_the_host(tmp_path):
+    summary = run_training(CONFIG.changed(method="smb-fp32"), out=tmp_path)
+    assert (summary.device, summary.macs, summary.cycles) == ("host", None, None)
+    assert "Nothing ran on a device" in (tmp_path / "report.html").read_text()
+
+
+def test_a_foreign_checkpoint_is_refused(undisturbed):
+    out = undisturbed[0]
+    with pytest.raises(TrainError) as error:
+        run_training(CONFIG.changed(seed=9), out=out, resume=True)
+    assert str(error.value) == (
+        f"{out}/checkpoint.pt was saved with other settings; resume with those of {out}/config.toml"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(
+        TrainError, match=r"checkpoint\.pt is damaged: .*; start again without --resume$"
+    ) as error:
+        run_training(CONFIG, out=tmp_path, resume=True)
+    assert "\n" not in str(error.value)
+
+
+def test_diverging_training_is_an_error(tmp_path):
+    with pytest.raises(DivergenceError, match=r"use a smaller --lr$"):
+        run_training(CONFIG.changed(lr=1e30, steps=20), out=tmp_path)
