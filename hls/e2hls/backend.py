@@ -10,7 +10,9 @@ from pathlib import Path
 from e2hls.blame import blame_cycle, blame_throughput
 from e2hls.codegen import Compiled, ThroughputError, compile_proc
 from e2hls.emit import ProcessEmitter
+from e2hls.errors import HlsError
 from e2hls.ir import Design, LoopInfo, Process, Stream
+from e2hls.regions import analyse
 from e2hls.rtl_design import ProcessReport, RegionReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.sharing import Pair, pairs_of, token_constraints, with_tokens
 from e2hls.wrapper import Module, RamUse, top_module
@@ -68,25 +70,40 @@ def _streams(design: Design, pairs: Iterable[Pair]) -> dict[str, Stream]:
 
 
 def _process(
+    design: Design, process: Process, streams: Mapping[str, Stream], pairs: tuple[Pair, ...], options: RtlOptions
+) -> _Built:
+    """The process with loop nests run as one loop, or with a region per loop where hardware cannot."""
+    merged, apart = (len(analyse(process, merge=merge).headers) for merge in (True, False))
+    try:
+        return _build(design, process, streams, pairs, options, merge=True)
+    except HlsError:
+        if merged == apart:
+            raise
+    return _build(design, process, streams, pairs, options, merge=False)
+
+
+def _build(
     design: Design,
     process: Process,
     streams: Mapping[str, Stream],
     pairs: tuple[Pair, ...],
     options: RtlOptions,
+    *,
+    merge: bool,
 ) -> _Built:
     shared = frozenset(array.name for array in design.shared)
     alone = process.name == design.name
     module = f"{design.name}_core" if alone else f"{design.name}_{process.name}"
-    emitter = ProcessEmitter(module, process, streams, shared)
+    emitter = ProcessEmitter(module, process, streams, shared, merge=merge)
     emitter.run()
     constraints = [
         *emitter.memories.constraints,
         *token_constraints(process.name, pairs, emitter.memories.rams),
     ]
-    ii = max((loop.ii for loop in process.loops.values()), default=1)
+    ii = max((1, *(loop.ii for loop in process.loops.values())))
     try:
         text = emitter.text.text()
-        compiled = compile_proc(text, module, ii=max(1, ii), constraints=constraints, options=options)
+        compiled = compile_proc(text, module, ii=ii, constraints=constraints, options=options)
     except CycleError as error:
         raise blame_cycle(process, emitter, error) from None
     except ThroughputError as error:

@@ -31,11 +31,11 @@ class ProcessEmitter:
     """Translates a process; ``text`` holds the result once ``run`` has returned."""
 
     def __init__(
-        self, name: str, process: Process, streams: Mapping[str, Stream], shared: frozenset[str]
+        self, name: str, process: Process, streams: Mapping[str, Stream], shared: frozenset[str], *, merge: bool
     ) -> None:
         self.process = process
         self.streams = streams
-        self.flow: Flow = analyse(process)
+        self.flow: Flow = analyse(process, merge=merge)
         self.text = ProcText(name=name)
         self.memories = Memories(self.text, self.flow, process, shared)
         self._values: dict[str, Value] = {}
@@ -138,21 +138,13 @@ class ProcessEmitter:
         if isinstance(operand, Const):
             return constant(operand.width, operand.value)
         home = self._homes[operand.name][0]
-        made_now = [
-            header
-            for header in self.flow.regions_of(label)
-            if home in self.flow.reached[header] and label in self.flow.reached[home]
-        ]
-        if len(made_now) == len(self.flow.regions_of(label)) or (
-            home in self.flow.headers and self._is_phi(operand)
-        ):
+        if home in self.flow.dominators[label] or (home in self.flow.headers and self._is_phi(operand)):
             return self._values[operand.name]
         self._late[operand.name] = self._state(operand.name)
         kept = self.text.state(self._late[operand.name], operand.width)
-        if not made_now:
+        if label not in self.flow.reached[home]:
             return kept
-        now = self.text.any([self._at(header) for header in made_now])
-        return self.text.select(now, self._values[operand.name], kept)
+        return self.text.select(self._conds[home], self._values[operand.name], kept)
 
     def _is_phi(self, operand: Ref) -> bool:
         return any(phi.result == operand.name for phi in self.flow.blocks[self._homes[operand.name][0]].phis)

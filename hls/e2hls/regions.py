@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cut a process into regions: one activation of the hardware runs from one loop header to the next.
 
-Headers are the entry and the targets of back edges. The edges that do not lead to a header form an
-acyclic graph over all blocks; a block belongs to the region of each header that reaches it there.
+Headers are the entry and enough targets of back edges to break every cycle. The edges that do not lead to
+a header form an acyclic graph over all blocks; a block belongs to the region of each header that reaches it
+there. A nest whose inner loop always runs needs the inner header only: its outer loops cost no cycles.
 """
 
 from __future__ import annotations
@@ -52,11 +53,15 @@ class Flow:
         return one != other and other not in self.reached[one] and one not in self.reached[other]
 
 
-def analyse(process: Process) -> Flow:
-    """Find regions and orders of a process."""
+def analyse(process: Process, *, merge: bool) -> Flow:
+    """Find regions and orders of a process; ``merge`` makes as few regions as break all cycles."""
     blocks = {block.label: block for block in process.blocks}
     entry = process.blocks[0].label
     headers, finished = _search(blocks, entry)
+    for header in headers[1:] if merge else ():
+        fewer = tuple(other for other in headers if other != header)
+        if len(_topological(blocks, fewer, finished)) == len(finished):
+            headers = fewer
     order = _topological(blocks, headers, finished)
     edges = [edge for label in order for edge in edges_of(blocks[label])]
     into: dict[str, list[Edge]] = {label: [] for label in order}
