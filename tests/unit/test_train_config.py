@@ -44,8 +44,8 @@ def test_nonsense_is_refused(options, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('preset = "digits"\nspeed = 3\n', "unknown key 'speed'; there are: preset, method, device, board, seed, "
-         "epochs, steps, batch, lr, warmup, momentum, weight_decay, label_smoothing, threads"),
+        ('preset = "digits"\nspeed = 3\n', "unknown key 'speed'; there are: preset, method, device, board, "
+         "seed, epochs, steps, batch, lr, warmup, momentum, weight_decay, label_smoothing, threads"),
         ('preset = "digits"\nbatch = 1.5\n', "batch must be of type int, not 1.5"),
         ('preset = "digits"\nseed = true\n', "seed must be of type int, not True"),
         ("lr = 0.1\n", "preset is missing; there are: digits"),

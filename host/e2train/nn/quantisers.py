@@ -62,8 +62,8 @@ class _MaxScaling(nn.Module):
 class _RunningMaxScaling(nn.Module):
     """Brevitas scaling from a slowly forgetting maximum, so that evaluation sees training's scale.
 
-    In training nothing is clipped but a maximum that is itself a power of two, by one LSB. An evaluation before
-    any training takes the scale of its own input.
+    In training nothing is clipped but a maximum that is itself a power of two, by one LSB. An evaluation
+    before any training takes the scale of its own input.
     """
 
     def __init__(self, decay: float = 0.95) -> None:

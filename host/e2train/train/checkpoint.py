@@ -37,9 +37,8 @@ def load_checkpoint(path: Path, *, config_hash: str) -> tuple[dict[str, Any], di
     try:
         content = torch.load(path, weights_only=True)
     except Exception as error:  # torch raises a different one for each way of being damaged
-        raise TrainError(
-            f"{path} is damaged: {' '.join(str(error).split())[:100] or 'empty'}; start again without --resume"
-        ) from error
+        reason = " ".join(str(error).split())[:100] or "empty"
+        raise TrainError(f"{path} is damaged: {reason}; start again without --resume") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise TrainError(f"{path} is not a checkpoint of format {_FORMAT}; start again without --resume")
     if content["config_hash"] != config_hash:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training from the command line: the same bits on every device, and over a stop."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from e2train.train import PRESETS, run_training
+
+TRAIN = (sys.executable, "-m", "e2train", "train")
+SHORT = PRESETS["digits"].changed(steps=5, batch=12, seed=7)
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    return run_training(SHORT, out=tmp_path_factory.mktemp("emulator"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("device", ["spec", "csim", "rtl"])
+def test_devices_train_to_the_same_bits(emulated, tmp_path, device):
+    got = run_training(SHORT.changed(device=device), out=tmp_path)
+    assert (got.weights_sha256, got.state_sha256) == (emulated.weights_sha256, emulated.state_sha256)
+    assert (got.test_accuracy, got.macs) == (emulated.test_accuracy, emulated.macs)
+    assert (got.cycles is not None) == (device == "rtl")
+
+
+def test_a_run_may_go_on_on_another_device(emulated, tmp_path):
+    run_training(SHORT, out=tmp_path)
+    moved = run_training(SHORT.changed(device="csim"), out=tmp_path, resume=True)
+    assert moved.state_sha256 == emulated.state_sha256
+
+
+def test_digits_are_learned(tmp_path):
+    assert run_training(PRESETS["digits"], out=tmp_path).test_accuracy >= 0.97
+
+
+def test_a_killed_process_resumes_to_the_undisturbed_state(tmp_path):
+    options = ("--steps", "30", "--seed", "3", "--json")
+    whole = subprocess.run(
+        [*TRAIN, "digits", "--out", tmp_path / "whole", *options], capture_output=True, check=True
+    )
+    run = subprocess.Popen([*TRAIN, "digits", "--out", tmp_path / "cut", *options], stderr=subprocess.PIPE)
+    metrics = tmp_path / "cut" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text()):
+        assert time.monotonic() < deadline, "the run logged no step within 60 s"
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    told = run.communicate(timeout=60)[1].decode()
+    assert run.returncode == 130
+    assert told.startswith("e2train: stopped after step ")
+    assert told.count("\n") == 1
+    resume = told.strip().split("e2train train ")[1].split()
+    resumed = subprocess.run([*TRAIN, *resume, "--json"], capture_output=True, check=True)
+    hashes = [json.loads(done.stdout)["state_sha256"] for done in (whole, resumed)]
+    assert hashes[0] == hashes[1]
