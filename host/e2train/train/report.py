@@ -62,7 +62,7 @@ def _curves(steps: list[dict[str, Any]], test_accuracy: float) -> str:
 
 def _costs(ledger: Sequence[LedgerRow], *, cycles: bool) -> str:
     layers = list(dict.fromkeys(row.name for row in ledger))
-    figure = Figure(figsize=(9, 0.8 + 0.3 * len(layers)), layout="constrained")
+    figure = Figure(figsize=(9, 1.2 + 0.3 * len(layers)), layout="constrained")
     axes = figure.subplots()
     left = dict.fromkeys(layers, 0.0)
     for mode in MODES:
@@ -72,7 +72,7 @@ def _costs(ledger: Sequence[LedgerRow], *, cycles: bool) -> str:
         left = {layer: left[layer] + width for layer, width in zip(layers, widths, strict=True)}
     axes.invert_yaxis()
     axes.set_xlabel("million cycles" if cycles else "million multiply-accumulates (the device has no clock)")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper right", ncols=len(MODES))
     return _svg(figure)
 
 
@@ -80,7 +80,7 @@ def _cost(row: LedgerRow, cycles: bool) -> int:
     return (row.counters.cycles or 0) if cycles else row.counters.macs
 
 
-def _smooth(values: list[float], weight: float = 0.1) -> list[float]:
+def _smooth(values: list[float], weight: float = 0.2) -> list[float]:
     smoothed, mean = [], values[0] if values else 0.0
     for value in values:
         mean += weight * (value - mean)
