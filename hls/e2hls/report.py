@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from e2hls import timing, yosys
 from e2hls.cache import cached, content_key
 from e2hls.errors import HlsError
+from e2hls.rtl_design import RtlDesign, RtlReport
 from e2hls.timing import StagePath
 
-__all__ = ["TIMING_NOTE", "Cells", "Design", "KernelReport", "PartBudget", "Usage", "report"]
+__all__ = ["TIMING_NOTE", "Cells", "KernelReport", "PartBudget", "Usage", "report"]
 
 TIMING_NOTE = (
     "Cells by Yosys; delays are assumptions per LUT, carry bit and DSP. No vendor timing was run: "
@@ -31,17 +32,6 @@ _LUTS = {
 }
 _FREE = ("MUXF", "CARRY", "BUFG", "GND", "VCC")  # come with the LUTs, or with the part
 _SUMMARY = "summary.json"
-
-
-class Design(Protocol):
-    """What is reported on: the RTL of one kernel."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def verilog_files(self) -> tuple[Path, ...]: ...
-    @property
-    def report(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +88,7 @@ class KernelReport:
 
     kernel: str
     budget: PartBudget
-    schedule: Any  # regions, initiation intervals and stages, as the flow reported them
+    schedule: RtlReport  # processes with their regions, initiation intervals and stages
     cells: Cells
     paths: tuple[StagePath, ...]  # longest first
     looped_cells: int  # cells on combinational loops, whose paths are not known; 0 in a sound design
@@ -137,7 +127,7 @@ class KernelReport:
             "fits": self.fits,
             "multipliers": self.cells.multipliers,
             "other_cells": dict(self.cells.other),
-            "schedule": _plain(self.schedule),
+            "schedule": dataclasses.asdict(self.schedule),
             "delays_assumed": dataclasses.asdict(timing.DELAYS[self.budget.family]),
             "paths": [dataclasses.asdict(path) for path in self.paths],
             "paths_within_period": not self.deep_paths,
@@ -146,7 +136,7 @@ class KernelReport:
         }
 
 
-def report(design: Design, budget: PartBudget, *, progress: yosys.Progress | None = None) -> KernelReport:
+def report(design: RtlDesign, budget: PartBudget, *, progress: yosys.Progress | None = None) -> KernelReport:
     """Synthesise a kernel for a part and count; the counts are cached by content.
 
     Raises: HlsError where Yosys is missing, or rejects the Verilog.
@@ -201,14 +191,3 @@ def _count(module: Mapping[str, Any]) -> Cells:
         multipliers=sum(cell["parameters"].get("USE_MULT", "MULTIPLY") != "NONE" for cell in dsps),
         other={kind: count for kind, count in sorted(kinds.items()) if kind not in counted},
     )
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, mappings and sequences as JSON's types."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, int | float | str | bool | None) else str(value)

@@ -2,13 +2,14 @@
 """Cell counts and path depths of small hand-written modules, whose answers are known."""
 
 import importlib.util
-from dataclasses import dataclass
+import json
 from pathlib import Path
 
 import pytest
 from e2hls import timing, yosys
 from e2hls.errors import HlsError
 from e2hls.report import TIMING_NOTE, KernelReport, PartBudget, report
+from e2hls.rtl_design import RtlDesign, RtlReport
 
 MAC = """
 module mac(input clk, input first, input signed [15:0] x, input signed [15:0] w, output signed [47:0] sum);
@@ -40,28 +41,24 @@ needs_yosys = pytest.mark.skipif(
 )
 
 
-@dataclass(frozen=True)
-class Rtl:
-    name: str
-    verilog_files: tuple[Path, ...]
-    report: object = None
+SCHEDULE = RtlReport(processes=(), rams=(("words", 2048, 16),))
 
 
-@dataclass(frozen=True)
-class Region:
-    name: str
-    ii: int
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests here, since each run of Yosys takes seconds."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("E2TRAIN_CACHE", str(tmp_path / "cache"))
+def own_cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("E2TRAIN_CACHE", str(shared_cache))
 
 
-def rtl(name: str, text: str, folder: Path, schedule: object = None) -> Rtl:
+def rtl(name: str, text: str, folder: Path) -> RtlDesign:
     source = folder / f"{name}.v"
     source.write_text(text)
-    return Rtl(name, (source,), schedule)
+    return RtlDesign(name, folder, (), (source,), SCHEDULE)
 
 
 def budget(family: str = "xc7", *, dsp: int = 220, period_ns: float = 10.0) -> PartBudget:
@@ -77,7 +74,9 @@ def used(result: KernelReport) -> dict[str, float]:
 @needs_yosys
 @pytest.mark.parametrize("family", ["xc7", "xcup"])
 def test_multiplier_is_one_dsp(tmp_path: Path, family: str) -> None:
-    result = report(rtl("mac", MAC, tmp_path), budget(family))
+    steps: list[str] = []
+    result = report(rtl("mac", MAC, tmp_path), budget(family), progress=steps.append)
+    assert "SYNTH_XILINX" in steps
     assert used(result)["dsp"] == result.cells.multipliers == 1
     assert result.cells.other == {}
     assert result.fits
@@ -92,7 +91,7 @@ def test_half_a_block_ram_counts_half(tmp_path: Path) -> None:
 
 @needs_yosys
 def test_adder_is_one_level_and_its_carries(tmp_path: Path) -> None:
-    result = report(rtl("adder", ADDER, tmp_path, Region("adder", 1)), budget())
+    result = report(rtl("adder", ADDER, tmp_path), budget())
     path = next(path for path in result.paths if path.stage == "top.p1")
     assert (path.lut_levels, path.carry_bits, path.dsps) == (1, 32, 0)
     delays = timing.DELAYS["xc7"]
@@ -100,23 +99,28 @@ def test_adder_is_one_level_and_its_carries(tmp_path: Path) -> None:
     assert path.estimate_ns == pytest.approx(want, abs=0.01)  # rounded to 10 ps
     assert path.start.startswith("p0_")
     assert used(result) == {"dsp": 0, "bram36": 0, "lut": 32, "ff": 96}
-    assert result.as_json()["schedule"] == {"name": "adder", "ii": 1}
+    assert result.as_json()["schedule"] == {"processes": (), "rams": (("words", 2048, 16),)}
     assert result.as_json()["note"] == TIMING_NOTE
     assert not result.deep_paths
     assert result.looped_cells == 0
 
 
-@needs_yosys
 def test_second_report_comes_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    design, steps = rtl("adder", ADDER, tmp_path), []
-    first = report(design, budget(), progress=steps.append)
-    assert "SYNTH_XILINX" in steps
+    runs = []
 
-    def fail(*_: object, **__: object) -> Path:
-        raise AssertionError("Yosys ran again")
+    def synthesise(*_: object, top: str, folder: Path, **__: object) -> Path:
+        runs.append(top)
+        found = folder / "netlist.json"
+        found.write_text(json.dumps({"modules": {top: netlist(a=flip_flop(3, 4), b=flip_flop(4, 5))}}))
+        return found
 
-    monkeypatch.setattr(yosys, "synthesise", fail)
-    assert report(design, budget()) == first
+    monkeypatch.setattr(yosys, "yosys_id", lambda: "a Yosys")
+    monkeypatch.setattr(yosys, "synthesise", synthesise)
+    design = rtl("shifter", "module shifter(); endmodule", tmp_path)
+    assert report(design, budget()) == report(design, budget())
+    assert used(report(design, budget()))["ff"] == 2
+    report(design, budget("xcup"))
+    assert runs == ["shifter", "shifter"]
 
 
 @needs_yosys

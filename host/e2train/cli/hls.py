@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ from e2train.devices.protocol import MODES, DeviceError
 if TYPE_CHECKING:
     from e2hls import Kernel
     from e2hls.report import KernelReport, PartBudget
+    from e2hls.rtl_design import RtlReport
 
 __all__ = ["app", "find_kernel", "part_budget"]
 
@@ -156,7 +157,7 @@ def _print_report(result: KernelReport, macs: dict[str, int]) -> None:
     console.print(usage)
     for kind, count in result.cells.other.items():
         console.print(f"also {count} {kind}", markup=False)
-    _print_schedule(console, result.as_json()["schedule"])
+    _print_schedule(console, result.schedule)
     _print_paths(console, result)
     console.print(f"multipliers: {result.cells.multipliers}")
     for mode, count in macs.items():
@@ -166,29 +167,15 @@ def _print_report(result: KernelReport, macs: dict[str, int]) -> None:
     console.print(TIMING_NOTE, style="yellow")
 
 
-def _print_schedule(console: Console, schedule: Any) -> None:
-    """Regions with their II and stages: one row per record that the flow reported."""
-    rows = _records(schedule)
-    if not rows:
-        return
-    headings = list(dict.fromkeys(key for row in rows for key in row))
+def _print_schedule(console: Console, schedule: RtlReport) -> None:
     table = Table(title="schedule")
-    for heading in headings:
-        table.add_column(heading.replace("_", " "))
-    for row in rows:
-        table.add_row(*(str(row.get(heading, "")) for heading in headings))
+    for heading in ("process", "stages", "multipliers", "state bits", "loops"):
+        table.add_column(heading, justify="left" if heading in ("process", "loops") else "right")
+    for process in schedule.processes:
+        loops = ", ".join(f"{region.name} (II={region.ii})" for region in process.regions)
+        counts = (str(process.pipeline_stages), str(process.multipliers), str(process.state_bits))
+        table.add_row(process.name, *counts, loops)
     console.print(table)
-
-
-def _records(value: Any, **above: Any) -> list[dict[str, Any]]:
-    """Nested records as flat rows: one per item of an inner list, with the scalars of what holds it."""
-    if isinstance(value, list):
-        return [row for item in value for row in _records(item, **above)]
-    if not isinstance(value, dict):
-        return []
-    scalars = above | {key: item for key, item in value.items() if not isinstance(item, dict | list)}
-    inner = [row for item in value.values() if isinstance(item, list) for row in _records(item, **scalars)]
-    return inner or ([scalars] if scalars else [])
 
 
 def _print_paths(console: Console, result: KernelReport) -> None:
