@@ -13,7 +13,7 @@ from e2hls.emit import ProcessEmitter
 from e2hls.errors import HlsError
 from e2hls.ir import Design, LoopInfo, Process, Stream
 from e2hls.regions import analyse
-from e2hls.rtl_design import ProcessReport, RegionReport, RtlDesign, RtlOptions, RtlReport
+from e2hls.rtl_design import PortReport, ProcessReport, RegionReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.sharing import Pair, pairs_of, token_constraints, with_tokens
 from e2hls.wrapper import Module, RamUse, top_module
 from e2hls.xls_text import CycleError
@@ -55,6 +55,7 @@ def generate(design: Design, options: RtlOptions, directory: Path) -> RtlDesign:
             text = b.compiled.sv if suffix == "sv" else b.compiled.verilog
             (folder / f"{b.report.module}.{suffix}").write_text(text)
     report = RtlReport(
+        ports=_ports(design),
         processes=tuple(b.report for b in built),
         rams=tuple((use.ram.name, use.ram.depth, use.ram.width) for use in rams),
     )
@@ -127,6 +128,14 @@ def _report(
         regions=tuple(regions),
         multipliers=len(emitter.text.multipliers),
         state_bits=sum(width for width, _ in emitter.text.states.values()),
+    )
+
+
+def _ports(design: Design) -> tuple[PortReport, ...]:
+    return tuple(
+        PortReport(name=s.name, data_bits=s.width - s.axis, axis=s.axis, output=output)
+        for streams, output in ((design.inputs, False), (design.outputs, True))
+        for s in streams
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ProcessReport", "RegionReport", "RtlDesign", "RtlOptions", "RtlReport"]
+__all__ = ["PortReport", "ProcessReport", "RegionReport", "RtlDesign", "RtlOptions", "RtlReport"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,16 @@ class RtlOptions:
             raise ValueError(f"period_ns must be positive, not {self.period_ns}")
         if self.pipeline_stages is not None and self.pipeline_stages < 1:
             raise ValueError(f"pipeline_stages must be at least 1, not {self.pipeline_stages}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortReport:
+    """One stream of the top module; ``data_bits`` without TLAST, which only ``axis`` ports have."""
+
+    name: str
+    data_bits: int
+    axis: bool
+    output: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,7 @@ class ProcessReport:
 class RtlReport:
     """The design as a whole; ``rams`` gives (name, depth, width)."""
 
+    ports: tuple[PortReport, ...]
     processes: tuple[ProcessReport, ...]
     rams: tuple[tuple[str, int, int], ...]
 
@@ -73,6 +84,7 @@ class RtlReport:
     def from_json(cls, text: str) -> RtlReport:
         raw = json.loads(text)
         return cls(
+            ports=tuple(PortReport(**port) for port in raw["ports"]),
             processes=tuple(_process(process) for process in raw["processes"]),
             rams=tuple((name, depth, width) for name, depth, width in raw["rams"]),
         )

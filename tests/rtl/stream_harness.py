@@ -10,31 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2hls.rtl_design import RtlDesign
+import numpy as np
+from e2hls.native import Words
+from e2hls.rtl_design import PortReport, RtlDesign
 from e2sim.toolchain import Toolchain
 
-__all__ = ["Port", "Simulation", "build_simulation", "random_words"]
+__all__ = ["Simulation", "build_simulation", "from_words", "random_words", "to_words"]
 
 _SOURCE = Path(__file__).parent / "stream_harness.cpp"
 _WARNINGS_THAT_FAIL = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
-    """A stream of the kernel: ``width`` data bits; words are Python integers, TLAST their next bit."""
-
-    name: str
-    width: int
-    axis: bool
-    output: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A compiled simulation of one kernel."""
+    """A compiled simulation of one kernel. Words are Python integers, with TLAST as their top bit."""
 
     binary: Path
-    ports: tuple[Port, ...]
+    ports: tuple[PortReport, ...]
 
     def run(
         self,
@@ -71,16 +63,14 @@ class Simulation:
         return outputs, cycles
 
 
-def build_simulation(
-    design: RtlDesign, ports: Sequence[Port], folder: Path, *, quick: bool = True
-) -> Simulation:
+def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> Simulation:
     """Verilate ``design`` with the harness into ``folder``; ``quick`` favours build time over speed."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        f'  {{"{p.name}", {p.width}, {int(p.axis)}, {int(p.output)}, '
+        f'  {{"{p.name}", {p.data_bits}, {int(p.axis)}, {int(p.output)}, '
         f"[](Vkernel& k) {{ return Pins{{wires(k.{p.name}_tdata), "
         f"{f'&k.{p.name}_tlast' if p.axis else 'nullptr'}, &k.{p.name}_tvalid, &k.{p.name}_tready}}; }}}},"
-        for p in ports
+        for p in design.report.ports
     ]
     table = "\n".join(["static const PortInfo kPorts[] = {", *rows, "};", ""])
     (folder / "ports.inc").write_text(table)
@@ -98,10 +88,33 @@ def build_simulation(
         ],
         directory=folder,
     )
-    return Simulation(folder / "simulation", tuple(ports))
+    return Simulation(folder / "simulation", design.report.ports)
 
 
 def random_words(rng: random.Random, count: int, width: int) -> list[int]:
     """Words of which a third are corners."""
     corners = (0, 1, (1 << width) - 1, 1 << (width - 1), (1 << (width - 1)) - 1)
     return [rng.choice(corners) if rng.random() < 0.33 else rng.getrandbits(width) for _ in range(count)]
+
+
+def to_words(values: Sequence[int], port: PortReport) -> Words:
+    """The same words as the native kernel takes them."""
+    limbs = max(1, -(-port.data_bits // 64))
+    mask = (1 << 64) - 1
+    data = np.array([[v >> (64 * i) & mask for i in range(limbs)] for v in values], np.uint64).reshape(
+        -1, limbs
+    )
+    if port.axis:
+        keep = port.data_bits % 64
+        data[:, -1] &= np.uint64((1 << keep) - 1 if keep else mask)
+    last = np.array([port.axis and v >> port.data_bits & 1 for v in values], np.bool_)
+    return Words(data=data, last=last)
+
+
+def from_words(words: Words, port: PortReport) -> list[int]:
+    """What the native kernel gave, as integers."""
+    values = [sum(int(limb) << (64 * i) for i, limb in enumerate(row)) for row in words.data]
+    return [
+        (v & ((1 << port.data_bits) - 1)) | (int(last) << port.data_bits if port.axis else 0)
+        for v, last in zip(values, words.last, strict=True)
+    ]

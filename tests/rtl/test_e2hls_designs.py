@@ -13,14 +13,10 @@ from e2hls.rtl_design import RtlOptions
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from stream_harness import Port, build_simulation, random_words
+from stream_harness import build_simulation, random_words
 from test_e2hls_backend import accumulate, buffered, pingpong
 
 PAUSES = (0.0, 0.5)
-PORTS = (
-    Port(name="x", width=16, axis=False, output=False),
-    Port(name="y", width=32, axis=False, output=True),
-)
 
 
 def signed(word: int) -> int:
@@ -42,7 +38,7 @@ def reversed_by_8(words: list[int]) -> list[int]:
 )
 def test_equals_its_model(make, model, most_cycles: int, tmp_path: Path) -> None:
     design = generate(make(), RtlOptions(), tmp_path / "rtl")
-    simulation = build_simulation(design, PORTS, tmp_path / "sim")
+    simulation = build_simulation(design, tmp_path / "sim")
     rng = random.Random(make.__name__)
     words = random_words(rng, 256, 16)
     want = model(words)
