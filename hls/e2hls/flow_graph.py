@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from e2hls.llvm_text import Function, unquote
 
-__all__ = ["Loop", "find_loops", "predecessors", "reachable", "successors"]
+__all__ = ["Loop", "dominators", "find_loops", "predecessors", "reachable", "successors"]
 
 _TARGET = re.compile(r'label %("[^"]*"|[\w.$-]+)')
 
@@ -41,11 +41,11 @@ def find_loops(function: Function) -> list[Loop]:
     """The natural loops, outer ones first."""
     preds = predecessors(function)
     order = reachable(function)
-    dominators = _dominators(order, preds)
+    dominated_by = _dominators(order, preds)
     latches: dict[str, list[str]] = {}
     for label in order:
         for target in successors(function.blocks[label]):
-            if target in dominators[label]:
+            if target in dominated_by[label]:
                 latches.setdefault(target, []).append(label)
     loops = [Loop(header, _body(header, ends, preds), tuple(ends)) for header, ends in latches.items()]
     return sorted(loops, key=lambda loop: -len(loop.blocks))
@@ -67,6 +67,11 @@ def reachable(function: Function) -> list[str]:
             seen.add(target)
             stack.append((target, iter(successors(function.blocks[target]))))
     return done[::-1]
+
+
+def dominators(function: Function) -> dict[str, frozenset[str]]:
+    """For each reachable block the blocks that every way to it goes through, itself included."""
+    return _dominators(reachable(function), predecessors(function))
 
 
 def _dominators(order: list[str], preds: Mapping[str, list[str]]) -> dict[str, frozenset[str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2hls import passes
+from e2hls.choices import resolve_choices
 from e2hls.clang import INCLUDE_DIR, WARNINGS, run_clang
 from e2hls.debug_info import DebugInfo
 from e2hls.errors import HlsError
@@ -27,8 +28,9 @@ from e2hls.variables import Port, Variables, by_process
 
 __all__ = ["lower"]
 
+# Of the targets, AArch64 passes numbers of any width by value: the IR has no traces of a calling convention.
 _SYNTHESIS = (
-    *("-target", "x86_64-linux-gnu", "-std=c++20", "-O1", "-Xclang", "-disable-llvm-passes"),
+    *("-target", "aarch64-linux-gnu", "-fsigned-char", "-std=c++20", "-O1", "-Xclang", "-disable-llvm-passes"),
     *("-S", "-emit-llvm", "-g", "-fstandalone-debug", "-fno-discard-value-names", "-D__SYNTHESIS__"),
     *("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
 )
@@ -64,6 +66,12 @@ def _compile(sources: Sources, include_dirs: tuple[Path, ...], folder: Path) -> 
     return parse_module(passes.strip_target(output.read_text()))
 
 
+def _without_choices(module: Module, functions: tuple[str, ...]) -> Module:
+    for name in functions:
+        resolve_choices(module.functions[name])
+    return module
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """A process: a function, and what its parameters are bound to."""
@@ -85,11 +93,13 @@ class _Frontend:
         self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
         self._variables = Variables(self._debug)
         self._variables.declare(module, kept)
+        _without_choices(module, kept)
         self._marks = read_marks(module, kept, self._debug, sources.labels)
+        module = _without_choices(parse_module(passes.simplify(str(module))), kept)
         module = parse_module(passes.unroll(str(module)))
         self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
         self._require_unrolled(module, kept)
-        module = parse_module(passes.optimise(str(module)))
+        module = parse_module(passes.optimise(str(_without_choices(module, kept))))
         self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
         self._module, self._kept = module, kept
         self._layout = Layout(module.others)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes, offsets and constant values of LLVM types, as on x86-64."""
+"""Sizes, offsets and constant values of LLVM types, as on AArch64."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _narrowed(phi: Phi, narrow: dict[str, int]) -> Phi:
     if width == phi.width:
         return phi
     incoming = {
-        label: Const(width, value.value % (1 << width))
+        label: Const(width, value.value % (1 << width), undef=value.undef)
         if isinstance(value, Const)
         else Ref(width, f"{_low(phi)}_{label}")
         for label, value in phi.incoming.items()

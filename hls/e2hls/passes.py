@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 
 from e2hls.errors import HlsError
 
-__all__ = ["PASSES_VERSION", "inline_all", "optimise", "strip_target", "unroll"]
+__all__ = ["PASSES_VERSION", "inline_all", "optimise", "simplify", "strip_target", "unroll"]
 
 PASSES_VERSION = f"llvmlite {llvm.llvm_version_info}"
 _ROUNDS = 3  # of unrolling: an inner trip count may be known only after the outer loop's unrolling
@@ -50,10 +50,15 @@ def inline_all(text: str) -> str:
     return _run(text, ("always_inliner", "global_dead_code_eliminate", "sroa"))
 
 
+def simplify(text: str) -> str:
+    """Fold what is constant; small conditional parts become choices of values."""
+    return _run(text, ("sroa", "instruction_combine", *_FOLD))
+
+
 def unroll(text: str) -> str:
     """Unroll the loops marked so and fold what became constant."""
     once = ("loop_simplify", "lcssa", "loop_rotate", "loop_unroll", "sroa", "instruction_combine", *_FOLD)
-    return _run(text, ("instruction_combine", *_FOLD, *once * _ROUNDS))
+    return _run(text, once * _ROUNDS)
 
 
 _FOLD = ("sccp", "simplify_cfg", "aggressive_dce")

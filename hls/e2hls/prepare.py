@@ -192,7 +192,7 @@ def _fields(number: str, metadata: Mapping[str, str]) -> list[tuple[int, str]] |
 
 
 def storage_bytes(width: int) -> int:
-    """The size of a ``_BitInt`` in memory on x86-64."""
+    """The size of a ``_BitInt`` in memory on AArch64."""
     if width > 64:
-        return -(-width // 64) * 8
+        return -(-width // 128) * 16
     return (1 << (width - 1).bit_length()) // 8 if width > 8 else 1
