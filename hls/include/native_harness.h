@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A kernel's streams behind a C interface, for a native build.
 //
-// The generated main file includes the kernel and this header, and ends with E2HLS_NATIVE(name of the top function).
-// A word is handed over as 64-bit limbs, lowest first, and a byte for TLAST.
+// The generated main file includes the kernel and this header, and ends with E2HLS_NATIVE(name of the top
+// function). A word is handed over as 64-bit limbs, lowest first, and a byte for TLAST.
 #ifndef E2HLS_NATIVE_HARNESS_H
 #define E2HLS_NATIVE_HARNESS_H
 
@@ -95,7 +95,8 @@ class Instance {
   template <typename Do>
   void visit(int port, Do act) {
     int at = 0;
-    std::apply([&](auto&... streams) { ((at++ == port ? act(streams, kind_of(streams)) : void()), ...); }, streams_);
+    std::apply([&](auto&... streams) { ((at++ == port ? act(streams, kind_of(streams)) : void()), ...); },
+               streams_);
   }
   template <typename U>
   static Port<U> kind_of(hls::stream<U>&) {
@@ -118,25 +119,26 @@ class Instance {
 
 }  // namespace e2hls
 
-#define E2HLS_NATIVE(top)                                                                                   \
-  using E2hlsInstance = decltype(e2hls::Instance(&top));                                                    \
-  extern "C" {                                                                                              \
-  int e2hls_limbs(int port) { return E2hlsInstance::kLimbs[static_cast<std::size_t>(port)]; }               \
-  int e2hls_width(int port) { return E2hlsInstance::kWidths[static_cast<std::size_t>(port)]; }              \
-  int e2hls_ports() { return E2hlsInstance::kPorts; }                                                       \
-  void* e2hls_new() { return new E2hlsInstance(&top); }                                                     \
-  void e2hls_delete(void* self) { delete static_cast<E2hlsInstance*>(self); }                               \
-  void e2hls_push(void* self, int port, const std::uint64_t* data, const std::uint8_t* last, std::size_t n) { \
-    static_cast<E2hlsInstance*>(self)->push(port, data, last, n);                                           \
-  }                                                                                                         \
-  int e2hls_run(void* self, std::uint64_t inputs) {                                                         \
-    return static_cast<E2hlsInstance*>(self)->run(inputs) ? 0 : 1;                                          \
-  }                                                                                                         \
-  std::size_t e2hls_size(void* self, int port) { return static_cast<E2hlsInstance*>(self)->size(port); }    \
-  void e2hls_pop(void* self, int port, std::uint64_t* data, std::uint8_t* last) {                           \
-    static_cast<E2hlsInstance*>(self)->pop(port, data, last);                                               \
-  }                                                                                                         \
-  const char* e2hls_error(void* self) { return static_cast<E2hlsInstance*>(self)->error(); }                \
+#define E2HLS_NATIVE(top)                                                                                \
+  using E2hlsInstance = decltype(e2hls::Instance(&top));                                                 \
+  extern "C" {                                                                                           \
+  int e2hls_limbs(int port) { return E2hlsInstance::kLimbs[static_cast<std::size_t>(port)]; }            \
+  int e2hls_width(int port) { return E2hlsInstance::kWidths[static_cast<std::size_t>(port)]; }           \
+  int e2hls_ports() { return E2hlsInstance::kPorts; }                                                    \
+  void* e2hls_new() { return new E2hlsInstance(&top); }                                                  \
+  void e2hls_delete(void* self) { delete static_cast<E2hlsInstance*>(self); }                            \
+  void e2hls_push(void* self, int port, const std::uint64_t* data, const std::uint8_t* last,             \
+                  std::size_t n) {                                                                       \
+    static_cast<E2hlsInstance*>(self)->push(port, data, last, n);                                        \
+  }                                                                                                      \
+  int e2hls_run(void* self, std::uint64_t inputs) {                                                      \
+    return static_cast<E2hlsInstance*>(self)->run(inputs) ? 0 : 1;                                       \
+  }                                                                                                      \
+  std::size_t e2hls_size(void* self, int port) { return static_cast<E2hlsInstance*>(self)->size(port); } \
+  void e2hls_pop(void* self, int port, std::uint64_t* data, std::uint8_t* last) {                        \
+    static_cast<E2hlsInstance*>(self)->pop(port, data, last);                                            \
+  }                                                                                                      \
+  const char* e2hls_error(void* self) { return static_cast<E2hlsInstance*>(self)->error(); }             \
   }
 
 #endif  // E2HLS_NATIVE_HARNESS_H

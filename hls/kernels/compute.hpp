@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-constexpr int kAccBits = 48;   // as wide as a DSP slice adds
-constexpr int kMaxShift = 63;  // leaves 0 of any sum, as longer shifts do
+#include "frame.hpp"
+#include "messages.hpp"
+#include "pick.hpp"
 
-// All accumulators at the end of one reduction, acc[o * kIcLanes + c].
-template <int kIcLanes, int kOcLanes>
-struct Bundle {
-  hls::vector<ap_int<kAccBits>, kIcLanes * kOcLanes> acc;
-  bool last;  // of the frame
-};
+constexpr int kMaxShift = 63;  // leaves 0 of any sum, as longer shifts do
 
 // One loop of the nest. The steps are net: they take back what the inner loops have moved.
 struct Level {
@@ -18,7 +14,7 @@ struct Level {
   ap_int<10> dx;
   ap_int<16> dxa;
   ap_int<16> dwa;
-  bool summed;        // belongs to the reduction
+  bool summed;  // belongs to the reduction
 };
 
 // The seven counters of the nest and the four positions that move with them.
@@ -95,15 +91,17 @@ plan:
   }
 }
 
-// Run one frame: each iteration multiplies one x vector with the weights of all output lanes (dot modes), or with one
-// vector of output gradients (outer mode), on kIcLanes * kOcLanes multipliers. One iteration per cycle.
+// Run one frame: each iteration multiplies one x vector with the weights of all output lanes (dot modes), or
+// with one vector of output gradients (outer mode), on kIcLanes * kOcLanes multipliers. One iteration per
+// cycle.
 //
 //   kIcLanes, kOcLanes  lanes of the engine
 //   kXDepth, kWDepth    rows of the buffers
 template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth>
-void compute(const ap_uint<16 * kIcLanes> x_buf[kXDepth], const ap_uint<8 * kIcLanes> w_buf[kOcLanes][kWDepth],
-             hls::stream<Word>& plan_in, hls::stream<Order>& order_out,
-             hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_out, hls::stream<ap_uint<32>>& iterations_out) {
+void compute(const ap_uint<16 * kIcLanes> x_buf[kXDepth],
+             const ap_uint<8 * kIcLanes> w_buf[kOcLanes][kWDepth], hls::stream<Word>& plan_in,
+             hls::stream<Order>& order_out, hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_out,
+             hls::stream<ap_uint<32>>& iterations_out) {
   constexpr int kXBits = log2_ceil(kXDepth);
   constexpr int kWBits = log2_ceil(kWDepth);
   constexpr int kBank = log2_ceil(kOcLanes);

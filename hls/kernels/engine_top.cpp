@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The training engine: convolution forward, its input gradient and its weight gradient on one multiplier array,
-// commanded by frames in the stream. load -> compute -> store, each busy with a frame of its own.
+// The training engine: convolution forward, its input gradient and its weight gradient on one multiplier
+// array, commanded by frames in the stream. load -> compute -> store, each busy with a frame of its own.
 #include <ap_axi_sdata.h>
 #include <ap_int.h>
 #include <hls_stream.h>
 #include <hls_vector.h>
 
-#include "engine_config.hpp"
-#include "frame.hpp"
-
-#include "pick.hpp"
-#include "round_shift.hpp"
-
-#include "load.hpp"
-
 #include "compute.hpp"
-
+#include "engine_config.hpp"
+#include "load.hpp"
 #include "store.hpp"
 
 using engine_config::kConfigHash;

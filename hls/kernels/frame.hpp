@@ -49,17 +49,3 @@ struct CheckSums {
     s2 += counts ? s1 : Word(0);
   }
 };
-
-// What store needs to know of a frame.
-struct Order {
-  ap_uint<8> mode;
-  ap_uint<16> tag;
-  ap_uint<8> status;
-  ap_uint<6> shift;
-  bool wide;          // sums leave as int64, unshifted
-  bool last;          // this reply ends the transfer
-  ap_uint<32> words;  // taken from the input
-};
-
-constexpr int log2_ceil(int n) { return n <= 1 ? 0 : 1 + log2_ceil((n + 1) / 2); }
-constexpr bool is_power_of_2(int n) { return n > 0 && (n & (n - 1)) == 0; }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "frame.hpp"
+#include "pick.hpp"
+
 // The incoming words of one frame.
 struct Receiver {
   CheckSums sums;
@@ -19,9 +22,9 @@ struct Receiver {
 // What load itself needs of the header.
 template <int kXBits, int kWBits>
 struct Payload {
-  bool x16;             // x as int16, else 8 bits
-  bool x_signed;        // 8-bit x as int8, else uint8
-  bool more;            // another frame follows
+  bool x16;       // x as int16, else 8 bits
+  bool x_signed;  // 8-bit x as int8, else uint8
+  bool more;      // another frame follows
   ap_uint<kXBits> x_words;
   ap_uint<kWBits> w_words;
 };
@@ -66,14 +69,16 @@ header:
     check = receiver.sums.s1 == word;
     receiver.sums.add(word, true);
   }
-  return receiver.ended ? kEarlyEnd
-         : !check       ? kBadHeaderCheck
-         : !magic       ? kBadMagic
-         : !version     ? kBadVersion
-         : !mode        ? kBadMode
-         : !lanes       ? kBadLanes
-         : !length      ? kBadLength
-                        : kOk;
+  ap_uint<8> status = kOk;
+  // Of several faults the one that is assigned last counts.
+  status = length ? status : ap_uint<8>(kBadLength);
+  status = lanes ? status : ap_uint<8>(kBadLanes);
+  status = mode ? status : ap_uint<8>(kBadMode);
+  status = version ? status : ap_uint<8>(kBadVersion);
+  status = magic ? status : ap_uint<8>(kBadMagic);
+  status = check ? status : ap_uint<8>(kBadHeaderCheck);
+  status = receiver.ended ? ap_uint<8>(kEarlyEnd) : status;
+  return status;
 }
 
 // Fill the x buffer, every lane widened to int16.
@@ -82,7 +87,8 @@ void load_x(hls::stream<Beat>& words_in, Receiver& receiver, const Payload<kXBit
             ap_uint<16 * kIcLanes> x_buf[kXDepth]) {
   #pragma HLS INLINE
   constexpr int kBits = 16 * kIcLanes;
-  constexpr int kPart = log2_ceil(kIcLanes / 8);  // an 8-bit vector has 2**kPart words, an int16 one twice that
+  constexpr int kPart =
+      log2_ceil(kIcLanes / 8);  // an 8-bit vector has 2**kPart words, an int16 one twice that
   ap_uint<kBits> vector = 0;
 x_words:
   for (ap_uint<kXBits> i = 0; i < payload.x_words && !receiver.ended; ++i) {
@@ -143,15 +149,16 @@ check:
     good = good && word == (i == 0 ? receiver.sums.s1 : receiver.sums.s2);
     whole = i == 1;
   }
-  return !whole                      ? kEarlyEnd
-         : !good                     ? kBadFrameCheck
-         : more && receiver.ended    ? kEarlyEnd
-         : !more && !receiver.ended  ? kLateEnd
-                                     : kOk;
+  ap_uint<8> status = kOk;
+  status = !more && !receiver.ended ? ap_uint<8>(kLateEnd) : status;
+  status = more && receiver.ended ? ap_uint<8>(kEarlyEnd) : status;
+  status = good ? status : ap_uint<8>(kBadFrameCheck);
+  status = whole ? status : ap_uint<8>(kEarlyEnd);
+  return status;
 }
 
-// Take one frame: its header goes to plan_out, followed by a word that says what was found; its payload goes to the
-// buffers. One word per cycle. After an error the rest of the transfer is swallowed.
+// Take one frame: its header goes to plan_out, followed by a word that says what was found; its payload goes
+// to the buffers. One word per cycle. After an error the rest of the transfer is swallowed.
 //
 //   kIcLanes, kOcLanes  lanes of the engine
 //   kXDepth, kWDepth    rows of the buffers

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+constexpr int log2_ceil(int n) { return n <= 1 ? 0 : 1 + log2_ceil((n + 1) / 2); }
+constexpr bool is_power_of_2(int n) { return n > 0 && (n & (n - 1)) == 0; }
+
 // choices[index] as a tree of multiplexers: an array indexed by a variable would become a memory.
 //
 //   kCount  number of choices, a power of two; choices is overwritten

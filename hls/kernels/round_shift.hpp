@@ -2,7 +2,8 @@
 #pragma once
 
 // Divide by 2**shift, rounding halves up. Spec: numerics.round_shift.
-// (raw + half) >> shift equals raw >> shift plus the highest bit shifted out: one shifter, no decoder for half.
+// (raw + half) >> shift equals raw >> shift plus the highest bit shifted out: one shifter, no decoder for
+// half.
 template <int kBits>
 ap_int<kBits> round_shift(ap_int<kBits> raw, ap_uint<6> shift) {
   #pragma HLS INLINE

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "frame.hpp"
+#include "messages.hpp"
+#include "pick.hpp"
+#include "round_shift.hpp"
+
 // The outgoing words of one reply.
 struct Sender {
   CheckSums sums;
@@ -56,8 +61,8 @@ lanes:
   }
 }
 
-// Turn bundles into words, kOcLanes / 2 of them per bundle of int32 sums, kOcLanes of int64 sums, kIcLanes * kOcLanes
-// in outer mode. One word per cycle; two adder trees serve all output lanes in turn.
+// Turn bundles into words, kOcLanes / 2 of them per bundle of int32 sums, kOcLanes of int64 sums, kIcLanes *
+// kOcLanes in outer mode. One word per cycle; two adder trees serve all output lanes in turn.
 template <int kIcLanes, int kOcLanes>
 void store_results(const Order& order, Sender& sender, ap_uint<32>& words, ap_uint<32>& saturations,
                    hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_in, hls::stream<Beat>& words_out) {
@@ -67,7 +72,9 @@ void store_results(const Order& order, Sender& sender, ap_uint<32>& words, ap_ui
   constexpr int kBeat = log2_ceil(kIcLanes * kOcLanes);
   const bool outer = order.mode == kGradWeight;
   const bool narrow = !outer && !order.wide;
-  const ap_uint<kBeat> last_beat = outer ? kIcLanes * kOcLanes - 1 : order.wide ? kOcLanes - 1 : kOcLanes / 2 - 1;
+  const ap_uint<kBeat> last_beat = outer        ? kIcLanes * kOcLanes - 1
+                                   : order.wide ? kOcLanes - 1
+                                                : kOcLanes / 2 - 1;
 
   Bundle<kIcLanes, kOcLanes> held;
   held.last = false;

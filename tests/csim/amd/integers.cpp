@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints what ap_int and ap_uint make of corner and random operands: widths and values, one operation per line.
+// Prints what ap_int and ap_uint make of corner and random operands: widths and values, one operation per
+// line.
 #include <ap_int.h>
 
 #include <cstdio>
@@ -46,7 +47,8 @@ T operand(int i) {
 
 template <typename A, typename B>
 void compare(const A& a, const B& b) {
-  if (A::width <= 64 || A::width != B::width) {  // AMD compares wide numbers of one width bit by bit, signs aside
+  if (A::width <= 64 ||
+      A::width != B::width) {  // AMD compares wide numbers of one width bit by bit, signs aside
     native("==", a == b);
     native("!=", a != b);
   }
@@ -91,7 +93,8 @@ void alone(A a) {
   if (A::width <= 64) native("bool", a.to_bool());  // AMD takes the lowest wide number for zero
   native("and", a.and_reduce());
   native("or", a.or_reduce());
-  native("xor", ap_uint<A::width>(a).xor_reduce());  // AMD counts the bits of a signed number's extension, too
+  native("xor",
+         ap_uint<A::width>(a).xor_reduce());  // AMD counts the bits of a signed number's extension, too
   A up = a, down = a;
   show("++", ++up);
   show("--", --down);
