@@ -157,7 +157,7 @@ check:
   return status;
 }
 
-// Take one frame: its header goes to plan_out, followed by a word that says what was found; its payload goes
+// Take one frame: its header goes to plan_out, followed by the verdict on the frame; its payload goes
 // to the buffers. One word per cycle. After an error the rest of the transfer is swallowed.
 //
 //   kIcLanes, kOcLanes  lanes of the engine
@@ -183,11 +183,17 @@ void load(hls::stream<Beat>& words_in, ap_uint<16 * kIcLanes> x_buf[kXDepth],
     load_w<kIcLanes, kOcLanes, kWDepth>(words_in, receiver, payload, w_buf);
     status = load_check(words_in, receiver, payload.more);
   }
-  plan_out.write((Word(receiver.words) << 32) | Word(status));
+  const Word verdict = (Word(receiver.words) << 32) | Word(status);
   bool ended = receiver.ended || status == kOk;
+  bool told = false;
 swallow:
-  while (!ended) {
+  while (!told) {
     #pragma HLS PIPELINE II=1
-    ended = words_in.read().last;
+    told = ended;
+    if (told) {
+      plan_out.write(verdict);
+    } else {
+      ended = words_in.read().last;
+    }
   }
 }
