@@ -120,7 +120,9 @@ class _Resolver:
                 return False
         return True
 
-    def _source(self, pointer: str, good: Mapping[str, dict[_Leaf, None]]) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+    def _source(
+        self, pointer: str, good: Mapping[str, dict[_Leaf, None]]
+    ) -> tuple[str, tuple[tuple[str, str], ...]] | None:
         """The choice that a pointer comes from, and the steps from there."""
         steps: tuple[tuple[str, str], ...] = ()
         while pointer not in good:
@@ -201,7 +203,9 @@ class _Resolver:
             phi = _PHI.match(line.body)
             if phi:
                 pairs = re.findall(r'\[ (\S+), (%(?:"[^"]*"|[\w.$-]+)) \]', phi["pairs"])
-                body = "phi i32 " + ", ".join(f"[ {self._companion(value, good)}, {block} ]" for value, block in pairs)
+                body = "phi i32 " + ", ".join(
+                    f"[ {self._companion(value, good)}, {block} ]" for value, block in pairs
+                )
             else:
                 select = _SELECT.match(line.body)
                 assert select

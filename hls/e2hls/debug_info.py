@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +28,15 @@ class Variable:
 class DebugInfo:
     """A view on the metadata nodes of a module."""
 
-    def __init__(self, metadata: Mapping[str, str], *, own_headers: Path, main_file: Path) -> None:
+    def __init__(self, metadata: Mapping[str, str], *, own_headers: Path, files: Iterable[Path]) -> None:
         self._nodes = metadata
         self._own = str(own_headers)
-        self.main_file = main_file
+        self._names = {os.path.abspath(path): str(path) for path in files}  # as the user wrote them
+
+    @property
+    def start(self) -> Loc | None:
+        """The first line of the kernel's source."""
+        return next((Loc(name, 1, 1) for name in self._names.values()), None)
 
     def _field(self, number: str, key: str) -> str:
         found = re.search(rf"\b{key}: (?:!(\d+)|\"([^\"]*)\"|([^,)]+))", self._nodes.get(number, ""))
@@ -56,7 +62,8 @@ class DebugInfo:
         while scope:
             file = self._field(scope, "file")
             if file:
-                return self._field(file, "filename")
+                path = os.path.join(self._field(file, "directory"), self._field(file, "filename"))
+                return self._names.get(os.path.normpath(path), path)
             scope = self._field(scope, "scope")
         return ""
 

@@ -30,7 +30,17 @@ __all__ = ["lower"]
 
 # Of the targets, AArch64 passes numbers of any width by value: the IR has no traces of a calling convention.
 _SYNTHESIS = (
-    *("-target", "aarch64-linux-gnu", "-fsigned-char", "-std=c++20", "-O1", "-Xclang", "-disable-llvm-passes"),
+    *(
+        "-target",
+        "aarch64-linux-gnu",
+        "-fsigned-char",
+        "-Xclang",
+        "-fexperimental-max-bitint-width=65536",
+        "-std=c++20",
+        "-O1",
+        "-Xclang",
+        "-disable-llvm-passes",
+    ),
     *("-S", "-emit-llvm", "-g", "-fstandalone-debug", "-fno-discard-value-names", "-D__SYNTHESIS__"),
     *("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
 )
@@ -87,20 +97,20 @@ class _Frontend:
     def __init__(self, kernel: Kernel, module: Module, sources: Sources) -> None:
         self._kernel = kernel
         own = INCLUDE_DIR
-        debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
+        debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
         kept = prepare(module, kernel.name, debug)
         module = parse_module(passes.inline_all(str(module)))
-        self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
+        self._debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
         self._variables = Variables(self._debug)
         self._variables.declare(module, kept)
         _without_choices(module, kept)
         self._marks = read_marks(module, kept, self._debug, sources.labels)
         module = _without_choices(parse_module(passes.simplify(str(module))), kept)
         module = parse_module(passes.unroll(str(module)))
-        self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
+        self._debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
         self._require_unrolled(module, kept)
         module = parse_module(passes.optimise(str(_without_choices(module, kept))))
-        self._debug = DebugInfo(module.metadata, own_headers=own, main_file=kernel.source)
+        self._debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
         self._module, self._kept = module, kept
         self._layout = Layout(module.others)
         self._variables.bind(module, kept, self._layout)

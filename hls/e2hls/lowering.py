@@ -117,9 +117,9 @@ class FunctionLowering:
         if token in ("true", "false"):
             return Const(1, int(token == "true"))
         if token in ("undef", "poison", "zeroinitializer"):
-            return Const(width, 0)
+            return Const(width, 0, undef=token != "zeroinitializer")
         if re.fullmatch(r"-?\d+", token):
-            return Const(width, int(token) % (1 << width))
+            return Const(width, _number(token) % (1 << width))
         raise HlsError("the value of an address is not known in hardware", loc)
 
     def _width(self, kind: str, loc: Loc | None) -> int:
@@ -321,3 +321,12 @@ class FunctionLowering:
         "trunc": _cast,
         "zext": _cast,
     }
+
+
+def _number(token: str) -> int:
+    """Any decimal number: Python refuses those of more than 4300 digits."""
+    sign, digits, value = (-1, token[1:], 0) if token.startswith("-") else (1, token, 0)
+    for at in range(0, len(digits), 4000):
+        part = digits[at : at + 4000]
+        value = value * 10 ** len(part) + int(part)
+    return sign * value

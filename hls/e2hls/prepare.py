@@ -24,6 +24,8 @@ _MEMCPY = re.compile(
     r"^call void @llvm\.memcpy\.\S+\(ptr(?: align \d+)? (?P<to>[^,]+), ptr(?: align \d+)? (?P<source>[^,]+), "
     r"i64 (?P<size>\d+), i1 false\).*!tbaa\.struct !(?P<node>\d+)"
 )
+_ALLOCA = re.compile(r"^(?P<name>%\S+) = alloca (?P<type>.*?), align \d+")
+_LIFETIME = re.compile(r"^call void @llvm\.lifetime\.start\.p0\(ptr (?P<name>%[^)]+)\)")
 _FIELD_SIZES = {"bool": 1, "short": 2, "int": 4, "long": 8, "long long": 8}
 _MAX_COPIED_FIELDS = 4096
 
@@ -34,12 +36,13 @@ def prepare(module: Module, top: str, debug: DebugInfo) -> tuple[str, ...]:
     Raises: HlsError for a missing top function or recursion.
     """
     if top not in module.functions:
-        raise HlsError(f'{debug.main_file}: there is no extern "C" function {top}')
+        raise HlsError(f'there is no extern "C" function {top} in this source', debug.start)
     module.others = [line for line in module.others if not line.startswith("@llvm.used")]
     calls = {name: callees(function, module) for name, function in module.functions.items()}
     _reject_recursion(calls, top, debug)
     kept = (top, *_processes(module, calls, top))
     for name, function in module.functions.items():
+        _begin_undefined(function)
         _by_value(function)
         _typed_copies(function, module.metadata)
         _set_inlining(function, inline=name not in kept)
@@ -106,6 +109,17 @@ def _set_inlining(function: Function, *, inline: bool) -> None:
         header = header.replace("define ", "define internal ", 1)
         header = re.sub(r" (#\d+)", r" alwaysinline \1", header, count=1)
     function.header = header
+
+
+def _begin_undefined(function: Function) -> None:
+    """A variable has no value where its life begins: else it would be kept from one iteration to the next."""
+    types = {found["name"]: found["type"] for line in function.lines() if (found := _ALLOCA.match(line))}
+    replace = {}
+    for line in function.lines():
+        start = _LIFETIME.match(line)
+        if start and start["name"] in types and not types[start["name"]].startswith("["):
+            replace[line] = [line, f"store {types[start['name']]} undef, ptr {start['name']}"]
+    function.edit(replace)
 
 
 def _by_value(function: Function) -> None:

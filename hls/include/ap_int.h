@@ -128,11 +128,12 @@ E2HLS_INLINE Value<kWidth, kSigned> shift(Value<kWidth, kSigned> x, const Amount
 }  // namespace e2hls
 
 // Bits hi..lo of a number, to read or to write; as wide as the number, since hi and lo may be variables.
+// Three words large, so that a function returns it in memory: in registers its reference would become a number.
 template <int kWidth, bool kSigned>
 struct ap_range_ref {
   ap_int_base<kWidth, kSigned>& number;
-  int hi;
-  int lo;
+  long hi;
+  long lo;
 
   E2HLS_INLINE ap_range_ref(ap_int_base<kWidth, kSigned>& of, int high, int low) : number(of), hi(high), lo(low) {}
   ap_range_ref(const ap_range_ref&) = default;
@@ -149,7 +150,7 @@ struct ap_range_ref {
   E2HLS_INLINE unsigned to_uint() const { return get().to_uint(); }
   E2HLS_INLINE long long to_int64() const { return get().to_int64(); }
   E2HLS_INLINE unsigned long long to_uint64() const { return get().to_uint64(); }
-  E2HLS_INLINE int length() const { return hi - lo + 1; }
+  E2HLS_INLINE int length() const { return static_cast<int>(hi - lo + 1); }
 
   template <e2hls::Any T>
   E2HLS_INLINE const ap_range_ref& operator=(const T& x) const {
@@ -162,11 +163,12 @@ struct ap_range_ref {
   E2HLS_INLINE const ap_range_ref& operator=(const ap_range_ref& x) const { return *this = x.get(); }
 };
 
-// One bit of a number, to read or to write.
+// One bit of a number, to read or to write; three words large for the same reason.
 template <int kWidth, bool kSigned>
 struct ap_bit_ref {
   ap_int_base<kWidth, kSigned>& number;
   int index;
+  long last = kWidth - 1;
 
   E2HLS_INLINE ap_bit_ref(ap_int_base<kWidth, kSigned>& of, int at) : number(of), index(at) {}
   ap_bit_ref(const ap_bit_ref&) = default;
