@@ -9,9 +9,11 @@ from pathlib import Path
 
 from e2hls.blame import blame_cycle, blame_throughput
 from e2hls.codegen import Compiled, ThroughputError, compile_proc
+from e2hls.cuts import cut_ports
 from e2hls.emit import ProcessEmitter
 from e2hls.errors import HlsError
 from e2hls.ir import Design, LoopInfo, Process, Stream
+from e2hls.memories import ram_arrays
 from e2hls.regions import analyse
 from e2hls.rtl_design import PortReport, ProcessReport, RegionReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.sharing import Pair, pairs_of, token_constraints, with_tokens
@@ -71,7 +73,11 @@ def _streams(design: Design, pairs: Iterable[Pair]) -> dict[str, Stream]:
 
 
 def _process(
-    design: Design, process: Process, streams: Mapping[str, Stream], pairs: tuple[Pair, ...], options: RtlOptions
+    design: Design,
+    process: Process,
+    streams: Mapping[str, Stream],
+    pairs: tuple[Pair, ...],
+    options: RtlOptions,
 ) -> _Built:
     """The process with loop nests run as one loop, or with a region per loop where hardware cannot."""
     merged, apart = (len(analyse(process, merge=merge).headers) for merge in (True, False))
@@ -95,7 +101,8 @@ def _build(
     shared = frozenset(array.name for array in design.shared)
     alone = process.name == design.name
     module = f"{design.name}_core" if alone else f"{design.name}_{process.name}"
-    emitter = ProcessEmitter(module, process, streams, shared, merge=merge)
+    cut = cut_ports(process, ram_arrays(process, shared), merge=merge)
+    emitter = ProcessEmitter(module, cut, streams, shared, merge=merge)
     emitter.run()
     constraints = [
         *emitter.memories.constraints,

@@ -19,8 +19,8 @@ def blame_cycle(process: Process, emitter: ProcessEmitter, error: CycleError) ->
         array = next((array for array in process.arrays if array.name == name), None)
         if array and len(names) == 1:
             return HlsError(
-                f"array {name} is written with what the same iteration read from it, so the next one would read "
-                "too early; keep the value in a variable, or add `#pragma HLS DEPENDENCE "
+                f"array {name} is written with what the same iteration read from it, so the next one would "
+                "read too early; keep the value in a variable, or add `#pragma HLS DEPENDENCE "
                 f"variable={name} type=inter dependent=false` if no iteration reads what the last few wrote",
                 array.loc,
             )

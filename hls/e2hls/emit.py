@@ -11,6 +11,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from e2hls.cuts import Cut
 from e2hls.errors import HlsError
 from e2hls.ir import Block, Const, Instr, Loc, Operand, Phi, Process, Ref, Stream
 from e2hls.memories import Memories, Site
@@ -31,11 +32,11 @@ class ProcessEmitter:
     """Translates a process; ``text`` holds the result once ``run`` has returned."""
 
     def __init__(
-        self, name: str, process: Process, streams: Mapping[str, Stream], shared: frozenset[str], *, merge: bool
+        self, name: str, cut: Cut, streams: Mapping[str, Stream], shared: frozenset[str], *, merge: bool
     ) -> None:
-        self.process = process
+        self.process = process = cut.process
         self.streams = streams
-        self.flow: Flow = analyse(process, merge=merge)
+        self.flow: Flow = analyse(process, merge=merge, steps=cut.steps)
         self.text = ProcText(name=name)
         self.memories = Memories(self.text, self.flow, process, shared)
         self._values: dict[str, Value] = {}

@@ -17,7 +17,7 @@ from e2hls.regions import Flow
 from e2hls.values import Value, concat, constant
 from e2hls.xls_text import Channel, ProcText
 
-__all__ = ["Memories", "Ram", "Site", "address_bits"]
+__all__ = ["Memories", "Ram", "Site", "address_bits", "ram_arrays"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,22 @@ def address_bits(depth: int) -> int:
     return max(1, (depth - 1).bit_length())
 
 
+def ram_arrays(process: Process, shared: frozenset[str]) -> frozenset[str]:
+    """Arrays whose memories have ports to share: neither registers nor tables, which are copied per load."""
+    usage = _usage(process)
+    return frozenset(
+        array.name
+        for array in process.arrays
+        if (used := usage.get(array.name)) and not _in_registers(array, used, shared)
+        if used.stores or array.name in shared
+    )
+
+
+def _in_registers(array: Array, used: _Usage, shared: frozenset[str]) -> bool:
+    indices = zip(array.partitioned, used.constant, strict=True)
+    return array.name not in shared and all(split or fixed for split, fixed in indices)
+
+
 class Memories:
     """All arrays of one process; loads and stores must come in an order that follows execution."""
 
@@ -77,10 +93,7 @@ class Memories:
             used = usage.get(array.name)
             if used is None:
                 continue
-            in_registers = array.name not in shared and all(
-                split or fixed for split, fixed in zip(array.partitioned, used.constant, strict=True)
-            )
-            if in_registers:
+            if _in_registers(array, used, shared):
                 self._memories[array.name] = _Registers(self, array)
             else:
                 copies = used.loads if used.stores == 0 and array.name not in shared else 0

@@ -38,6 +38,7 @@ class Flow:
     reached: dict[str, frozenset[str]]  # blocks that a block reaches in the same activation, itself included
     anchors: dict[str, str]  # block -> the first block of its activation that always runs with it
     dominators: dict[str, tuple[str, ...]]  # of each block within activations, itself last
+    back_edges: tuple[tuple[str, str], ...]  # latch and header of every loop, merged or not
 
     def regions_of(self, label: str) -> tuple[str, ...]:
         """Headers whose activations can run this block."""
@@ -53,14 +54,18 @@ class Flow:
         return one != other and other not in self.reached[one] and one not in self.reached[other]
 
 
-def analyse(process: Process, *, merge: bool) -> Flow:
-    """Find regions and orders of a process; ``merge`` makes as few regions as break all cycles."""
+def analyse(process: Process, *, merge: bool, steps: frozenset[str] = frozenset()) -> Flow:
+    """Find regions and orders of a process.
+
+    ``merge`` makes as few regions as break all cycles; each block of ``steps`` starts one in any case.
+    """
     blocks = {block.label: block for block in process.blocks}
     entry = process.blocks[0].label
-    headers, finished = _search(blocks, entry)
+    found, back_edges, finished = _search(blocks, entry)
+    headers = tuple(label for label in blocks if label in {*found, *steps})
     for header in headers[1:] if merge else ():
         fewer = tuple(other for other in headers if other != header)
-        if len(_topological(blocks, fewer, finished)) == len(finished):
+        if header not in steps and len(_topological(blocks, fewer, finished)) == len(finished):
             headers = fewer
     order = _topological(blocks, headers, finished)
     edges = [edge for label in order for edge in edges_of(blocks[label])]
@@ -80,6 +85,7 @@ def analyse(process: Process, *, merge: bool) -> Flow:
         reached=reached,
         anchors=_anchors(blocks, headers, order, dominators),
         dominators=dominators,
+        back_edges=back_edges,
     )
 
 
@@ -93,9 +99,9 @@ def edges_of(block: Block) -> tuple[Edge, ...]:
     return (Edge(block.label, end.then, end.cond, True), Edge(block.label, end.other, end.cond, False))
 
 
-def _search(blocks: dict[str, Block], entry: str) -> tuple[tuple[str, ...], list[str]]:
-    """Depth-first: the headers, and the blocks in the order in which they were left."""
-    headers = [entry]
+def _search(blocks: dict[str, Block], entry: str) -> tuple[set[str], tuple[tuple[str, str], ...], list[str]]:
+    """Depth-first: entry and loop headers, the back edges, and the blocks in the order they were left."""
+    back_edges: list[tuple[str, str]] = []
     state = {entry: 1}
     finished: list[str] = []
     stack = [(entry, iter(edges_of(blocks[entry])))]
@@ -107,13 +113,11 @@ def _search(blocks: dict[str, Block], entry: str) -> tuple[tuple[str, ...], list
             finished.append(label)
             stack.pop()
         elif state.get(edge.target) == 1:
-            if edge.target not in headers:
-                headers.append(edge.target)
+            back_edges.append((label, edge.target))
         elif edge.target not in state:
             state[edge.target] = 1
             stack.append((edge.target, iter(edges_of(blocks[edge.target]))))
-    place = {label: index for index, label in enumerate(blocks)}
-    return (entry, *sorted(headers[1:], key=lambda header: place[header])), finished
+    return {entry, *(header for _, header in back_edges)}, tuple(back_edges), finished
 
 
 def _topological(blocks: dict[str, Block], headers: tuple[str, ...], labels: list[str]) -> tuple[str, ...]:
