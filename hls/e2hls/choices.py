@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns accesses through a chosen address into choices between accesses.
 
-``x = c ? a : b`` on class objects makes LLVM choose between two addresses. Hardware has none: both variables are
-read and one value is chosen; on a write, each variable takes the new value or keeps its own.
+``x = c ? a : b`` on class objects makes LLVM choose between two addresses. Hardware has none: both variables
+are read and one value is chosen; on a write, each variable takes the new value or keeps its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Choice:
 
 def resolve_choices(function: Function) -> bool:
     """Rewrite the loads and stores through chosen addresses; tell whether there were any."""
-    if not any("phi ptr" in line or ", ptr " in line and " = select " in line for line in function.lines()):
+    if not any("phi ptr" in line or (", ptr " in line and " = select " in line) for line in function.lines()):
         return False
     return _Resolver(function).run()
 
@@ -221,7 +221,7 @@ class _Resolver:
         if source is not None and not source[1]:
             return self._which(source[0])
         leaves = self._leaves(value, set())
-        assert leaves is not None and len(leaves) == 1
+        assert leaves
         return str(self._number(next(iter(leaves))))
 
 

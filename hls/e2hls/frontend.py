@@ -6,9 +6,11 @@ from __future__ import annotations
 import re
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from e2hls import passes
+from e2hls.array_fills import expand_fills
 from e2hls.choices import resolve_choices
 from e2hls.clang import INCLUDE_DIR, WARNINGS, run_clang
 from e2hls.debug_info import DebugInfo
@@ -19,7 +21,7 @@ from e2hls.kernel import Kernel
 from e2hls.layout import Layout
 from e2hls.llvm_text import Function, Module, parse_line, parse_module, split_operands, unquote
 from e2hls.lowering import FunctionLowering
-from e2hls.marks import Marks, loop_number, read_marks
+from e2hls.marks import loop_number, read_marks
 from e2hls.narrow import narrow_phis
 from e2hls.pointers import Pointer, gep
 from e2hls.pragmas import Sources, rewrite_sources
@@ -109,11 +111,18 @@ class _Frontend:
         module = parse_module(passes.unroll(str(module)))
         self._debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
         self._require_unrolled(module, kept)
-        module = parse_module(passes.optimise(str(_without_choices(module, kept))))
+        module = self._without_fills(_without_choices(module, kept), kept)
+        module = parse_module(passes.optimise(str(module)))
         self._debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
         self._module, self._kept = module, kept
         self._layout = Layout(module.others)
         self._variables.bind(module, kept, self._layout)
+
+    def _without_fills(self, module: Module, kept: tuple[str, ...]) -> Module:
+        self._variables.bind(module, kept, Layout(module.others))
+        for name in kept:
+            expand_fills(module.functions[name], partial(self._variables.shape, name))
+        return module
 
     def _require_unrolled(self, module: Module, kept: tuple[str, ...]) -> None:
         for name in kept:
@@ -183,7 +192,7 @@ class _Frontend:
 
     def _dataflow(self, top: Function) -> list[_Call]:
         pointers: dict[str, Pointer] = {}
-        calls = []
+        calls: list[_Call] = []
 
         def resolve(token: str) -> Pointer:
             if token.startswith("@"):
@@ -241,7 +250,8 @@ class _Frontend:
 
     def _ports(self) -> tuple[list[Port], list[Port]]:
         top = self._module.functions[self._kernel.name]
-        inputs, outputs = [], []
+        inputs: list[Port] = []
+        outputs: list[Port] = []
         for _, name in top.params:
             port = self._variables.ports[f"{top.name}:%{name}"]
             if bool(port.readers) == bool(port.writers):

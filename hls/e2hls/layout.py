@@ -81,11 +81,10 @@ class Layout:
             return text.encode("latin-1")
         body = value.removeprefix("<")[1:].removesuffix(">")[:-1].strip()
         image = bytearray(size)
+        elements = split_operands(body)
         step = self.step(kind)
-        members = self.fields(kind) if step is None else None
-        for index, element in enumerate(split_operands(body)):
-            each, offset = members[index] if members is not None else (step or ("", 0))[0:1] + (0,)
-            at = offset if members is not None else index * (step or ("", 0))[1]
+        places = self.fields(kind) if step is None else [(step[0], i * step[1]) for i in range(len(elements))]
+        for element, (each, at) in zip(elements, places, strict=True):
             part = self.image(each, element[len(each) :].strip())
             image[at : at + len(part)] = part
         return bytes(image)

@@ -25,7 +25,8 @@ _BINARY: tuple[Op, ...] = (
 )  # fmt: skip
 _FLAGS = re.compile(r"^\w+ (?:(?:nuw|nsw|exact|disjoint|nneg|samesign) )*")
 _CALL = re.compile(
-    r'^(?:(?:tail|musttail|notail) )?call (?P<before>[^@%]*)(?P<name>[@%](?:"[^"]*"|[\w.$-]+))\((?P<args>.*)\)'
+    r"^(?:(?:tail|musttail|notail) )?call (?P<before>[^@%]*)"
+    r'(?P<name>[@%](?:"[^"]*"|[\w.$-]+))\((?P<args>.*)\)'
 )
 _STREAM = re.compile(r"^@__hls_(?P<op>read|write)\.(?P<width>\d+)\.(?P<axis>[01])$")
 _PHI = re.compile(r"^phi (?P<type>\S+) (?P<pairs>.*)$")

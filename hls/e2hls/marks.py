@@ -191,7 +191,8 @@ def _single_latch(function: Function, loop: Loop) -> str:
     if len(loop.latches) == 1:
         return loop.latches[0]
     header, latch = loop.header, f"{loop.header}.latch"
-    moved, phis = [], []
+    moved: list[str] = []
+    phis: list[str] = []
     for text in function.blocks[header]:
         phi = re.match(r"^(%\S+) = phi (\S+) (.*?)(, !.*)?$", text)
         if not phi:

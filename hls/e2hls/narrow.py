@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Narrows loop-carried values to the bits that are ever used.
 
-clang computes a 36-bit number in 64 bits of memory; a variable that lives across a loop would be a 64-bit register.
+clang computes a 36-bit number in 64 bits of memory, and counts to ten in 32 bits: a variable that lives
+across a loop would be a register of that width.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from e2hls.counters import count_bits
 from e2hls.ir import Block, Branch, Const, Instr, Operand, Phi, Ref
 
 __all__ = ["narrow_phis"]
@@ -18,11 +20,12 @@ def narrow_phis(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
     """Shrink each phi to the low bits that something depends on, and drop those that nothing depends on."""
     needed = _needed_bits(blocks)
     blocks = _without_dead(blocks, needed)
+    counted = count_bits(blocks)
     narrow = {
-        phi.result: needed[phi.result]
+        phi.result: bits
         for block in blocks
         for phi in block.phis
-        if needed[phi.result] < phi.width
+        if (bits := min(needed[phi.result], counted.get(phi.result, phi.width))) < phi.width
     }
     return tuple(_rewritten(block, blocks, narrow) for block in blocks)
 

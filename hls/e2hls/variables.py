@@ -20,7 +20,8 @@ __all__ = ["Memory", "Port", "Variables"]
 
 _ALLOCA = re.compile(r"^%(?P<name>\"[^\"]*\"|\S+) = alloca (?P<type>.*?), align \d+(?:, .*)?$")
 _GLOBAL = re.compile(
-    r"^@(?P<name>\"[^\"]*\"|[\w.$-]+) = (?:\S+ )*?(?:global|constant) (?P<rest>.*?), align \d+(?P<attached>.*)$"
+    r"^@(?P<name>\"[^\"]*\"|[\w.$-]+) = (?:\S+ )*?(?:global|constant) (?P<rest>.*?), align \d+"
+    r"(?P<attached>.*)$"
 )
 _DECLARE = re.compile(
     r"^#dbg_declare\(ptr %(?P<name>\"[^\"]*\"|[^,]+), !(?P<variable>\d+), .*, !(?P<loc>\d+)\)$"
@@ -160,6 +161,14 @@ class Variables:
             memory.init = self._init(key, memory)
         return memory
 
+    def shape(self, function: str, token: str) -> tuple[tuple[int, ...], int] | None:
+        """Dimensions and bytes per element of the array that an operand names, None where it names none."""
+        key = token if token.startswith("@") else f"{function}:{token}"
+        if key not in self._types:
+            return None
+        dims, _, element_bytes = self._shape(self._types[key], self._declared.get(key))
+        return dims, element_bytes
+
     def _shape(self, kind: str, variable: Variable | None) -> tuple[tuple[int, ...], int, int]:
         size = self._layout.size(kind)
         if variable:
@@ -167,7 +176,7 @@ class Variables:
             count = math.prod(dims)
             if count and size % count == 0:
                 each = size // count
-                number = 0 < variable.width and storage_bytes(variable.width) == each
+                number = variable.width > 0 and storage_bytes(variable.width) == each
                 return dims, variable.width if number else 8 * each, each
         dims = ()
         while step := self._layout.step(kind):
