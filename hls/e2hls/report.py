@@ -30,7 +30,7 @@ _LUTS = {
     **dict.fromkeys(("RAM32M", "RAM64M", "RAM128X1D", "RAM256X1S"), 4),
     **dict.fromkeys(("RAM32M16", "RAM64M8", "RAM256X1D", "RAM512X1S"), 8),
 }
-_FREE = ("MUXF", "CARRY", "BUFG", "GND", "VCC")  # come with the LUTs, or with the part
+_FREE = ("MUXF", "CARRY", "BUFG", "GND", "VCC", "$scopeinfo")  # come with the LUTs or the part, or are notes
 _SUMMARY = "summary.json"
 
 
@@ -166,7 +166,7 @@ def report(design: RtlDesign, budget: PartBudget, *, progress: yosys.Progress | 
         budget=budget,
         schedule=design.report,
         cells=Cells(**summary["cells"]),
-        paths=tuple(StagePath(**path) for path in summary["paths"]),
+        paths=tuple(StagePath(**path | {"via": tuple(path["via"])}) for path in summary["paths"]),
         looped_cells=summary["looped_cells"],
     )
 

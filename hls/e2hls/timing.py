@@ -17,6 +17,7 @@ __all__ = ["DELAYS", "DelayModel", "StagePath", "longest_paths"]
 Bit = int
 Ports = Mapping[str, list[Any]]
 
+_UNNAMED = "(unnamed)"
 _STAGE = re.compile(r"(?:^|_)p(\d+)_")
 _ADDRESS = re.compile(r"^(A|ADDR|DPRA|RADR)")
 _CLOCKED_ASYNC_READ = re.compile(r"^(RAM\d+[XM]|SRL)")
@@ -46,12 +47,13 @@ DELAYS: Mapping[str, DelayModel] = {
 class StagePath:
     """The longest path that ends in one pipeline stage of one module."""
 
-    stage: str  # "module.p3", "module" for registers of no stage, "outputs"
+    stage: str  # "instance.p3", "instance.state" between activations, "instance" otherwise, "outputs"
     estimate_ns: float
     lut_levels: int
     carry_bits: int
     dsps: int  # unregistered DSPs passed
     start: str
+    via: tuple[str, ...]  # instances passed on the way
     end: str
 
 
@@ -80,29 +82,54 @@ def longest_paths(module: Mapping[str, Any], *, family: str) -> tuple[tuple[Stag
     cells = [_cell(name, raw) for name, raw in module["cells"].items()]
     names = _bit_names(module)
     arrivals, looped = _propagate(cells, module, delays)
-    worst: dict[str, tuple[_Arrival, str]] = {}
+    worst: dict[str, tuple[_Arrival, str, Bit]] = {}
     for end, inputs, extra_ns in _ends(cells, module, names, delays):
-        reached = _latest(arrivals, inputs)
-        if reached is None:
+        last = max((bit for bit in _nets(inputs) if bit in arrivals), key=arrivals.__getitem__, default=None)
+        if last is None:
             continue
-        reached = reached.plus(extra_ns)
+        reached = arrivals[last].plus(extra_ns)
         stage = _stage_of(end)
         if stage not in worst or reached > worst[stage][0]:
-            worst[stage] = (reached, end)
-    paths = [_path(stage, arrival, end, names) for stage, (arrival, end) in worst.items()]
+            worst[stage] = (reached, end, last)
+    drivers = {bit: cell for cell in cells for bits in cell.outputs.values() for bit in _nets(bits)}
+    paths = [
+        StagePath(
+            stage=stage,
+            estimate_ns=round(reached.ns, 2),
+            lut_levels=reached.luts,
+            carry_bits=reached.carry,
+            dsps=reached.dsps,
+            start=names.get(reached.start, _UNNAMED),
+            via=_instances(last, arrivals, drivers, names),
+            end=end,
+        )
+        for stage, (reached, end, last) in worst.items()
+    ]
     return tuple(sorted(paths, key=lambda path: (-path.estimate_ns, path.stage))), looped
 
 
-def _path(stage: str, arrival: _Arrival, end: str, names: Mapping[Bit, str]) -> StagePath:
-    return StagePath(
-        stage=stage,
-        estimate_ns=round(arrival.ns, 2),
-        lut_levels=arrival.luts,
-        carry_bits=arrival.carry,
-        dsps=arrival.dsps,
-        start=names.get(arrival.start, "?"),
-        end=end,
-    )
+def _instances(
+    last: Bit, arrivals: Mapping[Bit, _Arrival], drivers: Mapping[Bit, _Cell], names: Mapping[Bit, str]
+) -> tuple[str, ...]:
+    """The instances in whose nets a path runs, from its start to the bit ``last``."""
+    passed: list[str] = []
+    bit: Bit | None = last
+    while bit is not None:
+        instance = _instance(names.get(bit, _UNNAMED))
+        if instance and (not passed or passed[-1] != instance):
+            passed.append(instance)
+        now = arrivals[bit]
+        cell = drivers.get(bit)
+        before = [] if cell is None else [b for port in _through(cell) for b in _nets(cell.inputs[port])]
+        earlier = [
+            b for b in before if b in arrivals and arrivals[b].start == now.start and arrivals[b].ns < now.ns
+        ]
+        bit = max(earlier, key=arrivals.__getitem__, default=None)
+    return tuple(reversed(passed))
+
+
+def _instance(name: str) -> str:
+    return name.split(".")[0] if "." in name else ""
 
 
 def _cell(name: str, raw: Mapping[str, Any]) -> _Cell:
@@ -113,10 +140,16 @@ def _cell(name: str, raw: Mapping[str, Any]) -> _Cell:
 
 
 def _bit_names(module: Mapping[str, Any]) -> dict[Bit, str]:
-    """The user's name of each bit, where it has one: visible before hidden, short before long."""
+    """The user's name of each bit, where it has one: visible before hidden, short before long.
+
+    A hidden name such as ``$\\fifo.mem$rdreg[0]$q`` still tells where it came from.
+    """
     best: dict[Bit, tuple[int, int, str]] = {}
     for name, net in module["netnames"].items():
-        rank = (int(net.get("hide_name", 0)), len(name), name)
+        shown = name.removeprefix("$\\").split("$")[0]
+        if not shown:
+            continue
+        rank = (int(net.get("hide_name", 0)), len(shown), shown)
         for bit in _nets(net["bits"]):
             if bit not in best or rank < best[bit]:
                 best[bit] = rank
@@ -264,8 +297,8 @@ def _ends(
         if not pins or cell.kind.startswith(("LUT", "CARRY", "MUXF", "INV", "BUFG")):
             continue
         outputs = [bit for bits in cell.outputs.values() for bit in _nets(bits)]
-        named = [names[bit] for bit in outputs if bit in names and not names[bit].startswith("$")]
-        end = named[0] if named else cell.name
+        own_name = cell.name.removeprefix("$\\").split("$")[0] or _UNNAMED
+        end = next((names[bit] for bit in outputs if bit in names), own_name)
         slow = [port for port in pins if _multiplies_first(cell, port)]
         if slow:
             yield end, [bit for port in slow for bit in cell.inputs[port]], delays.dsp_ns
@@ -281,7 +314,7 @@ def _multiplies_first(cell: _Cell, port: str) -> bool:
 def _stage_of(end: str) -> str:
     if end.startswith("output "):
         return "outputs"
-    module, _, local = end.rpartition(".")
-    stage = _STAGE.search(local)
-    where = module if module and not module.startswith("$") else "top"
-    return f"{where}.p{stage[1]}" if stage else where
+    instance, local = _instance(end) or "top", end.rpartition(".")[2]
+    if stage := _STAGE.search(local):
+        return f"{instance}.p{stage[1]}"
+    return f"{instance}.state" if local.startswith("__") else instance

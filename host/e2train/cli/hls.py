@@ -181,14 +181,22 @@ def _print_schedule(console: Console, schedule: RtlReport) -> None:
 def _print_paths(console: Console, result: KernelReport) -> None:
     period_ns = result.budget.period_ns
     table = Table(title=f"longest path into each stage (bound {period_ns:g} ns by assumed delays)")
-    for heading in ("stage", "ns", "LUT levels", "carry bits", "DSPs", "from", "to"):
-        table.add_column(heading, justify="left" if heading in ("stage", "from", "to") else "right")
+    for heading in ("stage", "ns", "LUTs", "carry", "DSPs", "from, through, to"):
+        text = heading in ("stage", "from, through, to")
+        table.add_column(
+            heading, justify="left" if text else "right", overflow="fold" if text else "ellipsis"
+        )
     for path in result.paths[:_SHOWN_PATHS]:
         counts = (str(path.lut_levels), str(path.carry_bits), str(path.dsps))
+        route = "\n".join((path.start, *(f"  {instance}" for instance in path.via[1:-1]), path.end))
         style = "red" if path.estimate_ns > period_ns else ""
-        table.add_row(path.stage, f"{path.estimate_ns:.1f}", *counts, path.start, path.end, style=style)
+        table.add_row(path.stage, f"{path.estimate_ns:.1f}", *counts, route, style=style)
     console.print(table)
     if len(result.paths) > _SHOWN_PATHS:
         console.print(f"and {len(result.paths) - _SHOWN_PATHS} shorter ones; all with --json")
     if result.looped_cells:
         console.print(f"{result.looped_cells} cells lie on combinational loops", style="red")
+    if result.deep_paths:
+        console.print(
+            f"{len(result.deep_paths)} paths are longer than the clock period, as assumed", style="red"
+        )
