@@ -166,7 +166,7 @@ def report(design: RtlDesign, budget: PartBudget, *, progress: yosys.Progress | 
         budget=budget,
         schedule=design.report,
         cells=Cells(**summary["cells"]),
-        paths=tuple(StagePath(**path | {"via": tuple(path["via"])}) for path in summary["paths"]),
+        paths=tuple(StagePath(**path) for path in summary["paths"]),
         looped_cells=summary["looped_cells"],
     )
 

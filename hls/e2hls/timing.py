@@ -53,7 +53,6 @@ class StagePath:
     carry_bits: int
     dsps: int  # unregistered DSPs passed
     start: str
-    via: tuple[str, ...]  # instances passed on the way
     end: str
 
 
@@ -82,16 +81,15 @@ def longest_paths(module: Mapping[str, Any], *, family: str) -> tuple[tuple[Stag
     cells = [_cell(name, raw) for name, raw in module["cells"].items()]
     names = _bit_names(module)
     arrivals, looped = _propagate(cells, module, delays)
-    worst: dict[str, tuple[_Arrival, str, Bit]] = {}
+    worst: dict[str, tuple[_Arrival, str]] = {}
     for end, inputs, extra_ns in _ends(cells, module, names, delays):
-        last = max((bit for bit in _nets(inputs) if bit in arrivals), key=arrivals.__getitem__, default=None)
-        if last is None:
+        reached = _latest(arrivals, inputs)
+        if reached is None:
             continue
-        reached = arrivals[last].plus(extra_ns)
+        reached = reached.plus(extra_ns)
         stage = _stage_of(end)
         if stage not in worst or reached > worst[stage][0]:
-            worst[stage] = (reached, end, last)
-    drivers = {bit: cell for cell in cells for bits in cell.outputs.values() for bit in _nets(bits)}
+            worst[stage] = (reached, end)
     paths = [
         StagePath(
             stage=stage,
@@ -100,32 +98,11 @@ def longest_paths(module: Mapping[str, Any], *, family: str) -> tuple[tuple[Stag
             carry_bits=reached.carry,
             dsps=reached.dsps,
             start=names.get(reached.start, _UNNAMED),
-            via=_instances(last, arrivals, drivers, names),
             end=end,
         )
-        for stage, (reached, end, last) in worst.items()
+        for stage, (reached, end) in worst.items()
     ]
     return tuple(sorted(paths, key=lambda path: (-path.estimate_ns, path.stage))), looped
-
-
-def _instances(
-    last: Bit, arrivals: Mapping[Bit, _Arrival], drivers: Mapping[Bit, _Cell], names: Mapping[Bit, str]
-) -> tuple[str, ...]:
-    """The instances in whose nets a path runs, from its start to the bit ``last``."""
-    passed: list[str] = []
-    bit: Bit | None = last
-    while bit is not None:
-        instance = _instance(names.get(bit, _UNNAMED))
-        if instance and (not passed or passed[-1] != instance):
-            passed.append(instance)
-        now = arrivals[bit]
-        cell = drivers.get(bit)
-        before = [] if cell is None else [b for port in _through(cell) for b in _nets(cell.inputs[port])]
-        earlier = [
-            b for b in before if b in arrivals and arrivals[b].start == now.start and arrivals[b].ns < now.ns
-        ]
-        bit = max(earlier, key=arrivals.__getitem__, default=None)
-    return tuple(reversed(passed))
 
 
 def _instance(name: str) -> str:

@@ -181,16 +181,17 @@ def _print_schedule(console: Console, schedule: RtlReport) -> None:
 def _print_paths(console: Console, result: KernelReport) -> None:
     period_ns = result.budget.period_ns
     table = Table(title=f"longest path into each stage (bound {period_ns:g} ns by assumed delays)")
-    for heading in ("stage", "ns", "LUTs", "carry", "DSPs", "from, through, to"):
-        text = heading in ("stage", "from, through, to")
+    for heading in ("stage", "ns", "LUTs", "carry", "DSPs", "from, to"):
+        text = heading in ("stage", "from, to")
         table.add_column(
             heading, justify="left" if text else "right", overflow="fold" if text else "ellipsis"
         )
     for path in result.paths[:_SHOWN_PATHS]:
         counts = (str(path.lut_levels), str(path.carry_bits), str(path.dsps))
-        route = "\n".join((path.start, *(f"  {instance}" for instance in path.via[1:-1]), path.end))
         style = "red" if path.estimate_ns > period_ns else ""
-        table.add_row(path.stage, f"{path.estimate_ns:.1f}", *counts, route, style=style)
+        table.add_row(
+            path.stage, f"{path.estimate_ns:.1f}", *counts, f"{path.start}\n{path.end}", style=style
+        )
     console.print(table)
     if len(result.paths) > _SHOWN_PATHS:
         console.print(f"and {len(result.paths) - _SHOWN_PATHS} shorter ones; all with --json")
