@@ -37,7 +37,7 @@ class Ram:
     array: str  # that it is a bank of
     width: int
     depth: int
-    init: tuple[int, ...]
+    init: tuple[int, ...]  # empty: anything; one word: all are alike
     reads: bool
     writes: bool
     joint: bool
@@ -343,8 +343,10 @@ class _Banks:
         self.home.constraints.append(f"{request}:send:{channel.name}:recv:1:1")
 
     def _init(self, place: tuple[int, ...]) -> tuple[int, ...]:
-        if not any(self.array.init):
+        if self.array.scope != "static":
             return ()
+        if not any(self.array.init):
+            return (0,)
         words = []
         for flat in itertools.product(*(range(self.array.dims[dim]) for dim in self.flat)):
             full = dict(zip(self.split, place, strict=True)) | dict(zip(self.flat, flat, strict=True))

@@ -178,6 +178,8 @@ def _parameters(ram: Ram, bits: int) -> str:
     text = f".Width({ram.width}), .Depth({ram.depth}), .AddrBits({bits})"
     if not ram.init:
         return text
+    if ram.init == (0,):
+        return f"{text}, .HasInit(1)"
     # One literal per word: tools choke on a literal of a whole memory.
     words = ",\n  ".join(f"{ram.width}'h{word:x}" for word in reversed(ram.init))
     return f"{text}, .HasInit(1), .Init({{\n  {words}}})"
