@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,16 +13,27 @@ from pathlib import Path
 
 from e2hls.ir import Loc
 
-__all__ = ["DebugInfo", "Variable"]
+__all__ = ["DebugInfo", "Field", "Variable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A number inside of a variable: where it starts, and the strides in bytes of the dimensions above it."""
+
+    path: str  # "" for a number itself, ".r" for a field of a struct
+    offset: int
+    dims: tuple[int, ...]
+    strides: tuple[int, ...]
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable as the source declares it; ``width`` of one element is 0 where it is no number."""
+    """A variable as the source declares it; ``dims`` are its own, those within a struct come on top."""
 
     name: str
     dims: tuple[int, ...]
-    width: int
+    fields: tuple[Field, ...]
     loc: Loc | None
 
 
@@ -93,38 +105,78 @@ class DebugInfo:
         number = self._functions.get(linkage_name)
         if number is None:
             return None
-        return Loc(self._file(number), int(self._field(number, "line") or 0))
+        return Loc(self._file(number), int(self._field(number, "line") or 0), 1)
 
     def variable(self, number: str, location: str = "") -> Variable:
         """The variable that a DILocalVariable or DIGlobalVariable node describes."""
-        dims, width = self._type(self._field(number, "type"))
+        kind = self._field(number, "type")
         place = self.loc(location) if location else None
         if place is None:
-            place = Loc(self._file(number), int(self._field(number, "line") or 0))
-        return Variable(self._field(number, "name"), dims, width, place)
+            place = Loc(self._file(number), int(self._field(number, "line") or 0), 1)
+        return Variable(self._field(number, "name"), self._array(kind)[0], tuple(self._fields(kind)), place)
 
     def global_variable(self, expression: str) -> Variable:
         """The variable behind a DIGlobalVariableExpression node."""
         return self.variable(self._field(expression, "var"))
 
-    def _type(self, number: str) -> tuple[tuple[int, ...], int]:
+    def _plain(self, number: str) -> str:
+        """The type behind const, volatile and typedefs."""
+        while "!DIDerivedType(" in (node := self._nodes.get(number, "")):
+            if "DW_TAG_pointer_type" in node or "DW_TAG_reference_type" in node:
+                break
+            number = self._field(number, "baseType")
+        return number
+
+    def _array(self, number: str) -> tuple[tuple[int, ...], str]:
+        """Dimensions and element type; no dimensions where it is no array."""
+        number = self._plain(number)
+        if "DW_TAG_array_type" not in self._nodes.get(number, ""):
+            return (), number
+        ranges = re.findall(r"!(\d+)", self._nodes.get(self._field(number, "elements"), ""))
+        dims = tuple(int(self._field(each, "count") or 0) for each in ranges)
+        inner, element = self._array(self._field(number, "baseType"))
+        return dims + inner, element
+
+    def _bytes(self, number: str) -> int:
+        dims, element = self._array(number)
+        return math.prod(dims) * (int(self._field(element, "size") or 0) // 8)
+
+    def _fields(self, number: str) -> Iterator[Field]:
+        """The numbers that a type is made of."""
+        dims, element = self._array(number)
+        size = self._bytes(element)
+        strides = tuple(size * math.prod(dims[d + 1 :]) for d in range(len(dims)))
+        width = self._width(element)
+        if width:
+            yield Field("", 0, dims, strides, width)
+            return
+        node = self._nodes.get(element, "")
+        if "DW_TAG_structure_type" not in node and "DW_TAG_class_type" not in node:
+            return
+        for member in re.findall(r"!(\d+)", self._nodes.get(self._field(element, "elements"), "")):
+            text = self._nodes.get(member, "")
+            base = "DW_TAG_inheritance" in text
+            if not base and ("DW_TAG_member" not in text or "DIFlagStaticMember" in text):
+                continue
+            offset = int(self._field(member, "offset") or 0) // 8
+            path = "" if base else f".{self._field(member, 'name')}"
+            for inner in self._fields(self._field(member, "baseType")):
+                yield Field(
+                    path + inner.path,
+                    offset + inner.offset,
+                    dims + inner.dims,
+                    strides + inner.strides,
+                    inner.width,
+                )
+
+    def _width(self, number: str) -> int:
+        """Bits of a number, 0 for anything else."""
         node = self._nodes.get(number, "")
-        if "DW_TAG_array_type" in node:
-            ranges = re.findall(r"!(\d+)", self._nodes.get(self._field(number, "elements"), ""))
-            dims = tuple(int(self._field(each, "count") or 0) for each in ranges)
-            inner, width = self._type(self._field(number, "baseType"))
-            return dims + inner, width
-        if "!DIBasicType(" in node:
-            encoding = self._field(number, "encoding")
-            if encoding == "DW_ATE_boolean":
-                return (), 1
-            size = self._field(number, "dataSize") or self._field(number, "size")
-            return (), int(size or 0) if encoding != "DW_ATE_float" else 0
         number_type = re.match(r"ap_int_base<(\d+), (?:true|false)>", self._field(number, "name"))
         if "!DICompositeType(" in node and number_type:
-            return (), int(number_type[1])
-        if "DW_TAG_enumeration_type" in node:
-            return (), int(self._field(number, "size") or 0)
-        if "!DIDerivedType(" in node and "DW_TAG_pointer" not in node and "DW_TAG_reference" not in node:
-            return self._type(self._field(number, "baseType"))
-        return (), 0
+            return int(number_type[1])
+        if "!DIBasicType(" in node and self._field(number, "encoding") != "DW_ATE_float":
+            if self._field(number, "encoding") == "DW_ATE_boolean":
+                return 1
+            return int(self._field(number, "dataSize") or self._field(number, "size") or 0)
+        return int(self._field(number, "size") or 0) if "DW_TAG_enumeration_type" in node else 0

@@ -26,7 +26,7 @@ from e2hls.narrow import narrow_phis
 from e2hls.pointers import Pointer, gep
 from e2hls.pragmas import Sources, rewrite_sources
 from e2hls.prepare import prepare
-from e2hls.variables import Port, Variables, by_process
+from e2hls.variables import Port, Variables
 
 __all__ = ["lower"]
 
@@ -149,7 +149,7 @@ class _Frontend:
         calls = self._calls()
         lowered = [self._process(call) for call in calls]
         self._apply_marks(calls)
-        memories, ports = self._variables.memories, self._variables.ports
+        memories, ports = self._variables.used(), self._variables.ports
         inputs, outputs = self._ports()
         top_ports = {id(port) for port in (*inputs, *outputs)}
         internal = [port for port in ports.values() if id(port) not in top_ports]
@@ -162,11 +162,16 @@ class _Frontend:
             inputs=tuple(port.stream() for port in inputs),
             outputs=tuple(port.stream() for port in outputs),
             processes=tuple(
-                Process(name=name, blocks=blocks, arrays=by_process(memories, name), loops=loops)
+                Process(
+                    name=name,
+                    blocks=blocks,
+                    arrays=tuple(each.array() for each in memories if list(each.users) == [name]),
+                    loops=loops,
+                )
                 for name, blocks, loops in lowered
             ),
             streams=tuple(port.stream() for port in internal),
-            shared=tuple(memory.array() for memory in memories.values() if len(memory.users) > 1),
+            shared=tuple(each.array() for each in memories if len(each.users) > 1),
         )
 
     def _calls(self) -> list[_Call]:

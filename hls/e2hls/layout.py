@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from e2hls.llvm_text import split_operands
 
@@ -43,6 +44,19 @@ class Layout:
         """Element type and stride of an array, None for a struct."""
         array = _ARRAY.match(self._named.get(kind, kind))
         return (array[2], self.size(array[2])) if array else None
+
+    def scalars(self, kind: str, offset: int = 0) -> Iterator[tuple[int, str]]:
+        """Offset and type of everything in a type that is no aggregate itself."""
+        step = self.step(kind)
+        if step is not None:
+            count = self.size(kind) // step[1] if step[1] else 0
+            for index in range(count):
+                yield from self.scalars(step[0], offset + index * step[1])
+        elif self._named.get(kind, kind).startswith(("{", "<{")):
+            for each, at in self.fields(kind):
+                yield from self.scalars(each, offset + at)
+        else:
+            yield offset, kind
 
     def _size_align(self, kind: str) -> tuple[int, int]:
         kind = self._named.get(kind, kind)

@@ -82,7 +82,7 @@ class FunctionLowering:
         for lines in parsed.values():
             for line in lines:
                 if line.op == "phi":
-                    self._name_phi(line)
+                    self._name_phi(line, lines)
         bodies = {label: self._body(lines) for label, lines in parsed.items()}
         return tuple(
             Block(
@@ -147,9 +147,10 @@ class FunctionLowering:
 
     # Blocks
 
-    def _name_phi(self, line: Line) -> None:
+    def _name_phi(self, line: Line, block: list[Line]) -> None:
         found = _PHI.match(line.body)
-        loc = self._debug.loc(line.attached.get("dbg", ""))
+        places = (self._debug.loc(each.attached.get("dbg", "")) for each in (line, *block))
+        loc = next((place for place in places if place), None)
         kind = found["type"] if found else ""
         if kind == "ptr":
             raise HlsError(

@@ -9,6 +9,7 @@ from e2hls.builder import Builder
 from e2hls.errors import HlsError
 from e2hls.ir import Const, Loc, Operand
 from e2hls.pointers import Pointer, split_index
+from e2hls.prepare import storage_bytes
 from e2hls.variables import Memory, Variables
 
 __all__ = ["MemoryAccess"]
@@ -45,7 +46,7 @@ class MemoryAccess:
     def store(self, pointer: Pointer, value: Operand, b: Builder) -> None:
         """Write ``value`` at ``pointer``; it must be a whole element."""
         memory, indices, byte = self._element(pointer, value.width, b)
-        if byte or value.width < min(memory.width, 8 * memory.element_bytes):
+        if byte or value.width < memory.width:
             raise HlsError(
                 f"only a part of an element of {memory.name} is written; write it as a whole", b.loc
             )
@@ -60,18 +61,19 @@ class MemoryAccess:
         self._known[memory.name, indices] = value
 
     def _element(self, pointer: Pointer, width: int, b: Builder) -> tuple[Memory, tuple[Operand, ...], int]:
-        memory = self._variables.memory(pointer.base, b.loc)
-        memory.users[self._process] = None
-        split = split_index(pointer, memory.dims, memory.element_bytes)
-        if split is None:
-            raise HlsError(f"elements of {memory.name} are accessed by parts; access whole elements", b.loc)
-        per_dim, byte = split
-        if 8 * byte + width > 8 * memory.element_bytes:
-            raise HlsError(
-                f"several elements of {memory.name} are accessed at once; access them one by one", b.loc
+        memories = self._variables.memory(pointer.base, b.loc)
+        for memory in memories:
+            split = split_index(pointer.moved(-memory.offset), memory.strides)
+            if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width):
+                continue
+            memory.users[self._process] = None
+            pairs = zip(split[0], memory.dims, strict=True)
+            return (
+                memory,
+                tuple(self._index(constant, terms, dim, b) for (constant, terms), dim in pairs),
+                split[1],
             )
-        pairs = zip(per_dim, memory.dims, strict=True)
-        return memory, tuple(self._index(constant, terms, dim, b) for (constant, terms), dim in pairs), byte
+        raise HlsError(f"{memories[0].name} is not accessed by whole elements; access them one by one", b.loc)
 
     def _index(self, constant: int, terms: list[tuple[int, str]], dim: int, b: Builder) -> Operand:
         """An index in as few bits as the dimension needs: arithmetic modulo a power of two stays exact."""

@@ -54,16 +54,13 @@ def gep(body: str, layout: Layout, resolve: Callable[[str], Pointer]) -> Pointer
 
 
 def split_index(
-    pointer: Pointer, dims: tuple[int, ...], element_bytes: int
+    pointer: Pointer, strides: tuple[int, ...]
 ) -> tuple[list[tuple[int, list[tuple[int, str]]]], int] | None:
     """For each dimension a constant and the operands with their factors; and the byte within the element.
 
     None where the address does not move by whole elements.
     """
-    strides = [element_bytes]
-    for dim in reversed(dims[1:]):
-        strides.insert(0, strides[0] * dim)
-    terms: list[list[tuple[int, str]]] = [[] for _ in dims]
+    terms: list[list[tuple[int, str]]] = [[] for _ in strides]
     for stride, operand in pointer.terms:
         if stride == 0:
             continue
@@ -78,5 +75,5 @@ def split_index(
         constants.append(sign * (rest // each))
         rest %= each
     if rest and sign < 0:
-        constants[-1], rest = constants[-1] - 1, element_bytes - rest
+        constants[-1], rest = constants[-1] - 1, strides[-1] - rest
     return list(zip(constants, terms, strict=True)), rest

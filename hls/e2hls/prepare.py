@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from e2hls.debug_info import DebugInfo
 from e2hls.errors import HlsError
 from e2hls.ir import Loc
+from e2hls.layout import Layout
 from e2hls.llvm_text import Function, Module, parse_line, split_operands, unquote
 
 __all__ = ["DATAFLOW", "STREAM_CALL", "callees", "prepare", "storage_bytes"]
@@ -22,7 +23,7 @@ STREAM_CALL = re.compile(r"_Z\d+__hls_(?P<op>read|write)ILi(?P<width>\d+)ELb(?P<
 _CALL = re.compile(r'\bcall [^@]*@(?P<name>"[^"]*"|[\w.$-]+)\((?P<args>.*)\)')
 _MEMCPY = re.compile(
     r"^call void @llvm\.memcpy\.\S+\(ptr(?: align \d+)? (?P<to>[^,]+), ptr(?: align \d+)? (?P<source>[^,]+), "
-    r"i64 (?P<size>\d+), i1 false\).*!tbaa\.struct !(?P<node>\d+)"
+    r"i64 (?P<size>\d+), i1 false\)(?:.*!tbaa\.struct !(?P<node>\d+))?"
 )
 _ALLOCA = re.compile(r"^(?P<name>%\S+) = alloca (?P<type>.*?), align \d+")
 _LIFETIME = re.compile(r"^call void @llvm\.lifetime\.start\.p0\(ptr (?P<name>%[^)]+)\)")
@@ -40,11 +41,12 @@ def prepare(module: Module, top: str, debug: DebugInfo) -> tuple[str, ...]:
     module.others = [line for line in module.others if not line.startswith("@llvm.used")]
     calls = {name: callees(function, module) for name, function in module.functions.items()}
     _reject_recursion(calls, top, debug)
+    layout = Layout(module.others)
     kept = (top, *_processes(module, calls, top))
     for name, function in module.functions.items():
         _begin_undefined(function)
         _by_value(function)
-        _typed_copies(function, module.metadata)
+        _typed_copies(function, module.metadata, layout)
         _set_inlining(function, inline=name not in kept)
     _declare_streams(module)
     return kept
@@ -167,12 +169,15 @@ def _declare_streams(module: Module) -> None:
         module.others.append(f"declare {signature}.{width}.{axis}(ptr{argument}) nounwind")
 
 
-def _typed_copies(function: Function, metadata: Mapping[str, str]) -> None:
+def _typed_copies(function: Function, metadata: Mapping[str, str], layout: Layout) -> None:
     """A copied struct becomes a load and a store of each of its fields."""
+    types = {found["name"]: found["type"] for line in function.lines() if (found := _ALLOCA.match(line))}
     replace = {}
     for number, line in enumerate(function.lines()):
         copy = _MEMCPY.match(line)
-        fields = _fields(copy["node"], metadata) if copy else None
+        fields = _fields(copy["node"], metadata) if copy and copy["node"] else None
+        if copy and not fields:
+            fields = _fields_of_locals(types, copy, layout)
         if not copy or not fields:
             continue
         at = "".join(f", !dbg !{n}" for n in [parse_line(line).attached.get("dbg")] if n)
@@ -187,6 +192,20 @@ def _typed_copies(function: Function, metadata: Mapping[str, str]) -> None:
             ]
         replace[line] = new
     function.edit(replace)
+
+
+def _fields_of_locals(
+    types: Mapping[str, str], copy: re.Match[str], layout: Layout
+) -> list[tuple[int, str]] | None:
+    """The fields of the local variable that is copied as a whole, if one is."""
+    for name in (copy["to"], copy["source"]):
+        kind = types.get(name)
+        # A whole array stays one copy: it becomes a loop where it is a memory.
+        if kind and not kind.startswith("[") and layout.size(kind) == int(copy["size"]):
+            fields = list(layout.scalars(kind))
+            numbers = all(re.fullmatch(r"i\d+", each) for _, each in fields)
+            return fields if numbers and len(fields) <= _MAX_COPIED_FIELDS else None
+    return None
 
 
 def _fields(number: str, metadata: Mapping[str, str]) -> list[tuple[int, str]] | None:

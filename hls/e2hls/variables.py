@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from e2hls.debug_info import DebugInfo, Variable
+from e2hls.debug_info import DebugInfo, Field, Variable
 from e2hls.errors import HlsError
 from e2hls.ir import Array, Loc, Stream
 from e2hls.layout import Layout
@@ -30,12 +29,13 @@ _DECLARE = re.compile(
 
 @dataclass(slots=True)
 class Memory:
-    """An array under construction."""
+    """An array under construction: a variable's numbers, or those in one field of its structs."""
 
     name: str
     width: int
     dims: tuple[int, ...]
-    element_bytes: int
+    offset: int  # of the first element in the variable
+    strides: tuple[int, ...]
     loc: Loc | None
     static: bool = False
     init: tuple[int, ...] = ()
@@ -86,7 +86,7 @@ class Variables:
         self._images: dict[str, tuple[str, str]] = {}  # global -> type, value
         self._layout = Layout([])
         self._names: set[str] = set()
-        self.memories: dict[str, Memory] = {}
+        self.memories: dict[str, list[Memory]] = {}
         self.ports: dict[str, Port] = {}
 
     def declare(self, module: Module, functions: tuple[str, ...]) -> None:
@@ -121,6 +121,10 @@ class Variables:
                 self._types[f"@{unquote(found['name'])}"] = kind
                 self._images[f"@{unquote(found['name'])}"] = kind, value
 
+    def used(self) -> list[Memory]:
+        """The arrays that some process accesses."""
+        return [memory for each in self.memories.values() for memory in each if memory.users]
+
     def unique(self, name: str) -> str:
         """``name`` as an identifier that nothing else in the design has."""
         base = re.sub(r"\W", "_", name) or "unnamed"
@@ -131,63 +135,74 @@ class Variables:
         self._names.add(candidate)
         return candidate
 
-    def memory(self, key: str, loc: Loc | None) -> Memory:
-        """The array at ``key``.
+    def memory(self, key: str, loc: Loc | None) -> list[Memory]:
+        """The arrays at ``key``: one, or one for each field of a struct.
 
         Raises: HlsError where the address leads to no variable of the kernel.
         """
         if key not in self.memories:
-            self.memories[key] = self._new_memory(key, loc)
+            self.memories[key] = self._new_memories(key, loc)
         return self.memories[key]
 
-    def _new_memory(self, key: str, loc: Loc | None) -> Memory:
-        kind = self._types.get(key)
-        if kind is None:
+    def _new_memories(self, key: str, loc: Loc | None) -> list[Memory]:
+        if key not in self._types:
             raise HlsError("this pointer leads to no array of the kernel; index the array itself", loc)
-        stem = re.sub(r"\.sroa\..*$", "", key)
-        variable = self._declared.get(key) or self._declared.get(stem)
-        dims, width, element_bytes = self._shape(kind, variable)
-        if element_bytes == 0 or math.prod(dims) == 0:
-            raise HlsError(f"the array {variable.name if variable else key} holds no integers", loc)
-        memory = Memory(
-            name=self.unique(variable.name if variable else key.split("%")[-1].lstrip("@")),
-            width=width,
-            dims=dims,
-            element_bytes=element_bytes,
-            loc=variable.loc if variable else loc,
-        )
-        if key in self._images:
-            memory.static = True
-            memory.init = self._init(key, memory)
-        return memory
+        variable = self._variable(key)
+        image = self._layout.image(*self._images[key]) if key in self._images else b""
+        made = []
+        for field_ in variable.fields:
+            memory = Memory(
+                name=self.unique((variable.name + field_.path).replace(".", "_")),
+                width=field_.width,
+                dims=field_.dims or (1,),
+                offset=field_.offset,
+                strides=field_.strides or (storage_bytes(field_.width),),
+                loc=variable.loc or loc,
+                # What lies within one struct is accessed at once.
+                partitioned=set(range(len(variable.dims), len(field_.dims))),
+            )
+            if image:
+                memory.static = True
+                memory.init = _initial(image, memory)
+            made.append(memory)
+        if not made:
+            raise HlsError(f"the array {variable.name} holds no integers", variable.loc or loc)
+        return made
+
+    def _variable(self, key: str) -> Variable:
+        """What the source says, or else what the type in LLVM shows."""
+        kind = self._types[key]
+        declared = self._declared.get(key)
+        if declared and declared.fields:
+            ends = [
+                each.offset
+                + sum((dim - 1) * stride for dim, stride in zip(each.dims, each.strides, strict=True))
+                + storage_bytes(each.width)
+                for each in declared.fields
+            ]
+            if max(ends) <= self._layout.size(kind):
+                return declared
+        stem = self._declared.get(re.sub(r"\.sroa\..*$", "", key))
+        name = stem.name if stem else key.split("%")[-1].lstrip("@")
+        dims: tuple[int, ...] = ()
+        strides: tuple[int, ...] = ()
+        while step := self._layout.step(kind):
+            each = self._layout.size(step[0])
+            dims, strides = (*dims, self._layout.size(kind) // each if each else 0), (*strides, each)
+            kind = step[0]
+        width = 8 * self._layout.size(kind)
+        fields = (Field("", 0, dims, strides, width),) if width and math.prod(dims) else ()
+        return Variable(name, dims, fields, stem.loc if stem else None)
 
     def shape(self, function: str, token: str) -> tuple[tuple[int, ...], int] | None:
-        """Dimensions and bytes per element of the array that an operand names, None where it names none."""
+        """Dimensions and bytes per element of the numbers that an operand names, None for anything else."""
         key = token if token.startswith("@") else f"{function}:{token}"
         if key not in self._types:
             return None
-        dims, _, element_bytes = self._shape(self._types[key], self._declared.get(key))
-        return dims, element_bytes
-
-    def _shape(self, kind: str, variable: Variable | None) -> tuple[tuple[int, ...], int, int]:
-        size = self._layout.size(kind)
-        if variable:
-            dims = variable.dims or (1,)
-            count = math.prod(dims)
-            if count and size % count == 0:
-                each = size // count
-                number = variable.width > 0 and storage_bytes(variable.width) == each
-                return dims, variable.width if number else 8 * each, each
-        dims = ()
-        while step := self._layout.step(kind):
-            each = self._layout.size(step[0])
-            dims, kind = (*dims, self._layout.size(kind) // each if each else 0), step[0]
-        return dims or (1,), 8 * self._layout.size(kind), self._layout.size(kind)
-
-    def _init(self, key: str, memory: Memory) -> tuple[int, ...]:
-        image = self._layout.image(*self._images[key])
-        each, mask = memory.element_bytes, (1 << memory.width) - 1
-        return tuple(int.from_bytes(image[i : i + each], "little") & mask for i in range(0, len(image), each))
+        fields = self._variable(key).fields
+        if len(fields) != 1 or not fields[0].dims:
+            return None
+        return fields[0].dims, fields[0].strides[-1]
 
     def port(self, key: str, name: str, loc: Loc | None) -> Port:
         """The stream at ``key``."""
@@ -204,9 +219,10 @@ class Variables:
             if mark.value < 1:
                 raise HlsError(f"pragma HLS STREAM depth={mark.value} must be at least 1", mark.loc)
             self.ports[key].depth = mark.value
-        memory = self.memories.get(key)
-        if memory is None:
-            return
+        for memory in self.memories.get(key, []):
+            self._mark_memory(memory, mark)
+
+    def _mark_memory(self, memory: Memory, mark: Mark) -> None:
         if mark.kind == "independent":
             memory.independent = True
         if mark.kind == "partition":
@@ -228,6 +244,10 @@ def _split_typed(text: str) -> tuple[str, str]:
     return text, "zeroinitializer"
 
 
-def by_process(memories: Mapping[str, Memory], process: str) -> tuple[Array, ...]:
-    """The arrays that only this process uses."""
-    return tuple(memory.array() for memory in memories.values() if list(memory.users) == [process])
+def _initial(image: bytes, memory: Memory) -> tuple[int, ...]:
+    """The elements of an array in a variable's bytes, row by row."""
+    places = [memory.offset]
+    for dim, stride in zip(memory.dims, memory.strides, strict=True):
+        places = [place + i * stride for place in places for i in range(dim)]
+    size, mask = storage_bytes(memory.width), (1 << memory.width) - 1
+    return tuple(int.from_bytes(image[place : place + size], "little") & mask for place in places)
