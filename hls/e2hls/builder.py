@@ -16,6 +16,7 @@ class Builder:
     def __init__(self, fresh: Callable[[str], str], defs: dict[str, Instr]) -> None:
         self._fresh = fresh
         self._defs = defs
+        self._resized: dict[tuple[Op, int, Operand], Ref] = {}  # so that equal indices are seen to be equal
         self.instrs: list[Instr] = []
         self.loc: Loc | None = None
 
@@ -55,7 +56,10 @@ class Builder:
                 return self.resize(source.args[0], width, name=name)
             return self.resize(source.args[0], width, signed=source.op == "sext", name=name)
         op: Op = "trunc" if width < value.width else "sext" if signed else "zext"
-        return self.emit(op, width, (value,), name=name)
+        key = op, width, value
+        if key not in self._resized:
+            self._resized[key] = self.emit(op, width, (value,), name=name)
+        return self._resized[key]
 
     def binary(self, op: Op, a: Operand, b: Operand, *, name: str = "t") -> Operand:
         """An operation whose result is as wide as its operands."""

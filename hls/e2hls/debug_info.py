@@ -43,6 +43,7 @@ class DebugInfo:
     def __init__(self, metadata: Mapping[str, str], *, own_headers: Path, files: Iterable[Path]) -> None:
         self._nodes = metadata
         self._own = str(own_headers)
+        self._places: dict[str, Loc | None] = {}
         self._names = {os.path.abspath(path): str(path) for path in files}  # as the user wrote them
 
     @property
@@ -56,11 +57,11 @@ class DebugInfo:
 
     def loc(self, number: str) -> Loc | None:
         """Where the user's code is: the innermost inlined place outside of the stand-in headers."""
-        last = None
-        for last in self._inlined(number):
-            if not last.file.startswith(self._own):
-                return last
-        return last
+        if number not in self._places:
+            places = list(self._inlined(number))
+            users = (place for place in places if not place.file.startswith(self._own))
+            self._places[number] = next(users, places[-1] if places else None)
+        return self._places[number]
 
     def _inlined(self, number: str) -> Iterator[Loc]:
         while number:

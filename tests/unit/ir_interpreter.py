@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 
 from e2hls.ir import Array, Block, Branch, Const, Design, Instr, Operand, Process, Return
 
-__all__ = ["Starved", "run_design"]
+__all__ = ["StarvedError", "run_design"]
 
 _Value = int
 _State = dict[str, _Value]
 
 
-class Starved(Exception):
+class StarvedError(Exception):
     """A read from an empty stream."""
 
 
@@ -32,7 +32,7 @@ def run_design(design: Design, inputs: Mapping[str, list[int]]) -> dict[str, lis
         while any(queues[stream.name] for stream in design.inputs):
             for process in design.processes:
                 _run(process, queues, arrays)
-    except Starved:
+    except StarvedError:
         pass
     return {stream.name: list(queues[stream.name]) for stream in design.outputs}
 
@@ -88,7 +88,7 @@ def _execute(
         state[instr.result] = arrays[instr.target].get(tuple(args), 0)
     elif instr.op == "stream_read":
         if not queues[instr.target]:
-            raise Starved(instr.target)
+            raise StarvedError(instr.target)
         state[instr.result] = queues[instr.target].popleft()
     elif instr.op == "stream_empty":
         state[instr.result] = int(not queues[instr.target])

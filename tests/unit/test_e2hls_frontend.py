@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the front end makes of small kernels: ports, processes, loops, arrays; and its pragmas."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from e2hls.frontend import lower
+from e2hls.ir import Array, Design, Process
+from e2hls.kernel import Kernel
+
+KERNELS = Path(__file__).parents[1] / "rtl" / "kernels"
+HEAD = "#include <ap_int.h>\n#include <hls_stream.h>\nusing In = hls::stream<ap_int<16>>;\n"
+
+Lower = Callable[[str], Design]
+
+
+@pytest.fixture
+def lowered(tmp_path: Path) -> Lower:
+    """The design of a kernel ``k`` with this body between ``x_in`` and ``y_out``."""
+
+    def run(body: str) -> Design:
+        source = tmp_path / "k.cpp"
+        source.write_text(f'{HEAD}extern "C" void k(In& x_in, In& y_out) {{\n{body}\n}}\n')
+        return lower(Kernel("k", source))
+
+    return run
+
+
+def example(name: str) -> Design:
+    return lower(Kernel(name, KERNELS / f"{name}.cpp"))
+
+
+def ops(process: Process, op: str) -> int:
+    return sum(instr.op == op for block in process.blocks for instr in block.instrs)
+
+
+def loop_names(process: Process) -> list[str]:
+    return sorted(info.name for info in process.loops.values())
+
+
+def array(design: Design, name: str) -> Array:
+    arrays = [*design.shared, *(each for process in design.processes for each in process.arrays)]
+    return next(each for each in arrays if each.name == name)
+
+
+def test_axi_ports_carry_tlast_in_the_top_bit() -> None:
+    design = example("vadd")
+    assert [(port.name, port.width, port.axis) for port in design.inputs] == [
+        ("a_in", 33, True),
+        ("b_in", 33, True),
+    ]
+    assert [(port.name, port.width, port.axis) for port in design.outputs] == [("sum_out", 33, True)]
+    assert [process.name for process in design.processes] == ["vadd"]
+
+
+def test_unrolled_taps_are_eight_multipliers_beside_static_registers() -> None:
+    design = example("fir")
+    (process,) = design.processes
+    assert ops(process, "mul") == 8
+    assert loop_names(process) == ["fir"]  # the function itself is pipelined, no loop is left
+    delay = array(design, "delay")
+    assert (delay.scope, delay.width, delay.dims, delay.partitioned) == ("static", 16, (8,), (True,))
+    assert delay.loc is not None
+    assert delay.loc.line == 11
+
+
+def test_loops_keep_their_labels_and_one_multiplier() -> None:
+    design = example("matmul")
+    (process,) = design.processes
+    assert loop_names(process) == ["columns", "load_a", "load_b", "loop@13", "loop@20", "rows", "terms"]
+    assert ops(process, "mul") == 1
+    assert [(each.name, each.dims, each.scope) for each in process.arrays] == [
+        ("a", (8, 8), "local"),
+        ("b", (8, 8), "local"),
+    ]
+
+
+def test_a_variable_bank_is_one_store_with_two_indices() -> None:
+    design = example("banks")
+    store = array(design, "store")
+    assert (store.dims, store.partitioned, store.width) == ((4, 16), (True, False), 12)
+    (process,) = design.processes
+    assert ops(process, "store") == 1
+    assert ops(process, "load") == 4
+
+
+def test_dataflow_functions_are_processes_joined_by_what_they_share() -> None:
+    design = example("pingpong")
+    assert [process.name for process in design.processes] == ["load", "store"]
+    assert [(each.name, each.width, each.depth) for each in design.streams] == [("sums", 24, 4)]
+    assert [(each.name, each.scope, each.width) for each in design.shared] == [("buffer", "shared", 24)]
+    assert all(not process.arrays for process in design.processes)
+
+
+def test_a_loop_that_branches_stays_one_loop(lowered: Lower) -> None:
+    body = """
+      bool done = false;
+      ap_int<16> x = 0, y = 0;
+    walk:
+      while (!done) {
+        #pragma HLS PIPELINE II=3
+        const ap_int<16> n = x_in.read();
+        if (n == 0) continue;
+        if (n < 0) { x = 0; y += 1; } else if (x == 9) { x = 0; } else { x += n; }
+        if (y == 7) y_out.write(x * n);
+        done = n == 99;
+      }"""
+    (process,) = lowered(body).processes
+    assert [(info.name, info.ii) for info in process.loops.values()] == [("walk", 3)]
+    assert ops(process, "mul") == 1
+
+
+def test_accumulators_across_a_loop_keep_the_width_of_the_source(lowered: Lower) -> None:
+    body = """
+      ap_int<37> acc[4] = {};
+      for (int i = 0; i < 50; ++i) {
+        #pragma HLS PIPELINE
+        for (int k = 0; k < 4; ++k) acc[k] = ap_int<37>(acc[k] * 3) + x_in.read();
+      }
+      y_out.write(acc[0] + acc[1] + acc[2] + acc[3]);"""
+    (process,) = lowered(body).processes
+    widths = sorted(phi.width for block in process.blocks for phi in block.phis)
+    assert widths[0] <= 6  # the counter
+    assert max(widths) <= 37
+    assert not process.arrays
+
+
+def test_arrays_of_structs_are_arrays_of_their_fields(lowered: Lower) -> None:
+    body = """
+      struct Pixel { ap_uint<5> red; ap_int<9> blue[2]; };
+      static Pixel row[32];
+      const ap_int<16> x = x_in.read();
+      Pixel pixel;
+      pixel.red = x;
+      pixel.blue[0] = x + 1;
+      pixel.blue[1] = x + 2;
+      row[x & 31] = pixel;
+      const Pixel other = row[x >> 8 & 31];
+      y_out.write(other.red + other.blue[1]);"""
+    (process,) = lowered(body).processes
+    assert [(each.name, each.width, each.dims, each.partitioned) for each in process.arrays] == [
+        ("row_red", 5, (32,), (False,)),
+        ("row_blue", 9, (32, 2), (False, True)),
+    ]
+
+
+def test_initial_values_and_constant_tables(lowered: Lower) -> None:
+    body = """
+      static const short table[4] = {7, -1, 300, 0};
+      static ap_uint<5> state = 9;
+      state += 1;
+      y_out.write(table[x_in.read() & 3] + state);"""
+    design = lowered(body)
+    assert array(design, "table").init == (7, 0xFFFF, 300, 0)
+    assert array(design, "state").init == (9,)
+    assert array(design, "state").dims == (1,)
+
+
+def test_dependence_and_partition_of_a_chosen_dimension(lowered: Lower) -> None:
+    body = """
+      static ap_int<16> a[2][8][4];
+      #pragma HLS ARRAY_PARTITION variable=a dim=3 complete
+      #pragma HLS DEPENDENCE variable=a inter false
+      const ap_int<16> x = x_in.read();
+      a[x & 1][x >> 1 & 7][x >> 4 & 3] = x;
+      y_out.write(a[x >> 6 & 1][x >> 7 & 7][2]);"""
+    made = array(lowered(body), "a")
+    assert (made.partitioned, made.independent) == ((False, False, True), True)
+
+
+def test_a_repeated_load_takes_one_port(lowered: Lower) -> None:
+    body = """
+      static ap_int<16> a[64];
+      const ap_int<16> x = x_in.read();
+      const int at = x & 63;
+      y_out.write(a[at] + a[at]);
+      a[at] = x;"""
+    (process,) = lowered(body).processes
+    assert ops(process, "load") == 1

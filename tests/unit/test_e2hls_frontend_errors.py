@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every C++ that this flow does not take is one line that says where and why."""
+
+from pathlib import Path
+
+import pytest
+from e2hls.clang import INCLUDE_DIR
+from e2hls.errors import HlsError
+from e2hls.frontend import lower
+from e2hls.kernel import Kernel
+
+HEAD = "#include <ap_int.h>\n#include <hls_stream.h>\nusing In = hls::stream<ap_int<16>>;\n"
+TOP = 'extern "C" void k(In& x_in, In& y_out) {\n'
+ECHO = "  y_out.write(x_in.read());\n}\n"
+
+# Name: what follows HEAD (from line 4 on), and the whole message after the file's name.
+CASES = {
+    "recursion": (
+        "static int f(int n) {\n  return n <= 1 ? 1 : f(n - 1) + n;\n}\n"
+        + TOP
+        + "  y_out.write(f(x_in.read()));\n}\n",
+        "5:23: f calls itself; hardware has no call stack: use a loop",
+    ),
+    "floating point": (
+        TOP + "  const float x = x_in.read().to_int();\n  y_out.write(static_cast<int>(x * 1.5f));\n}\n",
+        "5:19: floating point is not supported; use ap_int with a scale of your own",
+    ),
+    "escaping pointer": (
+        "static ap_int<16>* where;\n"
+        + TOP
+        + "  static ap_int<16> a[4];\n  where = &a[x_in.read() & 3];\n  y_out.write(*where);\n}\n",
+        "7:9: a pointer escapes; hardware takes arrays and streams, indexed or passed as such",
+    ),
+    "function pointer": (
+        TOP
+        + "  static int (*f[2])(int) = {[](int a) { return a; }, [](int a) { return a + 1; }};\n"
+        + "  y_out.write(f[x_in.read() & 1](3));\n}\n",
+        "6:15: a pointer escapes; hardware takes arrays and streams, indexed or passed as such",
+    ),
+    "walking pointer": (
+        TOP
+        + "  static ap_int<16> a[64];\n  const ap_int<16> x = x_in.read();\n  ap_int<16>* p = a;\n"
+        + "  while (p != a + (x & 63)) *p++ = x;\n  y_out.write(a[x & 7]);\n}\n",
+        "8:31: which variable is accessed here is decided at run time; use one array and an index",
+    ),
+    "array of variable size": (
+        TOP + "  const int n = x_in.read();\n  int a[n];\n  a[0] = n;\n  y_out.write(a[0]);\n}\n",
+        "6:9: variable length arrays in C++ are a Clang extension [-Werror,-Wvla-cxx-extension]",
+    ),
+    "unrolling without end": (
+        TOP
+        + "  const int n = x_in.read();\n  int sum = 0;\nterms:\n  for (int i = 0; i < n; ++i) {\n"
+        + "    #pragma HLS UNROLL\n    sum += i;\n    y_out.write(sum);\n  }\n}\n",
+        "8:3: terms must be unrolled (pragma UNROLL, or a PIPELINE around it), "
+        "but how often it runs is not constant",
+    ),
+    "unknown function": (
+        "int elsewhere(int);\n" + TOP + "  y_out.write(elsewhere(x_in.read()));\n}\n",
+        "6:15: elsewhere is called, which has no body in this kernel",
+    ),
+    "exception": (
+        TOP + "  const ap_int<16> x = x_in.read();\n  if (x < 0) throw 1;\n  y_out.write(x);\n}\n",
+        "6:14: cannot use 'throw' with exceptions disabled",
+    ),
+    "syntax": (TOP + "  y_out.write(x_in.read())\n}\n", "5:27: expected ';' after expression"),
+    "warning": (
+        TOP + "  int unused;\n" + ECHO,
+        "5:7: unused variable 'unused' [-Werror,-Wunused-variable]",
+    ),
+    "unknown pragma": (
+        TOP + "  #pragma HLS ARRAY_RESHAPE variable=x\n" + ECHO,
+        "5:3: pragma HLS ARRAY_RESHAPE is not supported; supported: "
+        "ARRAY_PARTITION, DATAFLOW, DEPENDENCE, INTERFACE, PIPELINE, STREAM, UNROLL",
+    ),
+    "unknown option": (
+        TOP + "  #pragma HLS PIPELINE III=1\n" + ECHO,
+        "5:3: pragma HLS PIPELINE does not take iii=",
+    ),
+    "unknown variable": (
+        TOP + "  #pragma HLS STREAM variable=nothing depth=4\n" + ECHO,
+        "5:35: use of undeclared identifier 'nothing'",
+    ),
+    "missing option": (
+        TOP + "  #pragma HLS STREAM depth=4\n" + ECHO,
+        "5:3: pragma HLS STREAM needs variable=",
+    ),
+    "partial unrolling": (
+        TOP + "  for (int i = 0; i < 8; ++i) {\n    #pragma HLS UNROLL factor=2\n" + ECHO + "}\n",
+        "6:5: pragma HLS UNROLL factor= is not supported; unroll the whole loop",
+    ),
+    "partition of a dimension that is not there": (
+        TOP
+        + "  static ap_int<16> a[4];\n  #pragma HLS ARRAY_PARTITION variable=a dim=2\n"
+        + "  a[x_in.read() & 3] = 1;\n  y_out.write(a[1]);\n}\n",
+        "6:3: pragma HLS ARRAY_PARTITION dim=2, but a has 1",
+    ),
+    "no top function": ("void other() {}\n", '1:1: there is no extern "C" function k in this source'),
+    "port of another kind": (
+        'extern "C" void k(In& x_in, int n, In& y_out) {\n  y_out.write(x_in.read() + n);\n}\n',
+        "4:1: the parameter n of k is no hls::stream&",
+    ),
+    "port of both ways": (
+        TOP + "  x_in.write(x_in.read());\n  y_out.write(1);\n}\n",
+        "4:1: the stream x_in is read and written; a port goes one way",
+    ),
+    "code in a DATAFLOW function": (
+        TOP + "  #pragma HLS DATAFLOW\n" + ECHO,
+        "6:20: a DATAFLOW function may only declare variables and call functions",
+    ),
+    "stream without a reader": (
+        "static void p(In& x, In& z, In& y) { y.write(x.read()); z.write(1); }\n"
+        + TOP
+        + "  #pragma HLS DATAFLOW\n  In mid;\n  p(x_in, mid, y_out);\n}\n",
+        "7:6: the stream mid is written but never read",
+    ),
+    "part of an element": (
+        "struct Part { ap_uint<8> v; };\n"
+        + TOP
+        + "  static ap_int<16> a[4];\n  const ap_int<16> x = x_in.read();\n"
+        + "  reinterpret_cast<Part*>(a)[x & 7].v = x;\n  y_out.write(a[1]);\n}\n",
+        "8:39: a is not accessed by whole elements; access them one by one",
+    ),
+    "missing header": (
+        '#include "nowhere.hpp"\n' + TOP + ECHO,
+        "4:10: 'nowhere.hpp' file not found",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_unsupported_source_is_one_line(case: tuple[str, str], tmp_path: Path) -> None:
+    body, want = case
+    source = tmp_path / "k.cpp"
+    source.write_text(HEAD + body)
+    with pytest.raises(HlsError) as raised:
+        lower(Kernel("k", source))
+    assert str(raised.value) == f"{source}:{want}"
+
+
+def test_places_in_included_headers_are_told(tmp_path: Path) -> None:
+    (tmp_path / "part.hpp").write_text(
+        "#pragma once\ntemplate <typename T>\nT half(T x) {\n  return x * 0.5;\n}\n"
+    )
+    source = tmp_path / "k.cpp"
+    source.write_text(f'{HEAD}#include "part.hpp"\n{TOP}  y_out.write(half<int>(x_in.read()));\n}}\n')
+    with pytest.raises(HlsError) as raised:
+        lower(Kernel("k", source))
+    want = "4:10: floating point is not supported; use ap_int with a scale of your own"
+    assert str(raised.value) == f"{tmp_path / 'part.hpp'}:{want}"
+
+
+def test_missing_source(tmp_path: Path) -> None:
+    with pytest.raises(HlsError) as raised:
+        lower(Kernel("k", tmp_path / "k.cpp"))
+    assert str(raised.value) == f"cannot read {tmp_path / 'k.cpp'}: No such file or directory"
+
+
+def test_missing_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(HEAD + TOP + ECHO)
+    monkeypatch.setattr("e2hls.clang._zig", lambda: tmp_path / "zig")
+    with pytest.raises(HlsError) as raised:
+        lower(Kernel("k", source))
+    assert str(raised.value) == f"cannot run {tmp_path / 'zig'}: No such file or directory"
+
+
+def test_own_headers_are_where_the_package_says() -> None:
+    assert (INCLUDE_DIR / "ap_int.h").is_file()
