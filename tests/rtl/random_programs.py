@@ -170,11 +170,11 @@ def make(seed: int) -> Program:
         name, bits, depth = program.name("a"), program.bits(), rng.choice((4, 13, 32))
         program.put(1, f"static ap_int<{bits}> {name}[{depth}];")
         program.arrays[name] = (depth, bits)
+    # A call that wrote before it read would write words that the native build, out of calls, does not.
+    program.put(1, f"{next(iter(program.scalars))} += x_in.read();")
+    program.reads = 1
     for _ in range(rng.randint(1, 4)):
         program.phase()
-    if program.reads == 0:
-        program.put(1, f"{next(iter(program.scalars))} += x_in.read();")
-        program.reads = 1
     program.put(1, f"y_out.write({program.expr(list(program.scalars))});", "}")
     return program
 
