@@ -30,7 +30,7 @@ extern "C" void engine(hls::stream<Beat>& s_axis, hls::stream<Beat>& m_axis) {
   hls::stream<Order> orders("orders");
   #pragma HLS STREAM variable=orders depth=2
   hls::stream<Bundle<kIcLanes, kOcLanes>> bundles("bundles");
-  #pragma HLS STREAM variable=bundles depth=1
+  #pragma HLS STREAM variable=bundles depth=2
   hls::stream<ap_uint<32>> iterations("iterations");
   #pragma HLS STREAM variable=iterations depth=2
   load<kIcLanes, kOcLanes, kXDepth, kWDepth>(s_axis, x_buf, w_buf, plans);

@@ -19,71 +19,89 @@ struct Receiver {
   }
 };
 
-// What load itself needs of the header.
+// What load itself needs of the header, and what it thinks of it.
 template <int kXBits, int kWBits>
-struct Payload {
+struct Header {
+  bool magic, version, mode, lanes, length, check;  // right or wrong
+  bool identify;
   bool x16;       // x as int16, else 8 bits
   bool x_signed;  // 8-bit x as int8, else uint8
   bool more;      // another frame follows
   ap_uint<kXBits> x_words;
   ap_uint<kWBits> w_words;
+  bool ended;  // TLAST came too early
+
+  bool fine() const {
+    #pragma HLS INLINE
+    return magic && version && mode && lanes && length && check && !ended;
+  }
+  ap_uint<8> status() const {
+    #pragma HLS INLINE
+    // Of several faults the one that is assigned last counts.
+    ap_uint<8> status = length ? ap_uint<8>(kOk) : ap_uint<8>(kBadLength);
+    status = lanes ? status : ap_uint<8>(kBadLanes);
+    status = mode ? status : ap_uint<8>(kBadMode);
+    status = version ? status : ap_uint<8>(kBadVersion);
+    status = magic ? status : ap_uint<8>(kBadMagic);
+    status = check ? status : ap_uint<8>(kBadHeaderCheck);
+    return ended ? ap_uint<8>(kEarlyEnd) : status;
+  }
 };
 
-// Take the header, hand it on, and judge it. Words missing after an early end count as zero.
+// Take the header and hand it on. Words missing after an early end count as zero.
+//
+// One iteration more than there are words: what `known` holds in the last one comes from registers, not from
+// a word that has just arrived, so that the decisions behind it stay short.
 template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kXBits, int kWBits>
-ap_uint<8> load_header(hls::stream<Beat>& words_in, Receiver& receiver, Payload<kXBits, kWBits>& payload,
-                       hls::stream<Word>& plan_out) {
+Header<kXBits, kWBits> load_header(hls::stream<Beat>& words_in, Receiver& receiver,
+                                   hls::stream<Word>& plan_out) {
   #pragma HLS INLINE
-  bool magic = false, version = false, mode = false, lanes = false, length = false, check = false;
-  bool identify = false;
+  Header<kXBits, kWBits> header = {};
+  Header<kXBits, kWBits> known = {};
 header:
-  for (int i = 0; i < kHeaderWords; ++i) {
+  for (int i = 0; i <= kHeaderWords; ++i) {
     #pragma HLS PIPELINE II=1
+    known = header;
+    const bool present = i < kHeaderWords;
     Word word = 0;
-    if (!receiver.ended) {
+    if (present && !receiver.ended) {
       word = receiver.take(words_in);
     }
-    plan_out.write(word);
+    if (present) {
+      plan_out.write(word);
+    }
     const ap_uint<8> code = word(31, 24);
-    magic = i == 0 ? word(15, 0) == kFrameMagic : magic;
-    version = i == 0 ? word(23, 16) == kVersion : version;
-    mode = i == 0 ? code < kModes : mode;
-    identify = i == 0 ? code == kIdentify : identify;
-    lanes = i == 0 ? word(39, 32) == kIcLanes && word(47, 40) == kOcLanes : lanes;
-    payload.more = i == 0 ? bool(word[48]) : payload.more;
-    payload.x16 = i == 0 ? bool(word[49]) : payload.x16;
-    payload.x_signed = i == 0 ? bool(word[50]) : payload.x_signed;
+    header.magic = i == 0 ? word(15, 0) == kFrameMagic : header.magic;
+    header.version = i == 0 ? word(23, 16) == kVersion : header.version;
+    header.mode = i == 0 ? code < kModes : header.mode;
+    header.identify = i == 0 ? code == kIdentify : header.identify;
+    header.lanes = i == 0 ? word(39, 32) == kIcLanes && word(47, 40) == kOcLanes : header.lanes;
+    header.more = i == 0 ? bool(word[48]) : header.more;
+    header.x16 = i == 0 ? bool(word[49]) : header.x16;
+    header.x_signed = i == 0 ? bool(word[50]) : header.x_signed;
 
     const ap_uint<32> x_count = word(31, 0);
     const ap_uint<32> w_count = word(63, 32);
-    const ap_uint<kXBits> x_words = payload.x16 ? x_count * (kIcLanes / 4) : x_count * (kIcLanes / 8);
+    const ap_uint<kXBits> x_words = header.x16 ? x_count * (kIcLanes / 4) : x_count * (kIcLanes / 8);
     const ap_uint<kWBits> w_words = w_count * (kIcLanes / 8);
-    payload.x_words = i == 1 ? x_words : payload.x_words;
-    payload.w_words = i == 1 ? w_words : payload.w_words;
+    header.x_words = i == 1 ? x_words : header.x_words;
+    header.w_words = i == 1 ? w_words : header.w_words;
     const bool fits = x_count <= kXDepth && w_count <= kOcLanes * kWDepth;
     const bool none = x_count == 0 && w_count == 0;
-    length = i == 1 ? fits && (none || !identify) : length;
+    header.length = i == 1 ? fits && (none || !header.identify) : header.length;
 
     const ap_uint<4> depth = word(19, 16);
-    length = i == 3 ? length && depth >= 1 && depth <= kLevels : length;
-    check = receiver.sums.s1 == word;
-    receiver.sums.add(word, true);
+    header.length = i == 3 ? header.length && depth >= 1 && depth <= kLevels : header.length;
+    header.check = i == kHeaderWords - 1 ? receiver.sums.s1 == word : header.check;
+    header.ended = receiver.ended;
+    receiver.sums.add(word, present);
   }
-  ap_uint<8> status = kOk;
-  // Of several faults the one that is assigned last counts.
-  status = length ? status : ap_uint<8>(kBadLength);
-  status = lanes ? status : ap_uint<8>(kBadLanes);
-  status = mode ? status : ap_uint<8>(kBadMode);
-  status = version ? status : ap_uint<8>(kBadVersion);
-  status = magic ? status : ap_uint<8>(kBadMagic);
-  status = check ? status : ap_uint<8>(kBadHeaderCheck);
-  status = receiver.ended ? ap_uint<8>(kEarlyEnd) : status;
-  return status;
+  return known;
 }
 
 // Fill the x buffer, every lane widened to int16.
 template <int kIcLanes, int kXDepth, int kXBits, int kWBits>
-void load_x(hls::stream<Beat>& words_in, Receiver& receiver, const Payload<kXBits, kWBits>& payload,
+void load_x(hls::stream<Beat>& words_in, Receiver& receiver, const Header<kXBits, kWBits>& header,
             ap_uint<16 * kIcLanes> x_buf[kXDepth]) {
   #pragma HLS INLINE
   constexpr int kBits = 16 * kIcLanes;
@@ -91,7 +109,7 @@ void load_x(hls::stream<Beat>& words_in, Receiver& receiver, const Payload<kXBit
       log2_ceil(kIcLanes / 8);  // an 8-bit vector has 2**kPart words, an int16 one twice that
   ap_uint<kBits> vector = 0;
 x_words:
-  for (ap_uint<kXBits> i = 0; i < payload.x_words && !receiver.ended; ++i) {
+  for (ap_uint<kXBits> i = 0; i < header.x_words && !receiver.ended; ++i) {
     #pragma HLS PIPELINE II=1
     const Word word = receiver.take(words_in);
     receiver.sums.add(word, true);
@@ -99,15 +117,15 @@ x_words:
   lanes:
     for (int lane = 0; lane < 8; ++lane) {
       #pragma HLS UNROLL
-      const bool negative = payload.x_signed && word[8 * lane + 7];
+      const bool negative = header.x_signed && word[8 * lane + 7];
       widened(16 * lane + 7, 16 * lane) = word(8 * lane + 7, 8 * lane);
       widened(16 * lane + 15, 16 * lane + 8) = negative ? 0xFF : 0;
     }
     const ap_uint<kBits> by_64 = (vector >> 64) | (ap_uint<kBits>(word) << (kBits - 64));
     const ap_uint<kBits> by_128 = (vector >> 128) | (ap_uint<kBits>(widened) << (kBits - 128));
-    vector = payload.x16 ? by_64 : by_128;
-    const ap_uint<kXBits> part = payload.x16 ? (2 << kPart) - 1 : (1 << kPart) - 1;
-    const ap_uint<kXBits> at = payload.x16 ? i >> (kPart + 1) : i >> kPart;
+    vector = header.x16 ? by_64 : by_128;
+    const ap_uint<kXBits> part = header.x16 ? (2 << kPart) - 1 : (1 << kPart) - 1;
+    const ap_uint<kXBits> at = header.x16 ? i >> (kPart + 1) : i >> kPart;
     if ((i & part) == part) {
       x_buf[at] = vector;
     }
@@ -116,7 +134,7 @@ x_words:
 
 // Fill the weight buffer: vector i goes to bank i % kOcLanes, row i / kOcLanes.
 template <int kIcLanes, int kOcLanes, int kWDepth, int kXBits, int kWBits>
-void load_w(hls::stream<Beat>& words_in, Receiver& receiver, const Payload<kXBits, kWBits>& payload,
+void load_w(hls::stream<Beat>& words_in, Receiver& receiver, const Header<kXBits, kWBits>& header,
             ap_uint<8 * kIcLanes> w_buf[kOcLanes][kWDepth]) {
   #pragma HLS INLINE
   constexpr int kBits = 8 * kIcLanes;
@@ -124,7 +142,7 @@ void load_w(hls::stream<Beat>& words_in, Receiver& receiver, const Payload<kXBit
   constexpr int kBank = log2_ceil(kOcLanes);
   ap_uint<kBits> vector = 0;
 w_words:
-  for (ap_uint<kWBits> i = 0; i < payload.w_words && !receiver.ended; ++i) {
+  for (ap_uint<kWBits> i = 0; i < header.w_words && !receiver.ended; ++i) {
     #pragma HLS PIPELINE II=1
     const Word word = receiver.take(words_in);
     receiver.sums.add(word, true);
@@ -138,23 +156,30 @@ w_words:
   }
 }
 
-// Take the two check words and judge the frame's end.
-inline ap_uint<8> load_check(hls::stream<Beat>& words_in, Receiver& receiver, bool more) {
+// Take the two check words and judge the frame's end; again the last iteration only looks at registers.
+inline bool load_check(hls::stream<Beat>& words_in, Receiver& receiver, bool more, ap_uint<8>& status) {
   #pragma HLS INLINE
-  bool whole = false, good = true;
+  bool whole = false, good = true, ended = false;
+  bool known_whole = false, known_good = false, known_ended = false;
 check:
-  for (int i = 0; i < 2 && !receiver.ended; ++i) {
+  for (int i = 0; i <= 2; ++i) {
     #pragma HLS PIPELINE II=1
-    const Word word = receiver.take(words_in);
-    good = good && word == (i == 0 ? receiver.sums.s1 : receiver.sums.s2);
-    whole = i == 1;
+    known_whole = whole;
+    known_good = good;
+    known_ended = ended;
+    if (i < 2 && !receiver.ended) {
+      const Word word = receiver.take(words_in);
+      const Word want = i == 0 ? receiver.sums.s1 : receiver.sums.s2;
+      good = good && word == want;
+      whole = i == 1;
+    }
+    ended = receiver.ended;
   }
-  ap_uint<8> status = kOk;
-  status = !more && !receiver.ended ? ap_uint<8>(kLateEnd) : status;
-  status = more && receiver.ended ? ap_uint<8>(kEarlyEnd) : status;
-  status = good ? status : ap_uint<8>(kBadFrameCheck);
-  status = whole ? status : ap_uint<8>(kEarlyEnd);
-  return status;
+  status = more ? ap_uint<8>(kEarlyEnd) : ap_uint<8>(kLateEnd);
+  status = more != known_ended ? ap_uint<8>(kOk) : status;
+  status = known_good ? status : ap_uint<8>(kBadFrameCheck);
+  status = known_whole ? status : ap_uint<8>(kEarlyEnd);
+  return known_whole && known_good && more != known_ended;
 }
 
 // Take one frame: its header goes to plan_out, followed by the verdict on the frame; its payload goes
@@ -175,16 +200,17 @@ void load(hls::stream<Beat>& words_in, ap_uint<16 * kIcLanes> x_buf[kXDepth],
   receiver.sums.clear();
   receiver.words = 0;
   receiver.ended = false;
-  Payload<kXBits, kWBits> payload = {};
-  ap_uint<8> status =
-      load_header<kIcLanes, kOcLanes, kXDepth, kWDepth>(words_in, receiver, payload, plan_out);
-  if (status == kOk) {
-    load_x<kIcLanes, kXDepth>(words_in, receiver, payload, x_buf);
-    load_w<kIcLanes, kOcLanes, kWDepth>(words_in, receiver, payload, w_buf);
-    status = load_check(words_in, receiver, payload.more);
+  const Header<kXBits, kWBits> header =
+      load_header<kIcLanes, kOcLanes, kXDepth, kWDepth, kXBits, kWBits>(words_in, receiver, plan_out);
+  ap_uint<8> status = header.status();
+  bool fine = header.fine();
+  if (fine) {
+    load_x<kIcLanes, kXDepth>(words_in, receiver, header, x_buf);
+    load_w<kIcLanes, kOcLanes, kWDepth>(words_in, receiver, header, w_buf);
+    fine = load_check(words_in, receiver, header.more, status);
   }
   const Word verdict = (Word(receiver.words) << 32) | Word(status);
-  bool ended = receiver.ended || status == kOk;
+  bool ended = receiver.ended || fine;
   bool told = false;
 swallow:
   while (!told) {
