@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from e2train.config import ConfigError, EngineConfig, load_config
+from e2train.config import EngineConfig, load_config
 from e2train.devices.protocol import MODES, DeviceError
 
 if TYPE_CHECKING:
@@ -38,20 +38,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per kernel."
 
 @app.command()
 def build(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = False) -> None:
-    """Compile kernels to SystemVerilog, for simulation and for synthesis; exit code 1 on any error."""
+    """Compile kernels to SystemVerilog, for simulation and for synthesis, and name the files."""
     from e2hls import build_rtl
 
-    with _one_line_errors("build"):
-        config = load_config(board)
-        for name in kernels or [ENGINE]:
-            kernel = find_kernel(name, config)
-            with _progress(f"{kernel.name}: C++ to SystemVerilog"):
-                design = build_rtl(kernel)
-            files = [str(path) for path in (*design.sv_files, *design.verilog_files)]
-            if as_json:
-                typer.echo(json.dumps({"kernel": kernel.name, "board": board, "files": files}))
-            else:
-                typer.echo("\n".join(files))
+    config = load_config(board)
+    for name in kernels or [ENGINE]:
+        kernel = find_kernel(name, config)
+        with _progress(f"{kernel.name}: C++ to SystemVerilog"):
+            design = build_rtl(kernel)
+        files = [str(path) for path in (*design.sv_files, *design.verilog_files)]
+        if as_json:
+            typer.echo(json.dumps({"kernel": kernel.name, "board": board, "files": files}))
+        else:
+            typer.echo("\n".join(files))
 
 
 @app.command()
@@ -64,21 +63,20 @@ def report(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = 
     from e2hls import report as reporting
 
     fits = True
-    with _one_line_errors("report"):
-        config = load_config(board)
-        for name in kernels or [ENGINE]:
-            kernel = find_kernel(name, config)
-            with _progress(f"{kernel.name}: C++ to SystemVerilog"):
-                design = build_rtl(kernel)
-            title = f"{kernel.name} on {config.part}: synthesis (minutes, the first time)"
-            with _progress(title) as progress:
-                result = reporting.report(design, part_budget(config), progress=progress)
-            macs = _macs_per_cycle(config) if name == ENGINE else {}
-            fits = fits and result.fits and _multipliers_suffice(result, macs)
-            if as_json:
-                typer.echo(json.dumps(result.as_json() | {"board": board, "macs_per_cycle": macs}))
-            else:
-                _print_report(result, macs)
+    config = load_config(board)
+    for name in kernels or [ENGINE]:
+        kernel = find_kernel(name, config)
+        with _progress(f"{kernel.name}: C++ to SystemVerilog"):
+            design = build_rtl(kernel)
+        title = f"{kernel.name} on {config.part}: synthesis (minutes, the first time)"
+        with _progress(title) as progress:
+            result = reporting.report(design, part_budget(config), progress=progress)
+        macs = _macs_per_cycle(config) if name == ENGINE else {}
+        fits = fits and result.fits and _multipliers_suffice(result, macs)
+        if as_json:
+            typer.echo(json.dumps(result.as_json() | {"board": board, "macs_per_cycle": macs}))
+        else:
+            _print_report(result, macs)
     raise typer.Exit(0 if fits else 1)
 
 
@@ -118,17 +116,6 @@ def part_budget(config: EngineConfig) -> PartBudget:
         lut=config.lut,
         ff=config.ff,
     )
-
-
-@contextmanager
-def _one_line_errors(command: str) -> Iterator[None]:
-    from e2hls import HlsError
-
-    try:
-        yield
-    except (ConfigError, DeviceError, HlsError, OSError) as error:
-        typer.echo(f"e2train hls {command}: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 @contextmanager

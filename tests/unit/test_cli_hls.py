@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`e2train hls`: one-line errors, JSON rows, and an exit code that tells whether the part is large enough."""
+
+import json
+from pathlib import Path
+
+import e2hls
+import pytest
+from e2hls import report as reporting
+from e2hls.rtl_design import RtlDesign, RtlReport
+from e2train.cli import main
+from e2train.cli.hls import part_budget
+from e2train.config import load_config
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command line as a user does; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["e2train", "hls", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def synthesis(monkeypatch):
+    """Stands in for both tools; gives the cells that they shall report."""
+    cells = {"dsp": 128, "bram36": 60.5, "lut": 12_000, "ff": 15_000, "multipliers": 128, "other": {}}
+    schedule = RtlReport(ports=(), processes=(), rams=())
+    path = reporting.StagePath(
+        stage="u_load.state", estimate_ns=10.5, lut_levels=12, carry_bits=3, dsps=0, start="a", end="b"
+    )
+
+    def report(design, budget, *, progress):
+        progress("SYNTH_XILINX")
+        return reporting.KernelReport(
+            kernel=design.name,
+            budget=budget,
+            schedule=schedule,
+            cells=reporting.Cells(**cells),
+            paths=(path,),
+            looped_cells=0,
+        )
+
+    monkeypatch.setattr(
+        e2hls,
+        "build_rtl",
+        lambda kernel: RtlDesign(kernel.name, Path(), (Path("a.sv"),), (Path("a.v"),), schedule),
+    )
+    monkeypatch.setattr(reporting, "report", report)
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--board", "zedboard"],
+            "no configuration 'zedboard' in boards.toml; there are: pynq_z2, zcu104, kv260",
+        ),
+        (["conv"], "no kernel 'conv': give 'engine' or an existing .cpp file"),
+        (["none.cpp"], "no kernel 'none.cpp': give 'engine' or an existing .cpp file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["build", "report"])
+def test_a_users_error_is_one_line(run, command, arguments, message):
+    assert run(command, *arguments) == (2, "", f"e2train: {message}\n")
+
+
+def test_a_file_whose_name_is_no_function_is_refused(run, tmp_path):
+    (tmp_path / "3x3.cpp").touch()
+    assert run("build", "3x3.cpp") == (
+        2,
+        "",
+        "e2train: 3x3.cpp: the file's name is the top function's and must be a C++ identifier\n",
+    )
+
+
+def test_build_names_the_files(run, synthesis):
+    assert run("build") == (0, "a.sv\na.v\n", "")
+    code, stdout, _ = run("build", "--json")
+    assert (code, json.loads(stdout)["files"]) == (0, ["a.sv", "a.v"])
+
+
+def test_report_is_one_json_line_per_kernel(run, synthesis, tmp_path):
+    (tmp_path / "fir.cpp").touch()
+    code, stdout, stderr = run("report", "engine", "fir.cpp", "--json")
+    engine, fir = map(json.loads, stdout.splitlines())
+    assert (code, stderr) == (0, "")
+    assert engine["macs_per_cycle"] == {"forward": 128, "grad_input": 128, "grad_weight": 128}
+    assert engine["usage"]["bram36"] == {"used": 60.5, "available": 140, "percent": 43.2}
+    assert engine["paths_within_period"] is False
+    assert (fir["kernel"], fir["macs_per_cycle"]) == ("fir", {})
+
+
+def test_report_for_people_says_that_no_vendor_timing_was_run(run, synthesis):
+    code, stdout, _ = run("report")
+    assert code == 0
+    assert "No vendor timing was run" in " ".join(stdout.split())
+    assert "grad_weight: 128 MACs per cycle" in stdout
+    assert "u_load.state" in stdout
+
+
+@pytest.mark.parametrize("changed", [{"lut": 53_201}, {"dsp": 221}, {"multipliers": 127}])
+def test_exit_code_is_1_where_the_part_is_too_small_or_products_are_missing(run, synthesis, changed):
+    synthesis.update(changed)
+    assert run("report")[0] == 1
+
+
+def test_the_budget_is_the_boards():
+    config = load_config("kv260")
+    budget = part_budget(config)
+    assert (budget.dsp, budget.family, budget.period_ns) == (config.dsp, "xcup", config.period_ns)
