@@ -22,7 +22,7 @@ struct Receiver {
 // What load itself needs of the header, and what it thinks of it.
 template <int kXBits, int kWBits>
 struct Header {
-  bool magic, version, mode, lanes, length, check;  // right or wrong
+  bool magic, version, mode, lanes, length, depth, check;  // right or wrong
   bool identify;
   bool x16;       // x as int16, else 8 bits
   bool x_signed;  // 8-bit x as int8, else uint8
@@ -33,12 +33,12 @@ struct Header {
 
   bool fine() const {
     #pragma HLS INLINE
-    return magic && version && mode && lanes && length && check && !ended;
+    return magic && version && mode && lanes && length && depth && check && !ended;
   }
   ap_uint<8> status() const {
     #pragma HLS INLINE
     // Of several faults the one that is assigned last counts.
-    ap_uint<8> status = length ? ap_uint<8>(kOk) : ap_uint<8>(kBadLength);
+    ap_uint<8> status = length && depth ? ap_uint<8>(kOk) : ap_uint<8>(kBadLength);
     status = lanes ? status : ap_uint<8>(kBadLanes);
     status = mode ? status : ap_uint<8>(kBadMode);
     status = version ? status : ap_uint<8>(kBadVersion);
@@ -50,25 +50,27 @@ struct Header {
 
 // Take the header and hand it on. Words missing after an early end count as zero.
 //
-// One iteration more than there are words: what `known` holds in the last one comes from registers, not from
-// a word that has just arrived, so that the decisions behind it stay short.
+// Each iteration takes a word, judges the one before, and knows what was found up to then: decisions rest on
+// registers, never on a word that has just arrived. Hence two iterations more than there are words.
 template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kXBits, int kWBits>
 Header<kXBits, kWBits> load_header(hls::stream<Beat>& words_in, Receiver& receiver,
                                    hls::stream<Word>& plan_out) {
   #pragma HLS INLINE
   Header<kXBits, kWBits> header = {};
   Header<kXBits, kWBits> known = {};
+  Word next = 0;
 header:
-  for (int i = 0; i <= kHeaderWords; ++i) {
+  for (int i = -1; i <= kHeaderWords; ++i) {
     #pragma HLS PIPELINE II=1
     known = header;
-    const bool present = i < kHeaderWords;
-    Word word = 0;
-    if (present && !receiver.ended) {
-      word = receiver.take(words_in);
-    }
-    if (present) {
-      plan_out.write(word);
+    header.ended = receiver.ended;
+    const Word word = next;
+    next = 0;
+    if (i < kHeaderWords - 1) {
+      if (!receiver.ended) {
+        next = receiver.take(words_in);
+      }
+      plan_out.write(next);
     }
     const ap_uint<8> code = word(31, 24);
     header.magic = i == 0 ? word(15, 0) == kFrameMagic : header.magic;
@@ -82,19 +84,17 @@ header:
 
     const ap_uint<32> x_count = word(31, 0);
     const ap_uint<32> w_count = word(63, 32);
-    const ap_uint<kXBits> x_words = header.x16 ? x_count * (kIcLanes / 4) : x_count * (kIcLanes / 8);
+    const ap_uint<kXBits> x_words = known.x16 ? x_count * (kIcLanes / 4) : x_count * (kIcLanes / 8);
     const ap_uint<kWBits> w_words = w_count * (kIcLanes / 8);
     header.x_words = i == 1 ? x_words : header.x_words;
     header.w_words = i == 1 ? w_words : header.w_words;
     const bool fits = x_count <= kXDepth && w_count <= kOcLanes * kWDepth;
     const bool none = x_count == 0 && w_count == 0;
-    header.length = i == 1 ? fits && (none || !header.identify) : header.length;
-
+    header.length = i == 1 ? fits && (none || !known.identify) : header.length;
     const ap_uint<4> depth = word(19, 16);
-    header.length = i == 3 ? header.length && depth >= 1 && depth <= kLevels : header.length;
+    header.depth = i == 3 ? depth >= 1 && depth <= kLevels : header.depth;
     header.check = i == kHeaderWords - 1 ? receiver.sums.s1 == word : header.check;
-    header.ended = receiver.ended;
-    receiver.sums.add(word, present);
+    receiver.sums.add(word, i < kHeaderWords);
   }
   return known;
 }
@@ -156,24 +156,26 @@ w_words:
   }
 }
 
-// Take the two check words and judge the frame's end; again the last iteration only looks at registers.
+// Take the two check words and judge the frame's end; decisions rest on registers, as above.
 inline bool load_check(hls::stream<Beat>& words_in, Receiver& receiver, bool more, ap_uint<8>& status) {
   #pragma HLS INLINE
   bool whole = false, good = true, ended = false;
   bool known_whole = false, known_good = false, known_ended = false;
+  Word word = 0, want = 0;
 check:
-  for (int i = 0; i <= 2; ++i) {
+  for (int i = 0; i < 4; ++i) {
     #pragma HLS PIPELINE II=1
     known_whole = whole;
     known_good = good;
     known_ended = ended;
+    good = good && word == want;
+    ended = receiver.ended;
+    want = i == 0 ? receiver.sums.s1 : receiver.sums.s2();
+    word = want;
     if (i < 2 && !receiver.ended) {
-      const Word word = receiver.take(words_in);
-      const Word want = i == 0 ? receiver.sums.s1 : receiver.sums.s2;
-      good = good && word == want;
+      word = receiver.take(words_in);
       whole = i == 1;
     }
-    ended = receiver.ended;
   }
   status = more ? ap_uint<8>(kEarlyEnd) : ap_uint<8>(kLateEnd);
   status = more != known_ended ? ap_uint<8>(kOk) : status;

@@ -79,7 +79,8 @@ void store_results(const Order& order, Sender& sender, ap_uint<32>& words, ap_ui
   Bundle<kIcLanes, kOcLanes> held;
   held.last = false;
   ap_uint<kBeat> beat = 0;
-  bool filled = false;  // held has a bundle
+  bool filled = false;     // held has a bundle
+  ap_uint<2> clamped = 0;  // sums that did not fit in the last word, counted one word later
   bool done = order.status != kOk || order.mode == kIdentify;
 results:
   while (!done) {
@@ -111,8 +112,9 @@ results:
       sender.put(word, false, words_out);
     }
     sender.sums.add(word, filled);
-    const ap_uint<2> clamped = ap_uint<2>(low_clamped) + ap_uint<2>(high_clamped);
-    saturations += filled && narrow ? clamped : ap_uint<2>(0);
+    const bool counts = filled && narrow;
+    saturations += clamped;
+    clamped = counts ? ap_uint<2>(ap_uint<2>(low_clamped) + ap_uint<2>(high_clamped)) : ap_uint<2>(0);
     words += filled;
 
     const bool turns = !filled || beat == last_beat;
@@ -123,6 +125,7 @@ results:
     beat = turns ? ap_uint<kBeat>(0) : ap_uint<kBeat>(beat + 1);
     filled = true;
   }
+  saturations += clamped;
 }
 
 // Send the reply to one frame: results, then the trailer.
@@ -154,7 +157,7 @@ trailer:
     const Word done = (Word(saturations) << 32) | Word(iterations);
     const Word moved = (Word(words) << 32) | Word(order.words);
     const Word said = i == 0 ? lanes : i == 1 ? depth : i == 2 ? state : i == 3 ? done : moved;
-    sender.put(i == 5 ? sender.sums.s1 : i == 6 ? sender.sums.s2 : said, i == 6 && order.last, words_out);
+    sender.put(i == 5 ? sender.sums.s1 : i == 6 ? sender.sums.s2() : said, i == 6 && order.last, words_out);
     sender.sums.add(said, i < 5);
   }
 }
