@@ -41,7 +41,7 @@ def grad_weight(x: Tensor, gy: Tensor, shape: ConvShape) -> Tensor:
     gw = 256 * high + low + 128 * ones
     if x.dtype == torch.uint8:
         gw += 128 * gy.sum((0, 2, 3), dtype=torch.int64)
-    return gw.t().reshape(shape.K, shape.C, shape.R, shape.S)
+    return gw.t().reshape(shape.K, shape.C, shape.R, shape.S).contiguous()
 
 
 @cache
