@@ -34,14 +34,14 @@ lint: $(READY)  ## ruff, mypy --strict, clang-format, codespell, doctests, unit 
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/python scripts/format_cpp.py --check $(CPP)
 	$(BIN)/codespell README.md CHANGELOG.md $(SOURCES) hls
 	$(BIN)/pytest --doctest-modules host tests/unit
 
 format: $(READY)  ## bring the code into the house format
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
-	$(BIN)/clang-format -i $(CPP)
+	$(BIN)/python scripts/format_cpp.py $(CPP)
 
 clean:  ## remove build products and runs, keep .venv
 	rm -rf build runs

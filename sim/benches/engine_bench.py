@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stream_bench import PAUSES, StreamBench
 
 Words = NDArray[np.uint64]
+_MODES = [cocotb.Param(mode, name=mode) for mode in MODES]  # cocotb numbers long names
 
 
 class EngineBench(StreamBench):
@@ -39,7 +40,7 @@ class EngineBench(StreamBench):
 
 
 @cocotb.test()
-@cocotb.parametrize(mode=MODES, idle=PAUSES, stall=PAUSES)
+@cocotb.parametrize(mode=_MODES, idle=PAUSES, stall=PAUSES)
 async def mode_equals_spec(dut: Any, mode: str, idle: str, stall: str) -> None:
     bench = await EngineBench.start(dut, idle=idle, stall=stall)
     for words in bench.transfers.corners(mode):
@@ -72,7 +73,7 @@ async def faults_are_answered_and_leave_the_engine_idle(dut: Any, idle: str, sta
 
 
 @cocotb.test()
-@cocotb.parametrize(mode=MODES)
+@cocotb.parametrize(mode=_MODES)
 async def full_buffers_and_wrapping_addresses_equal_spec(dut: Any, mode: str) -> None:
     bench = await EngineBench.start(dut)
     await bench.ask(bench.transfers.full_buffers(mode))
@@ -80,7 +81,7 @@ async def full_buffers_and_wrapping_addresses_equal_spec(dut: Any, mode: str) ->
 
 
 @cocotb.test()
-@cocotb.parametrize(mode=MODES)
+@cocotb.parametrize(mode=_MODES)
 async def reset_in_mid_frame_brings_the_engine_back(dut: Any, mode: str) -> None:
     bench = await EngineBench.start(dut)
     for after_cycles in (1, 7, 13, 30, 80, int(bench.rng.integers(100, 300))):

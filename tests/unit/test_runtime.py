@@ -261,5 +261,6 @@ def test_the_ledger_keeps_layers_and_modes_apart(rng):
 
 
 def test_counters_add_up_with_and_without_a_clock():
-    both = Counters(macs=1, cycles=10) + Counters(macs=2) + Counters(cycles=5, frames=1)
-    assert both == Counters(macs=3, cycles=15, frames=1)
+    timed = Counters() + Counters(macs=1, cycles=10) + Counters(cycles=5, frames=1)
+    assert timed == Counters(macs=1, cycles=15, frames=1)
+    assert timed + Counters(macs=2) == Counters(macs=3, cycles=None, frames=1)

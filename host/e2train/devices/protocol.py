@@ -133,10 +133,12 @@ class Counters:
     frames: int = 0
 
     def __add__(self, other: Counters) -> Counters:
-        known = [count for count in (self.cycles, other.cycles) if count is not None]
+        if self == Counters() or other == Counters():
+            return self if other == Counters() else other
+        timed = self.cycles is not None and other.cycles is not None
         return Counters(
             macs=self.macs + other.macs,
-            cycles=sum(known) if known else None,
+            cycles=(self.cycles or 0) + (other.cycles or 0) if timed else None,  # a part is not the whole
             words_in=self.words_in + other.words_in,
             words_out=self.words_out + other.words_out,
             frames=self.frames + other.frames,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from e2train.devices.protocol import (
     Counters,
@@ -38,7 +39,7 @@ def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult
         return device.compute(call)
     layer_plan = plan(call, device.config)
     operands, results = Operands(layer_plan, call), Results(layer_plan)
-    counters = Counters(macs=call.shape.macs)
+    counters = Counters()
 
     def run(group: Sequence[Block]) -> _Outcome:
         try:
@@ -52,6 +53,7 @@ def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult
             results.add(block, reply)
         counters += counted
     value, saturations = results.value()
+    counters = replace(counters, macs=call.shape.macs)
     return LayerResult(value=value, saturations=saturations, counters=counters)
 
 

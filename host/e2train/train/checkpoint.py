@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,16 @@ def save_checkpoint(path: Path, *, config_hash: str, state: dict[str, Any], tall
     """Save what training depends on (``state``) and what is only counted (``tally``)."""
     content = {"format": _FORMAT, "config_hash": config_hash, "state": state, "tally": tally}
     scratch = path.with_suffix(".tmp")
-    with scratch.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+    held = io.BytesIO()  # torch.save hides a full disk behind an error of its own
+    torch.save(content, held)
+    try:
+        with scratch.open("wb") as file:
+            file.write(held.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
     _publish(scratch, path)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from e2train.devices import open_device
 from e2train.nn import Engine
@@ -95,7 +96,7 @@ def _save(session: Session, folder: RunFolder, tally: Tally) -> None:
 def _interrupted(session: Session, folder: RunFolder) -> Interrupted:
     return Interrupted(
         f"stopped after step {session.step} of {session.steps}, saved; "
-        f"go on with: e2train train {folder.config} --out {folder.path} --resume"
+        f"go on with: e2train train {quote(str(folder.config))} --out {quote(str(folder.path))} --resume"
     )
 
 
@@ -117,7 +118,7 @@ def _summary(session: Session, tally: Tally, *, accuracy: float, out: Path) -> S
         config_sha256=config.hash,
         macs=total.macs if offloads else None,
         cycles=total.cycles,
-        bytes_moved=8 * (total.words_in + total.words_out) if offloads else None,
+        bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
         saturations=sum(row.saturations for row in tally.rows()),
         threads=config.threads,
         wall_s=round(tally.wall_s, 3),
