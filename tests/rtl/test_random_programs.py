@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random kernels: RTL under random stalls equals the native build. By hand: random_programs.py --count 1000."""
+"""Random kernels: RTL under random stalls equals the native build (by hand: random_programs.py --count N)."""
 
 from __future__ import annotations
 
