@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""XLS at work: optimise, schedule and turn a proc into Verilog."""
+"""XLS at work: schedule a proc and turn it into Verilog.
+
+Code generation optimises by itself; XLS's optimiser before it makes no better hardware, and takes a minute
+where values are ten thousand bits wide.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +53,11 @@ def compile_proc(ir: str, name: str, *, ii: int, constraints: Sequence[str], opt
     not fit into one period, the period is relaxed, for throughput counts more.
     Raises: ThroughputError.
     """
-    import xls
-
-    with _quiet():
-        optimised = str(xls.optimize_ir(ir, name))
     period_ps = options.period_ns * 1000 * _FPGA_FACTOR
     limit_ps = period_ps * _MOST_RELAXED
     while True:
         try:
-            sv = _codegen(optimised, name, int(period_ps), ii, constraints, options, sv=True)
+            sv = _codegen(ir, name, int(period_ps), ii, constraints, options, sv=True)
             break
         except RuntimeError as error:
             message = str(error)
@@ -65,7 +65,7 @@ def compile_proc(ir: str, name: str, *, ii: int, constraints: Sequence[str], opt
                 period_ps *= _RELAX
                 continue
             raise ThroughputError(message.split(";")[0]) from None
-    verilog = _codegen(optimised, name, int(period_ps), ii, constraints, options, sv=False)
+    verilog = _codegen(ir, name, int(period_ps), ii, constraints, options, sv=False)
     stages = 1 + max((int(number) for number in re.findall(r"\bp(\d+)_", verilog)), default=0)
     return Compiled(sv=sv, verilog=verilog, pipeline_stages=stages, period_ps=int(period_ps))
 

@@ -6,9 +6,8 @@ A shift, mask, truncation or concatenation by constants only rearranges runs; no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 __all__ = ["Part", "Value", "concat", "constant", "mask_runs", "overlay", "shifted_left"]
 
@@ -76,20 +75,17 @@ def shifted_left(value: Value, by: int) -> Value:
 
 def overlay(a: Value, b: Value) -> Value | None:
     """``a | b`` where no bit needs a gate, else None."""
-    out: list[Value] = []
-    at = 0
-    for width in _common_runs(a, b):
-        left, right = a.cut(at, width), b.cut(at, width)
-        if left.is_zero() or right.is_ones() or left == right:
+    out: list[Part] = []
+    for left, right in _aligned(a, b):
+        if left == right or _is(left, 0) or _is(right, -1):
             out.append(right)
-        elif right.is_zero() or left.is_ones():
+        elif _is(right, 0) or _is(left, -1):
             out.append(left)
-        elif left.const is not None and right.const is not None:
-            out.append(constant(width, left.const | right.const))
+        elif not left.node and not right.node:
+            out.append(Part(left.width, "", left.low | right.low))
         else:
             return None
-        at += width
-    return concat(out)
+    return _value(out)
 
 
 def mask_runs(value: Value, mask: int, *, at_most: int = 8) -> Value | None:
@@ -108,15 +104,22 @@ def mask_runs(value: Value, mask: int, *, at_most: int = 8) -> Value | None:
     return concat(out)
 
 
-def _common_runs(a: Value, b: Value) -> list[int]:
-    edges = {0}
-    for value in (a, b):
-        at = 0
-        for part in value.parts:
-            at += part.width
-            edges.add(at)
-    order = sorted(edges)
-    return [high - low for low, high in pairwise(order)]
+def _is(part: Part, number: int) -> bool:
+    """Whether the part is a constant that equals ``number`` modulo its width."""
+    return not part.node and part.low == number % (1 << part.width)
+
+
+def _aligned(a: Value, b: Value) -> Iterator[tuple[Part, Part]]:
+    """Both values in runs of equal width."""
+    left, right = list(reversed(a.parts)), list(reversed(b.parts))
+    while left and right:
+        one, other = left.pop(), right.pop()
+        width = min(one.width, other.width)
+        if one.width > width:
+            left.append(one.cut(width, one.width - width))
+        if other.width > width:
+            right.append(other.cut(width, other.width - width))
+        yield one.cut(0, width), other.cut(0, width)
 
 
 def _value(parts: list[Part]) -> Value:
