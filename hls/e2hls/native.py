@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ctypes
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +51,7 @@ class Words:
 class NativeKernel:
     """A compiled kernel. Every run starts with empty streams of its own, so runs may overlap in threads.
 
-    ``static`` variables inside a kernel are shared by all of its runs.
+    ``static`` variables inside a kernel keep their values from run to run of one NativeKernel.
     """
 
     def __init__(self, kernel: Kernel, ports: tuple[str, ...], library: Path) -> None:
@@ -171,8 +173,10 @@ def _split_outside_angles(text: str) -> list[str]:
 
 
 def _open(path: Path) -> Any:
+    # The loader shares a file that it has open, `static` variables and all; a private copy starts afresh.
     try:
-        library = ctypes.CDLL(str(path))
+        with tempfile.TemporaryDirectory(prefix="e2hls-") as folder:
+            library = ctypes.CDLL(shutil.copy(path, folder))
     except OSError as error:
         raise HlsError(f"cannot load {path}: {error}; remove its folder to build it again") from None
     handle, size, integer = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
