@@ -15,6 +15,7 @@ from e2hls.errors import HlsError
 from e2hls.ir import Design, LoopInfo, Process, Stream
 from e2hls.memories import ram_arrays
 from e2hls.regions import analyse
+from e2hls.relax import relax
 from e2hls.rtl_design import PortReport, ProcessReport, RegionReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.sharing import Pair, pairs_of, token_constraints, with_tokens
 from e2hls.wrapper import Module, RamUse, top_module
@@ -24,6 +25,7 @@ __all__ = ["generate"]
 
 _LIBRARY = Path(__file__).parent / "rtl"
 _FREE_HALVES = 2
+_FIRST_IDLE = 4  # activations between loops on an independent array; more where the pipeline is longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,26 +99,41 @@ def _build(
     options: RtlOptions,
     *,
     merge: bool,
+    idle: int = _FIRST_IDLE,
 ) -> _Built:
     shared = frozenset(array.name for array in design.shared)
     alone = process.name == design.name
     module = f"{design.name}_core" if alone else f"{design.name}_{process.name}"
-    cut = cut_ports(process, ram_arrays(process, shared), merge=merge)
+    rams = ram_arrays(process, shared)
+    cut = cut_ports(relax(process, rams, idle=idle), rams, merge=merge)
     emitter = ProcessEmitter(module, cut, streams, shared, merge=merge)
     emitter.run()
     constraints = [
         *emitter.memories.constraints,
         *token_constraints(process.name, pairs, emitter.memories.rams),
     ]
-    ii = max((1, *(loop.ii for loop in process.loops.values())))
+    ii, compiled = _compile(process, emitter, module, constraints, options)
+    if cut.idle and compiled.pipeline_stages > idle:
+        return _build(design, process, streams, pairs, options, merge=merge, idle=compiled.pipeline_stages)
+    return _Built(emitter=emitter, compiled=compiled, report=_report(process, module, emitter, compiled, ii))
+
+
+def _compile(
+    process: Process, emitter: ProcessEmitter, module: str, constraints: list[str], options: RtlOptions
+) -> tuple[int, Compiled]:
+    """The module and the cycles per activation: as few as possible, at most what the loops ask for."""
+    most = max((1, *(loop.ii for loop in process.loops.values())))
     try:
         text = emitter.text.text()
-        compiled = compile_proc(text, module, ii=ii, constraints=constraints, options=options)
     except CycleError as error:
         raise blame_cycle(process, emitter, error) from None
-    except ThroughputError as error:
-        raise blame_throughput(process, emitter, ii, error) from None
-    return _Built(emitter=emitter, compiled=compiled, report=_report(process, module, emitter, compiled, ii))
+    for ii in range(1, most + 1):
+        try:
+            return ii, compile_proc(text, module, ii=ii, constraints=constraints, options=options)
+        except ThroughputError as error:
+            if ii == most:
+                raise blame_throughput(process, emitter, ii, error) from None
+    raise AssertionError("a loop asks for no cycle at all")
 
 
 def _report(
@@ -125,7 +142,8 @@ def _report(
     regions = []
     for header in emitter.flow.headers:
         loop: LoopInfo | None = process.loops.get(header)
-        regions.append(RegionReport(name=loop.name if loop else "entry", ii=ii))
+        name = "entry" if header == emitter.flow.headers[0] else "step"
+        regions.append(RegionReport(name=loop.name if loop else name, ii=ii))
     return ProcessReport(
         name=process.name,
         module=module,

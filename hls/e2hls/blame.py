@@ -38,10 +38,11 @@ def blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error: 
         loops = [loop for label, loop in process.loops.items() if emitter.owns(label, state)]
         loop = loops[0] if loops else next(iter(process.loops.values()), None)
         what = "its exit or the next loop" if state == "pc" else f"the value {emitter.source_name(state)}"
-        where = f"loop {loop.name}" if loop else f"process {process.name}"
+        where = loop.name if loop else f"process {process.name}"
         return HlsError(
-            f"{where} cannot start an iteration every {ii} cycle(s): {what} depends on {memory}, which is read "
-            f"at an address or under a condition that depends on it; ask for `#pragma HLS PIPELINE II={ii + 1}`",
+            f"{where} cannot start an iteration every {ii} cycle(s): {what} depends on {memory}, which is "
+            "read at an address or under a condition that depends on it; ask for "
+            f"`#pragma HLS PIPELINE II={ii + 1}`",
             loop.loc if loop else _loc(process),
         )
     return HlsError(f"process {process.name} cannot be scheduled at II={ii}: {error}", _loc(process))

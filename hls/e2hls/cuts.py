@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from e2hls.ir import Array, Block, Branch, Const, Instr, Operand, Process
 from e2hls.regions import Flow, analyse, edges_of
 
-__all__ = ["Cut", "cut_ports"]
+__all__ = ["Cut", "cut_ports", "leaf_loops"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class Cut:
 
     process: Process
     steps: frozenset[str] = frozenset()
+    idle: bool = False  # some of the steps do nothing, to let earlier ones finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +36,8 @@ class _Use:
     index: int
 
 
-def cut_ports(process: Process, rams: frozenset[str], *, merge: bool) -> Cut:
-    """Cut ``process`` until no activation uses a port twice, innermost loops excepted."""
-    cut = Cut(process=process)
+def cut_ports(cut: Cut, rams: frozenset[str], *, merge: bool) -> Cut:
+    """Cut a process until no activation uses a port twice, innermost loops excepted."""
     while True:
         flow = analyse(cut.process, merge=merge, steps=cut.steps)
         found = _second_use(cut.process, flow, rams)
@@ -48,7 +48,7 @@ def cut_ports(process: Process, rams: frozenset[str], *, merge: bool) -> Cut:
 
 def _second_use(process: Process, flow: Flow, rams: frozenset[str]) -> _Use | None:
     """A use that cannot share an activation with an earlier one, and may be moved out of it."""
-    leaves = _leaf_loops(flow, process)
+    leaves = leaf_loops(flow, process)
     uses = list(_uses(process, flow, rams))
     for second in uses:
         for first in uses:
@@ -96,7 +96,7 @@ def _follows(first: _Use, second: _Use, flow: Flow) -> bool:
     return second.label in flow.reached[first.label]
 
 
-def _leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
+def leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
     """The innermost loop's header, for each block inside a loop that holds no other and runs at II=1."""
     bodies = _loop_bodies(flow)
     if flow.headers[0] in process.loops:  # a pipelined function
@@ -144,7 +144,7 @@ def _cut_before(cut: Cut, use: _Use) -> Cut:
     at = next(index for index, other in enumerate(renamed) if other.label == use.label)
     head = replace(head, phis=renamed[at].phis)
     process = replace(cut.process, blocks=(*renamed[:at], head, tail, *renamed[at + 1 :]))
-    return Cut(process=process, steps=cut.steps | {rest})
+    return replace(cut, process=process, steps=cut.steps | {rest})
 
 
 def _from(block: Block, old: str, new: str) -> Block:

@@ -263,8 +263,8 @@ class ProcessEmitter:
         for one, other in itertools.combinations(sites, 2):
             if not self.flow.exclusive(one.label, other.label):
                 raise HlsError(
-                    f"two {what} stream {name} in one iteration{_lines(one.loc, other.loc)}, but a stream moves "
-                    "one word per cycle; put them into separate iterations of a loop",
+                    f"two {what} stream {name} in one iteration{_lines(one.loc, other.loc)}, but a stream "
+                    "moves one word per cycle; put them into separate iterations of a loop",
                     other.loc or one.loc,
                 )
 
