@@ -10,7 +10,7 @@ import pytest
 
 collect_ignore_glob = ["*_bench.py", "no_bench.py"]  # cocotb modules, which only a simulator can import
 ROOT = Path(__file__).parents[1]
-KEPT = ROOT / "build" / "crashers"  # codespell:ignore crashers
+KEPT = ROOT / "build" / "crashers"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,19 +3,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from random_programs import check
+from random_programs import check, make
 
 _FEW = 4
 _MANY = 40
 
 
-@pytest.mark.parametrize("seed", range(_FEW))
-def test_random_kernel(seed, tmp_path):
+@pytest.mark.parametrize(
+    "index", [*range(_FEW), *(pytest.param(index, marks=pytest.mark.slow) for index in range(_FEW, _MANY))]
+)
+def test_rtl_of_a_random_kernel_equals_native(
+    index: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    seed = 1000 * int(request.config.getoption("--seed", default=0)) + index
+    print(f"python tests/rtl/random_programs.py --count 1 --seed {seed}")
     assert check(seed, tmp_path) == "equal"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(_FEW, _MANY))
-def test_many_random_kernels(seed, tmp_path):
-    assert check(seed, tmp_path) == "equal"
+def test_the_generator_covers_what_it_claims() -> None:
+    text = "\n".join("\n".join(make(seed).lines) for seed in range(_MANY))
+    for construct in (
+        "static ap_int",
+        "if (",
+        "} else {",
+        "for (",
+        "x_in.read()",
+        "y_out.write(",
+        "[ap_uint<8>(",
+    ):
+        assert construct in text, construct
