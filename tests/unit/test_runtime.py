@@ -264,3 +264,15 @@ def test_counters_add_up_with_and_without_a_clock():
     timed = Counters() + Counters(macs=1, cycles=10) + Counters(cycles=5, frames=1)
     assert timed == Counters(macs=1, cycles=15, frames=1)
     assert timed + Counters(macs=2) == Counters(macs=3, cycles=None, frames=1)
+
+
+@pytest.mark.parametrize("name", ["pynq_z2", "kv260", "zcu104"])
+@pytest.mark.parametrize(("channels", "size", "kernel"), [(2048, 1, 3), (1024, 2, 7), (2048, 2, 3)])
+def test_no_frame_answers_more_than_a_transfer_holds(name, channels, size, kernel):
+    pad = (kernel // 2,) * 4
+    picture = {"H": size, "W": size, "padding": pad}
+    shape = ConvShape(N=1, C=channels, K=channels, R=kernel, S=kernel, **picture)
+    x = np.broadcast_to(np.uint8(0), (1, channels, size, size))
+    gy = np.broadcast_to(np.int16(0), (1, channels, size, size))
+    layer_plan = plan(LayerCall(mode="grad_weight", shape=shape, a=x, b=gy), load_config(name))
+    assert max(block.header.result_words for block in layer_plan.blocks) <= 1 << 20

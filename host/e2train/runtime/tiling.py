@@ -13,6 +13,7 @@ from e2train.runtime.axes import Axis
 
 __all__ = ["Problem", "Tiling", "choose_tiling"]
 
+_STORED_WORDS = 1 << 20  # results of one frame; a transfer must hold at least that frame
 _REACH = 500  # positions that one tile spans: net deltas have ten bits
 _FRAME_CYCLES = 200  # what a frame costs besides: filling and draining the pipelines, and host work
 
@@ -70,11 +71,20 @@ def _fill(problem: Problem, rows: int, cols: int, c: int, cfg: EngineConfig) -> 
             most = min(pictures, cfg.w_vectors // (rows * cols * k))
         else:
             most = pictures if k * problem.taps * c <= cfg.w_depth else 0
-        if most:
+        while most > 1 and _stored_words(problem, most * rows * cols, c, k, cfg) > _STORED_WORDS:
+            most -= 1
+        if most and _stored_words(problem, most * rows * cols, c, k, cfg) <= _STORED_WORDS:
             n = _balanced(problem.pictures, most)
             yield Tiling(pictures=n, rows=rows, cols=cols, c_tiles=c, k_tiles=k)
             if not problem.outer:
                 return
+
+
+def _stored_words(problem: Problem, outputs: int, c: int, k: int, cfg: EngineConfig) -> int:
+    """The most words that a frame's results take."""
+    if problem.outer:
+        return k * c * problem.taps * cfg.macs_per_cycle
+    return outputs * k * cfg.oc_lanes
 
 
 def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
