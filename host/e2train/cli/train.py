@@ -30,6 +30,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of the weights and of all draws.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run, under runs/ by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew where an unfinished run lies.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON line.")] = False,
 ) -> None:
     """Train a network; every option that is left out is the preset's or the file's."""
@@ -53,7 +56,9 @@ def train(
         progress.update(task, completed=row.step, total=row.steps, loss=row.loss, accuracy=row.accuracy)
 
     try:
-        summary = run_training(config, out=out or config.default_out, resume=resume, watch=watch)
+        summary = run_training(
+            config, out=out or config.default_out, resume=resume, overwrite=overwrite, watch=watch
+        )
     finally:
         if progress.live.is_started:  # to stop what never started would print an empty line
             progress.stop()

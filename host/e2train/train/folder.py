@@ -88,8 +88,13 @@ class RunFolder:
         """The run in pictures."""
         return self.path / "report.html"
 
-    def begin(self, config: RunConfig) -> None:
-        """Start a new run, in the place of any that was here."""
+    def begin(self, config: RunConfig, *, overwrite: bool = False) -> None:
+        """Start a new run, in the place of any finished one that was here.
+
+        Raises: TrainError when an unfinished run would be lost, unless it may be overwritten.
+        """
+        if self.checkpoint.exists() and not (self.path / "summary.json").exists() and not overwrite:
+            raise TrainError(f"{self.path} holds an unfinished run; go on with --resume, or use --overwrite")
         for name in ("checkpoint.pt", "summary.json", "report.html"):
             (self.path / name).unlink(missing_ok=True)
         self.metrics.write_text("", encoding="utf-8")

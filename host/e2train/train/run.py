@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from time import monotonic
 
 from e2train.devices import open_device
 from e2train.nn import Engine
@@ -25,9 +26,16 @@ from e2train.train.tally import Tally
 
 __all__ = ["run_training"]
 
+_SAVE_EVERY_S = 30.0  # the most that a failing device or a kill costs
+
 
 def run_training(
-    config: RunConfig, *, out: Path, resume: bool = False, watch: Callable[[Row], None] = lambda row: None
+    config: RunConfig,
+    *,
+    out: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    watch: Callable[[Row], None] = lambda row: None,
 ) -> Summary:
     """Train, test and report; ``watch`` sees every step.
 
@@ -44,7 +52,7 @@ def run_training(
             tally.restore(cost)
             folder.go_on(session.step)
         else:
-            folder.begin(config)
+            folder.begin(config, overwrite=overwrite)
         with stop_on_signals() as stop:
             _train(session, folder, tally, stop=stop, watch=watch)
             accuracy = evaluate(session, stopped=stop)
@@ -71,12 +79,14 @@ def _engine(config: RunConfig) -> Iterator[Engine | None]:
 def _train(
     session: Session, folder: RunFolder, tally: Tally, *, stop: StopFlag, watch: Callable[[Row], None]
 ) -> None:
-    """Take every step; save after each epoch, at the end, and before stopping."""
+    """Take every step; save after each epoch, at the end, before stopping, and where that is long ago."""
+    saved_s = monotonic()
     for row in train(session):
         folder.log(row)
         watch(row)
-        if stop() or session.step % session.batches.per_epoch == 0:
+        if stop() or session.step % session.batches.per_epoch == 0 or monotonic() - saved_s > _SAVE_EVERY_S:
             _save(session, folder, tally)
+            saved_s = monotonic()
         if stop():
             raise _interrupted(session, folder)
     _save(session, folder, tally)
