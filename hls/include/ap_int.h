@@ -86,7 +86,8 @@ struct Result {
   using Remainder = ap_int_base<min(kA, kB + (!kSb && kSa)), kSa>;
   using Logic = ap_int_base<kLogic, kSigned>;
   using Common = Value<kLogic + 1, kSigned>;  // holds both operands
-  // As in C, an order is unsigned where the unsigned operand is at least as wide as the signed one, from 32 bits on.
+  // As in C, an order is unsigned where the unsigned operand is at least as wide as the signed one, from 32
+  // bits on.
   static constexpr bool kUnsignedWins = kSa != kSb && (kSa ? kB >= kA : kA >= kB) && (kA >= 32 || kB >= 32);
   using Ordered = std::conditional_t<kUnsignedWins, Value<kLogic + 1, false>, Common>;
 };
@@ -128,22 +129,23 @@ E2HLS_INLINE Value<kWidth, kSigned> shift(Value<kWidth, kSigned> x, const Amount
 }  // namespace e2hls
 
 // Bits hi..lo of a number, to read or to write; as wide as the number, since hi and lo may be variables.
-// Three words large, so that a function returns it in memory: in registers its reference would become a number.
+// Three words large, so that a function returns it in memory: in registers its reference would become a
+// number.
 template <int kWidth, bool kSigned>
 struct ap_range_ref {
   ap_int_base<kWidth, kSigned>& number;
   long hi;
   long lo;
 
-  E2HLS_INLINE ap_range_ref(ap_int_base<kWidth, kSigned>& of, int high, int low) : number(of), hi(high), lo(low) {}
+  E2HLS_INLINE ap_range_ref(ap_int_base<kWidth, kSigned>& of, int high, int low)
+      : number(of), hi(high), lo(low) {}
   ap_range_ref(const ap_range_ref&) = default;
 
   E2HLS_INLINE unsigned _BitInt(kWidth) mask() const {
-    return static_cast<unsigned _BitInt(kWidth)>(~static_cast<unsigned _BitInt(kWidth)>(0)) >> (kWidth - 1 - hi + lo);
+    return static_cast<unsigned _BitInt(kWidth)>(~static_cast<unsigned _BitInt(kWidth)>(0)) >>
+           (kWidth - 1 - hi + lo);
   }
-  E2HLS_INLINE ap_uint<kWidth> get() const {
-    return ap_uint<kWidth>::from(number.bits() >> lo & mask());
-  }
+  E2HLS_INLINE ap_uint<kWidth> get() const { return ap_uint<kWidth>::from(number.bits() >> lo & mask()); }
   E2HLS_INLINE operator ap_uint<kWidth>() const { return get(); }
   E2HLS_INLINE operator unsigned long long() const { return get().to_uint64(); }
   E2HLS_INLINE int to_int() const { return get().to_int(); }
@@ -191,7 +193,9 @@ struct Operand<ap_range_ref<kWidthOf, kSignedOf>> {
   static constexpr bool kVendor = true;
   static constexpr int kWidth = kWidthOf;
   static constexpr bool kSigned = false;
-  E2HLS_INLINE static Value<kWidth, false> value(const ap_range_ref<kWidth, kSignedOf>& x) { return x.get().get(); }
+  E2HLS_INLINE static Value<kWidth, false> value(const ap_range_ref<kWidth, kSignedOf>& x) {
+    return x.get().get();
+  }
 };
 template <int kWidthOf, bool kSignedOf>
 struct Operand<ap_bit_ref<kWidthOf, kSignedOf>> {
@@ -326,10 +330,10 @@ struct ap_int_base {
     return old;
   }
 
-#define E2HLS_ASSIGN(sign)                           \
-  template <e2hls::Any T>                            \
-  E2HLS_INLINE ap_int_base& operator sign##=(const T& x) { \
-    return *this = ap_int_base(*this sign x);        \
+#define E2HLS_ASSIGN(sign)                                   \
+  template <e2hls::Any T>                                    \
+  E2HLS_INLINE ap_int_base& operator sign## = (const T& x) { \
+    return *this = ap_int_base(*this sign x);                \
   }
   E2HLS_ASSIGN(+)
   E2HLS_ASSIGN(-)
@@ -344,12 +348,12 @@ struct ap_int_base {
 #undef E2HLS_ASSIGN
 };
 
-#define E2HLS_ARITHMETIC(sign, kind)                                                          \
-  template <typename A, typename B>                                                           \
-    requires e2hls::Pair<A, B>                                                                \
-  E2HLS_INLINE typename e2hls::Result<A, B>::kind operator sign(const A& a, const B& b) {     \
-    using To = typename e2hls::Result<A, B>::kind;                                            \
-    using Wide = typename To::Value;                                                          \
+#define E2HLS_ARITHMETIC(sign, kind)                                                                 \
+  template <typename A, typename B>                                                                  \
+    requires e2hls::Pair<A, B>                                                                       \
+  E2HLS_INLINE typename e2hls::Result<A, B>::kind operator sign(const A& a, const B& b) {            \
+    using To = typename e2hls::Result<A, B>::kind;                                                   \
+    using Wide = typename To::Value;                                                                 \
     return To::from(static_cast<typename To::Bits>(e2hls::cast<Wide>(a) sign e2hls::cast<Wide>(b))); \
   }
 E2HLS_ARITHMETIC(+, Sum)
@@ -360,24 +364,24 @@ E2HLS_ARITHMETIC(|, Logic)
 E2HLS_ARITHMETIC(^, Logic)
 #undef E2HLS_ARITHMETIC
 
-#define E2HLS_DIVISION(sign, kind)                                                            \
-  template <typename A, typename B>                                                           \
-    requires e2hls::Pair<A, B>                                                                \
-  E2HLS_INLINE typename e2hls::Result<A, B>::kind operator sign(const A& a, const B& b) {     \
-    using To = typename e2hls::Result<A, B>::kind;                                            \
-    using Wide = typename e2hls::Result<A, B>::Common;                                        \
+#define E2HLS_DIVISION(sign, kind)                                                                   \
+  template <typename A, typename B>                                                                  \
+    requires e2hls::Pair<A, B>                                                                       \
+  E2HLS_INLINE typename e2hls::Result<A, B>::kind operator sign(const A& a, const B& b) {            \
+    using To = typename e2hls::Result<A, B>::kind;                                                   \
+    using Wide = typename e2hls::Result<A, B>::Common;                                               \
     return To::from(static_cast<typename To::Bits>(e2hls::cast<Wide>(a) sign e2hls::cast<Wide>(b))); \
   }
 E2HLS_DIVISION(/, Quotient)
 E2HLS_DIVISION(%, Remainder)
 #undef E2HLS_DIVISION
 
-#define E2HLS_COMPARISON(sign, kind)                              \
-  template <typename A, typename B>                               \
-    requires e2hls::Pair<A, B>                                    \
-  E2HLS_INLINE bool operator sign(const A& a, const B& b) {       \
-    using Wide = typename e2hls::Result<A, B>::kind;              \
-    return e2hls::cast<Wide>(a) sign e2hls::cast<Wide>(b);        \
+#define E2HLS_COMPARISON(sign, kind)                        \
+  template <typename A, typename B>                         \
+    requires e2hls::Pair<A, B>                              \
+  E2HLS_INLINE bool operator sign(const A& a, const B& b) { \
+    using Wide = typename e2hls::Result<A, B>::kind;        \
+    return e2hls::cast<Wide>(a) sign e2hls::cast<Wide>(b);  \
   }
 E2HLS_COMPARISON(==, Common)
 E2HLS_COMPARISON(!=, Common)
@@ -387,13 +391,14 @@ E2HLS_COMPARISON(>, Ordered)
 E2HLS_COMPARISON(>=, Ordered)
 #undef E2HLS_COMPARISON
 
-#define E2HLS_SHIFT(sign, left)                                                               \
-  template <e2hls::Vendor A, e2hls::Any B>                                                    \
-  E2HLS_INLINE ap_int_base<e2hls::Operand<A>::kWidth, e2hls::Operand<A>::kSigned> operator sign( \
-      const A& a, const B& b) {                                                               \
-    using To = ap_int_base<e2hls::Operand<A>::kWidth, e2hls::Operand<A>::kSigned>;            \
-    using Of = e2hls::Operand<A>;                                                             \
-    return To::from(static_cast<typename To::Bits>(e2hls::shift<left, Of::kWidth, Of::kSigned>(Of::value(a), b))); \
+#define E2HLS_SHIFT(sign, left)                                                                        \
+  template <e2hls::Vendor A, e2hls::Any B>                                                             \
+  E2HLS_INLINE ap_int_base<e2hls::Operand<A>::kWidth, e2hls::Operand<A>::kSigned> operator sign(       \
+      const A& a, const B& b) {                                                                        \
+    using To = ap_int_base<e2hls::Operand<A>::kWidth, e2hls::Operand<A>::kSigned>;                     \
+    using Of = e2hls::Operand<A>;                                                                      \
+    return To::from(                                                                                   \
+        static_cast<typename To::Bits>(e2hls::shift<left, Of::kWidth, Of::kSigned>(Of::value(a), b))); \
   }
 E2HLS_SHIFT(<<, true)
 E2HLS_SHIFT(>>, false)
@@ -402,7 +407,7 @@ E2HLS_SHIFT(>>, false)
 // (high, low): the bits of both, one after the other.
 template <int kHigh, bool kSignedHigh, int kLow, bool kSignedLow>
 E2HLS_INLINE ap_uint<kHigh + kLow> operator,(const ap_int_base<kHigh, kSignedHigh>& high,
-                                            const ap_int_base<kLow, kSignedLow>& low) {
+                                             const ap_int_base<kLow, kSignedLow>& low) {
   return high.concat(low);
 }
 

@@ -4,9 +4,9 @@
 #define E2HLS_HLS_STREAM_H
 
 #ifdef __SYNTHESIS__
-#include "hls_stream_synthesis.h"
+  #include "hls_stream_synthesis.h"
 #else
-#include "hls_stream_native.h"
+  #include "hls_stream_native.h"
 #endif
 
 #endif  // E2HLS_HLS_STREAM_H

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a word of a stream becomes bits, lowest field first; of an AXI beat, data and then TLAST in the top bit.
+// How a word of a stream becomes bits, lowest field first; of an AXI beat, data and then TLAST in the top
+// bit.
 #ifndef E2HLS_HLS_STREAM_FLAT_H
 #define E2HLS_HLS_STREAM_FLAT_H
 
@@ -133,7 +134,10 @@ constexpr Number<(0 + ... + Flat<std::remove_cvref_t<Fields>>::kWidth)> width_of
 }
 
 template <typename T>
-struct Flat<T, std::enable_if_t<std::is_aggregate_v<T> && !requires { T::kDataWidth; }>> {
+    struct Flat < T,
+    std::enable_if_t < std::is_aggregate_v<T> && !requires {
+  T::kDataWidth;
+} >> {
   static constexpr int kWidth = decltype(with_fields(
       *static_cast<T*>(nullptr), [](auto&... fields) { return width_of(fields...); }))::value;
   static constexpr bool kAxis = false;
@@ -144,7 +148,8 @@ struct Flat<T, std::enable_if_t<std::is_aggregate_v<T> && !requires { T::kDataWi
     with_fields(x, [&bits](const auto&... fields) __attribute__((always_inline)) {
       int at = 0;
       ((bits |= static_cast<Bits>(Flat<std::remove_cvref_t<decltype(fields)>>::pack(fields)) << at,
-        at += Flat<std::remove_cvref_t<decltype(fields)>>::kWidth), ...);
+        at += Flat<std::remove_cvref_t<decltype(fields)>>::kWidth),
+       ...);
       return 0;
     });
     return bits;
@@ -155,7 +160,8 @@ struct Flat<T, std::enable_if_t<std::is_aggregate_v<T> && !requires { T::kDataWi
       int at = 0;
       ((fields = Flat<std::remove_cvref_t<decltype(fields)>>::unpack(
             static_cast<BitsOf<Flat<std::remove_cvref_t<decltype(fields)>>::kWidth>>(bits >> at)),
-        at += Flat<std::remove_cvref_t<decltype(fields)>>::kWidth), ...);
+        at += Flat<std::remove_cvref_t<decltype(fields)>>::kWidth),
+       ...);
       return 0;
     });
     return x;

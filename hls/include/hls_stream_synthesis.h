@@ -16,7 +16,6 @@ template <int kWidth, bool kAxis>
 void __hls_write(const void* stream, const void* bits) noexcept;
 bool __hls_empty(const void* stream) noexcept;
 
-
 namespace hls {
 
 template <typename T, std::size_t kDepth = 0>
