@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from e2train import numerics
-from e2train.devices.emulator import Emulator, bytewise, single
+from e2train.devices.emulator import Emulator, single
 from e2train.devices.emulator.device import fast_is_exact
 from e2train.devices.protocol import ConvShape, LayerCall
 
@@ -101,6 +101,20 @@ def test_grad_weight_sums_past_int32(emulator: Emulator, pattern: str, x_dtype: 
     assert_equals_spec(emulator, LayerCall(mode="grad_weight", shape=shape, a=x, b=gy))
 
 
+@pytest.mark.parametrize("pattern", ["lowest", "highest"])
+@pytest.mark.parametrize(
+    "size", [(33, 32), (3, 1100), (5, 9)], ids=["many rows", "a row too long", "pictures left over"]
+)
+def test_grad_weight_splits_pictures_and_positions(
+    emulator: Emulator, size: tuple[int, int], pattern: str
+) -> None:
+    shape = ConvShape(N=25, C=2, H=size[0], W=size[1], K=2, R=3, S=3, padding=(1, 1, 1, 1))
+    rng = np.random.default_rng(9)
+    x = operand(pattern, np.uint8, (25, 2, *size), rng)
+    gy = operand(pattern, np.int16, (25, 2, *size), rng)
+    assert_equals_spec(emulator, LayerCall(mode="grad_weight", shape=shape, a=x, b=gy))
+
+
 def test_one_thread_equals_spec(emulator: Emulator) -> None:
     """With one thread and a small batch torch would turn to NNPACK, whose Winograd rounds."""
     threads = torch.get_num_threads()
@@ -163,29 +177,6 @@ def test_channel_groups_stay_within_24_bits() -> None:
 
 def test_one_group_where_the_operands_are_small() -> None:
     assert single.channel_groups(torch.ones((2, 500, 3, 3), dtype=torch.int8), 255) == [slice(0, 500)]
-
-
-def test_without_exact_int8_products_grad_weight_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("int8 products were used")
-
-    monkeypatch.setattr(bytewise, "is_exact", lambda: False)
-    monkeypatch.setattr(bytewise, "grad_weight", refuse)
-    for call in calls(SHAPES["resnet block"], "random", np.random.default_rng(7)):
-        assert_equals_spec(Emulator(), call)
-
-
-def test_int8_probe_notices_16_bit_saturation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def saturating(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        products = a.int().unsqueeze(-1) * b.int().unsqueeze(0)
-        return (products[:, ::2] + products[:, 1::2]).clamp(-32_768, 32_767).sum(1, dtype=torch.int32)
-
-    bytewise.is_exact.cache_clear()
-    monkeypatch.setattr(torch, "_int_mm", saturating)
-    try:
-        assert not bytewise.is_exact()
-    finally:
-        bytewise.is_exact.cache_clear()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

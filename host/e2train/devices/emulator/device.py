@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from e2train.devices.emulator import bytewise, plain, single
+from e2train.devices.emulator import plain, single
 from e2train.devices.protocol import Counters, LayerCall, LayerResult
 
 __all__ = ["Emulator"]
@@ -18,14 +18,13 @@ __all__ = ["Emulator"]
 class Emulator:
     """Exact integer convolutions on whatever device the operands lie on.
 
-    On an x86-64 CPU the sums run in float32 and int8, cut to where these are exact; anywhere else,
-    CUDA included, in float64 matrix products. NumPy operands give a NumPy result, torch ones a tensor.
+    On an x86-64 CPU the sums run in float32, cut to where it is exact; anywhere else, CUDA included, in float64 matrix products. NumPy operands give a NumPy result, torch ones a tensor.
     """
 
     name = "emulator"
 
     def __init__(self, *, fast: bool | None = None) -> None:
-        """``fast=False`` forbids float32 and int8; by default they serve where they are exact."""
+        """``fast=False`` forbids float32; by default it serves where it is exact."""
         self._fast = fast_is_exact() if fast is None else fast
 
     def compute(self, call: LayerCall) -> LayerResult:
@@ -49,12 +48,12 @@ class Emulator:
 
     def _dispatch(self, call: LayerCall, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, int]:
         fast = self._fast and a.device.type == "cpu"
+        sums = single if fast else plain
         if call.mode == "forward":
-            return (single.forward if fast else plain.forward)(a, b, call.shape), 0
+            return sums.forward(a, b, call.shape), 0
         if call.mode == "grad_input":
-            return (single.grad_input if fast else plain.grad_input)(a, b, call.shape, call.shift)
-        fast = fast and bytewise.is_exact()
-        return (bytewise.grad_weight if fast else plain.grad_weight)(a, b, call.shape), 0
+            return sums.grad_input(a, b, call.shape, call.shift)
+        return sums.grad_weight(a, b, call.shape), 0
 
 
 def fast_is_exact() -> bool:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward and grad_input in float32, on a CPU whose convolutions are plain multiply-add.
+"""The three convolutions in float32, on a CPU whose convolutions are plain multiply-add.
 
 float32 holds every integer up to 2**24. The sum of |products| of one reduction bounds each of its
-partial sums, in any order, so the channels are split into groups for which
-``max|a| * sum|w| <= 2**24``: then no step rounds. Both operands have 8 bits at most (gy goes in as its
-two bytes), so bfloat16 or TF32 products, should the user have allowed them, are exact too.
+partial sums, in any order. So forward and grad_input split the channels into groups for which
+``max|a| * sum|w| <= 2**24``, and grad_weight splits pictures and positions into parts of at most 2**10
+products of 2**14: then no step rounds. Both operands have 8 bits at most (gy goes in as its two bytes), so
+bfloat16 or TF32 products, should the user have allowed them, are exact too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
@@ -18,9 +20,10 @@ from torch import Tensor
 from e2train.devices.emulator.plain import round_saturate
 from e2train.devices.protocol import ConvShape
 
-__all__ = ["channel_groups", "forward", "grad_input"]
+__all__ = ["channel_groups", "correlate", "forward", "grad_input", "grad_weight"]
 
 _EXACT = 1 << 24
+_BYTE_TERMS = _EXACT >> 14  # products of two bytes
 _SLICE_BYTES = 1 << 21  # of float32 at a time: stays in caches, and malloc keeps the pages
 
 
@@ -73,6 +76,62 @@ def grad_input(gy: Tensor, w: Tensor, shape: ConvShape, shift: int) -> tuple[Ten
     return gx, saturations
 
 
+def grad_weight(x: Tensor, gy: Tensor, shape: ConvShape) -> Tensor:
+    """Exact ``gw``. Shapes: x (N, C, H, W), gy (N, K, P, Q), result int64 (K, C, R, S).
+
+    Both operands as signed bytes: uint8 x less 128, which the sum of gy makes up for.
+    """
+    signed, offset = (x, 0) if x.dtype == torch.int8 else ((x ^ 128).view(torch.int8), 128)
+    sums = torch.zeros((2 * shape.K, shape.C, shape.R, shape.S), dtype=torch.float64)
+    for part in _slices(shape, copies=2):
+        high, low = _bytes(gy[part])
+        sums += correlate(signed[part], torch.cat([high, low], dim=1), shape, zero=-offset, terms=_BYTE_TERMS)
+    high_sums, low_sums = sums.to(torch.int64).chunk(2)
+    gw = (high_sums << 8) + low_sums
+    if offset:
+        gw += offset * gy.sum((0, 2, 3), dtype=torch.int64).view(-1, 1, 1, 1)
+    return gw
+
+
+def correlate(x: Tensor, gy: Tensor, shape: ConvShape, *, zero: int, terms: int) -> Tensor:
+    """Sums of at most ``terms`` products in float32, added up in float64; ``zero`` is what padding holds.
+
+    Shapes: x (n, C, H, W), gy (n, k, P, Q), result (k, C, R, S).
+    """
+    top, bottom, left, right = shape.padding
+    padded = F.pad(x.float(), (left, right, top, bottom), value=zero)
+    wide = gy.float()
+    cols = min(shape.Q, terms)
+    rows = min(shape.P, terms // cols)
+    sums = torch.zeros((gy.shape[1], shape.C, shape.R, shape.S), dtype=torch.float64)
+    for p, q in product(range(0, shape.P, rows), range(0, shape.Q, cols)):
+        gy_part = wide[:, :, p : p + rows, q : q + cols]
+        y, x0 = p * shape.stride[0], q * shape.stride[1]
+        height = (gy_part.shape[2] - 1) * shape.stride[0] + shape.R
+        width = (gy_part.shape[3] - 1) * shape.stride[1] + shape.S
+        pictures = terms // (gy_part.shape[2] * gy_part.shape[3])
+        sums += _correlate_pictures(padded[:, :, y : y + height, x0 : x0 + width], gy_part, shape, pictures)
+    return sums
+
+
+def _correlate_pictures(x: Tensor, gy: Tensor, shape: ConvShape, most: int) -> Tensor:
+    """Weight gradients of ``most`` pictures at a time, as the groups of one grouped convolution."""
+    n = x.shape[0]
+    each = min(n, most)
+    groups, rest = divmod(n, each)
+    operands = [_side_by_side(tensor[: n - rest], groups) for tensor in (gy, x)]
+    kernel = torch.empty((groups * gy.shape[1], shape.C, shape.R, shape.S))  # only its shape counts
+    geometry = (None, shape.stride, (0, 0), (1, 1), False, (0, 0), groups, (False, True, False))
+    gw = torch.ops.aten.convolution_backward(*operands, kernel, *geometry)[1]
+    total: Tensor = gw.view(groups, gy.shape[1], *gw.shape[1:]).sum(0, dtype=torch.float64)
+    return total + _correlate_pictures(x[n - rest :], gy[n - rest :], shape, most) if rest else total
+
+
+def _side_by_side(pictures: Tensor, groups: int) -> Tensor:
+    """Shapes: (groups * n, c, h, w) to (n, groups * c, h, w)."""
+    return pictures.unflatten(0, (groups, -1)).transpose(0, 1).flatten(1, 2)
+
+
 def channel_groups(w: Tensor, magnitude: int) -> list[slice]:
     """Split the reduced channels (axis 1) so that ``magnitude * sum|w|`` of a group is at most 2**24.
 
@@ -92,8 +151,7 @@ def channel_groups(w: Tensor, magnitude: int) -> list[slice]:
 
 def _spread_bytes(gy: Tensor, weight: Tensor, shape: ConvShape, wide: torch.dtype) -> Tensor:
     """Transposed convolution of int16 ``gy``: its bytes, balanced about zero, as two float32 batches."""
-    high = (gy.to(torch.int32) + 128) >> 8  # -128 .. 128
-    low = gy - (high << 8)  # -128 .. 127
+    high, low = _bytes(gy)
     top, bottom, left, right = shape.padding
     even = top == bottom and left == right
     rest = (
@@ -111,6 +169,12 @@ def _spread_bytes(gy: Tensor, weight: Tensor, shape: ConvShape, wide: torch.dtyp
         spread = spread[:, :, top : top + shape.H, left : left + shape.W]
     high_sums, low_sums = spread.to(wide).chunk(2)
     return (high_sums << 8) + low_sums
+
+
+def _bytes(gy: Tensor) -> tuple[Tensor, Tensor]:
+    """gy = 256 * high + low, with high in -128..128 and low in -128..127."""
+    high = (gy.to(torch.int32) + 128) >> 8
+    return high, gy - (high << 8)
 
 
 def _magnitude(x: Tensor) -> int:
