@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from e2train.devices.emulator import Emulator
-from e2train.devices.protocol import LayerCall, LayerResult
+from e2train.devices.protocol import Closing, LayerCall, LayerResult
 from e2train.nn import build_model, offload
 
 
 @dataclass(slots=True)
-class TimedEmulator:
+class TimedEmulator(Closing):
     """An emulator that adds up the time spent in it."""
 
     name: str = "emulator"
@@ -35,9 +35,6 @@ class TimedEmulator:
         result = self.inner.compute(call)
         self.seconds += time.perf_counter() - begin
         return result
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 @dataclass(slots=True)

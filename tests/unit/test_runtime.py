@@ -7,7 +7,16 @@ import cases
 import numpy as np
 import pytest
 from e2train.config import EngineConfig, load_config
-from e2train.devices import ConvShape, Counters, DeviceError, LayerCall, LayerResult, ShapeError, Transfer
+from e2train.devices import (
+    Closing,
+    ConvShape,
+    Counters,
+    DeviceError,
+    LayerCall,
+    LayerResult,
+    ShapeError,
+    Transfer,
+)
 from e2train.devices.spec import SpecDevice
 from e2train.numerics import ExactnessError
 from e2train.runtime import Ledger, execute, plan
@@ -230,14 +239,11 @@ def test_an_error_status_names_layer_device_and_cause(rng):
 
 
 def test_a_tensor_device_gets_the_call_itself(rng):
-    class Direct:
+    class Direct(Closing):
         name = "direct"
 
         def compute(self, call):
             return LayerResult(value=call.a)
-
-        def close(self):
-            pass
 
     call, _, _ = next(cases.calls(cases.CORNERS[2], rng))
     assert execute(call, Direct()).value is call.a

@@ -138,3 +138,14 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, content):
 def test_diverging_training_is_an_error(tmp_path):
     with pytest.raises(DivergenceError, match=r"use a smaller --lr$"):
         run_training(CONFIG.changed(lr=1e30, steps=20), out=tmp_path)
+
+
+def test_an_unfinished_run_is_not_overwritten_unasked(tmp_path):
+    with pytest.raises(Interrupted):
+        run_training(CONFIG, out=tmp_path, watch=stop_after(2))
+    saved = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(TrainError) as error:
+        run_training(CONFIG, out=tmp_path)
+    assert str(error.value) == f"{tmp_path} holds an unfinished run; go on with --resume, or use --overwrite"
+    assert (tmp_path / "checkpoint.pt").read_bytes() == saved
+    assert run_training(CONFIG, out=tmp_path, overwrite=True).steps_run == 6

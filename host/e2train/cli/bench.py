@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +34,7 @@ def bench(
     rows = []
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        closing(open_device(device, config=board)) as opened,
+        open_device(device, config=board) as opened,
         Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress,
     ):
         task = progress.add_task(f"{model} on {device}", total=len(MODES) * len(layers) - 1)

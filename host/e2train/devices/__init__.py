@@ -9,6 +9,7 @@ from typing import Any
 from e2train.config import load_config
 from e2train.devices.protocol import (
     MODES,
+    Closing,
     ConvShape,
     Counters,
     DeviceError,
@@ -24,6 +25,7 @@ from e2train.devices.protocol import (
 __all__ = [
     "DEVICES",
     "MODES",
+    "Closing",
     "ConvShape",
     "Counters",
     "DeviceError",

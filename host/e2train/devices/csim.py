@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
 from e2train.devices.build import engine_kernel
-from e2train.devices.protocol import DeviceError, Transfer
+from e2train.devices.protocol import Closing, DeviceError, Transfer
 
 __all__ = ["CsimDevice"]
 
 
-class CsimDevice:
+class CsimDevice(Closing):
     """Runs the kernel natively; it is compiled at the first transfer and kept in the cache."""
 
     name = "csim"

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from e2train.config import EngineConfig
 
 __all__ = [
     "MODES",
+    "Closing",
     "ConvShape",
     "Counters",
     "DeviceError",
@@ -24,6 +26,8 @@ __all__ = [
     "TensorDevice",
     "Transfer",
 ]
+
+_T = TypeVar("_T")
 
 Mode = Literal["forward", "grad_input", "grad_weight"]
 Words = NDArray[np.uint64]
@@ -162,22 +166,42 @@ class Transfer:
     cycles: int | None = None
 
 
+class Closing:
+    """A device that a ``with`` block closes at its end."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
+
+    def __enter__(self: _T) -> _T:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Device(Protocol):
+    @property
+    def name(self) -> str: ...
+    def close(self) -> None: ...
+    def __enter__(self: _T) -> _T: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 @runtime_checkable
-class TensorDevice(Protocol):
+class TensorDevice(_Device, Protocol):
     """A device that takes whole tensors."""
 
-    @property
-    def name(self) -> str: ...
     def compute(self, call: LayerCall) -> LayerResult: ...
-    def close(self) -> None: ...
 
 
 @runtime_checkable
-class StreamDevice(Protocol):
+class StreamDevice(_Device, Protocol):
     """A device behind a pair of 64-bit streams, such as the engine behind its DMA."""
 
-    @property
-    def name(self) -> str: ...
     @property
     def config(self) -> EngineConfig: ...
     @property
@@ -186,7 +210,6 @@ class StreamDevice(Protocol):
         ...
 
     def transfer(self, words: Words, *, reply_words: int) -> Transfer: ...
-    def close(self) -> None: ...
 
 
 _DTYPES = {"x": ("uint8", "int8"), "w": ("int8",), "gy": ("int16",)}

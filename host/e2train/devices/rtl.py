@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from queue import LifoQueue
-from types import TracebackType
 
 import numpy as np
 from e2hls import HlsError, build_rtl
@@ -13,12 +12,12 @@ from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
 from e2train.devices.build import engine_kernel
-from e2train.devices.protocol import DeviceError, Transfer
+from e2train.devices.protocol import Closing, DeviceError, Transfer
 
 __all__ = ["RtlDevice"]
 
 
-class RtlDevice:
+class RtlDevice(Closing):
     """A pool of simulated SoCs with the engine in them, one transfer per SoC at a time.
 
     Cycles of a transfer run from the first word in to the last word out, both included.
@@ -78,14 +77,6 @@ class RtlDevice:
                 soc.close()
         for _ in range(self.parallel):
             self._idle.put(None)
-
-    def __enter__(self) -> RtlDevice:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self) -> Soc:
         return Soc(self._library, memory_bytes=self._memory_bytes, timing=self._timing)

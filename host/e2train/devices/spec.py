@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
-from e2train.devices.protocol import Transfer
+from e2train.devices.protocol import Closing, Transfer
 from e2train.numerics.engine import run_transfer
 
 __all__ = ["SpecDevice"]
 
 
-class SpecDevice:
+class SpecDevice(Closing):
     """Answers every transfer as ``numerics.engine`` says."""
 
     name = "spec"
@@ -25,6 +25,3 @@ class SpecDevice:
     def transfer(self, words: NDArray[np.uint64], *, reply_words: int) -> Transfer:
         """Reply to one transfer, whose last word carries TLAST."""
         return Transfer(reply=run_transfer(words, self.config))
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -10,15 +10,16 @@ import numpy as np
 import torch
 
 from e2train.devices.emulator import plain, single
-from e2train.devices.protocol import Counters, LayerCall, LayerResult
+from e2train.devices.protocol import Closing, Counters, LayerCall, LayerResult
 
 __all__ = ["Emulator"]
 
 
-class Emulator:
+class Emulator(Closing):
     """Exact integer convolutions on whatever device the operands lie on.
 
-    On an x86-64 CPU the sums run in float32, cut to where it is exact; anywhere else, CUDA included, in float64 matrix products. NumPy operands give a NumPy result, torch ones a tensor.
+    On an x86-64 CPU the sums run in float32, cut to where it is exact; anywhere else, CUDA included, in
+    float64 matrix products. NumPy operands give a NumPy result, torch ones a tensor.
     """
 
     name = "emulator"
@@ -42,9 +43,6 @@ class Emulator:
             saturations=saturations,
             counters=Counters(macs=call.shape.macs),
         )
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def _dispatch(self, call: LayerCall, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, int]:
         fast = self._fast and a.device.type == "cpu"
