@@ -129,7 +129,7 @@ def _correlate_pictures(x: Tensor, gy: Tensor, shape: ConvShape, most: int) -> T
 
 def _side_by_side(pictures: Tensor, groups: int) -> Tensor:
     """Shapes: (groups * n, c, h, w) to (n, groups * c, h, w)."""
-    return pictures.unflatten(0, (groups, -1)).transpose(0, 1).flatten(1, 2)
+    return pictures.reshape(groups, -1, *pictures.shape[1:]).transpose(0, 1).flatten(1, 2)
 
 
 def channel_groups(w: Tensor, magnitude: int) -> list[slice]:
