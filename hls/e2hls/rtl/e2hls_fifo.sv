@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // out = in, in order, at most Depth words behind; Initial words of zero wait there after reset.
 //
-// Latency 1, a word per cycle. Depth 1 is a register slice whose ready passes through; from Depth 2 on
-// ready and valid come from registers alone.
+// Latency 1; a word per cycle, with Depth 1 every other cycle. Ready and valid come from registers alone.
 module e2hls_fifo #(
   parameter int Width = 1,
   parameter int Depth = 2,
@@ -30,13 +29,15 @@ module e2hls_fifo #(
     logic full_q;
     logic [Width-1:0] data_q;
 
-    assign in_ready_o = !full_q || out_ready_i;
+    assign in_ready_o = !full_q;
     assign out_valid_o = full_q;
     assign out_data_o = data_q;
 
     always_ff @(posedge clk_i) begin
       if (!rst_ni) full_q <= Initial == 1;
-      else if (in_ready_o) full_q <= in_valid_i;
+      else full_q <= full_q ? !out_ready_i : in_valid_i;
+    end
+    always_ff @(posedge clk_i) begin
       if (push) data_q <= in_data_i;
     end
   end else begin : gen_queue
@@ -58,6 +59,8 @@ module e2hls_fifo #(
 
     always_ff @(posedge clk_i) begin
       if (push) mem[write_q] <= in_data_i;
+    end
+    always_ff @(posedge clk_i) begin
       if (!rst_ni) begin
         write_q <= Initial == Depth ? '0 : PointerBits'(Initial);
         read_q <= '0;
@@ -76,7 +79,11 @@ module e2hls_fifo #(
   logic [Width-1:0] offered_q;
   always_ff @(posedge clk_i) begin
     waiting_q <= rst_ni && in_valid_i && !in_ready_o;
-    offered_q <= in_data_i;
+  end
+  always_ff @(posedge clk_i) begin
+    if (in_valid_i && !in_ready_o) offered_q <= in_data_i;
+  end
+  always_ff @(posedge clk_i) begin
     if (rst_ni && waiting_q) begin
       assert (in_valid_i && in_data_i == offered_q) else $error("%m: an offered word was withdrawn");
     end
