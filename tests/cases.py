@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from e2train.devices.protocol import ConvShape, LayerCall
-from e2train.numerics import conv_forward, conv_grad_input, conv_grad_weight, round_shift, saturate
+from e2train.numerics import (
+    conv_forward,
+    conv_grad_input,
+    conv_grad_weight,
+    keep_high,
+    round_shift,
+    saturate,
+)
 
 SAME = (1, 1, 1, 1)
 
@@ -115,3 +122,14 @@ def calls(case: ConvCase, rng: np.random.Generator) -> Iterator[tuple[LayerCall,
     yield call, fitted.astype(np.int32), saturations
     gw = conv_grad_weight(x, gy, kernel=(s.R, s.S), **geometry)
     yield LayerCall(mode="grad_weight", shape=s, a=x, b=gy, name=case.name), gw, 0
+    kept = {"x_bits": int(rng.integers(1, 5)), "g_bits": int(rng.integers(1, 11))}
+    call = LayerCall(mode="grad_msb", shape=s, a=x, b=gy, name=case.name, **kept)
+    yield call, high_bits_gradient(call), 0
+
+
+def high_bits_gradient(call: LayerCall) -> np.ndarray:
+    """The spec's result of a grad_msb call."""
+    s = call.shape
+    x = keep_high(call.a.astype(np.int64), bits=8, kept=call.x_bits, signed=call.a.dtype == np.int8)
+    gy = keep_high(call.b.astype(np.int64), bits=16, kept=call.g_bits, signed=True)
+    return conv_grad_weight(x, gy, kernel=(s.R, s.S), stride=s.stride, padding=s.padding)

@@ -17,6 +17,8 @@ using engine_config::kOcLanes;
 using engine_config::kWDepth;
 using engine_config::kXDepth;
 
+constexpr int kWrapBits = wrap_bits(kOcLanes, kWDepth);
+
 extern "C" void engine(hls::stream<Beat>& s_axis, hls::stream<Beat>& m_axis) {
   #pragma HLS INTERFACE axis port=s_axis
   #pragma HLS INTERFACE axis port=m_axis
@@ -30,10 +32,14 @@ extern "C" void engine(hls::stream<Beat>& s_axis, hls::stream<Beat>& m_axis) {
   hls::stream<Order> orders("orders");
   #pragma HLS STREAM variable=orders depth=2
   hls::stream<Bundle<kIcLanes, kOcLanes>> bundles("bundles");
-  #pragma HLS STREAM variable=bundles depth=2
+  #pragma HLS STREAM variable=bundles depth=1
+  hls::stream<Wraps<kIcLanes, kOcLanes, kWrapBits>> wraps("wraps");
+  #pragma HLS STREAM variable=wraps depth=1
   hls::stream<ap_uint<32>> iterations("iterations");
   #pragma HLS STREAM variable=iterations depth=2
   load<kIcLanes, kOcLanes, kXDepth, kWDepth>(s_axis, x_buf, w_buf, plans);
-  compute<kIcLanes, kOcLanes, kXDepth, kWDepth>(x_buf, w_buf, plans, orders, bundles, iterations);
-  store<kIcLanes, kOcLanes, kXDepth, kWDepth, kConfigHash>(orders, bundles, iterations, m_axis);
+  compute<kIcLanes, kOcLanes, kXDepth, kWDepth, kWrapBits>(x_buf, w_buf, plans, orders, bundles, wraps,
+                                                           iterations);
+  store<kIcLanes, kOcLanes, kXDepth, kWDepth, kWrapBits, kConfigHash>(orders, bundles, wraps, iterations,
+                                                                      m_axis);
 }

@@ -14,12 +14,17 @@ constexpr int kLevels = 7;                    // of the loop nest, described by 
 constexpr int kFirstLevel = 4;
 constexpr int kTrailerWords = 5;
 
-// Modes. Codes from kModes on are free; sign prediction is to take the next ones.
+// Modes; codes from kModes on are free.
 constexpr int kIdentify = 0;
 constexpr int kForward = 1;
 constexpr int kGradInput = 2;
 constexpr int kGradWeight = 3;
-constexpr int kModes = 4;
+constexpr int kGradMsb = 4;  // grad_weight from the high bits of both operands
+constexpr int kModes = 5;
+
+// The most high bits that grad_msb keeps of x and of gy.
+constexpr int kXKept = 4;
+constexpr int kGKept = 10;
 
 // Verdicts on a frame.
 constexpr int kOk = 0;
@@ -32,6 +37,7 @@ constexpr int kBadHeaderCheck = 6;
 constexpr int kBadFrameCheck = 7;
 constexpr int kEarlyEnd = 8;
 constexpr int kLateEnd = 9;
+constexpr int kBadBits = 10;
 
 // Fletcher's pair: s1 is the sum of the words, s2 the sum of all values of s1.
 //

@@ -22,8 +22,9 @@ struct Receiver {
 // What load itself needs of the header, and what it thinks of it.
 template <int kXBits, int kWBits>
 struct Header {
-  bool magic, version, mode, lanes, length, depth, check;  // right or wrong
+  bool magic, version, mode, lanes, length, depth, bits, check;  // right or wrong
   bool identify;
+  bool msb;       // of the high bits
   bool x16;       // x as int16, else 8 bits
   bool x_signed;  // 8-bit x as int8, else uint8
   bool more;      // another frame follows
@@ -33,12 +34,13 @@ struct Header {
 
   bool fine() const {
     #pragma HLS INLINE
-    return magic && version && mode && lanes && length && depth && check && !ended;
+    return magic && version && mode && lanes && length && depth && bits && check && !ended;
   }
   ap_uint<8> status() const {
     #pragma HLS INLINE
     // Of several faults the one that is assigned last counts.
-    ap_uint<8> status = length && depth ? ap_uint<8>(kOk) : ap_uint<8>(kBadLength);
+    ap_uint<8> status = bits ? ap_uint<8>(kOk) : ap_uint<8>(kBadBits);
+    status = length && depth ? status : ap_uint<8>(kBadLength);
     status = lanes ? status : ap_uint<8>(kBadLanes);
     status = mode ? status : ap_uint<8>(kBadMode);
     status = version ? status : ap_uint<8>(kBadVersion);
@@ -77,6 +79,7 @@ header:
     header.version = i == 0 ? word(23, 16) == kVersion : header.version;
     header.mode = i == 0 ? code < kModes : header.mode;
     header.identify = i == 0 ? code == kIdentify : header.identify;
+    header.msb = i == 0 ? code == kGradMsb : header.msb;
     header.lanes = i == 0 ? word(39, 32) == kIcLanes && word(47, 40) == kOcLanes : header.lanes;
     header.more = i == 0 ? bool(word[48]) : header.more;
     header.x16 = i == 0 ? bool(word[49]) : header.x16;
@@ -93,6 +96,10 @@ header:
     header.length = i == 1 ? fits && (none || !known.identify) : header.length;
     const ap_uint<4> depth = word(19, 16);
     header.depth = i == 3 ? depth >= 1 && depth <= kLevels : header.depth;
+    const ap_uint<4> x_kept = word(23, 20);
+    const ap_uint<4> g_kept = word(27, 24);
+    const bool sound = x_kept >= 1 && x_kept <= kXKept && g_kept >= 1 && g_kept <= kGKept;
+    header.bits = i == 3 ? !known.msb || (sound && !known.x16) : header.bits;
     header.check = i == kHeaderWords - 1 ? receiver.sums.s1 == word : header.check;
     receiver.sums.add(word, i < kHeaderWords);
   }

@@ -23,3 +23,16 @@ ap_int<kTo> saturate(ap_int<kFrom> raw, bool& clamped) {
   const ap_int<kTo> limit = negative ? ap_int<kTo>(~most) : most;
   return clamped ? limit : low;
 }
+
+// The high bits of a number, where they are: rounded, or cut off where rounding up would leave their range.
+// Spec: numerics.keep_high.
+//
+//   half  of the last kept bit
+//   mask  of the kept bits
+//   end   the first number above the range
+template <int kBits>
+ap_int<kBits> keep_high(ap_int<kBits> raw, ap_int<kBits> half, ap_int<kBits> mask, ap_int<kBits + 1> end) {
+  #pragma HLS INLINE
+  const ap_int<kBits + 1> rounded = raw + half;
+  return (rounded < end ? ap_int<kBits>(rounded) : raw) & mask;
+}

@@ -61,23 +61,56 @@ lanes:
   }
 }
 
+// The wraps counted for one pair of lanes.
+template <int kIcLanes, int kOcLanes, int kWrapBits, typename Ic, typename Oc>
+ap_int<kWrapBits> pick_wraps(const Wraps<kIcLanes, kOcLanes, kWrapBits>& wraps, Ic ic, Oc oc) {
+  #pragma HLS INLINE
+  ap_int<kWrapBits> row[kIcLanes];
+lanes:
+  for (int c = 0; c < kIcLanes; ++c) {
+    #pragma HLS UNROLL
+    ap_int<kWrapBits> choices[kOcLanes];
+  rows:
+    for (int o = 0; o < kOcLanes; ++o) {
+      #pragma HLS UNROLL
+      choices[o] = wraps[o * kIcLanes + c];
+    }
+    row[c] = pick<kOcLanes>(choices, oc);
+  }
+  return pick<kIcLanes>(row, ic);
+}
+
+// The two sums of grad_msb, as int32 side by side, from their accumulator and the wraps of its low field.
+template <int kWrapBits>
+Word split_pair(ap_int<kAccBits> acc, ap_int<kWrapBits> wraps) {
+  #pragma HLS INLINE
+  const ap_int<kWrapBits + kFieldBits> even =
+      (ap_int<kWrapBits + kFieldBits>(wraps) << kFieldBits) | ap_uint<kFieldBits>(acc(kFieldBits - 1, 0));
+  const ap_int<32> odd = (acc >> kFieldBits) - wraps;
+  return (Word(ap_uint<32>(odd)) << 32) | Word(ap_uint<32>(ap_int<32>(even)));
+}
+
 // Turn bundles into words, kOcLanes / 2 of them per bundle of int32 sums, kOcLanes of int64 sums, kIcLanes *
-// kOcLanes in outer mode. One word per cycle; two adder trees serve all output lanes in turn.
-template <int kIcLanes, int kOcLanes>
+// kOcLanes in outer modes. One word per cycle; two adder trees serve all output lanes in turn.
+template <int kIcLanes, int kOcLanes, int kWrapBits>
 void store_results(const Order& order, Sender& sender, ap_uint<32>& words, ap_uint<32>& saturations,
-                   hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_in, hls::stream<Beat>& words_out) {
+                   hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_in,
+                   hls::stream<Wraps<kIcLanes, kOcLanes, kWrapBits>>& wraps_in,
+                   hls::stream<Beat>& words_out) {
   #pragma HLS INLINE
   constexpr int kLane = log2_ceil(kOcLanes);
   constexpr int kSumBits = kAccBits + log2_ceil(kIcLanes);
   constexpr int kBeat = log2_ceil(kIcLanes * kOcLanes);
-  const bool outer = order.mode == kGradWeight;
+  const bool outer = order.outer();
   const bool narrow = !outer && !order.wide;
+  const bool msb = order.mode == kGradMsb;
   const ap_uint<kBeat> last_beat = outer        ? kIcLanes * kOcLanes - 1
                                    : order.wide ? kOcLanes - 1
                                                 : kOcLanes / 2 - 1;
 
   Bundle<kIcLanes, kOcLanes> held;
   held.last = false;
+  Wraps<kIcLanes, kOcLanes, kWrapBits> wraps;
   ap_uint<kBeat> beat = 0;
   bool filled = false;     // held has a bundle
   ap_uint<2> clamped = 0;  // sums that did not fit in the last word, counted one word later
@@ -98,6 +131,8 @@ results:
       single[c] = beat[0] ? odd[c] : even[c];
     }
     const ap_int<kAccBits> element = pick<kIcLanes>(single, lane);
+    const Word sums = split_pair<kWrapBits>(
+        element, pick_wraps<kIcLanes, kOcLanes, kWrapBits>(wraps, lane, ap_uint<kLane>(beat)));
     const ap_int<kSumBits> even_sum = sum_lanes<kIcLanes>(even);
     const ap_int<kSumBits> odd_sum = sum_lanes<kIcLanes>(odd);
     const ap_int<kSumBits> sum = beat[0] ? odd_sum : even_sum;
@@ -107,7 +142,8 @@ results:
     const ap_int<32> high = saturate<32>(round_shift(odd_sum, order.shift), high_clamped);
     const Word both = (Word(ap_uint<32>(high)) << 32) | Word(ap_uint<32>(low));
     const Word whole = ap_int<64>(outer ? ap_int<kSumBits>(element) : sum);
-    const Word word = narrow ? both : whole;
+    const Word unpaired = narrow ? both : whole;
+    const Word word = msb ? sums : unpaired;
     if (filled) {
       sender.put(word, false, words_out);
     }
@@ -121,6 +157,9 @@ results:
     done = filled && turns && held.last;
     if (turns && !done) {
       held = bundles_in.read();
+      if (msb) {
+        wraps = wraps_in.read();
+      }
     }
     beat = turns ? ap_uint<kBeat>(0) : ap_uint<kBeat>(beat + 1);
     filled = true;
@@ -133,8 +172,9 @@ results:
 //   kIcLanes, kOcLanes  lanes of the engine
 //   kXDepth, kWDepth    rows of the buffers, told by identify
 //   kConfigHash         which configuration this is, told by identify
-template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, unsigned int kConfigHash>
+template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kWrapBits, unsigned int kConfigHash>
 void store(hls::stream<Order>& order_in, hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_in,
+           hls::stream<Wraps<kIcLanes, kOcLanes, kWrapBits>>& wraps_in,
            hls::stream<ap_uint<32>>& iterations_in, hls::stream<Beat>& words_out) {
   constexpr int kIdentityWords = 2;
   const Order order = order_in.read();
@@ -142,7 +182,7 @@ void store(hls::stream<Order>& order_in, hls::stream<Bundle<kIcLanes, kOcLanes>>
   sender.sums.clear();
   ap_uint<32> words = 0;
   ap_uint<32> saturations = 0;
-  store_results<kIcLanes, kOcLanes>(order, sender, words, saturations, bundles_in, words_out);
+  store_results<kIcLanes, kOcLanes>(order, sender, words, saturations, bundles_in, wraps_in, words_out);
   const ap_uint<32> iterations = iterations_in.read();
 
   const bool identify = order.status == kOk && order.mode == kIdentify;

@@ -5,11 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 from e2train.config import EngineConfig
-from e2train.numerics.frame import HEADER_WORDS, LEVELS, MODE_IDS, Header, Level, check_sums, encode_header
+from e2train.numerics.frame import (
+    G_BITS,
+    HEADER_WORDS,
+    LEVELS,
+    MODE_IDS,
+    X_BITS,
+    Header,
+    Level,
+    check_sums,
+    encode_header,
+)
 from e2train.packing.frames import Frame, join_transfer
 from numpy.typing import NDArray
 
@@ -17,7 +28,7 @@ __all__ = ["MODES", "Cases", "Loop", "nest"]
 
 Words = NDArray[np.uint64]
 
-MODES = ("forward", "grad_input", "grad_weight")
+MODES = ("forward", "grad_input", "grad_weight", "grad_msb")
 
 _MAX_RANDOM_ITERATIONS = 96
 _WORD = (1 << 64) - 1
@@ -71,9 +82,13 @@ class Cases:
         taps = nest(Loop(limit=3, dx=1, dxa=1, dwa=1), Loop(limit=4, dy=1))
         for depth in (1, 2):
             yield self._one(mode, "random", depth=depth, levels=taps, **outside)
-        if mode != "grad_weight":
+        if mode in ("forward", "grad_input"):
             for shift in (0, 1, 7, 31, 40, 63, 255):
                 yield self._one(mode, "mixed", depth=1, levels=deep, shift=shift, x16=True, **window)
+        if mode == "grad_msb":
+            for x_bits, g_bits in product(range(1, X_BITS + 1), (1, 2, G_BITS)):
+                kept = {"x_bits": x_bits, "g_bits": g_bits, "xsigned": bool(x_bits % 2)}
+                yield self._one(mode, "mixed", depth=1, levels=deep, **kept, **window)
 
     def random(self, mode: str, count: int) -> Iterator[Words]:
         """Random nests over random operands."""
@@ -134,7 +149,7 @@ class Cases:
         return (
             ("magic", {"magic": 0xE27B}),
             ("version", {"version": 2}),
-            *((f"mode {mode}", {"mode": mode}) for mode in (4, 5, 128, 255)),
+            *((f"mode {mode}", {"mode": mode}) for mode in (5, 6, 128, 255)),
             ("ic lanes", {"ic_lanes": cfg.ic_lanes * 2}),
             ("oc lanes", {"oc_lanes": cfg.oc_lanes + 1}),
             ("x too long", {"x_count": cfg.x_depth + 1}),
@@ -142,6 +157,10 @@ class Cases:
             ("w too long", {"w_count": cfg.w_vectors + 1}),
             ("w far too long", {"w_count": 0x8000_0000}),
             *((f"depth {depth}", {"depth": depth}) for depth in (0, 8, 15)),
+            *((f"x bits {bits}", {"mode": 4, "x_bits": bits, "g_bits": 1}) for bits in (0, X_BITS + 1, 15)),
+            *((f"gy bits {bits}", {"mode": 4, "x_bits": 1, "g_bits": bits}) for bits in (0, G_BITS + 1, 15)),
+            ("high bits of wide x", {"mode": 4, "x_bits": 1, "g_bits": 1, "x16": True}),
+            ("depth before bits", {"mode": 4, "depth": 0}),
             ("magic before version and mode", {"magic": 0, "version": 0, "mode": 9}),
             ("mode before lanes and length", {"mode": 9, "ic_lanes": 1, "depth": 0}),
         )
@@ -166,7 +185,7 @@ class Cases:
         size = {"H": int(draw(1, 12)), "W": int(draw(1, 12)), "y0": int(draw(-4, 4)), "x0": int(draw(-4, 4))}
         flags = self._flags(mode)[int(draw(len(self._flags(mode))))]
         depth = int(draw(1, LEVELS + 1))
-        shift = 0 if mode == "grad_weight" else int(draw(0, 16))
+        shift = int(draw(0, 16)) if mode in ("forward", "grad_input") else 0
         header = self._header(mode, depth=depth, levels=nest(*loops), shift=shift, **size, **flags)
         return self._fill(_sized(header, self.cfg), "random")
 
@@ -174,6 +193,9 @@ class Cases:
         return join_transfer([self._fill(_sized(self._header(mode, **fields), self.cfg), fill)])
 
     def _header(self, mode: str, **fields: Any) -> Header:
+        draw = self.rng.integers
+        if mode == "grad_msb":
+            fields = {"x_bits": int(draw(1, X_BITS + 1)), "g_bits": int(draw(1, G_BITS + 1))} | fields
         return Header(
             mode=MODE_IDS[mode],
             ic_lanes=self.cfg.ic_lanes,
@@ -184,13 +206,15 @@ class Cases:
 
     def _flags(self, mode: str) -> list[dict[str, bool]]:
         kinds: list[dict[str, bool]] = [{"x16": True}, {"xsigned": True}, {}]
+        if mode == "grad_msb":
+            return kinds[1:]
         if mode == "grad_weight":
             return kinds
         return kinds + [kind | {"wide": True} for kind in kinds]
 
     def _fill(self, header: Header, fill: str) -> Frame:
         x_type = np.dtype("<i2" if header.x16 else "i1" if header.xsigned else "u1")
-        w_type = np.dtype("<i2" if header.mode == MODE_IDS["grad_weight"] else "i1")
+        w_type = np.dtype("<i2" if header.outer else "i1")
         return Frame(
             header=header,
             x=self._operand(header.x_words, x_type, fill),
@@ -229,8 +253,9 @@ def _sized(header: Header, cfg: EngineConfig) -> Header:
         )
         for name in ("dxa", "dwa")
     }
-    w_unit = 1 if header.mode == MODE_IDS["grad_weight"] else cfg.oc_lanes
-    return replace(header, x_count=reach["dxa"] + 1, w_count=(reach["dwa"] + 1) * w_unit)
+    w_count = reach["dwa"] + 1 if header.outer else (reach["dwa"] + 1) * cfg.oc_lanes
+    pairs = header.mode == MODE_IDS["grad_msb"]
+    return replace(header, x_count=reach["dxa"] + 1, w_count=w_count + (pairs and w_count % 2))
 
 
 def _strides(levels: Sequence[Level], name: str) -> list[int]:

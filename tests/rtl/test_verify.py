@@ -13,7 +13,7 @@ import pytest
 from e2train.cli import app
 from typer.testing import CliRunner
 
-MODES = ("forward", "grad_input", "grad_weight")
+MODES = ("forward", "grad_input", "grad_weight", "grad_msb")
 PAUSES = ("never", "sometimes", "always")
 
 

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from e2train.cli import main
+from e2train.devices import MODES
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_bench_gives_a_line_per_layer_and_a_summary(run):
     assert [row["row"] for row in rows] == ["layer"] * (len(rows) - 1) + ["summary"]
     names = {row["layer"] for row in rows[:-1]}
     assert names == {"stem.0", "blocks.0.branch.0", "blocks.2.branch.0", "blocks.2.branch.3"}
-    assert rows[-1]["utilisation_but_first_layer"] == dict.fromkeys(("forward", "grad_input", "grad_weight"))
+    assert rows[-1]["utilisation_but_first_layer"] == dict.fromkeys(MODES)
 
 
 def test_a_fault_of_ours_keeps_its_traceback(run, monkeypatch):

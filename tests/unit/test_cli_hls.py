@@ -92,7 +92,12 @@ def test_report_is_one_json_line_per_kernel(run, synthesis, tmp_path):
     code, stdout, stderr = run("report", "engine", "fir.cpp", "--json")
     engine, fir = map(json.loads, stdout.splitlines())
     assert (code, stderr) == (0, "")
-    assert engine["macs_per_cycle"] == {"forward": 128, "grad_input": 128, "grad_weight": 128}
+    assert engine["macs_per_cycle"] == {
+        "forward": 128,
+        "grad_input": 128,
+        "grad_weight": 128,
+        "grad_msb": 256,
+    }
     assert engine["usage"]["bram36"] == {"used": 60.5, "available": 140, "percent": 43.2}
     assert engine["paths_within_period"] is False
     assert (fir["kernel"], fir["macs_per_cycle"]) == ("fir", {})

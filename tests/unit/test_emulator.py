@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 
+import cases
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,8 @@ def calls(shape: ConvShape, pattern: str, rng: np.random.Generator) -> Iterator[
         x = operand(pattern, dtype, (s.N, s.C, s.H, s.W), rng)
         yield LayerCall(mode="forward", shape=s, a=x, b=w)
         yield LayerCall(mode="grad_weight", shape=s, a=x, b=gy)
+        for x_bits, g_bits in ((4, 10), (1, 1), (3, 5)):
+            yield LayerCall(mode="grad_msb", shape=s, a=x, b=gy, x_bits=x_bits, g_bits=g_bits)
     for shift in (0, 1, 13):
         yield LayerCall(mode="grad_input", shape=s, a=gy, b=w, shift=shift)
 
@@ -63,6 +66,8 @@ def spec(call: LayerCall) -> tuple[np.ndarray, int]:
     how = {"stride": s.stride, "padding": s.padding}
     if call.mode == "forward":
         return numerics.conv_forward(call.a, call.b, **how).astype(np.int32), 0
+    if call.mode == "grad_msb":
+        return cases.high_bits_gradient(call), 0
     if call.mode == "grad_weight":
         return numerics.conv_grad_weight(call.a, call.b, kernel=(s.R, s.S), **how), 0
     full = numerics.conv_grad_input(call.a, call.b, size=(s.H, s.W), **how)
@@ -99,6 +104,7 @@ def test_grad_weight_sums_past_int32(emulator: Emulator, pattern: str, x_dtype: 
     rng = np.random.default_rng(2)
     x, gy = operand(pattern, x_dtype, (36, 1, 64, 64), rng), operand(pattern, np.int16, (36, 1, 64, 64), rng)
     assert_equals_spec(emulator, LayerCall(mode="grad_weight", shape=shape, a=x, b=gy))
+    assert_equals_spec(emulator, LayerCall(mode="grad_msb", shape=shape, a=x, b=gy, x_bits=4, g_bits=10))
 
 
 @pytest.mark.parametrize("pattern", ["lowest", "highest"])
@@ -113,6 +119,7 @@ def test_grad_weight_splits_pictures_and_positions(
     x = operand(pattern, np.uint8, (25, 2, *size), rng)
     gy = operand(pattern, np.int16, (25, 2, *size), rng)
     assert_equals_spec(emulator, LayerCall(mode="grad_weight", shape=shape, a=x, b=gy))
+    assert_equals_spec(emulator, LayerCall(mode="grad_msb", shape=shape, a=x, b=gy, x_bits=4, g_bits=10))
 
 
 def test_one_thread_equals_spec(emulator: Emulator) -> None:

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 PYNQ = load_config("pynq_z2")
-ENGINE_MODES = {"forward": 1, "grad_input": 2, "grad_weight": 3}
+ENGINE_MODES = {"forward": 1, "grad_input": 2, "grad_weight": 3, "grad_msb": 4}
 
 
 @pytest.mark.parametrize(
@@ -99,12 +99,16 @@ def random_frame(mode: str, rng: np.random.Generator) -> Frame:
         for _ in range(7)
     )
     x16, xsigned = bool(rng.integers(2)), bool(rng.integers(2))
+    msb = (
+        {"x_bits": int(rng.integers(1, 5)), "g_bits": int(rng.integers(1, 11))} if mode == "grad_msb" else {}
+    )
     header = Header(
         mode=ENGINE_MODES[mode],
         ic_lanes=16,
         oc_lanes=8,
-        x16=x16,
+        x16=x16 and not msb,
         xsigned=xsigned,
+        **msb,
         wide=bool(rng.integers(2)),
         shift=int(rng.integers(0, 60)),
         x_count=PYNQ.x_depth,
@@ -121,6 +125,12 @@ def random_frame(mode: str, rng: np.random.Generator) -> Frame:
     return Frame(header=header, x=x, w=rng.integers(0, 256, header.w_words * 8).astype(np.uint8))
 
 
+def high_part(numbers: np.ndarray, bits: int, kept: int, signed: bool) -> np.ndarray:
+    """Nearest multiples of what the low bits hold, halves up, as far as there are ``kept`` bits for them."""
+    nearest = np.floor(numbers / 2.0 ** (bits - kept) + 0.5).astype(np.int64)
+    return np.minimum(nearest, 2 ** (kept - 1) - 1 if signed else 2**kept - 1)
+
+
 def written_out(frame: Frame) -> list[int]:
     """The engine's sums by its loop, one iteration after the other; before shift and saturation."""
     h = frame.header
@@ -131,17 +141,24 @@ def written_out(frame: Frame) -> list[int]:
     )
     rows = frame.w.view(np.int8).reshape(-1, 8, 16).astype(np.int64)
     vectors = frame.w.view(np.int16).reshape(-1, 8).astype(np.int64)
+    if h.mode == 4:
+        x = high_part(x, 8, h.x_bits, h.xsigned) * 2 ** (4 - h.x_bits)
+        vectors = high_part(vectors, 16, h.g_bits, True) * 2 ** (10 - h.g_bits)
     counters, (iy, ix, xa, wa) = [0] * 7, (h.y0, h.x0, 0, 0)
     acc, sums, first = np.zeros((8, 16), np.int64), [], True
     while True:
         inside = 0 <= iy < h.H and 0 <= ix < h.W
         a = x[xa % len(x)] if inside else np.zeros(16, np.int64)
         b = vectors[wa % len(vectors)][:, None] if h.mode == 3 else rows[wa % len(rows)]
+        if h.mode == 4:  # two vectors, whose sums alternate in the reply
+            b = vectors[[wa % len(vectors) // 2 * 2, wa % len(vectors) // 2 * 2 + 1]].T[:, None, :]
+            a = a[:, None]
         acc = (0 if first else acc) + a[None, :] * b
         level = next((i for i, level in enumerate(h.levels) if counters[i] + 1 < level.limit), 7)
         first = level >= h.depth
         if first:
-            sums += acc.T.reshape(-1).tolist() if h.mode == 3 else acc.sum(axis=1).tolist()
+            outer = acc.swapaxes(0, 1).reshape(-1)
+            sums += outer.tolist() if h.mode >= 3 else acc.sum(axis=1).tolist()
         if level == 7:
             return sums
         counters[:level] = [0] * level
@@ -156,7 +173,9 @@ def test_any_frame_equals_its_loop_written_out(mode, index, rng):
     frame = random_frame(mode, rng)
     want, header = np.array(written_out(frame)), frame.header
     reply = split_replies(run_transfer(join_transfer([frame]), PYNQ), [header])[0]
-    if mode == "grad_weight" or header.wide:
+    if mode == "grad_msb":
+        assert (reply.results.view(np.int32) == want).all()
+    elif mode == "grad_weight" or header.wide:
         assert (reply.results.view(np.int64) == want).all()
         assert reply.saturations == 0
     else:
@@ -204,9 +223,10 @@ def replies(words: np.ndarray) -> tuple[list[int], int]:
 HEADER_ERRORS = {
     Status.MAGIC: {"magic": 0xE27B},
     Status.VERSION: {"version": 2},
-    Status.MODE: {"mode": 4},
+    Status.MODE: {"mode": 5},
     Status.LANES: {"oc_lanes": 16},
     Status.LENGTH: {"x_count": 2049},
+    Status.BITS: {"mode": 4, "x16": False, "x_bits": 5, "g_bits": 10},
 }
 
 

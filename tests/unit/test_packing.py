@@ -44,11 +44,20 @@ def test_weight_rows_are_vectors_of_input_lanes_per_output_lane(rng):
 
 
 def test_gradients_come_out_of_their_lanes(rng):
-    sums = rng.integers(-99, 99, (2, 2, 3, 2, 16, 8))
+    sums = rng.integers(-99, 99, (2, 2, 3, 2, 16, 8, 1))
     gw = gradient_from_lanes(sums, K=9, C=17)
     assert gw.shape == (9, 17, 3, 2)
-    assert gw[8, 16, 2, 1] == sums[1, 1, 2, 1, 0, 0]
-    assert gw[3, 5, 0, 1] == sums[0, 0, 0, 1, 5, 3]
+    assert gw[8, 16, 2, 1] == sums[1, 1, 2, 1, 0, 0, 0]
+    assert gw[3, 5, 0, 1] == sums[0, 0, 0, 1, 5, 3, 0]
+
+
+def test_gradients_of_high_bits_alternate_between_two_vectors(rng):
+    sums = rng.integers(-99, 99, (2, 1, 1, 1, 16, 8, 2))
+    gw = gradient_from_lanes(sums, K=26, C=3)
+    assert gw.shape == (26, 3, 1, 1)
+    assert gw[7, 2, 0, 0] == sums[0, 0, 0, 0, 2, 7, 0]
+    assert gw[8, 2, 0, 0] == sums[0, 0, 0, 0, 2, 0, 1]
+    assert gw[25, 1, 0, 0] == sums[1, 0, 0, 0, 1, 1, 1]
 
 
 def test_a_header_is_laid_out_bit_by_bit():

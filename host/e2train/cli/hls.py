@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from e2train.config import EngineConfig, load_config
-from e2train.devices.protocol import MODES, DeviceError
+from e2train.devices.protocol import MODES, DeviceError, Mode, products_per_multiplier
 
 if TYPE_CHECKING:
     from e2hls import Kernel
@@ -80,8 +80,8 @@ def report(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = 
     raise typer.Exit(0 if fits else 1)
 
 
-def _macs_per_cycle(config: EngineConfig) -> dict[str, int]:
-    return {mode: config.macs_per_cycle for mode in MODES}  # one array serves all three
+def _macs_per_cycle(config: EngineConfig) -> dict[Mode, int]:
+    return {mode: config.macs_per_cycle * products_per_multiplier(mode) for mode in MODES}
 
 
 def find_kernel(name: str, config: EngineConfig) -> Kernel:
@@ -125,12 +125,13 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
         yield lambda step: status.update(f"{title}: {step}")
 
 
-def _multipliers_suffice(result: KernelReport, macs: dict[str, int]) -> bool:
+def _multipliers_suffice(result: KernelReport, macs: dict[Mode, int]) -> bool:
     """Whether the DSPs that multiply are as many as the products claimed for each cycle."""
-    return result.cells.multipliers >= max(macs.values(), default=0)
+    needed = (count // products_per_multiplier(mode) for mode, count in macs.items())
+    return result.cells.multipliers >= max(needed, default=0)
 
 
-def _print_report(result: KernelReport, macs: dict[str, int]) -> None:
+def _print_report(result: KernelReport, macs: dict[Mode, int]) -> None:
     from e2hls.report import TIMING_NOTE
 
     console = Console()

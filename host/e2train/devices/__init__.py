@@ -9,6 +9,7 @@ from typing import Any
 from e2train.config import load_config
 from e2train.devices.protocol import (
     MODES,
+    OUTER_MODES,
     Closing,
     ConvShape,
     Counters,
@@ -20,11 +21,13 @@ from e2train.devices.protocol import (
     StreamDevice,
     TensorDevice,
     Transfer,
+    products_per_multiplier,
 )
 
 __all__ = [
     "DEVICES",
     "MODES",
+    "OUTER_MODES",
     "Closing",
     "ConvShape",
     "Counters",
@@ -37,6 +40,7 @@ __all__ = [
     "TensorDevice",
     "Transfer",
     "open_device",
+    "products_per_multiplier",
 ]
 
 # Imported when asked for: torch, a compiler or a simulator may be missing.

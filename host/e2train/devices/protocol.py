@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
+from e2train.numerics.frame import G_BITS, X_BITS
 
 __all__ = [
     "MODES",
+    "OUTER_MODES",
     "Closing",
     "ConvShape",
     "Counters",
@@ -25,14 +27,16 @@ __all__ = [
     "StreamDevice",
     "TensorDevice",
     "Transfer",
+    "products_per_multiplier",
 ]
 
 _T = TypeVar("_T")
 
-Mode = Literal["forward", "grad_input", "grad_weight"]
+Mode = Literal["forward", "grad_input", "grad_weight", "grad_msb"]
 Words = NDArray[np.uint64]
 
-MODES: tuple[Mode, ...] = ("forward", "grad_input", "grad_weight")
+MODES: tuple[Mode, ...] = ("forward", "grad_input", "grad_weight", "grad_msb")
+OUTER_MODES: tuple[Mode, ...] = ("grad_weight", "grad_msb")  # these sum over pictures and positions
 
 
 class ShapeError(ValueError):
@@ -90,10 +94,10 @@ class ConvShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCall:
-    """One convolution to be computed, forward or backward.
+    """One convolution to be computed, forward or backward; grad_msb is grad_weight of rounded high bits.
 
     Shapes: forward (x, w) -> int32 (N, K, P, Q); grad_input (gy, w) -> int32 (N, C, H, W);
-    grad_weight (x, gy) -> int64 (K, C, R, S). x uint8 or int8, w int8, gy int16; NumPy or torch.
+    grad_weight, grad_msb (x, gy) -> int64 (K, C, R, S). x uint8 or int8, w int8, gy int16; NumPy or torch.
     """
 
     mode: Mode
@@ -101,6 +105,8 @@ class LayerCall:
     a: Any
     b: Any
     shift: int = 0  # grad_input alone: right shift of the result, halves up
+    x_bits: int = 0  # grad_msb alone: high bits kept of x and of gy
+    g_bits: int = 0
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -108,7 +114,7 @@ class LayerCall:
         x, w, gy = (s.N, s.C, s.H, s.W), (s.K, s.C, s.R, s.S), (s.N, s.K, s.P, s.Q)
         if self.mode not in MODES:
             raise ShapeError(f"{self.label}: mode must be one of {', '.join(MODES)}")
-        operands = {"forward": ("x", "w"), "grad_input": ("gy", "w"), "grad_weight": ("x", "gy")}[self.mode]
+        operands = OPERANDS[self.mode]
         shapes = {"x": x, "w": w, "gy": gy}
         for role, operand in zip(operands, (self.a, self.b), strict=True):
             if tuple(operand.shape) != shapes[role]:
@@ -119,6 +125,12 @@ class LayerCall:
                 )
         if not 0 <= self.shift <= (40 if self.mode == "grad_input" else 0):
             raise ShapeError(f"{self.label}: shift is {self.shift}, must be 0, or 0..40 in grad_input")
+        for role, kept, most in (("x", self.x_bits, X_BITS), ("gy", self.g_bits, G_BITS)):
+            low, high = (1, most) if self.mode == "grad_msb" else (0, 0)
+            if not low <= kept <= high:
+                raise ShapeError(
+                    f"{self.label}: {kept} high bits of {role}, must be 1..{most} in grad_msb and else 0"
+                )
 
     @property
     def label(self) -> str:
@@ -212,9 +224,20 @@ class StreamDevice(_Device, Protocol):
     def transfer(self, words: Words, *, reply_words: int) -> Transfer: ...
 
 
+OPERANDS = {
+    "forward": ("x", "w"),
+    "grad_input": ("gy", "w"),
+    "grad_weight": ("x", "gy"),
+    "grad_msb": ("x", "gy"),
+}
 _DTYPES = {"x": ("uint8", "int8"), "w": ("int8",), "gy": ("int16",)}
 
 
 def dtype_name(operand: Any) -> str:
     """The name that NumPy and torch share for a dtype."""
     return str(operand.dtype).removeprefix("torch.")
+
+
+def products_per_multiplier(mode: Mode) -> int:
+    """Products that a multiplier of the engine makes in a cycle: in grad_msb two vectors of gy share one."""
+    return 2 if mode == "grad_msb" else 1

@@ -5,15 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from e2train.devices import MODES, ConvShape, LayerCall, Mode, StreamDevice, TensorDevice
+from e2train.devices import (
+    MODES,
+    ConvShape,
+    LayerCall,
+    Mode,
+    StreamDevice,
+    TensorDevice,
+    products_per_multiplier,
+)
+from e2train.devices.protocol import OPERANDS
 from e2train.nn.functions import safe_shift
 from e2train.nn.models import build_model
+from e2train.numerics.frame import G_BITS, X_BITS
 from e2train.runtime import execute
 
 __all__ = ["BenchLayer", "BenchRow", "bench_layers", "bench_rows", "weighted_utilisation"]
@@ -39,7 +48,7 @@ class BenchRow:
     mode: Mode
     macs: int
     cycles: int | None
-    utilisation: float | None  # macs / (lanes * cycles)
+    utilisation: float | None  # macs / (lanes * cycles), with two lanes a multiplier in grad_msb
 
 
 def bench_layers(model_name: str, *, batch: int) -> list[BenchLayer]:
@@ -69,13 +78,14 @@ def bench_rows(
     layers: list[BenchLayer], device: TensorDevice | StreamDevice, *, seed: int = 0
 ) -> Iterator[BenchRow]:
     """Run every layer in every mode once, on random integers."""
-    lanes = device.config.macs_per_cycle if isinstance(device, StreamDevice) else None
+    multipliers = device.config.macs_per_cycle if isinstance(device, StreamDevice) else None
     rng = np.random.default_rng(seed)
     for layer in layers:
         for mode in MODES:
             if layer.first and mode == "grad_input":
                 continue
             counters = execute(_random_call(layer, mode, rng), device).counters
+            lanes = (multipliers or 0) * products_per_multiplier(mode)
             busy = counters.macs / (lanes * counters.cycles) if lanes and counters.cycles else None
             yield BenchRow(
                 layer=layer.name,
@@ -116,7 +126,7 @@ def _random_call(layer: BenchLayer, mode: Mode, rng: np.random.Generator) -> Lay
     x = rng.integers(0, 256, (s.N, s.C, s.H, s.W), np.uint8)
     w = rng.integers(-127, 128, (s.K, s.C, s.R, s.S), np.int8)
     gy = rng.integers(-(1 << 15), 1 << 15, (s.N, s.K, s.P, s.Q), np.int16)
-    operands: dict[str, tuple[Any, Any]] = {"forward": (x, w), "grad_input": (gy, w), "grad_weight": (x, gy)}
-    a, b = operands[mode]
+    a, b = ({"x": x, "w": w, "gy": gy}[role] for role in OPERANDS[mode])
     shift = safe_shift(torch.from_numpy(w), 1 << 15) if mode == "grad_input" else 0
-    return LayerCall(mode=mode, shape=s, a=a, b=b, shift=shift, name=layer.name)
+    x_bits, g_bits = (X_BITS, G_BITS) if mode == "grad_msb" else (0, 0)
+    return LayerCall(mode=mode, shape=s, a=a, b=b, shift=shift, x_bits=x_bits, g_bits=g_bits, name=layer.name)

@@ -3,7 +3,7 @@
 
 from e2train.numerics.bounds import ExactnessError, check_exact
 from e2train.numerics.conv import conv_forward, conv_grad_input, conv_grad_weight
-from e2train.numerics.rounding import Ints, round_shift, saturate, wrap
+from e2train.numerics.rounding import Ints, keep_high, round_shift, saturate, wrap
 
 __all__ = [
     "ExactnessError",
@@ -12,6 +12,7 @@ __all__ = [
     "conv_forward",
     "conv_grad_input",
     "conv_grad_weight",
+    "keep_high",
     "round_shift",
     "saturate",
     "wrap",

@@ -13,6 +13,7 @@ _LIMITS = {
     "forward": ("C*R*S", OUTPUT_TERMS, "int32", "split the layer over its input channels"),
     "grad_input": ("K*R*S", GRAD_INPUT_TERMS, "int40", "split the layer over its output channels"),
     "grad_weight": ("N*P*Q", GRAD_WEIGHT_TERMS, "int48", "split the batch"),
+    "grad_msb": ("N*P*Q", GRAD_WEIGHT_TERMS, "int48", "split the batch"),
 }
 
 

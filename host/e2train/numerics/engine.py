@@ -11,23 +11,26 @@ from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
 from e2train.numerics.frame import (
+    G_BITS,
     HEADER_WORDS,
     LEVELS,
     MAGIC,
     MODE_IDS,
     REPLY_MAGIC,
     VERSION,
+    X_BITS,
     Header,
     Status,
     Words,
     check_sums,
     decode_header,
 )
-from e2train.numerics.rounding import Ints, round_shift, saturate, wrap
+from e2train.numerics.rounding import Ints, keep_high, round_shift, saturate, wrap
 
-__all__ = ["ACC_BITS", "run_transfer"]
+__all__ = ["ACC_BITS", "FIELD_BITS", "run_transfer"]
 
 ACC_BITS = 48  # the P register of a DSP slice
+FIELD_BITS = 14  # distance of the two products of grad_msb in one multiplier: each is below 2**13
 _CHUNK = 1 << 12  # iterations at a time: bounds the memory of the gathered operands
 _MAX_SHIFT = 53  # a sum of lanes has at most 52 bits: from here on every result is 0
 
@@ -102,8 +105,13 @@ def _judge_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
         (header.mode in MODE_IDS.values(), Status.MODE),
         ((header.ic_lanes, header.oc_lanes) == (cfg.ic_lanes, cfg.oc_lanes), Status.LANES),
         (fits and not (header.mode == MODE_IDS["identify"] and payload), Status.LENGTH),
+        (header.mode != MODE_IDS["grad_msb"] or _keeps_sound_bits(header), Status.BITS),
     )
     return next((status for fine, status in judgements if not fine), Status.OK)
+
+
+def _keeps_sound_bits(header: Header) -> bool:
+    return not header.x16 and 1 <= header.x_bits <= X_BITS and 1 <= header.g_bits <= G_BITS
 
 
 def _judge_frame(header: Header, words: Words) -> Status:
@@ -140,8 +148,9 @@ def _compute(header: Header, payload: Words, cfg: EngineConfig) -> tuple[Words, 
     w = np.zeros(cfg.w_vectors * cfg.ic_lanes, np.int8)
     loaded = payload[header.x_words :].view(np.int8)
     w[: loaded.size] = loaded
-    if header.mode == MODE_IDS["grad_weight"]:
-        return _outer(header, x, w.view("<i2").reshape(-1, cfg.oc_lanes)), 0
+    if header.outer:
+        gy = w.view("<i2").reshape(-1, cfg.oc_lanes).astype(np.int64)
+        return (_outer_msb if header.mode == MODE_IDS["grad_msb"] else _outer)(header, x, gy), 0
     return _dot(header, x, w.reshape(-1, cfg.oc_lanes, cfg.ic_lanes))
 
 
@@ -168,12 +177,34 @@ def _dot(header: Header, x: Ints, w: NDArray[np.int8]) -> tuple[Words, int]:
     return fitted.astype("<i4").reshape(-1).view(np.uint64), saturations
 
 
-def _outer(header: Header, x: Ints, gy: NDArray[np.int16]) -> Words:
+def _outer(header: Header, x: Ints, gy: Ints) -> Words:
     """Mode grad_weight: every pair of lanes has its own sum; x (X, IL), gy (vectors, OL)."""
     sums = []
     for x_at, gy_at in _addresses(header, x.shape[0] - 1, gy.shape[0]):
-        sums.append(wrap(np.einsum("gdc,gdo->gco", x[x_at], gy[gy_at].astype(np.int64)), ACC_BITS))
+        sums.append(wrap(np.einsum("gdc,gdo->gco", x[x_at], gy[gy_at]), ACC_BITS))
     return np.concatenate(sums).reshape(-1).view(np.uint64)
+
+
+def _outer_msb(header: Header, x: Ints, gy: Ints) -> Words:
+    """Mode grad_msb: high bits alone, each x with two vectors of gy in one multiplier; shapes as above.
+
+    Fewer bits than the most stay at the top of their fields: the sums are multiples of a power of two then.
+    An accumulator adds up ``x * (gy_odd << FIELD_BITS) + x * gy_even``. How often its low field has wrapped
+    is counted beside it, which tells the two sums apart at the end.
+    """
+    x = keep_high(x, bits=8, kept=header.x_bits, signed=header.xsigned) << X_BITS - header.x_bits
+    gy = keep_high(gy, bits=16, kept=header.g_bits, signed=True) << G_BITS - header.g_bits
+    wrap_bits = (gy.shape[0] // 2).bit_length() - 1
+    words: list[Ints] = []
+    for x_at, gy_at in _addresses(header, x.shape[0] - 1, gy.shape[0]):
+        even = np.einsum("gdc,gdo->gco", x[x_at], gy[gy_at & ~1])
+        odd = np.einsum("gdc,gdo->gco", x[x_at], gy[gy_at | 1])
+        acc = wrap((odd << FIELD_BITS) + even, ACC_BITS)
+        wraps = wrap(even >> FIELD_BITS, wrap_bits)
+        low = (wraps << FIELD_BITS) + (even & (1 << FIELD_BITS) - 1)
+        high = wrap((acc >> FIELD_BITS) - wraps, 32)
+        words.append((low & 0xFFFFFFFF) | high << 32)
+    return np.concatenate(words).reshape(-1).view(np.uint64)
 
 
 def _addresses(header: Header, x_depth: int, w_depth: int) -> Iterator[tuple[Ints, Ints]]:

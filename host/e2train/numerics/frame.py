@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "CHECK_WORDS",
+    "G_BITS",
     "HEADER_WORDS",
     "LEVELS",
     "MAGIC",
@@ -18,6 +19,7 @@ __all__ = [
     "REPLY_MAGIC",
     "TRAILER_WORDS",
     "VERSION",
+    "X_BITS",
     "FrameError",
     "Header",
     "Level",
@@ -37,7 +39,8 @@ HEADER_WORDS = 12
 CHECK_WORDS = 2
 TRAILER_WORDS = 5
 LEVELS = 7
-MODE_IDS = {"identify": 0, "forward": 1, "grad_input": 2, "grad_weight": 3}
+X_BITS, G_BITS = 4, 10  # the most high bits that grad_msb keeps of x and of gy
+MODE_IDS = {"identify": 0, "forward": 1, "grad_input": 2, "grad_weight": 3, "grad_msb": 4}
 
 _MORE, _X16, _XSIGNED, _WIDE = 1, 2, 4, 8
 _WORD = (1 << 64) - 1
@@ -60,6 +63,7 @@ class Status(IntEnum):
     FRAME_CHECK = 7
     EARLY_END = 8
     LATE_END = 9
+    BITS = 10
 
     @property
     def words(self) -> str:
@@ -77,6 +81,7 @@ _STATUS_WORDS = {
     Status.FRAME_CHECK: "the frame's check words do not match",
     Status.EARLY_END: "the transfer ended within the frame",
     Status.LATE_END: "the transfer went on after its last frame",
+    Status.BITS: "the high bits to keep must be 1 to 4 of 8-bit x and 1 to 10 of gy",
 }
 
 
@@ -122,9 +127,16 @@ class Header:
     x0: int = 0
     tag: int = 0
     depth: int = 1
+    x_bits: int = 0  # grad_msb alone: high bits kept of x and of gy
+    g_bits: int = 0
     levels: tuple[Level, ...] = (Level(),) * LEVELS
     magic: int = MAGIC
     version: int = VERSION
+
+    @property
+    def outer(self) -> bool:
+        """Whether w holds output gradients, and every pair of lanes has a sum of its own."""
+        return self.mode in (MODE_IDS["grad_weight"], MODE_IDS["grad_msb"])
 
     @property
     def iterations(self) -> int:
@@ -141,8 +153,8 @@ class Header:
         """Words of results in the reply, without its trailer."""
         if self.mode == MODE_IDS["identify"]:
             return 2
-        if self.mode == MODE_IDS["grad_weight"]:
-            return self.results * self.ic_lanes * self.oc_lanes
+        if self.outer:
+            return self.results * self.ic_lanes * self.oc_lanes  # of grad_msb two results a word
         return self.results * (self.oc_lanes if self.wide else self.oc_lanes // 2)
 
     @property
@@ -177,7 +189,7 @@ def encode_header(header: Header) -> Words:
         ),
         _join((h.x_count, 32), (h.w_count, 32)),
         _join((h.H, 16), (h.W, 16), (h.y0, -16), (h.x0, -16)),
-        _join((h.tag, 16), (h.depth, 4)),
+        _join((h.tag, 16), (h.depth, 4), (h.x_bits, 4), (h.g_bits, 4)),
         *(_join((v.limit - 1, 12), (v.dy, -10), (v.dx, -10), (v.dxa, -16), (v.dwa, -16)) for v in h.levels),
     ]
     return np.array([*words, sum(words) & _WORD], np.uint64)
@@ -206,6 +218,8 @@ def decode_header(words: Words) -> Header:
         x0=_signed(w[2], 48, 16),
         tag=_bits(w[3], 0, 16),
         depth=_bits(w[3], 16, 4),
+        x_bits=_bits(w[3], 20, 4),
+        g_bits=_bits(w[3], 24, 4),
         levels=tuple(_level(word) for word in w[4:]),
     )
 

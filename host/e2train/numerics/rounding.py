@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ints", "round_shift", "saturate", "wrap"]
+__all__ = ["Ints", "keep_high", "round_shift", "saturate", "wrap"]
 
 Ints = NDArray[np.int64]  # raw fixed-point integers
 
@@ -22,6 +22,18 @@ def round_shift(raw: Ints, shift: int) -> Ints:
     if not 0 <= shift <= 62:
         raise ValueError(f"shift must be in 0..62, not {shift}")
     return raw if shift == 0 else (raw + (1 << shift - 1)) >> shift
+
+
+def keep_high(raw: Ints, *, bits: int, kept: int, signed: bool) -> Ints:
+    """The highest ``kept`` of ``bits`` bits: rounded, and clamped where rounding up leaves their range.
+
+    >>> keep_high(np.array([0, 7, 8, 247, 248, 255]), bits=8, kept=4, signed=False).tolist()
+    [0, 0, 1, 15, 15, 15]
+    >>> keep_high(np.array([-128, -120, 127]), bits=8, kept=4, signed=True).tolist()
+    [-8, -7, 7]
+    """
+    most = (1 << kept - signed) - 1
+    return np.minimum(round_shift(raw, bits - kept), most)
 
 
 def saturate(raw: Ints, bits: int) -> tuple[Ints, int]:

@@ -50,8 +50,8 @@ def weight_rows(w: NDArray[np.int8], *, ic_lanes: int, oc_lanes: int) -> NDArray
 def gradient_from_lanes(sums: Ints, *, K: int, C: int) -> Ints:
     """Weight gradient from the engine's outer products, dropping the padding.
 
-    Shapes: (kt, ct, R, S, ic_lanes, oc_lanes) to (K, C, R, S).
+    Shapes: (kt, ct, R, S, ic_lanes, oc_lanes, k_vectors) to (K, C, R, S).
     """
-    kt, ct, r, s, ic, oc = sums.shape
-    whole = sums.transpose(0, 5, 1, 4, 2, 3).reshape(kt * oc, ct * ic, r, s)
+    kt, ct, r, s, ic, oc, vectors = sums.shape
+    whole = sums.transpose(0, 6, 5, 1, 4, 2, 3).reshape(kt * vectors * oc, ct * ic, r, s)
     return np.ascontiguousarray(whole[:K, :C])

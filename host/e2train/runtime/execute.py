@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from e2train.devices.protocol import (
+    OUTER_MODES,
     Counters,
     DeviceError,
     LayerCall,
@@ -59,9 +60,9 @@ def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult
 
 def _check_bounds(call: LayerCall) -> None:
     s = call.shape
-    terms = {"forward": s.C * s.R * s.S, "grad_input": s.K * s.R * s.S, "grad_weight": s.N * s.P * s.Q}
-    check_exact(call.mode, terms[call.mode], name=call.name)
-    if call.mode != "grad_weight" and int(call.b.min()) < -127:
+    terms = {"forward": s.C * s.R * s.S, "grad_input": s.K * s.R * s.S}.get(call.mode, s.N * s.P * s.Q)
+    check_exact(call.mode, terms, name=call.name)
+    if call.mode not in OUTER_MODES and int(call.b.min()) < -127:
         raise ExactnessError(f"{call.label}: weights must be in -127..127, there is -128; quantise narrow")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.devices.protocol import LayerCall
+from e2train.devices.protocol import OUTER_MODES, LayerCall
 from e2train.numerics import round_shift, saturate
 from e2train.packing import (
     Frame,
@@ -32,8 +32,8 @@ class Operands:
         self._ic, self._oc = plan.config.ic_lanes, plan.config.oc_lanes
         a, b = np.asarray(call.a), np.asarray(call.b)
         self._x = channels_last(a, self._ic)
-        self._gy = channels_last(b, self._oc) if call.mode == "grad_weight" else None
-        self._w = self._kernels(plan, b) if call.mode != "grad_weight" else {}
+        self._gy = channels_last(b, self._oc * plan.k_vectors) if call.mode in OUTER_MODES else None
+        self._w = self._kernels(plan, b) if self._gy is None else {}
 
     def frame(self, block: Block) -> Frame:
         """The frame of one block."""
@@ -75,7 +75,8 @@ class Operands:
 
     def _outer_w(self, block: Block, gy: NDArray[Any]) -> NDArray[Any]:
         rows, cols = block.problem.rows, block.problem.cols
-        lanes = slice(block.k_tiles[0] * self._oc, block.k_tiles[1] * self._oc)
+        tile = self._oc * block.problem.k_vectors
+        lanes = slice(block.k_tiles[0] * tile, block.k_tiles[1] * tile)
         return np.ascontiguousarray(
             gy[slice(*block.pictures), rows.place(block.rows), cols.place(block.cols), lanes]
         )
@@ -88,9 +89,10 @@ class Results:
         s, cfg = plan.shape, plan.config
         self._plan = plan
         self._saturations = 0
-        if plan.mode == "grad_weight":
-            tiles = (-(-s.K // cfg.oc_lanes), -(-s.C // cfg.ic_lanes))
-            self._sums: NDArray[Any] = np.zeros((*tiles, s.R, s.S, cfg.ic_lanes, cfg.oc_lanes), np.int64)
+        if plan.mode in OUTER_MODES:
+            tiles = (-(-s.K // (cfg.oc_lanes * plan.k_vectors)), -(-s.C // cfg.ic_lanes))
+            lanes_of_tile = (cfg.ic_lanes, cfg.oc_lanes, plan.k_vectors)
+            self._sums: NDArray[Any] = np.zeros((*tiles, s.R, s.S, *lanes_of_tile), np.int64)
             return
         size, channels = ((s.P, s.Q), s.K) if plan.mode == "forward" else ((s.H, s.W), s.C)
         lanes = -(-channels // cfg.oc_lanes) * cfg.oc_lanes
@@ -100,7 +102,7 @@ class Results:
     def add(self, block: Block, reply: Reply) -> None:
         """Take in the results of one frame."""
         self._saturations += reply.saturations
-        if self._plan.mode == "grad_weight":
+        if self._plan.mode in OUTER_MODES:
             part = self._sums[slice(*block.k_tiles), slice(*block.c_tiles)]
         else:
             oc = self._plan.config.oc_lanes
@@ -110,7 +112,8 @@ class Results:
                 block.problem.cols.place(block.cols),
                 block.k_tiles[0] * oc : block.k_tiles[1] * oc,
             ]
-        results = reply.results.view(self._sums.dtype).reshape(part.shape)
+        kind = np.dtype(np.int32) if self._plan.k_vectors > 1 else self._sums.dtype
+        results = reply.results.view(kind).reshape(part.shape)
         if self._plan.wide:
             part += results
         else:
@@ -119,8 +122,8 @@ class Results:
     def value(self) -> tuple[NDArray[Any], int]:
         """The call's result, and how many of its elements were saturated."""
         s = self._plan.shape
-        if self._plan.mode == "grad_weight":
-            return gradient_from_lanes(self._sums, K=s.K, C=s.C), self._saturations
+        if self._plan.mode in OUTER_MODES:
+            return gradient_from_lanes(self._sums >> self._plan.scale_bits, K=s.K, C=s.C), self._saturations
         if not self._plan.wide:
             return channels_first(self._sums, self._channels), self._saturations
         fitted, saturations = saturate(round_shift(self._sums, self._plan.shift), bits=32)

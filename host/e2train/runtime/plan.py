@@ -9,8 +9,15 @@ from functools import lru_cache
 from itertools import product
 
 from e2train.config import EngineConfig
-from e2train.devices.protocol import ConvShape, LayerCall, Mode, dtype_name
-from e2train.numerics.frame import LEVELS, MODE_IDS, Header, Level
+from e2train.devices.protocol import (
+    OUTER_MODES,
+    ConvShape,
+    LayerCall,
+    Mode,
+    dtype_name,
+    products_per_multiplier,
+)
+from e2train.numerics.frame import G_BITS, LEVELS, MODE_IDS, X_BITS, Header, Level
 from e2train.runtime.axes import Axis, Span, phase_axes, window_axis
 from e2train.runtime.tiling import Problem, choose_tiling
 
@@ -48,6 +55,12 @@ class Plan:
     shift: int
     wide: bool
     blocks: tuple[Block, ...]
+    scale_bits: int = 0  # the sums of grad_msb come times a power of two
+
+    @property
+    def k_vectors(self) -> int:
+        """Vectors of output lanes in a tile."""
+        return products_per_multiplier(self.mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +76,18 @@ class _Loop:
 
 def plan(call: LayerCall, config: EngineConfig) -> Plan:
     """Cut a call into frames that fit the engine's buffers. Equal geometry is planned once."""
-    return _plan(call.mode, call.shape, call.shift, dtype_name(call.a), config)
+    return _plan(call.mode, call.shape, call.shift, (call.x_bits, call.g_bits), dtype_name(call.a), config)
 
 
 @lru_cache(maxsize=1024)
-def _plan(mode: Mode, shape: ConvShape, shift: int, dtype: str, config: EngineConfig) -> Plan:
+def _plan(
+    mode: Mode, shape: ConvShape, shift: int, kept: tuple[int, int], dtype: str, config: EngineConfig
+) -> Plan:
     problems = _problems(mode, shape, config) if shape.N else []
     tilings = [choose_tiling(problem, config) for problem in problems]
     # All frames of a call are wide when any must be: their sums meet in one array.
     split = any(t.c_tiles < p.c_tiles for p, t in zip(problems, tilings, strict=True))
-    wide = mode == "grad_weight" or split
+    wide = mode in OUTER_MODES or split
     blocks: list[Block] = []
     for problem, t in zip(problems, tilings, strict=True):
         parts = product(
@@ -93,9 +108,20 @@ def _plan(mode: Mode, shape: ConvShape, shift: int, dtype: str, config: EngineCo
                     x16=problem.x16,
                     wide=split and not problem.outer,
                     shift=0 if wide else shift,
+                    x_bits=kept[0],
+                    g_bits=kept[1],
                 )
                 blocks.append(_block(problem, common, (n, c, k), (rows, cols), config))
-    return Plan(mode=mode, shape=shape, config=config, shift=shift, wide=wide, blocks=tuple(blocks))
+    scale_bits = X_BITS + G_BITS - sum(kept) if mode == "grad_msb" else 0
+    return Plan(
+        mode=mode,
+        shape=shape,
+        config=config,
+        shift=shift,
+        wide=wide,
+        blocks=tuple(blocks),
+        scale_bits=scale_bits,
+    )
 
 
 def _problems(mode: Mode, s: ConvShape, config: EngineConfig) -> list[Problem]:
@@ -110,13 +136,15 @@ def _problems(mode: Mode, s: ConvShape, config: EngineConfig) -> list[Problem]:
         cols = window_axis(s.W, kernel=s.S, step=s.stride[1], before=s.padding[2], count=s.Q)
         pairs = iter([(rows, cols)])
         source, result = s.C, s.K
+    k_vectors = products_per_multiplier(mode)
     return [
         Problem(
-            outer=mode == "grad_weight",
+            outer=mode in OUTER_MODES,
+            k_vectors=k_vectors,
             x16=mode == "grad_input",
             pictures=s.N,
             c_tiles=-(-source // config.ic_lanes),
-            k_tiles=-(-result // config.oc_lanes),
+            k_tiles=-(-result // (k_vectors * config.oc_lanes)),
             rows=rows,
             cols=cols,
         )
@@ -137,7 +165,8 @@ def _block(
     offset = -(rows.start * cols.size + cols.start) * c_tiles % config.x_depth
     if problem.outer:
         loops = _outer_loops(problem, rows, cols, sizes)
-        w_count, wa_modulus = pictures * rows.count * cols.count * k_tiles, config.w_vectors
+        w_count = pictures * rows.count * cols.count * k_tiles * problem.k_vectors
+        wa_modulus = config.w_vectors
     else:
         loops = _dot_loops(problem, rows, cols, sizes)
         w_count, wa_modulus = k_tiles * problem.taps * c_tiles * config.oc_lanes, config.w_depth
@@ -176,15 +205,15 @@ def _dot_loops(problem: Problem, rows: Span, cols: Span, sizes: tuple[int, int, 
 def _outer_loops(problem: Problem, rows: Span, cols: Span, sizes: tuple[int, int, int]) -> list[_Loop]:
     """Innermost first: output columns, rows and pictures are summed; then s, r, c, k."""
     n, c, k = sizes
-    line = cols.size * c
+    line, gy = cols.size * c, k * problem.k_vectors
     return [
-        _Loop(limit=cols.count, x=problem.cols.step, xa=problem.cols.step * c, wa=k),
-        _Loop(limit=rows.count, y=problem.rows.step, xa=problem.rows.step * line, wa=cols.count * k),
-        _Loop(limit=n, xa=rows.size * line, wa=rows.count * cols.count * k),
+        _Loop(limit=cols.count, x=problem.cols.step, xa=problem.cols.step * c, wa=gy),
+        _Loop(limit=rows.count, y=problem.rows.step, xa=problem.rows.step * line, wa=cols.count * gy),
+        _Loop(limit=n, xa=rows.size * line, wa=rows.count * cols.count * gy),
         _Loop(limit=len(problem.cols.taps), x=1, xa=c),
         _Loop(limit=len(problem.rows.taps), y=1, xa=line),
         _Loop(limit=c, xa=1),
-        _Loop(limit=k, wa=1),
+        _Loop(limit=k, wa=problem.k_vectors),
     ]
 
 

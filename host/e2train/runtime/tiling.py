@@ -20,9 +20,13 @@ _FRAME_CYCLES = 200  # what a frame costs besides: filling and draining the pipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A dense convolution in vectors of lanes; ``outer`` where the sum runs over pictures and positions."""
+    """A dense convolution in vectors of lanes; ``outer`` where the sum runs over pictures and positions.
+
+    ``k_vectors`` of output lanes make a tile: two in grad_msb, whose multipliers serve both at once.
+    """
 
     outer: bool
+    k_vectors: int = 1
     x16: bool
     pictures: int
     c_tiles: int
@@ -68,7 +72,7 @@ def _fill(problem: Problem, rows: int, cols: int, c: int, cfg: EngineConfig) -> 
     pictures = cfg.x_depth // max(1, _x_vectors(problem, rows, cols) * c) if whole else 1
     for k in _shares(problem.k_tiles):
         if problem.outer:
-            most = min(pictures, cfg.w_vectors // (rows * cols * k))
+            most = min(pictures, cfg.w_vectors // (rows * cols * k * problem.k_vectors))
         else:
             most = pictures if k * problem.taps * c <= cfg.w_depth else 0
         while most > 1 and _stored_words(problem, most * rows * cols, c, k, cfg) > _STORED_WORDS:
@@ -95,7 +99,7 @@ def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
     vector_words = cfg.ic_lanes // 8
     split = t.c_tiles < problem.c_tiles and not problem.outer
     if problem.outer:
-        w = outputs * t.k_tiles
+        w = outputs * t.k_tiles * problem.k_vectors
         store = t.k_tiles * t.c_tiles * problem.taps * cfg.macs_per_cycle
     else:
         w = t.k_tiles * problem.taps * t.c_tiles * cfg.oc_lanes

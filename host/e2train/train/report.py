@@ -21,7 +21,7 @@ from e2train.train.folder import Summary
 __all__ = ["render_report"]
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
-_COLOURS = {"forward": "#4477aa", "grad_input": "#66ccee", "grad_weight": "#ee6677"}
+_COLOURS = {"forward": "#4477aa", "grad_input": "#66ccee", "grad_weight": "#ee6677", "grad_msb": "#ccbb44"}
 
 
 def render_report(

@@ -50,6 +50,10 @@ class Emulator(Closing):
             return (single.forward if fast else plain.forward)(a, b, call.shape), 0
         if call.mode == "grad_input":
             return (single.grad_input if fast else plain.grad_input)(a, b, call.shape, call.shift)
+        if call.mode == "grad_msb":
+            x = plain.keep_high(a, bits=8, kept=call.x_bits)
+            gy = plain.keep_high(b, bits=16, kept=call.g_bits)
+            return (single.grad_msb if fast else plain.grad_weight)(x, gy, call.shape), 0
         return (single.grad_weight if fast else plain.grad_weight)(a, b, call.shape), 0
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from e2train.devices.protocol import ConvShape
 
-__all__ = ["forward", "grad_input", "grad_weight", "round_saturate"]
+__all__ = ["forward", "grad_input", "grad_weight", "keep_high", "round_saturate"]
 
 _COLUMN_BYTES = 1 << 26  # of one unfolded slice of the batch
 _INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -62,6 +62,13 @@ def round_saturate(sums: Tensor, shift: int) -> tuple[Tensor, int]:
     fitted = sums.to(torch.int32)
     count = int(torch.count_nonzero(fitted != sums))
     return (sums.clamp_(*_INT32).to(torch.int32) if count else fitted), count
+
+
+def keep_high(raw: Tensor, *, bits: int, kept: int) -> Tensor:
+    """numerics.keep_high, of a tensor whose dtype tells the sign."""
+    shift, signed = bits - kept, raw.dtype.is_signed
+    rounded = (raw.to(torch.int32) + (1 << shift >> 1)) >> shift
+    return rounded.clamp_(max=(1 << kept - signed) - 1).to(torch.int16)
 
 
 def _columns(x: Tensor, shape: ConvShape) -> Tensor:

@@ -19,11 +19,13 @@ from torch import Tensor
 
 from e2train.devices.emulator.plain import round_saturate
 from e2train.devices.protocol import ConvShape
+from e2train.numerics.frame import G_BITS, X_BITS
 
-__all__ = ["channel_groups", "correlate", "forward", "grad_input", "grad_weight"]
+__all__ = ["channel_groups", "correlate", "forward", "grad_input", "grad_msb", "grad_weight"]
 
 _EXACT = 1 << 24
 _BYTE_TERMS = _EXACT >> 14  # products of two bytes
+_MSB_TERMS = _EXACT >> X_BITS + G_BITS - 1  # products of high bits
 _SLICE_BYTES = 1 << 21  # of float32 at a time: stays in caches, and malloc keeps the pages
 
 
@@ -91,6 +93,14 @@ def grad_weight(x: Tensor, gy: Tensor, shape: ConvShape) -> Tensor:
     if offset:
         gw += offset * gy.sum((0, 2, 3), dtype=torch.int64).view(-1, 1, 1, 1)
     return gw
+
+
+def grad_msb(x: Tensor, gy: Tensor, shape: ConvShape) -> Tensor:
+    """Exact ``gw`` of high bits. Shapes: x (N, C, H, W), gy (N, K, P, Q), result int64 (K, C, R, S)."""
+    sums = torch.zeros((shape.K, shape.C, shape.R, shape.S), dtype=torch.float64)
+    for part in _slices(shape, copies=1):
+        sums += correlate(x[part], gy[part], shape, zero=0, terms=_MSB_TERMS)
+    return sums.to(torch.int64)
 
 
 def correlate(x: Tensor, gy: Tensor, shape: ConvShape, *, zero: int, terms: int) -> Tensor:
