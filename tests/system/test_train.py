@@ -11,31 +11,42 @@ import pytest
 from e2train.train import PRESETS, run_training
 
 TRAIN = (sys.executable, "-m", "e2train", "train")
-SHORT = PRESETS["digits"].changed(steps=5, batch=12, seed=7)
+SHORT = PRESETS["digits"].changed(steps=8, batch=12, seed=7, skip=0.4, test_pictures=24)
+VARIANTS = {
+    "smb-int8": {"method": "smb-int8"},
+    **{f"e2train, {mode}": {"psg_mode": mode} for mode in ("predict", "sparsify", "resolve")},
+}
+
+
+@pytest.fixture(scope="module", params=VARIANTS.values(), ids=VARIANTS.keys())
+def variant(request):
+    return SHORT.changed(**request.param)
 
 
 @pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    return run_training(SHORT, out=tmp_path_factory.mktemp("emulator"))
+def emulated(variant, tmp_path_factory):
+    return run_training(variant, out=tmp_path_factory.mktemp("emulator"))
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("device", ["spec", "csim", "rtl"])
-def test_devices_train_to_the_same_bits(emulated, tmp_path, device):
-    got = run_training(SHORT.changed(device=device), out=tmp_path)
+def test_devices_train_to_the_same_bits(variant, emulated, tmp_path, device):
+    got = run_training(variant.changed(device=device), out=tmp_path)
     assert (got.weights_sha256, got.state_sha256) == (emulated.weights_sha256, emulated.state_sha256)
     assert (got.test_accuracy, got.macs) == (emulated.test_accuracy, emulated.macs)
     assert (got.cycles is not None) == (device == "rtl")
 
 
-def test_a_run_may_go_on_on_another_device(emulated, tmp_path):
-    run_training(SHORT, out=tmp_path)
-    moved = run_training(SHORT.changed(device="csim"), out=tmp_path, resume=True)
+def test_a_run_may_go_on_on_another_device(variant, emulated, tmp_path):
+    run_training(variant, out=tmp_path)
+    moved = run_training(variant.changed(device="csim"), out=tmp_path, resume=True)
     assert moved.state_sha256 == emulated.state_sha256
 
 
-def test_digits_are_learned(tmp_path):
-    assert run_training(PRESETS["digits"], out=tmp_path).test_accuracy >= 0.97
+@pytest.mark.parametrize(("method", "accuracy"), [("smb-int8", 0.97), ("psg", 0.97), ("e2train", 0.93)])
+def test_digits_are_learned(tmp_path, method, accuracy):
+    summary = run_training(PRESETS["digits"].changed(method=method), out=tmp_path)
+    assert summary.test_accuracy >= accuracy
 
 
 def test_a_killed_process_resumes_to_the_undisturbed_state(tmp_path):

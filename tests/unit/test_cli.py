@@ -7,6 +7,9 @@ import signal
 import pytest
 from e2train.cli import main
 from e2train.devices import MODES
+from e2train.nn import MODEL_NAMES
+from e2train.train import METHODS
+from e2train.train.presets import PRESET_NAMES
 
 
 @pytest.fixture
@@ -26,8 +29,15 @@ def run(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "nope"], "no preset 'nope'; there are: digits, or give a .toml file"),
-        (["train", "digits", "--method", "sgd"], "no method 'sgd'; there are: smb-fp32, smb-int8"),
+        (["train", "nope"], f"no preset 'nope'; there are: {', '.join(PRESET_NAMES)}, or give a .toml file"),
+        (["train", "digits", "--method", "sgd"], f"no method 'sgd'; there are: {', '.join(METHODS)}"),
+        (["train", "digits", "--set", "psg_mode=guess"],
+         "psg_mode must be one of resolve, sparsify, predict, not 'guess'"),
+        (["train", "digits", "--set", "smd=half"], "smd must be of type float, not 'half'"),
+        (["train", "cifar10-resnet8"],
+         "cifar10-resnet8 needs its data: give the folder where it lies with --data DIR"),
+        (["train", "cifar10-resnet8", "--data", "/none"],
+         "no folder /none/cifar-10-batches-py: unpack CIFAR-10's python archive and give --data its place"),
         (["train", "digits", "--seed", "-1"], "seed must be at least 0, not -1"),
         (["train", "none.toml"], "cannot read none.toml: No such file or directory"),
         (
@@ -38,8 +48,7 @@ def run(monkeypatch, capsys, tmp_path):
             ["train", "digits", "--out", "new", "--resume"],
             "nothing to resume: new/checkpoint.pt does not exist; leave --resume out to start",
         ),
-        (["bench", "--model", "vgg"], "no model 'vgg'; there are: digits, resnet8, resnet14, resnet20, "
-         "resnet74, resnet110"),
+        (["bench", "--model", "vgg"], f"no model 'vgg'; there are: {', '.join(MODEL_NAMES)}"),
     ],
 )  # fmt: skip
 def test_a_users_error_is_one_line(run, arguments, message):
@@ -64,7 +73,7 @@ def test_every_command_has_help(run, command):
 def test_json_is_one_line_on_stdout(run):
     code, stdout, stderr = run("train", "digits", "--steps", "2", "--batch", "4", "--json")
     assert (code, stderr, stdout.count("\n")) == (0, "", 1)
-    assert json.loads(stdout)["out"] == "runs/digits-smb-int8-emulator-seed0"
+    assert json.loads(stdout)["out"] == "runs/digits-e2train-emulator-seed0"
 
 
 def test_ctrl_c_says_how_to_go_on(run, monkeypatch):

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from e2train.nn import ModelError, ResidualBlock, build_model, digits_net, resnet
+from e2train.nn import MODEL_NAMES, ModelError, PaddedShortcut, build_model, digits_net, resnet, resnet18
 from e2train.nn.bench import bench_layers
 from torch import nn
 
@@ -11,6 +11,19 @@ from torch import nn
 @pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (110, 1_727_962)])
 def test_resnet_has_the_published_size(depth, parameters):
     assert sum(p.numel() for p in resnet(depth).parameters()) == parameters
+
+
+def test_resnet18_has_the_published_size():
+    assert sum(p.numel() for p in resnet18().parameters()) == 11_689_512
+    assert len(resnet18().skippable) == 7
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_mobilenet_has_the_published_size_with_a_classifier_of_its_own(classes):
+    net, picture = build_model("mobilenetv2", classes=classes)
+    assert sum(p.numel() for p in net.parameters()) == 3_504_872 - 1281 * 1000 + 1281 * classes
+    assert net.eval()(torch.zeros(1, *picture)).shape == (1, classes)
+    assert len(net.skippable) == 10  # as many blocks keep their width and size
 
 
 def test_digits_net_is_the_preset():
@@ -22,7 +35,7 @@ def test_digits_net_is_the_preset():
 
 def test_shortcut_takes_every_second_pixel_and_pads_channels():
     x = torch.arange(2 * 4 * 4.0).reshape(1, 2, 4, 4)
-    y = ResidualBlock(2, 4, stride=2).shortcut(x)
+    y = PaddedShortcut(2, stride=2)(x)
     assert torch.equal(y[:, 1:3], x[:, :, ::2, ::2])
     assert not y[:, [0, 3]].any()
 
@@ -30,7 +43,7 @@ def test_shortcut_takes_every_second_pixel_and_pads_channels():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vgg", "no model 'vgg'; there are: digits, resnet8, resnet14, resnet20, resnet74, resnet110"),
+        ("vgg", f"no model 'vgg'; there are: {', '.join(MODEL_NAMES)}"),
         ("resnet21", "a ResNet of 3 stages has depth 6n + 2, not 21"),
         ("resnet2", "a ResNet of 3 stages has depth 6n + 2, not 2"),
     ],

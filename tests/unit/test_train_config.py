@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run configurations: round trip through TOML, refusals by their whole text."""
 
+from dataclasses import fields
+
 import pytest
-from e2train.train import PRESETS, RunConfig, TrainError, find_config, read_config
+from e2train.train import METHODS, PRESETS, RunConfig, TrainError, find_config, read_config
+
+KEYS = [field.name for field in fields(RunConfig)]
 
 
 def test_toml_gives_the_same_back(tmp_path):
@@ -28,8 +32,10 @@ def test_hash_tells_what_is_trained_and_not_where():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "mnist"}, "no preset 'mnist'; there are: digits"),
-        ({"method": "sgd"}, "no method 'sgd'; there are: smb-fp32, smb-int8"),
+        ({"preset": "mnist"}, f"no preset 'mnist'; there are: {', '.join(PRESETS)}"),
+        ({"method": "sgd"}, f"no method 'sgd'; there are: {', '.join(METHODS)}"),
+        ({"smd": 1.0}, "smd must be in 0..0.99, not 1.0"),
+        ({"psg_x_bits": 5}, "psg_x_bits must be in 1..4, not 5"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"lr": float("nan")}, "lr must be at least 0, not nan"),
@@ -44,11 +50,10 @@ def test_nonsense_is_refused(options, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('preset = "digits"\nspeed = 3\n', "unknown key 'speed'; there are: preset, method, device, board, "
-         "seed, epochs, steps, batch, lr, warmup, momentum, weight_decay, label_smoothing, threads"),
+        ('preset = "digits"\nspeed = 3\n', f"unknown key 'speed'; there are: {', '.join(KEYS)}"),
         ('preset = "digits"\nbatch = 1.5\n', "batch must be of type int, not 1.5"),
         ('preset = "digits"\nseed = true\n', "seed must be of type int, not True"),
-        ("lr = 0.1\n", "preset is missing; there are: digits"),
+        ("lr = 0.1\n", f"preset is missing; there are: {', '.join(PRESETS)}"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_refused(tmp_path, text, message):

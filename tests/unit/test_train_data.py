@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data: a fixed stratified split, and batches that depend on (seed, step) alone."""
 
+import os
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from e2train.train.data import Batches, digits_split
+from e2train.train.data import Batches, DataError, cifar_split, digits_split, folder_split
+from e2train.train.data.cifar import read_batch
+from e2train.train.data.dataset import mirror_and_shift
+from PIL import Image
+
+NO_ROWS = "data must be uint8 rows of 3072; is it of another data set?"
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +46,146 @@ def test_a_step_has_its_batch_whatever_came_before(split):
     assert torch.equal(images, jumped_images)
     assert torch.equal(labels, jumped_labels)
     assert not torch.equal(images, Batches(split.train, batch=32, seed=4).load(99)[0])
+
+
+def test_augmentation_is_keyed_by_seed_epoch_and_picture():
+    images = torch.arange(4 * 64, dtype=torch.float32).view(4, 1, 8, 8)
+    indices = np.array([5, 9, 2, 7])
+    whole = mirror_and_shift(images, indices, epoch=3, seed=1)
+    alone = mirror_and_shift(images[2:3], indices[2:3], epoch=3, seed=1)
+    assert torch.equal(whole[2:3], alone)
+    others = (mirror_and_shift(images, indices, epoch=e, seed=s) for e, s in ((4, 1), (3, 2)))
+    assert not any(torch.equal(whole, other) for other in others)
+
+
+def test_augmentation_mirrors_and_shifts():
+    picture = torch.rand(1, 3, 32, 32)
+    padded = torch.nn.functional.pad(picture, (4, 4, 4, 4))
+    allowed = {
+        side[:, :, y : y + 32, x : x + 32].numpy().tobytes()
+        for y in range(9)
+        for x in range(9)
+        for side in (padded, padded.flip(3))
+    }
+    drawn = {
+        mirror_and_shift(picture, np.array([0]), epoch=epoch, seed=0).numpy().tobytes()
+        for epoch in range(200)
+    }
+    assert drawn <= allowed
+    assert len(drawn) > 100
+
+
+def write_cifar(root: Path, classes: int, *, rows: int = 6, **change: object) -> Path:
+    """A small data set in the layout of the archive."""
+    rng = np.random.default_rng(1)
+    folder = root / ("cifar-10-batches-py" if classes == 10 else "cifar-100-python")
+    folder.mkdir(parents=True)
+    names = [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"] if classes == 10 else ["train", "test"]
+    for name in names:
+        labels = b"labels" if classes == 10 else b"fine_labels"
+        batch = {
+            b"data": rng.integers(0, 256, (rows, 3072), np.uint8),
+            labels: rng.integers(0, classes, rows).tolist(),
+            b"batch_label": name.encode(),
+        }
+        batch |= {key.encode(): value for key, value in change.items()}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+    return folder
+
+
+@pytest.mark.parametrize(("classes", "train"), [(10, 30), (100, 6)])
+def test_cifar_is_read_from_the_archives_layout(tmp_path, classes, train):
+    folder = write_cifar(tmp_path, classes)
+    for root in (tmp_path, folder):
+        split = cifar_split(root, classes=classes)
+        assert (len(split.train), len(split.test), split.classes, split.augment) == (train, 6, classes, True)
+        images, labels = split.train.take(np.array([0, 3]))
+        assert (images.shape, images.dtype, labels.dtype) == ((2, 3, 32, 32), torch.float32, torch.int64)
+
+
+def test_cifar_channels_come_first_and_are_centred(tmp_path):
+    data = np.repeat(np.array([[125, 123, 114]], np.uint8), 1024, axis=1).repeat(6, axis=0)
+    write_cifar(tmp_path, 10, data=data)
+    images, _ = cifar_split(tmp_path, classes=10).test.take(np.arange(6))
+    assert images.abs().max() < 0.01
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+class Huge:
+    def __reduce__(self):
+        return np.ndarray, ((1 << 40,),)
+
+
+@pytest.mark.parametrize("payload", [Evil(), Huge(), np.array([Evil()], object), slice(3)], ids=type)
+def test_a_batch_that_would_run_something_is_refused(tmp_path, monkeypatch, payload):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "batch"
+    path.write_bytes(pickle.dumps({b"data": payload}, protocol=2))
+    with pytest.raises(DataError, match=r"is not a CIFAR batch: "):
+        read_batch(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({})[:3]])
+def test_a_broken_batch_is_one_line(tmp_path, content):
+    path = tmp_path / "batch"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        read_batch(path)
+    assert str(error.value).startswith(f"{path} is not a CIFAR batch: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"data": np.zeros((6, 3000), np.uint8)},
+            "data must be uint8 rows of 3072; is it of another data set?",
+        ),
+        ({"data": np.zeros((6, 3072))}, "data must be uint8 rows of 3072; is it of another data set?"),
+        ({"labels": [1, 2]}, "labels must be a list of 6 classes"),
+        ({"labels": [0, 1, 2, 3, 4, 10]}, "labels must be numbers in 0..9"),
+    ],
+)
+def test_a_batch_of_the_wrong_shape_is_refused(tmp_path, change, message):
+    folder = write_cifar(tmp_path, 10, **change)
+    with pytest.raises(DataError) as error:
+        cifar_split(tmp_path, classes=10)
+    assert str(error.value) == f"{folder / 'data_batch_1'}: {message}"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    (write_cifar(tmp_path, 100) / "test").unlink()
+    with pytest.raises(DataError) as error:
+        cifar_split(tmp_path, classes=100)
+    assert str(error.value) == f"cannot read {tmp_path}/cifar-100-python/test: No such file or directory"
+
+
+def test_pictures_in_folders(tmp_path):
+    for part, count in (("train", 3), ("val", 2)):
+        for name, colour in (("ant", 0), ("bee", 255)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for index in range(count):
+                picture = np.full((20, 30, 3), colour, np.uint8)
+                Image.fromarray(picture).save(tmp_path / part / name / f"{index}.png")
+    split = folder_split(tmp_path, size=16)
+    assert (len(split.train), len(split.test), split.classes) == (6, 4, 2)
+    images, labels = split.test.take(np.array([0, 3]))
+    assert images.shape == (2, 3, 16, 16)
+    assert labels.tolist() == [0, 1]
+    assert images[0].max() < 0 < images[1].min()
+    (tmp_path / "val" / "bee" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bee/0.png is no picture that can be read"):
+        split.test.take(np.array([2]))
+
+
+def test_folders_must_have_the_same_classes(tmp_path):
+    for name in ("train/ant", "train/bee", "val/ant"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"train and val have different classes \(2 and 1\)$"):
+        folder_split(tmp_path, size=16)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from e2train.nn import DivergenceError
 from e2train.train import PRESETS, Interrupted, TrainError, run_training
+from e2train.train.data import Batches
+from e2train.train.smd import Smd
 
-CONFIG = PRESETS["digits"].changed(steps=6, batch=8, seed=7)
+CONFIG = PRESETS["digits"].changed(method="smb-int8", steps=6, batch=8, seed=7)
 
 
 def stop_after(step):
@@ -89,6 +91,59 @@ def test_a_stopped_run_goes_on_to_the_same_state(undisturbed, tmp_path, step):
     assert rows_of(tmp_path) == rows_of(out)
 
 
+@pytest.mark.parametrize("method", ["sd", "e2train"])
+@pytest.mark.parametrize("psg_mode", ["predict", "resolve"])
+def test_a_run_with_savings_goes_on_to_the_same_state(tmp_path, method, psg_mode):
+    config = CONFIG.changed(method=method, psg_mode=psg_mode, steps=20, skip=0.4, swa_first=0.3)
+    whole = run_training(config, out=tmp_path / "whole")
+    executed = [row["step"] for row in rows_of(tmp_path / "whole")]
+    with pytest.raises(Interrupted):
+        run_training(config, out=tmp_path / "cut", watch=stop_after(executed[len(executed) // 2]))
+    resumed = run_training(config, out=tmp_path / "cut", resume=True)
+    assert resumed.state_sha256 == whole.state_sha256
+    assert resumed.weights_sha256 == whole.weights_sha256
+    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
+    counted = ("macs", "steps_run", "steps_dropped", "blocks_run", "blocks_skipped", "psg_predicted_fraction")
+    assert all(getattr(resumed, key) == getattr(whole, key) for key in counted)
+
+
+def test_dropped_steps_load_no_batch(tmp_path, monkeypatch):
+    loaded = []
+    load = Batches.load
+    monkeypatch.setattr(Batches, "load", lambda self, step: loaded.append(step) or load(self, step))
+    config = CONFIG.changed(method="smd", steps=20)
+    summary = run_training(config, out=tmp_path)
+    kept = [step for step in range(20) if not Smd(probability=0.5, seed=7).drops(step)]
+    assert loaded == kept
+    assert (summary.steps_run, summary.steps_dropped) == (len(kept), 20 - len(kept))
+    assert [row["step"] for row in rows_of(tmp_path)] == [step + 1 for step in kept]
+
+
+def test_fewer_steps_are_the_baseline_of_dropped_ones(tmp_path):
+    summary = run_training(CONFIG.changed(method="smd", steps=20, smd_mode="fewer"), out=tmp_path)
+    assert (summary.steps_run, summary.steps_dropped) == (10, 0)
+
+
+def test_computation_of_each_saving(tmp_path):
+    """The ledger holds what ran, at the widths it ran with."""
+    base, psg, resolved = (
+        run_training(CONFIG.changed(method=method, psg_mode=mode, test_pictures=1), out=tmp_path)
+        for method, mode in (("smb-int8", "predict"), ("psg", "predict"), ("psg", "resolve"))
+    )
+    test = 9 * 64 * 16 + 4 * 64 * 9 * 256 + 16 * 9 * (16 * 32 + 3 * 32 * 32)
+    norms = 1 + 16 * 8  # test picture, and the batches that the averaged weights' statistics are taken from
+    stem = 9 * 64 * 16
+    train = 6 * 8 * test
+    forward, backward = 64 / 1024, 128 / 1024
+    assert base.computation == train * (forward + 2 * backward) - 6 * 8 * stem * backward + test * forward
+    narrow = 40 / 1024
+    assert psg.computation == (
+        train * (forward + backward + narrow) - 6 * 8 * stem * backward + norms * test * forward
+    )
+    assert resolved.computation == psg.computation + train * backward
+    assert 0 < resolved.psg_predicted_fraction < psg.psg_predicted_fraction <= 1
+
+
 def test_what_was_logged_after_the_checkpoint_is_forgotten(undisturbed, tmp_path):
     with pytest.raises(Interrupted):
         run_training(CONFIG, out=tmp_path, watch=stop_after(2))
@@ -113,6 +168,9 @@ def test_torch_is_left_as_it_was(tmp_path):
 def test_float_baseline_runs_on_the_host(tmp_path):
     summary = run_training(CONFIG.changed(method="smb-fp32"), out=tmp_path)
     assert (summary.device, summary.macs, summary.cycles) == ("host", None, None)
+    stem, body = 64 * 9 * 16, 4 * 64 * 9 * 256 + 16 * 9 * (16 * 32 + 3 * 32 * 32)
+    assert summary.host_macs == 6 * 8 * (2 * stem + 3 * body) + 360 * (stem + body)
+    assert summary.computation == summary.host_macs
     assert "Nothing ran on a device" in (tmp_path / "report.html").read_text()
 
 

@@ -49,12 +49,12 @@ def _exit_code(error: Exception) -> int | None:
     from e2train.devices import DeviceError, ShapeError
     from e2train.nn import DivergenceError, ModelError
     from e2train.numerics import ExactnessError
-    from e2train.train import Interrupted, TrainError
+    from e2train.train import DataError, Interrupted, TrainError
 
     if isinstance(error, Interrupted):
         return _STOPPED
-    known = (ConfigError, DeviceError, DivergenceError, ExactnessError, HlsError, ModelError, OSError,
-             ShapeError, SimulationError, TrainError)  # fmt: skip
+    known = (ConfigError, DataError, DeviceError, DivergenceError, ExactnessError, HlsError, ModelError,
+             OSError, ShapeError, SimulationError, TrainError)  # fmt: skip
     return _USER_ERROR if isinstance(error, known) else None
 
 

@@ -18,9 +18,18 @@ __all__ = ["train"]
 
 def train(
     preset: Annotated[
-        str, typer.Argument(metavar="PRESET|FILE.toml", help="digits, or a run's config.toml.")
+        str,
+        typer.Argument(
+            metavar="PRESET|FILE.toml",
+            help="digits, cifar10-MODEL or cifar100-MODEL (resnet8 to resnet110, mobilenetv2), "
+            "imagenet-resnet18; or a run's config.toml.",
+        ),
     ],
-    method: Annotated[str | None, typer.Option(help="smb-int8, or the baseline smb-fp32.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="smb-fp32 and smb-int8 save nothing; sd, smd, slu, signsgd, psg; e2train is all."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data set; digits need none.")] = None,
     device: Annotated[str | None, typer.Option(help="emulator, csim or rtl.")] = None,
     board: Annotated[str | None, typer.Option(help="Configuration in boards.toml.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
@@ -33,14 +42,24 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew where an unfinished run lies.")
     ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.toml: psg_mode=resolve ..."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON line.")] = False,
 ) -> None:
     """Train a network; every option that is left out is the preset's or the file's."""
     from e2train.train import Row, find_config, run_training
 
-    config = find_config(preset).changed(
-        method=method, device=device, board=board, steps=steps, epochs=epochs, batch=batch, lr=lr, seed=seed
-    )
+    options: dict[str, object] = {
+        "method": method,
+        "device": device,
+        "board": board,
+        "steps": steps,
+        "epochs": epochs,
+    }
+    options |= {"batch": batch, "lr": lr, "seed": seed, "data": str(data) if data else None}
+    config = find_config(preset).changed(**options).set(settings or [])
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

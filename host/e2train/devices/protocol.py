@@ -143,6 +143,7 @@ class Counters:
     """What was executed; adds up. ``cycles`` is None where the device has no clock."""
 
     macs: int = 0
+    host_macs: int = 0  # in float32, of what does not run on the device
     cycles: int | None = None
     words_in: int = 0
     words_out: int = 0
@@ -154,6 +155,7 @@ class Counters:
         timed = self.cycles is not None and other.cycles is not None
         return Counters(
             macs=self.macs + other.macs,
+            host_macs=self.host_macs + other.host_macs,
             cycles=(self.cycles or 0) + (other.cycles or 0) if timed else None,  # a part is not the whole
             words_in=self.words_in + other.words_in,
             words_out=self.words_out + other.words_out,

@@ -2,10 +2,21 @@
 """Layers that compute on a device, their quantisers, and models made of them."""
 
 from e2train.nn.engine import Engine
+from e2train.nn.host_macs import count_host_macs
 from e2train.nn.layers import OffloadConv2d
-from e2train.nn.models import MODEL_NAMES, ModelError, ResidualBlock, ResNet, build_model, digits_net, resnet
+from e2train.nn.models import (
+    MODEL_NAMES,
+    ModelError,
+    build_model,
+    digits_net,
+    mobilenet_v2,
+    resnet,
+    resnet18,
+)
 from e2train.nn.offload import HostLayerWarning, offload
 from e2train.nn.quantisers import ActInt8, ActUint8, DivergenceError, InputQuant, WeightInt8
+from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
+from e2train.nn.skipping import GatedSkip, RunAll, SkipPolicy, StochasticDepth
 
 __all__ = [
     "MODEL_NAMES",
@@ -13,15 +24,23 @@ __all__ = [
     "ActUint8",
     "DivergenceError",
     "Engine",
+    "GatedSkip",
     "HostLayerWarning",
     "InputQuant",
     "ModelError",
     "OffloadConv2d",
-    "ResNet",
+    "PaddedShortcut",
     "ResidualBlock",
+    "ResidualNet",
+    "RunAll",
+    "SkipPolicy",
+    "StochasticDepth",
     "WeightInt8",
     "build_model",
+    "count_host_macs",
     "digits_net",
+    "mobilenet_v2",
     "offload",
     "resnet",
+    "resnet18",
 ]

@@ -65,7 +65,7 @@ def bench_layers(model_name: str, *, batch: int) -> list[BenchLayer]:
         return lambda conv, args, _: found.setdefault(_shape(conv, args[0]), []).append(name)
 
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.groups == 1:  # grouped ones stay on the host
             module.register_forward_hook(hook(name))
     model(torch.empty(batch, *picture, device="meta"))
     return [

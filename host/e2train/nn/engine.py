@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from e2train.devices.protocol import LayerCall, StreamDevice, TensorDevice
-from e2train.runtime import Ledger, execute
+from e2train.numerics.psg import Psg
+from e2train.runtime import Ledger, execute, grad_signs
 
 __all__ = ["Engine"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A device whose work is entered in a ledger."""
+    """A device whose work is entered in a ledger; with ``psg``, weight gradients are signs."""
 
     device: TensorDevice | StreamDevice
     ledger: Ledger = field(default_factory=Ledger)
+    psg: Psg | None = None
 
     def run(self, call: LayerCall) -> Tensor:
         """The integers of one call, as a torch tensor.
@@ -31,3 +33,11 @@ class Engine:
         self.ledger.add(call, result)
         value = result.value
         return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+    def signs(self, call: LayerCall, psg: Psg) -> Tensor:
+        """The signs of one grad_weight call, as a torch tensor."""
+        signs = grad_signs(call, psg, self.run)
+        predicted = int(signs.predicted.sum())
+        self.ledger.add_signs(call.name, elements=signs.value.numel(), predicted=predicted)
+        value: Tensor = signs.value
+        return value

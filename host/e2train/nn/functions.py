@@ -30,8 +30,20 @@ class ConvJob:
 
     def run(self, mode: Mode, a: Tensor, b: Tensor, shift: int = 0) -> Tensor:
         """The device's integers, as float32 on the operands' torch device."""
-        call = LayerCall(mode=mode, shape=self.shape, a=a, b=b, shift=shift, name=self.name)
-        return self.engine.run(call).to(device=self.x.device, dtype=torch.float32)
+        return self._float(self.engine.run(self._call(mode, a, b, shift)))
+
+    def weight_gradient(self, gy: Tensor, gy_scale: float) -> Tensor:
+        """The weights' gradient, or its signs where the engine predicts them."""
+        call = self._call("grad_weight", self.x, gy)
+        if self.engine.psg is not None:
+            return self._float(self.engine.signs(call, self.engine.psg))
+        return self._float(self.engine.run(call)) * (self.x_scale * gy_scale)
+
+    def _call(self, mode: Mode, a: Tensor, b: Tensor, shift: int = 0) -> LayerCall:
+        return LayerCall(mode=mode, shape=self.shape, a=a, b=b, shift=shift, name=self.name)
+
+    def _float(self, ints: Tensor) -> Tensor:
+        return ints.to(device=self.x.device, dtype=torch.float32)
 
 
 class OffloadedConv(torch.autograd.Function):
@@ -55,7 +67,7 @@ class OffloadedConv(torch.autograd.Function):
             gx = job.run("grad_input", grad.ints, job.w, shift)
             gx = gx * (grad.scale * job.w_scale * 2.0**shift)
         if ctx.needs_input_grad[1]:
-            gw = job.run("grad_weight", job.x, grad.ints) * (job.x_scale * grad.scale)
+            gw = job.weight_gradient(grad.ints, grad.scale)
         return gx, gw, None
 
 

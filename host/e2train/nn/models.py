@@ -1,105 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CIFAR-style residual networks, in which every convolution is 3x3."""
+"""The networks, by name."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch import nn
 
-__all__ = ["MODEL_NAMES", "ModelError", "ResNet", "ResidualBlock", "build_model", "digits_net", "resnet"]
+from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 
-MODEL_NAMES = ("digits", "resnet8", "resnet14", "resnet20", "resnet74", "resnet110")
+__all__ = ["MODEL_NAMES", "ModelError", "build_model", "digits_net", "mobilenet_v2", "resnet", "resnet18"]
+
+MODEL_NAMES = (
+    "digits",
+    *(f"resnet{depth}" for depth in (8, 14, 20, 38, 74, 110)),
+    "mobilenetv2",
+    "resnet18",
+)
+
+Picture = tuple[int, int, int]  # C, H, W
 
 
 class ModelError(ValueError):
     """A model that does not exist."""
 
 
-class ResidualBlock(nn.Module):
-    """relu(shortcut(x) + branch(x)); the shortcut has no parameters.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stage:
+    """Blocks of MobileNetV2 with equal settings; the first of them has the stride."""
 
-    Where the picture shrinks, the shortcut takes every second pixel and pads the channels with zeros.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.new_channels = out_channels - in_channels
-        self.branch = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-        )
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        """Shapes: (N, C, H, W) -> (N, K, P, Q)."""
-        front = self.new_channels // 2
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, front, self.new_channels - front))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shapes: (N, C, H, W) -> (N, K, P, Q)."""
-        return F.relu(self.shortcut(x) + self.branch(x))
+    expansion: int
+    channels: int
+    count: int
+    stride: int
 
 
-class ResNet(nn.Module):
-    """A 3x3 stem, a stage of residual blocks per width, a classifier; later stages halve the picture."""
-
-    def __init__(self, *, blocks: int, widths: tuple[int, ...], in_channels: int, classes: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
-        )
-        self.blocks = nn.Sequential()
-        before = widths[0]
-        for stage, width in enumerate(widths):
-            for block in range(blocks):
-                stride = 2 if stage and not block else 1
-                self.blocks.append(ResidualBlock(before, width, stride=stride))
-                before = width
-        self.classifier = nn.Linear(widths[-1], classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Shapes: (N, C, H, W) -> logits (N, classes)."""
-        features: Tensor = self.blocks(self.stem(images)).mean(dim=(2, 3))
-        logits: Tensor = self.classifier(features)
-        return logits
+# The table of the paper (arXiv:1801.04381), with the strides that 32x32 pictures leave room for.
+_MOBILENET_V2 = (
+    _Stage(expansion=1, channels=16, count=1, stride=1),
+    _Stage(expansion=6, channels=24, count=2, stride=1),
+    _Stage(expansion=6, channels=32, count=3, stride=2),
+    _Stage(expansion=6, channels=64, count=4, stride=2),
+    _Stage(expansion=6, channels=96, count=3, stride=1),
+    _Stage(expansion=6, channels=160, count=3, stride=2),
+    _Stage(expansion=6, channels=320, count=1, stride=1),
+)
 
 
 def resnet(
     depth: int, *, classes: int = 10, in_channels: int = 3, widths: tuple[int, ...] = (16, 32, 64)
-) -> ResNet:
-    """ResNet of depth 6n+2 with three stages (2n * len(widths) + 2 with other widths).
+) -> ResidualNet:
+    """CIFAR-style ResNet of depth 6n+2 with three stages (2n * len(widths) + 2 with other widths).
 
     Raises: ModelError when the depth does not fit.
 
     >>> len(resnet(20).blocks)
     9
     """
-    blocks, rest = divmod(depth - 2, 2 * len(widths))
-    if rest or blocks < 1:
+    count, rest = divmod(depth - 2, 2 * len(widths))
+    if rest or count < 1:
         raise ModelError(f"a ResNet of {len(widths)} stages has depth {2 * len(widths)}n + 2, not {depth}")
-    return ResNet(blocks=blocks, widths=widths, in_channels=in_channels, classes=classes)
+    blocks, before = [], widths[0]
+    for stage, width in enumerate(widths):
+        for index in range(count):
+            stride = 2 if stage and not index else 1
+            blocks.append(_basic_block(before, width, stride=stride, projection=False))
+            before = width
+    stem = _conv_norm(in_channels, widths[0], 3, nn.ReLU())
+    return ResidualNet(stem=stem, blocks=blocks, head=_classifier(before, classes))
 
 
-def digits_net() -> ResNet:
+def resnet18(*, classes: int = 1000) -> ResidualNet:
+    """ResNet-18 for pictures of ImageNet's size, with projections where the width grows."""
+    blocks, before = [], 64
+    for stage, width in enumerate((64, 128, 256, 512)):
+        for index in range(2):
+            stride = 2 if stage and not index else 1
+            blocks.append(_basic_block(before, width, stride=stride, projection=True))
+            before = width
+    stem = nn.Sequential(
+        *_conv_norm(3, 64, 7, nn.ReLU(), stride=2), nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+    )
+    return ResidualNet(stem=stem, blocks=blocks, head=_classifier(before, classes))
+
+
+def mobilenet_v2(*, classes: int = 10) -> ResidualNet:
+    """MobileNetV2 for 32x32 pictures; its depthwise convolutions are grouped."""
+    blocks, before = [], 32
+    for stage in _MOBILENET_V2:
+        for index in range(stage.count):
+            stride = stage.stride if not index else 1
+            blocks.append(_inverted_block(before, stage.channels, expansion=stage.expansion, stride=stride))
+            before = stage.channels
+    head = nn.Sequential(*_conv_norm(before, 1280, 1, nn.ReLU6()), *_classifier(1280, classes))
+    return ResidualNet(stem=_conv_norm(3, 32, 3, nn.ReLU6()), blocks=blocks, head=head)
+
+
+def digits_net() -> ResidualNet:
     """The network of the ``digits`` preset: 8x8 grey pictures, 16 and 32 channels, four residual blocks."""
-    return ResNet(blocks=2, widths=(16, 32), in_channels=1, classes=10)
+    return resnet(10, in_channels=1, widths=(16, 32))
 
 
-def build_model(name: str) -> tuple[ResNet, tuple[int, int, int]]:
+def build_model(name: str, *, classes: int | None = None) -> tuple[ResidualNet, Picture]:
     """A model by name, and the shape (C, H, W) of its pictures.
 
     Raises: ModelError when there is no such model.
     """
     if name == "digits":
         return digits_net(), (1, 8, 8)
+    if name == "resnet18":
+        return resnet18(classes=classes or 1000), (3, 224, 224)
+    if name == "mobilenetv2":
+        return mobilenet_v2(classes=classes or 10), (3, 32, 32)
     if not (match := re.fullmatch(r"resnet(\d+)", name)):
         raise ModelError(f"no model {name!r}; there are: {', '.join(MODEL_NAMES)}")
-    return resnet(int(match[1])), (3, 32, 32)
+    return resnet(int(match[1]), classes=classes or 10), (3, 32, 32)
+
+
+def _conv_norm(
+    in_channels: int,
+    out_channels: int,
+    size: int,
+    activation: nn.Module | None = None,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+) -> nn.Sequential:
+    conv = nn.Conv2d(
+        in_channels, out_channels, size, stride=stride, padding=size // 2, groups=groups, bias=False
+    )
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), *([activation] if activation else []))
+
+
+def _basic_block(in_channels: int, out_channels: int, *, stride: int, projection: bool) -> ResidualBlock:
+    branch = nn.Sequential(
+        *_conv_norm(in_channels, out_channels, 3, nn.ReLU(), stride=stride),
+        *_conv_norm(out_channels, out_channels, 3),
+    )
+    shortcut: nn.Module = nn.Identity()
+    if stride > 1 or in_channels != out_channels:
+        padded = PaddedShortcut(out_channels - in_channels, stride=stride)
+        shortcut = _conv_norm(in_channels, out_channels, 1, stride=stride) if projection else padded
+    return ResidualBlock(branch, shortcut=shortcut, activation=nn.ReLU())
+
+
+def _inverted_block(in_channels: int, out_channels: int, *, expansion: int, stride: int) -> ResidualBlock:
+    wide = in_channels * expansion
+    branch = nn.Sequential(
+        *(_conv_norm(in_channels, wide, 1, nn.ReLU6()) if expansion > 1 else []),
+        *_conv_norm(wide, wide, 3, nn.ReLU6(), stride=stride, groups=wide),
+        *_conv_norm(wide, out_channels, 1),
+    )
+    same = stride == 1 and in_channels == out_channels
+    return ResidualBlock(branch, shortcut=nn.Identity() if same else None)
+
+
+def _classifier(channels: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))

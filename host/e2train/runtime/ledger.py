@@ -3,22 +3,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from e2train.devices.protocol import Counters, LayerCall, LayerResult, Mode
 
-__all__ = ["Ledger", "LedgerRow"]
+__all__ = ["Ledger", "LedgerRow", "merged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """What one layer did in one mode."""
+    """What one layer did in one mode; rows of the same layer and mode add up."""
 
     name: str
     mode: Mode
     calls: int = 0
     saturations: int = 0
+    elements: int = 0  # of grad_msb: gradient elements, and those whose signs it decided
+    predicted: int = 0
     counters: Counters = field(default_factory=Counters)
+
+    def __add__(self, other: LedgerRow) -> LedgerRow:
+        return replace(
+            self,
+            calls=self.calls + other.calls,
+            saturations=self.saturations + other.saturations,
+            elements=self.elements + other.elements,
+            predicted=self.predicted + other.predicted,
+            counters=self.counters + other.counters,
+        )
+
+
+def merged(rows: Iterable[LedgerRow]) -> tuple[LedgerRow, ...]:
+    """One row per layer and mode, in order of first appearance."""
+    ledger = Ledger()
+    for row in rows:
+        ledger.enter(row)
+    return ledger.snapshot()
 
 
 class Ledger:
@@ -27,17 +48,26 @@ class Ledger:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, Mode], LedgerRow] = {}
 
+    def enter(self, row: LedgerRow) -> None:
+        """Add a row to the one of its layer and mode."""
+        key = (row.name, row.mode)
+        self._rows[key] = self._rows[key] + row if key in self._rows else row
+
     def add(self, call: LayerCall, result: LayerResult) -> None:
         """Enter one executed call."""
-        key = (call.name, call.mode)
-        row = self._rows.get(key) or LedgerRow(name=call.name, mode=call.mode)
-        self._rows[key] = LedgerRow(
-            name=row.name,
-            mode=row.mode,
-            calls=row.calls + 1,
-            saturations=row.saturations + result.saturations,
-            counters=row.counters + result.counters,
+        self.enter(
+            LedgerRow(
+                name=call.name,
+                mode=call.mode,
+                calls=1,
+                saturations=result.saturations,
+                counters=result.counters,
+            )
         )
+
+    def add_signs(self, name: str, *, elements: int, predicted: int) -> None:
+        """Enter how many signs of a layer's gradient were predicted."""
+        self.enter(LedgerRow(name=name, mode="grad_msb", elements=elements, predicted=predicted))
 
     def snapshot(self) -> tuple[LedgerRow, ...]:
         """All rows as they are now, in order of first use."""

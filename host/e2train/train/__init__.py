@@ -2,6 +2,7 @@
 """Training runs: the loop, methods, presets, checkpoints and reports."""
 
 from e2train.train.config import PRESETS, RunConfig, find_config, read_config
+from e2train.train.data import DataError
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.folder import RunFolder, Summary
 from e2train.train.loop import Row, evaluate, train
@@ -12,6 +13,7 @@ from e2train.train.session import Session, deterministic
 __all__ = [
     "METHODS",
     "PRESETS",
+    "DataError",
     "Interrupted",
     "Method",
     "Row",

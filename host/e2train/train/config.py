@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What determines a run: presets, their defaults, and the TOML file that holds them."""
+"""What determines a run, and the TOML file that holds it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 
 from e2train.config import config_names
 from e2train.devices import DEVICES
+from e2train.numerics.psg import Psg, PsgMode
 from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS
+from e2train.train.presets import PRESET_NAMES, SETTINGS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +24,7 @@ else:
 
 __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
-_WHERE_ONLY = ("device", "board")  # where a run computes does not change what it computes
+_WHERE_ONLY = ("device", "board", "data")  # where a run computes does not change what it computes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,27 +32,55 @@ class RunConfig:
     """Everything that a run's outcome depends on."""
 
     preset: str  # a data set with a model
-    method: str = "smb-int8"
+    method: str = "e2train"
     device: str = "emulator"
     board: str = "pynq_z2"  # configuration of the engine, where the device has one
+    data: str = ""  # folder of the data set, where it needs one
+    host: str = "cpu"  # what torch computes on: cpu or cuda
+    threads: int = 1  # of torch on the cpu: sums depend on it
     seed: int = 0
     epochs: int = 4
-    steps: int = 0  # 0: as many as the epochs have
+    steps: int = 0  # scheduled, dropped ones included; 0: as many as the epochs have
     batch: int = 32
-    lr: float = 0.1  # peak; warms up linearly, then falls as a cosine
-    warmup: float = 0.1  # share of the steps
+    lr: float = 0.1  # peak
+    schedule: str = (
+        "cosine"  # or "steps": a tenth from half of the steps on, a hundredth from three quarters on
+    )
+    warmup: float = 0.1  # share of the steps in which the learning rate rises linearly
     momentum: float = 0.9
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
-    threads: int = 1  # of torch on the host: sums depend on it
+    smd: float = 0.5  # share of the batches that SMD drops
+    smd_mode: str = "drop"  # or "fewer": the baseline with as many steps less, and none dropped
+    skip: float = 0.2  # share of block executions that SLU steers to skip, and stochastic depth expects to
+    gate_weight: float = 1.0  # of the term that steers
+    sign_lr: float = 0.003  # peak for convolutions that move by signs
+    swa_first: float = (
+        0.75  # methods with signs average their weights from this share of the steps on; 1: never
+    )
+    psg_mode: PsgMode = "predict"
+    psg_x_bits: int = 4
+    psg_g_bits: int = 10
+    psg_beta: float = 0.05
+    test_pictures: int = 0  # tested at the end; 0: all
 
     def __post_init__(self) -> None:
         for key, known in _CHOICES.items():
             if getattr(self, key) not in known:
                 raise TrainError(f"no {key} {getattr(self, key)!r}; there are: {', '.join(known)}")
-        for key, lowest in _LOWEST.items():
-            if not getattr(self, key) >= lowest:
-                raise TrainError(f"{key} must be at least {lowest}, not {getattr(self, key)}")
+        for key, (lowest, highest) in _RANGES.items():
+            if not lowest <= getattr(self, key) <= highest:
+                bounds = f"at least {lowest}" if highest == _ANY else f"in {lowest}..{highest}"
+                raise TrainError(f"{key} must be {bounds}, not {getattr(self, key)}")
+        try:
+            _ = self.psg
+        except ValueError as error:
+            raise TrainError(str(error)) from None
+
+    @property
+    def psg(self) -> Psg:
+        """How signs are predicted, where the method does."""
+        return Psg(mode=self.psg_mode, x_bits=self.psg_x_bits, g_bits=self.psg_g_bits, beta=self.psg_beta)
 
     @property
     def hash(self) -> str:
@@ -67,6 +97,23 @@ class RunConfig:
         """The same with other values; an option that is None changes nothing."""
         return replace(self, **{key: value for key, value in options.items() if value is not None})
 
+    def set(self, assignments: list[str]) -> RunConfig:
+        """The same with values from texts such as ``psg_mode=resolve``.
+
+        Raises: TrainError when there is no such key, or the value is not of its type.
+        """
+        options = {}
+        for text in assignments:
+            key, _, value = text.partition("=")
+            kind = _KINDS.get(key)
+            if kind is None:
+                raise TrainError(f"no setting {key!r}; there are: {', '.join(_KINDS)}")
+            try:
+                options[key] = {"int": int, "float": float}.get(kind, str)(value)
+            except ValueError:
+                raise TrainError(f"{key} must be of type {kind}, not {value!r}") from None
+        return self.changed(**options)
+
     def to_toml(self) -> str:
         """The text that ``read_config`` reads.
 
@@ -76,16 +123,27 @@ class RunConfig:
         return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
 
 
+_ANY = float("inf")
+_KINDS = {field.name: str(field.type).replace("PsgMode", "str") for field in fields(RunConfig)}
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "preset": ("digits",),
+    "preset": PRESET_NAMES,
     "method": tuple(METHODS),
     "device": DEVICES,
     "board": config_names(),
+    "host": ("cpu", "cuda"),
+    "schedule": ("cosine", "steps"),
+    "smd_mode": ("drop", "fewer"),
 }
-_LOWEST = {"seed": 0, "epochs": 1, "steps": 0, "batch": 1, "lr": 0, "warmup": 0, "momentum": 0,
-           "weight_decay": 0, "label_smoothing": 0, "threads": 1}  # fmt: skip
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("epochs", "batch", "threads"), (1, _ANY)),
+    **dict.fromkeys(
+        ("seed", "steps", "lr", "weight_decay", "gate_weight", "sign_lr", "test_pictures"), (0, _ANY)
+    ),
+    **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first"), (0, 1)),
+    "smd": (0, 0.99),
+}
 
-PRESETS = {"digits": RunConfig(preset="digits", label_smoothing=0.1)}
+PRESETS = {name: RunConfig(preset=name, **SETTINGS[name]) for name in PRESET_NAMES}  # type: ignore[arg-type]
 
 
 def find_config(name: str) -> RunConfig:
@@ -94,7 +152,7 @@ def find_config(name: str) -> RunConfig:
     Raises: TrainError when there is neither.
 
     >>> find_config("digits").method
-    'smb-int8'
+    'e2train'
     """
     if name in PRESETS:
         return PRESETS[name]
@@ -114,13 +172,12 @@ def read_config(path: Path) -> RunConfig:
         raise TrainError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # broken TOML and broken UTF-8
         raise TrainError(f"{path} is not TOML: {error}") from error
-    kinds = {field.name: str(field.type) for field in fields(RunConfig)}
     for key, value in told.items():
-        if key not in kinds:
-            raise TrainError(f"{path}: unknown key {key!r}; there are: {', '.join(kinds)}")
-        accepted = {"int": (int,), "float": (int, float), "str": (str,)}[kinds[key]]
+        if key not in _KINDS:
+            raise TrainError(f"{path}: unknown key {key!r}; there are: {', '.join(_KINDS)}")
+        accepted = {"int": (int,), "float": (int, float), "str": (str,)}[_KINDS[key]]
         if not isinstance(value, accepted) or isinstance(value, bool):
-            raise TrainError(f"{path}: {key} must be of type {kinds[key]}, not {value!r}")
+            raise TrainError(f"{path}: {key} must be of type {_KINDS[key]}, not {value!r}")
     if "preset" not in told:
         raise TrainError(f"{path}: preset is missing; there are: {', '.join(PRESETS)}")
     start = PRESETS.get(told["preset"], PRESETS["digits"])

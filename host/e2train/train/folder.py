@@ -31,11 +31,14 @@ class Summary:
     steps_dropped: int
     blocks_run: int  # residual branches, times training pictures
     blocks_skipped: int
+    block_skip_rates: list[float]  # of each block
     psg_predicted_fraction: float | None = None
     weights_sha256: str
     state_sha256: str
     config_sha256: str
-    macs: int | None
+    macs: int | None  # on the device
+    host_macs: int  # of convolutions on the host, in float32
+    computation: float  # both, in float32 multiply-accumulates: MACs x bits x bits / 1024
     cycles: int | None
     bytes_moved: int | None
     saturations: int

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from e2train.nn import DivergenceError
 from e2train.train.session import Session
 
-__all__ = ["Row", "evaluate", "train"]
+__all__ = ["Row", "evaluate", "finish", "train"]
+
+_NORM_BATCHES = 16  # from which batch norm's statistics are taken anew for averaged weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,39 +29,76 @@ class Row:
     loss: float
     accuracy: float
     lr: float
+    blocks_run: float  # share of the block executions
 
 
 def train(session: Session) -> Iterator[Row]:
-    """SGD with momentum from where the session stands, one step for each row that is taken.
+    """Train from where the session stands, one executed step for each row that is taken.
 
     Raises: DivergenceError when the loss is no longer finite.
     """
-    model, optimiser, batches = session.model, session.optimiser, session.batches
-    model.train()
+    session.model.train()
     while session.step < session.steps:
         step = session.step
-        session.step += 1
-        if session.method.drops(step):
+        row = None
+        if session.smd.drops(step):
             session.steps_dropped += 1
-            continue
-        images, labels = batches.load(step)
-        lr = session.set_lr(step)
-        logits = model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=session.config.label_smoothing)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        session.samples += len(labels)
-        if not torch.isfinite(loss):
-            raise DivergenceError(f"the loss is {loss.item()} at step {step + 1}; use a smaller --lr")
-        yield Row(
-            step=step + 1,
-            steps=session.steps,
-            epoch=(step + 1) / batches.per_epoch,
-            loss=loss.item(),
-            accuracy=(logits.argmax(dim=1) == labels).float().mean().item(),
-            lr=lr,
-        )
+        else:
+            row = _execute(session, step)
+        session.averager.see(step)
+        session.step += 1
+        if row is not None:
+            yield row
+
+
+def _execute(session: Session, step: int) -> Row:
+    """One step: load, forward, backward, move."""
+    model, optimiser, batches = session.model, session.optimiser, session.batches
+    images, labels = (tensor.to(session.host) for tensor in batches.load(step))
+    lr = session.set_lr(step)
+    model.policy.step = step
+    logits = model(images)
+    loss = F.cross_entropy(logits, labels, label_smoothing=session.config.label_smoothing)
+    penalty = model.policy.penalty()
+    optimiser.zero_grad()
+    (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    session.count(len(labels))
+    if not torch.isfinite(loss):
+        raise DivergenceError(f"the loss is {loss.item()} at step {step + 1}; use a smaller --lr")
+    return Row(
+        step=step + 1,
+        steps=session.steps,
+        epoch=(step + 1) / batches.per_epoch,
+        loss=loss.item(),
+        accuracy=(logits.argmax(dim=1) == labels).float().mean().item(),
+        lr=lr,
+        blocks_run=sum(model.runs) / (len(labels) * len(model.runs)),
+    )
+
+
+@torch.no_grad()
+def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Put the averaged weights into the model, where there are any, with batch statistics of their own."""
+    if not session.averager.apply():
+        return
+    norms = [module for module in session.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(norm.running_mean, norm.running_var, norm.momentum) for norm in norms]
+    for norm in norms:
+        norm.running_mean, norm.running_var = norm.running_mean.clone(), norm.running_var.clone()  # type: ignore[union-attr]
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    session.model.train()
+    session.model.policy.eval()
+    for batch in range(min(_NORM_BATCHES, session.batches.per_epoch)):
+        if stopped():
+            return
+        images, _ = session.batches.load(session.steps + batch)
+        session.model(images.to(session.host))
+    for norm, (mean, variance, momentum) in zip(norms, before, strict=True):
+        if not norm.num_batches_tracked:  # of a block that no sample ran
+            norm.running_mean, norm.running_var = mean, variance
+        norm.momentum = momentum
 
 
 @torch.no_grad()
@@ -67,11 +107,12 @@ def evaluate(
 ) -> float | None:
     """Share of the test pictures that the model gets right; None where it was stopped on the way."""
     session.model.eval()
-    right = 0
-    for start in range(0, len(session.test), batch):
+    right, count = 0, min(len(session.test), session.config.test_pictures or len(session.test))
+    for start in range(0, count, batch):
         if stopped():
             return None
-        images, labels = session.test.take(np.arange(start, min(start + batch, len(session.test))))
-        right += int((session.model(images).argmax(dim=1) == labels).sum())
+        images, labels = session.test.take(np.arange(start, min(start + batch, count)))
+        logits = session.model(images.to(session.host))
+        right += int((logits.argmax(dim=1) == labels.to(session.host)).sum())
     session.model.train()
-    return right / len(session.test)
+    return right / count

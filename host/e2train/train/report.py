@@ -36,7 +36,7 @@ def render_report(
         config=asdict(config),
         summary=asdict(summary),
         curves=_curves(steps, summary.test_accuracy),
-        costs=_costs(ledger, cycles=measured) if ledger else "",
+        costs=_costs(ledger, cycles=measured) if summary.macs else "",
         unit="cycles" if measured else "MACs",
         ledger=ledger,
     )

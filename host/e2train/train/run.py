@@ -11,13 +11,13 @@ from time import monotonic
 
 from e2train.devices import open_device
 from e2train.nn import Engine
-from e2train.runtime import Ledger
+from e2train.runtime import Ledger, computation
 from e2train.train.checkpoint import load_checkpoint, save_checkpoint
 from e2train.train.config import RunConfig
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.folder import RunFolder, Summary
 from e2train.train.hashing import state_sha256, weights_sha256
-from e2train.train.loop import Row, evaluate, train
+from e2train.train.loop import Row, evaluate, finish, train
 from e2train.train.methods import METHODS
 from e2train.train.report import render_report
 from e2train.train.session import Session, deterministic
@@ -44,8 +44,8 @@ def run_training(
     """
     folder = RunFolder(out)
     with deterministic(config.threads), _engine(config) as engine:
-        session = Session.start(config, engine)
-        tally = Tally(ledger=engine.ledger if engine else Ledger())
+        ledger = engine.ledger if engine else Ledger()
+        session, tally = Session.start(config, engine, ledger), Tally(ledger=ledger)
         if resume:
             state, cost = load_checkpoint(folder.checkpoint, config_hash=config.hash)
             session.restore(state)
@@ -55,6 +55,7 @@ def run_training(
             folder.begin(config, overwrite=overwrite)
         with stop_on_signals() as stop:
             _train(session, folder, tally, stop=stop, watch=watch)
+            finish(session, stopped=stop)
             accuracy = evaluate(session, stopped=stop)
         if accuracy is None:
             raise _interrupted(session, folder)
@@ -66,12 +67,13 @@ def run_training(
 @contextmanager
 def _engine(config: RunConfig) -> Iterator[Engine | None]:
     """The device of a run, for as long as it is needed; None where the method computes on the host."""
-    if not METHODS[config.method].offloads:
+    method = METHODS[config.method]
+    if not method.offloads:
         yield None
         return
     device = open_device(config.device, config=config.board)
     try:
-        yield Engine(device=device)
+        yield Engine(device=device, psg=config.psg if method.signs == "predicted" else None)
     finally:
         device.close()
 
@@ -112,6 +114,8 @@ def _interrupted(session: Session, folder: RunFolder) -> Interrupted:
 
 def _summary(session: Session, tally: Tally, *, accuracy: float, out: Path) -> Summary:
     config, total, offloads = session.config, tally.total(), session.method.offloads
+    rows = tally.rows()
+    elements, predicted = (sum(getattr(row, key) for row in rows) for key in ("elements", "predicted"))
     return Summary(
         preset=config.preset,
         method=config.method,
@@ -121,15 +125,19 @@ def _summary(session: Session, tally: Tally, *, accuracy: float, out: Path) -> S
         test_accuracy=accuracy,
         steps_run=session.step - session.steps_dropped,
         steps_dropped=session.steps_dropped,
-        blocks_run=session.samples * len(session.model.blocks),
-        blocks_skipped=0,
+        blocks_run=sum(session.block_runs),
+        blocks_skipped=session.samples * len(session.block_runs) - sum(session.block_runs),
+        block_skip_rates=[1 - runs / max(1, session.samples) for runs in session.block_runs],
+        psg_predicted_fraction=predicted / elements if elements else None,
         weights_sha256=weights_sha256(session.model),
         state_sha256=state_sha256(session.state()),
         config_sha256=config.hash,
         macs=total.macs if offloads else None,
+        host_macs=total.host_macs,
+        computation=computation(rows, config.psg),
         cycles=total.cycles,
         bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
-        saturations=sum(row.saturations for row in tally.rows()),
+        saturations=sum(row.saturations for row in rows),
         threads=config.threads,
         wall_s=round(tally.wall_s, 3),
         out=str(out),

@@ -4,20 +4,37 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from e2train.nn import Engine, ResNet, build_model, offload
+from e2train.nn import (
+    Engine,
+    GatedSkip,
+    ResidualNet,
+    SkipPolicy,
+    StochasticDepth,
+    build_model,
+    count_host_macs,
+    offload,
+)
+from e2train.runtime import Ledger
 from e2train.train.config import RunConfig
-from e2train.train.data import Batches, Dataset, digits_split
+from e2train.train.data import Batches, Dataset
+from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS, Method
+from e2train.train.optimiser import Averager, SignSgd, parameter_groups
+from e2train.train.presets import MODELS, load_split
+from e2train.train.smd import Smd
 
 __all__ = ["Session", "deterministic"]
+
+_AVERAGES = 100  # weights averaged, were they averaged from the first step on
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,70 +43,103 @@ class Session:
 
     config: RunConfig
     method: Method
-    model: ResNet
-    optimiser: torch.optim.Optimizer
+    model: ResidualNet
+    optimiser: SignSgd
+    averager: Averager
+    smd: Smd
     batches: Batches
     test: Dataset
     steps: int
+    host: torch.device
     step: int = 0
     steps_dropped: int = 0
     samples: int = 0
+    block_runs: list[int] = field(default_factory=list)  # samples that ran each block, over the training
 
     @classmethod
-    def start(cls, config: RunConfig, engine: Engine | None) -> Session:
-        """A fresh session; the model is initialised from the seed."""
+    def start(cls, config: RunConfig, engine: Engine | None, ledger: Ledger) -> Session:
+        """A fresh session; the model is initialised from the seed.
+
+        Raises: DataError when the data is not there; TrainError when the host has no such device.
+        """
+        if config.host == "cuda" and not torch.cuda.is_available():
+            raise TrainError("host is cuda, but torch finds no CUDA device; use --set host=cpu")
+        method, host = METHODS[config.method], torch.device(config.host)
+        split = load_split(config.preset, config.data)
+        batches = Batches(split.train, batch=config.batch, seed=config.seed, augment=split.augment)
+        steps = config.steps or config.epochs * batches.per_epoch
+        dropped = config.smd if method.drops_batches else 0.0
+        if config.smd_mode == "fewer":
+            steps, dropped = max(1, round(steps * (1 - dropped))), 0.0
         torch.manual_seed(config.seed)
-        model, _ = build_model(config.preset)
+        model, _ = build_model(MODELS[config.preset], classes=split.classes)
+        if (policy := _policy(config, method, model)) is not None:
+            model.policy = policy
+        model.to(host)
         if engine is not None:
             offload(model, engine)
-        split = digits_split()
-        batches = Batches(split.train, batch=config.batch, seed=config.seed)
-        optimiser = torch.optim.SGD(
-            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        count_host_macs(model, ledger)
+        signed = method.signs != "none"
+        groups = parameter_groups(model, lr=config.lr, sign_lr=config.sign_lr if signed else None)
         return cls(
             config=config,
-            method=METHODS[config.method],
+            method=method,
             model=model,
-            optimiser=optimiser,
+            optimiser=SignSgd(groups, momentum=config.momentum, weight_decay=config.weight_decay),
+            averager=Averager(
+                model,
+                first=math.ceil(config.swa_first * steps) if signed and config.swa_first < 1 else steps,
+                every=max(1, steps // _AVERAGES),
+            ),
+            smd=Smd(probability=dropped, seed=config.seed),
             batches=batches,
             test=split.test,
-            steps=config.steps or config.epochs * batches.per_epoch,
+            steps=steps,
+            host=host,
+            block_runs=[0] * len(model.blocks),
         )
 
     def set_lr(self, step: int) -> float:
-        """Set the learning rate of a step: a linear rise to the peak, then half a cosine to zero."""
-        config, warm = self.config, max(1.0, self.config.warmup * self.steps)
-        lr = config.lr * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        """Set the learning rates of a scheduled step, and return the one of ordinary parameters."""
+        factor = _lr_factor(self.config, step, self.steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        return lr
+            group["lr"] = factor * group["peak_lr"]
+        return factor * self.config.lr
+
+    def count(self, samples: int) -> None:
+        """Enter how many blocks a training step ran."""
+        self.samples += samples
+        self.block_runs = [before + now for before, now in zip(self.block_runs, self.model.runs, strict=True)]
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the run depends on."""
         return {
-            "step": self.step,
-            "steps_dropped": self.steps_dropped,
-            "samples": self.samples,
+            **{key: getattr(self, key) for key in _COUNTS},
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "averager": self.averager.state(),
             "rng": torch.get_rng_state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.step, self.steps_dropped, self.samples = (
-            state[key] for key in ("step", "steps_dropped", "samples")
-        )
+        for key in _COUNTS:
+            setattr(self, key, state[key])
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.averager.restore(state["averager"])
         rng: Tensor = state["rng"]
         torch.set_rng_state(rng)
+
+
+_COUNTS = ("step", "steps_dropped", "samples", "block_runs")
 
 
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
     """Give torch a fixed number of threads and deterministic algorithms, for a while."""
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.set_num_threads(threads)
@@ -99,3 +149,25 @@ def deterministic(threads: int) -> Iterator[None]:
         finally:
             torch.set_num_threads(before)
             torch.use_deterministic_algorithms(strict)
+
+
+def _policy(config: RunConfig, method: Method, model: ResidualNet) -> SkipPolicy | None:
+    if method.skips == "by chance":
+        return StochasticDepth(blocks=len(model.blocks), skip=config.skip, seed=config.seed)
+    if method.skips == "by gate":
+        channels = {index: model.blocks[index].in_channels for index in model.skippable}
+        return GatedSkip(
+            channels,  # type: ignore[arg-type]  # nn.ModuleList knows no element type
+            blocks=len(model.blocks),
+            skip=config.skip,
+            weight=config.gate_weight,
+        )
+    return None
+
+
+def _lr_factor(config: RunConfig, step: int, steps: int) -> float:
+    """The learning rate of a step as a share of its peak."""
+    rise = min(1.0, (step + 1) / max(1.0, config.warmup * steps))
+    if config.schedule == "cosine":
+        return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return rise * (1.0 if 2 * step < steps else 0.1 if 4 * step < 3 * steps else 0.01)

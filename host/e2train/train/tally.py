@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from e2train.devices.protocol import Counters
-from e2train.runtime import Ledger, LedgerRow
+from e2train.runtime import Ledger, LedgerRow, merged
 
 __all__ = ["Tally"]
 
@@ -29,17 +29,7 @@ class Tally:
 
     def rows(self) -> tuple[LedgerRow, ...]:
         """Earlier and present rows, added up by layer and mode."""
-        merged: dict[tuple[str, str], LedgerRow] = {}
-        for row in (*self.earlier, *self.ledger.snapshot()):
-            old = merged.get((row.name, row.mode)) or LedgerRow(name=row.name, mode=row.mode)
-            merged[row.name, row.mode] = LedgerRow(
-                name=row.name,
-                mode=row.mode,
-                calls=old.calls + row.calls,
-                saturations=old.saturations + row.saturations,
-                counters=old.counters + row.counters,
-            )
-        return tuple(merged.values())
+        return merged((*self.earlier, *self.ledger.snapshot()))
 
     def total(self) -> Counters:
         """The sum over all rows."""

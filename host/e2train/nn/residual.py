@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Residual networks whose blocks can be skipped, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from e2train.nn.skipping import RunAll, SkipPolicy
+
+__all__ = ["PaddedShortcut", "ResidualBlock", "ResidualNet"]
+
+
+class PaddedShortcut(nn.Module):
+    """A shortcut without parameters: every ``stride``-th pixel, new channels filled with zeros."""
+
+    def __init__(self, new_channels: int, *, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.front = new_channels // 2
+        self.back = new_channels - self.front
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: (N, C, H, W) -> (N, K, P, Q)."""
+        strided = x[:, :, :: self.stride, :: self.stride]
+        return nn.functional.pad(strided, (0, 0, 0, 0, self.front, self.back))
+
+
+class ResidualBlock(nn.Module):
+    """activation(shortcut(x) + gate * branch(x)); without a shortcut, activation(branch(x)).
+
+    The branch sees only the samples whose gate is not zero; the shortcut sees all.
+    """
+
+    def __init__(
+        self, branch: nn.Sequential, *, shortcut: nn.Module | None, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.branch = branch
+        self.shortcut = shortcut
+        self.activation = activation or nn.Identity()
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of what comes in."""
+        first = next(module for module in self.branch.modules() if isinstance(module, nn.Conv2d))
+        return first.in_channels
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        """Shapes: x (N, C, H, W), gate (N,) or None where all samples run; result (N, K, P, Q)."""
+        if self.shortcut is None:
+            out: Tensor = self.branch(x)
+        elif gate is None:
+            out = self.shortcut(x) + self.branch(x)
+        else:
+            out = self._gated(x, gate)
+        activated: Tensor = self.activation(out)
+        return activated
+
+    def _gated(self, x: Tensor, gate: Tensor) -> Tensor:
+        out: Tensor = self.shortcut(x)  # type: ignore[misc]  # the caller has looked
+        kept = gate.detach().nonzero().squeeze(1)
+        if not len(kept):
+            return out
+        with _statistics_move_less(self.branch, len(kept) / len(x)):
+            branch = self.branch(x if len(kept) == len(x) else x[kept])
+        return out.index_add(0, kept, gate[kept].view(-1, 1, 1, 1) * branch)
+
+
+class ResidualNet(nn.Module):
+    """A stem, residual blocks, a head; ``policy`` says which samples run which blocks.
+
+    The first block always runs, and so does one without a shortcut. ``runs`` tells, after a forward pass, how
+    many samples ran each block.
+    """
+
+    def __init__(self, *, stem: nn.Module, blocks: list[ResidualBlock], head: nn.Module) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = nn.ModuleList(blocks)
+        self.head = head
+        self.policy: SkipPolicy = RunAll()
+        self.runs: tuple[int, ...] = ()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    @property
+    def skippable(self) -> tuple[int, ...]:
+        """Indices of the blocks that may be skipped."""
+        return tuple(index for index, block in enumerate(self.blocks) if index and block.shortcut is not None)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shapes: (N, C, H, W) -> logits (N, classes)."""
+        x = self.stem(images)
+        skippable = self.skippable
+        self.policy.begin(x)
+        runs = []
+        for index, block in enumerate(self.blocks):
+            gate = self.policy.gate(index, x) if index in skippable else None
+            runs.append(len(x) if gate is None else int(gate.detach().count_nonzero()))
+            x = block(x, gate)
+        self.runs = tuple(runs)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+@contextmanager
+def _statistics_move_less(branch: nn.Module, share: float) -> Iterator[None]:
+    """Scale the updates of batch norms' running statistics by the share of the samples that are there."""
+    norms = [
+        (module, module.momentum)
+        for module in branch.modules()
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None
+    ]
+    try:
+        for module, momentum in norms:
+            module.momentum = momentum * share
+        yield
+    finally:
+        for module, momentum in norms:
+            module.momentum = momentum

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets and batches."""
+
+from e2train.train.data.cifar import cifar_split
+from e2train.train.data.dataset import Arrays, Batches, DataError, Dataset, Split
+from e2train.train.data.digits import digits_split
+from e2train.train.data.image_folder import folder_split
+
+__all__ = [
+    "Arrays",
+    "Batches",
+    "DataError",
+    "Dataset",
+    "Split",
+    "cifar_split",
+    "digits_split",
+    "folder_split",
+]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CIFAR-10 and CIFAR-100 in their standard python layout, read without running what a file may hold."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.train.data.dataset import Arrays, DataError, Split
+
+__all__ = ["cifar_split", "read_batch"]
+
+_PICTURE_BYTES = 3 * 32 * 32
+_LARGEST_FILE = 256 << 20  # CIFAR-100's training file has 155 MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    folder: str
+    train: tuple[str, ...]
+    test: str
+    labels: str
+    classes: int
+    mean: tuple[float, float, float]  # of the training pictures, in 0..255
+    std: tuple[float, float, float]
+
+
+_LAYOUTS = {
+    10: _Layout(
+        folder="cifar-10-batches-py",
+        train=tuple(f"data_batch_{index}" for index in range(1, 6)),
+        test="test_batch",
+        labels="labels",
+        classes=10,
+        mean=(125.3, 123.0, 113.9),
+        std=(63.0, 62.1, 66.7),
+    ),
+    100: _Layout(
+        folder="cifar-100-python",
+        train=("train",),
+        test="test",
+        labels="fine_labels",
+        classes=100,
+        mean=(129.3, 124.1, 112.4),
+        std=(68.2, 65.4, 70.4),
+    ),
+}
+
+
+def cifar_split(root: Path, *, classes: int) -> Split:
+    """CIFAR-10 or CIFAR-100 from the folder that holds the unpacked archive's folder.
+
+    Raises: DataError when a file is missing, or is not such a batch.
+    """
+    layout = _LAYOUTS[classes]
+    folder = root if root.name == layout.folder else root / layout.folder
+    if not folder.is_dir():
+        raise DataError(
+            f"no folder {folder}: unpack CIFAR-{classes}'s python archive and give --data its place"
+        )
+    return Split(
+        train=_load([folder / name for name in layout.train], layout),
+        test=_load([folder / layout.test], layout),
+        classes=layout.classes,
+        augment=True,
+    )
+
+
+def read_batch(path: Path) -> dict[str, Any]:
+    """What a batch file holds: numbers, texts, lists, dictionaries and arrays; anything else is refused.
+
+    Raises: DataError when the file cannot be read as that.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise DataError(f"{path} has more than {_LARGEST_FILE >> 20} MiB: not a CIFAR batch")
+        with path.open("rb") as file:
+            content = _Reader(file, encoding="bytes").load()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except DataError:
+        raise
+    except Exception as error:  # a broken pickle can raise anything
+        raise DataError(f"{path} is not a CIFAR batch: {' '.join(str(error).split())[:100]}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is not a CIFAR batch: it holds a {type(content).__name__}")
+    return {key.decode("latin1") if isinstance(key, bytes) else str(key): v for key, v in content.items()}
+
+
+class _Reader(pickle.Unpickler):
+    """Makes arrays, and calls nothing else that a file names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return _reconstruct
+        if (module, name) == ("numpy", "ndarray"):
+            return _PlainArray
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        if (module, name) == ("_codecs", "encode"):
+            return _encode
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which a batch has no need of")
+
+
+class _PlainArray:
+    """Stands for numpy.ndarray, whose constructor a file must not call."""
+
+
+def _reconstruct(kind: type, shape: Sequence[int], code: bytes | str) -> NDArray[Any]:
+    """An empty array, as NumPy's own pickles begin."""
+    if kind is not _PlainArray or tuple(shape) != (0,):
+        raise pickle.UnpicklingError("it makes something that is no plain array")
+    return np.ndarray((0,), "b")
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"it encodes text as {encoding[:20]!r}")
+    return text.encode("latin1")
+
+
+def _load(paths: Sequence[Path], layout: _Layout) -> Arrays:
+    images, labels = zip(*(_checked(path, read_batch(path), layout) for path in paths), strict=True)
+    return Arrays(
+        images=np.concatenate(images), labels=np.concatenate(labels), mean=layout.mean, std=layout.std
+    )
+
+
+def _checked(
+    path: Path, batch: dict[str, Any], layout: _Layout
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    data, labels = batch.get("data"), batch.get(layout.labels)
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (_PICTURE_BYTES,):
+        raise DataError(f"{path}: data must be uint8 rows of {_PICTURE_BYTES}; is it of another data set?")
+    if not isinstance(labels, list) or len(labels) != len(data):
+        raise DataError(f"{path}: {layout.labels} must be a list of {len(data)} classes")
+    if not all(isinstance(label, int) and 0 <= label < layout.classes for label in labels):
+        raise DataError(f"{path}: {layout.labels} must be numbers in 0..{layout.classes - 1}")
+    return data.reshape(-1, 3, 32, 32), np.array(labels, np.int64)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets, and batches whose draws are keyed by what they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Arrays", "Batches", "DataError", "Dataset", "Split", "mirror_and_shift"]
+
+Indices = NDArray[np.int64]
+
+_SHIFT = 4  # pixels, as in the CIFAR recipes
+
+
+class DataError(ValueError):
+    """Data that is not where it should be, or not what it should be."""
+
+
+class Dataset(Protocol):
+    """Pictures with their classes."""
+
+    def __len__(self) -> int: ...
+    def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Some pictures (n, C, H, W) in float32, and their classes (n,)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrays:
+    """A data set in memory: real = (picture - mean) / std, by channel."""
+
+    images: NDArray[Any]  # (N, C, H, W), uint8 or float32
+    labels: NDArray[np.int64]
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Some pictures and their classes, as tensors."""
+        images = torch.from_numpy(self.images[indices]).float()
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (images - mean) / std, torch.from_numpy(self.labels[indices])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """What is trained on, and what is held out; ``augment`` where pictures may be mirrored and shifted."""
+
+    train: Dataset
+    test: Dataset
+    classes: int
+    augment: bool = False
+
+
+class Batches:
+    """Shuffled batches of a data set; what a step gets depends on (seed, step) alone."""
+
+    def __init__(self, data: Dataset, *, batch: int, seed: int, augment: bool = False) -> None:
+        self._data = data
+        self._batch = batch
+        self._seed = seed
+        self._augment = augment
+        self._epoch = -1
+        self._order = np.empty(0, np.int64)
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch; the last one may be smaller."""
+        return -(-len(self._data) // self._batch)
+
+    def load(self, step: int) -> tuple[Tensor, Tensor]:
+        """The pictures and classes of one step.
+
+        Shapes: (N, C, H, W) and (N,).
+        """
+        epoch, index = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._data))
+        chosen = self._order[index * self._batch : (index + 1) * self._batch]
+        images, labels = self._data.take(chosen)
+        if self._augment:
+            images = mirror_and_shift(images, chosen, epoch=epoch, seed=self._seed)
+        return images, labels
+
+
+def mirror_and_shift(images: Tensor, indices: Indices, *, epoch: int, seed: int) -> Tensor:
+    """Each picture mirrored or not, and shifted by up to 4 pixels, as (seed, epoch, its index) say.
+
+    Shapes: (N, C, H, W), unchanged. What comes in at the border is 0.
+    """
+    height, width = images.shape[2:]
+    padded = torch.nn.functional.pad(images, (_SHIFT,) * 4)
+    out = torch.empty_like(images)
+    for place, index in enumerate(indices.tolist()):
+        draws = np.random.default_rng([seed, epoch, index, 1]).integers(0, 2 * _SHIFT + 1, 3)
+        down, right, side = (int(draw) for draw in draws)
+        picture = padded[place, :, down : down + height, right : right + width]
+        out[place] = picture.flip(2) if side % 2 else picture
+    return out
