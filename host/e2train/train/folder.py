@@ -39,6 +39,7 @@ class Summary:
     macs: int | None  # on the device
     host_macs: int  # of convolutions on the host, in float32
     computation: float  # both, in float32 multiply-accumulates: MACs x bits x bits / 1024
+    training_computation: float  # without the final test
     cycles: int | None
     bytes_moved: int | None
     saturations: int

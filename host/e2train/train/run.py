@@ -56,10 +56,11 @@ def run_training(
         with stop_on_signals() as stop:
             _train(session, folder, tally, stop=stop, watch=watch)
             finish(session, stopped=stop)
+            trained = computation(tally.rows(), config.psg)
             accuracy = evaluate(session, stopped=stop)
         if accuracy is None:
             raise _interrupted(session, folder)
-        summary = _summary(session, tally, accuracy=accuracy, out=out)
+        summary = _summary(session, tally, accuracy=accuracy, trained=trained, out=out)
         folder.finish(summary, render_report(config, summary, folder.rows(), tally.rows()))
     return summary
 
@@ -112,7 +113,7 @@ def _interrupted(session: Session, folder: RunFolder) -> Interrupted:
     )
 
 
-def _summary(session: Session, tally: Tally, *, accuracy: float, out: Path) -> Summary:
+def _summary(session: Session, tally: Tally, *, accuracy: float, trained: float, out: Path) -> Summary:
     config, total, offloads = session.config, tally.total(), session.method.offloads
     rows = tally.rows()
     elements, predicted = (sum(getattr(row, key) for row in rows) for key in ("elements", "predicted"))
@@ -135,6 +136,7 @@ def _summary(session: Session, tally: Tally, *, accuracy: float, out: Path) -> S
         macs=total.macs if offloads else None,
         host_macs=total.host_macs,
         computation=computation(rows, config.psg),
+        training_computation=trained,
         cycles=total.cycles,
         bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
         saturations=sum(row.saturations for row in rows),

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Train the rows of one of the paper's tables, and write it as Markdown, JSON and a plot.
+
+One run after the other, each in a process of its own under OUT/TABLE/ROW-seedN; finished runs are kept, a
+stopped one goes on where it was. Accuracy is the mean and standard deviation over the seeds. Computation is
+MACs x bits x bits / 1024 of all that was executed, the final test apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from e2train.train import PRESETS, RunConfig, read_config
+from matplotlib.figure import Figure
+
+BASES = ("smb-fp32", "smb-int8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of settings on one preset."""
+
+    preset: str
+    common: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, dict[str, Any]]
+
+
+PSG_ROWS = {
+    f"psg, {mode}": {"method": "psg", "psg_mode": mode} for mode in ("resolve", "sparsify", "predict")
+}
+TABLES = {
+    "small": Table(
+        preset="cifar10-resnet14",
+        common={"steps": 1000, "batch": 64, "schedule": "cosine", "warmup": 0.05},
+        rows={
+            "smb-fp32": {"method": "smb-fp32"},
+            "smb-int8": {"method": "smb-int8"},
+            **PSG_ROWS,
+            "e2train": {"method": "e2train"},
+        },
+    ),
+    "cifar10-resnet74": Table(
+        preset="cifar10-resnet74",
+        rows={
+            "smb-fp32": {"method": "smb-fp32"},
+            "smb-int8": {"method": "smb-int8"},
+            "smb-int8, half the steps": {"method": "smd", "smd_mode": "fewer"},
+            "smd": {"method": "smd"},
+            "sd": {"method": "sd"},
+            "slu": {"method": "slu"},
+            "signsgd": {"method": "signsgd"},
+            **PSG_ROWS,
+            **{f"e2train, skip {skip}": {"method": "e2train", "skip": skip} for skip in (0.2, 0.4, 0.6)},
+        },
+    ),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", choices=TABLES, required=True)
+    parser.add_argument("--data", required=True, help="folder of the data set")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", nargs="*", help="some of the rows; all by default")
+    parser.add_argument("--host", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/tables"))
+    options = parser.parse_args()
+    table, out = TABLES[options.table], options.out / options.table
+    names = options.rows or list(table.rows)
+    if unknown := set(names) - set(table.rows):
+        parser.error(f"no rows {', '.join(sorted(unknown))}; there are: {', '.join(table.rows)}")
+    for seed in range(options.seeds):  # every row once before any twice
+        for name in names:
+            run(config(table, name, seed=seed, data=options.data, host=options.host), folder(out, name, seed))
+            write(out, table, seeds=options.seeds)
+    print((out / "table.md").read_text())
+    return 0
+
+
+def config(table: Table, name: str, *, seed: int, data: str, host: str) -> RunConfig:
+    """The settings of one run."""
+    return PRESETS[table.preset].changed(
+        **table.common, **table.rows[name], seed=seed, data=str(Path(data).resolve()), host=host
+    )
+
+
+def folder(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
+
+
+def run(settings: RunConfig, where: Path) -> None:
+    """Train, unless the very same run is there already."""
+    file = where / "config.toml"
+    same = file.exists() and read_config(file).hash == settings.hash
+    if same and (where / "summary.json").exists():
+        return
+    where.mkdir(parents=True, exist_ok=True)
+    options = ["--overwrite"]
+    if same and (where / "checkpoint.pt").exists():
+        options = ["--resume"]
+    else:
+        file.write_text(settings.to_toml(), encoding="utf-8")
+    print(f"{where}", flush=True)
+    command = [sys.executable, "-m", "e2train", "train", str(file), "--out", str(where), *options]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        sys.exit(f"{where}: the run ended with exit code {done.returncode}; start again to go on")
+
+
+def write(out: Path, table: Table, *, seeds: int) -> None:
+    """The table of all runs that are there."""
+    found = {
+        name: [
+            json.loads(path.read_text())
+            for seed in range(seeds)
+            if (path := folder(out, name, seed) / "summary.json").exists()
+        ]
+        for name in table.rows
+    }
+    bases = {base: mean(found.get(base, ()), "training_computation") for base in BASES}
+    rows = [row(name, runs, bases) for name, runs in found.items() if runs]
+    (out / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    (out / "table.md").write_text(markdown(table, rows), encoding="utf-8")
+    plot(rows, out / "table.svg")
+
+
+def mean(runs: Any, key: str) -> float | None:
+    values = [run[key] for run in runs if run[key] is not None]
+    return statistics.fmean(values) if values else None
+
+
+def row(name: str, runs: list[dict[str, Any]], bases: dict[str, float | None]) -> dict[str, Any]:
+    """One row: means over its seeds."""
+    accuracies = [run["test_accuracy"] for run in runs]
+    computation = mean(runs, "training_computation") or 0.0
+    blocks = sum(run["blocks_run"] + run["blocks_skipped"] for run in runs)
+    return {
+        "row": name,
+        "seeds": len(runs),
+        "accuracy": statistics.fmean(accuracies),
+        "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        **{f"computation_to_{base}": computation / value if value else None for base, value in bases.items()},
+        "steps_run": mean(runs, "steps_run"),
+        "blocks_skipped": sum(run["blocks_skipped"] for run in runs) / blocks,
+        "predicted": mean(runs, "psg_predicted_fraction"),
+        "wall_s": mean(runs, "wall_s"),
+    }
+
+
+def markdown(table: Table, rows: list[dict[str, Any]]) -> str:
+    """The table as text."""
+    common = ", ".join(f"{key} {value}" for key, value in table.common.items()) or "its own settings"
+    lines = [
+        f"{table.preset}, {common}.",
+        "",
+        "| | accuracy | seeds | computation to fp32 | to int8 | steps | blocks skipped | predicted | time |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for r in rows:
+        deviation = "" if r["deviation"] is None else f" ± {100 * r['deviation']:.2f}"
+        shares = [percent(r[f"computation_to_{base}"]) for base in BASES]
+        lines.append(
+            f"| {r['row']} | {100 * r['accuracy']:.2f}{deviation} % | {r['seeds']} | {' | '.join(shares)} | "
+            f"{r['steps_run']:.0f} | {percent(r['blocks_skipped'])} | {percent(r['predicted'])} | "
+            f"{r['wall_s']:.0f} s |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Accuracy against computation, relative to smb-int8 where that is there."""
+    base = "smb-int8" if any(r["computation_to_smb-int8"] for r in rows) else "smb-fp32"
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for r in rows:
+        x = r[f"computation_to_{base}"]
+        if x:
+            axes.errorbar(x, 100 * r["accuracy"], 100 * (r["deviation"] or 0), marker="o", label=r["row"])
+    axes.set_xscale("log")
+    axes.set_xlabel(f"computation of the training, relative to {base}")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
