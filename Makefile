@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 SOURCES := host hls/e2hls sim tests scripts
 CPP := $(wildcard hls/kernels/*.?pp hls/include/* sim/soc/*.?pp)
 
-.PHONY: help setup train test test-slow lint format clean
+.PHONY: help setup train test board-test test-slow lint format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ setup: $(READY)  ## make .venv with every dependency, pinned
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,sim,dev]'
+	PYNQ_REMOTE=1 $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,sim,remote,dev]'
 	@touch $@
 
 train: $(READY)  ## train a small CNN, every convolution on the simulated FPGA
@@ -26,6 +26,9 @@ train: $(READY)  ## train a small CNN, every convolution on the simulated FPGA
 
 test: $(READY)  ## run all tests that need no board
 	$(BIN)/pytest -m 'not slow'
+
+board-test: $(READY)  ## run the tests on simulated boards alone, through the real pynq client
+	$(BIN)/pytest tests/board
 
 test-slow: $(READY)  ## run the tests that take minutes each
 	$(BIN)/pytest -m slow

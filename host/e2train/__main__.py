@@ -1,7 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m e2train``."""
+"""The command ``e2train``, also as ``python -m e2train``."""
 
-from e2train.cli import main
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+_AGENT = ["board", "agent"]  # runs on boards, where the other commands' packages cannot be installed
+
+
+def main() -> None:
+    """Run the command line."""
+    if sys.argv[1:3] == _AGENT:
+        from e2train.cli.agent import main as agent
+
+        sys.exit(agent(sys.argv[3:]))
+    from e2train.cli.app import main as everything
+
+    everything()
+
 
 if __name__ == "__main__":
     main()

@@ -9,6 +9,7 @@ from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,7 @@ class _Timing(ctypes.Structure):
 
 class _Config(ctypes.Structure):
     _fields_ = (
+        ("memory", ctypes.c_void_p),
         ("memory_base", ctypes.c_uint64),
         ("memory_bytes", ctypes.c_uint64),
         ("timing", _Timing),
@@ -120,6 +122,8 @@ class Soc:
         library: Path,
         *,
         memory_bytes: int = 64 << 20,
+        memory: NDArray[np.uint8] | None = None,
+        memory_base: int = _MEMORY_BASE,
         timing: MemoryTiming | None = None,
         reset_cycles: int = 16,
         seed: int = 1,
@@ -127,19 +131,21 @@ class Soc:
         self._api = _load(library)
         timing = timing or MemoryTiming()
         values = _Timing(*(getattr(timing, name) for name in MemoryTiming.__slots__))
-        config = _Config(_MEMORY_BASE, memory_bytes, values, reset_cycles, seed)
+        self._memory = np.zeros(memory_bytes, np.uint8) if memory is None else memory
+        at, size = self._memory.ctypes.data, self._memory.size
+        config = _Config(at, memory_base, size, values, reset_cycles, seed)
         self._handle: int | None = self._api.soc_open(ctypes.byref(config))
         if not self._handle:
-            raise SimulationError(f"cannot open a SoC with {memory_bytes >> 20} MiB of memory from {library}")
-        self.memory_base = _MEMORY_BASE
-        at = ctypes.cast(self._api.soc_memory(self._handle), ctypes.POINTER(ctypes.c_uint8))
-        self._memory: NDArray[np.uint8] | None = np.ctypeslib.as_array(at, shape=(memory_bytes,))
+            raise SimulationError(
+                f"cannot open a SoC from {library}: its kernel stops during the first reset"
+            )
+        self.memory_base = memory_base
 
     def close(self) -> None:
-        """End the simulation; the views on its memory end with it."""
+        """End the simulation."""
         if self._handle:
             self._api.soc_close(self._handle)
-        self._handle = self._memory = None
+        self._handle = None
 
     def __enter__(self) -> Soc:
         return self
@@ -152,7 +158,7 @@ class Soc:
     @property
     def memory(self) -> NDArray[np.uint8]:
         """The DDR, as bytes, from ``memory_base`` on."""
-        if self._memory is None:
+        if self._handle is None:
             raise SimulationError("the SoC is closed")
         return self._memory
 
@@ -175,6 +181,10 @@ class Soc:
     def write(self, register: int, value: int) -> None:
         """Write a 32-bit DMA register."""
         self._api.soc_reg_write(self._open_handle(), register, value)
+
+    def fail_next(self, direction: Literal["mm2s", "s2mm"], status_bit: int) -> None:
+        """Let the next transfer of a direction end with an error bit of its status register."""
+        self._api.soc_fail_next(self._open_handle(), int(direction == "s2mm"), status_bit)
 
     def run(self, max_cycles: int, *, until: Until = Until.DEADLINE) -> bool:
         """Clock the SoC; False when ``until`` did not happen within ``max_cycles``.
@@ -279,7 +289,7 @@ def _load(library: Path) -> ctypes.CDLL:
         "soc_close": (None, [handle]),
         "soc_reg_read": (u32, [handle, u32]),
         "soc_reg_write": (None, [handle, u32, u32]),
-        "soc_memory": (handle, [handle]),
+        "soc_fail_next": (None, [handle, ctypes.c_int, u32]),
         "soc_run": (ctypes.c_int, [handle, u64, ctypes.c_int]),
         "soc_cycles": (u64, [handle]),
         "soc_stats": (None, [handle, ctypes.c_void_p]),

@@ -18,9 +18,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 namespace soc {
 
@@ -37,20 +35,16 @@ struct Timing {
 
 class Ddr {
  public:
-  // The pages come from calloc, so that memory never touched costs nothing.
-  Ddr(uint64_t base, uint64_t bytes, const Timing& timing)
+  // The memory belongs to the caller.
+  Ddr(uint8_t* data, uint64_t base, uint64_t bytes, const Timing& timing)
       : timing(timing),
         base_(base),
         bytes_(bytes),
-        data_(static_cast<uint8_t*>(std::calloc(bytes, 1))),
-        credit_limit_(std::max(timing.bytes_per_cycle, 2 * kBeatBytes)) {
-    if (data_ == nullptr) throw std::bad_alloc();
-  }
-  ~Ddr() { std::free(data_); }
+        data_(data),
+        credit_limit_(std::max(timing.bytes_per_cycle, 2 * kBeatBytes)) {}
   Ddr(const Ddr&) = delete;
   Ddr& operator=(const Ddr&) = delete;
 
-  uint8_t* data() { return data_; }
   bool holds(uint64_t address, uint64_t bytes) const {
     return address >= base_ && bytes <= bytes_ && address - base_ <= bytes_ - bytes;
   }

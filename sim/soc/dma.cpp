@@ -98,6 +98,13 @@ void Channel::fail(uint32_t bit) {
   status_ |= bit | kErrIrq | kHalted;
 }
 
+bool Channel::failed_as_planned() {
+  if (planned_ == 0) return false;
+  fail(planned_);
+  planned_ = 0;
+  return true;
+}
+
 void Mm2s::reset() {
   reset_registers();
   head_ = waiting_ = to_request_ = to_fetch_ = 0;
@@ -151,6 +158,10 @@ void Mm2s::after_edge(uint64_t now, bool ready) {
   if (!valid_ || !ready) return;
   beats_.add(now);
   valid_ = false;
+  if (failed_as_planned()) {
+    to_request_ = waiting_ = 0;
+    return;
+  }
   if (last_) complete();
 }
 
@@ -177,6 +188,7 @@ bool S2mm::before_edge(uint64_t now) {
 void S2mm::after_edge(uint64_t now, bool valid, uint64_t data, bool last) {
   if (!valid) return;
   beats_.add(now);
+  if (failed_as_planned()) return;
   if (received_ + kBeatBytes > length_) {
     fail(kIntErr);
     return;

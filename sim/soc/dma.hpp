@@ -4,16 +4,15 @@
 //
 //   offset  MM2S / S2MM      bits
 //   0x00 / 0x30  DMACR       0 RS, 2 Reset (self-clearing), 12 IOC_IrqEn, 14 Err_IrqEn
-//   0x04 / 0x34  DMASR       0 Halted, 1 Idle, 4 DMAIntErr, 5 DMASlvErr (never), 6 DMADecErr, 12 IOC_Irq, 14
-//   Err_Irq
+//   0x04 / 0x34  DMASR       0 Halted, 1 Idle, 4 DMAIntErr, 5 DMASlvErr, 6 DMADecErr, 12 IOC_Irq, 14 Err_Irq
 //                            (12..14 are cleared by writing 1)
 //   0x18 / 0x48  SA / DA     low half of the address         0x1C / 0x4C  its high half
 //   0x28 / 0x58  LENGTH      bytes; writing it starts a transfer if RS is set; S2MM reads back the bytes
 //   received
 //
 // DMAIntErr: length zero, address not on an 8-byte boundary, or a packet longer than the S2MM length.
-// DMADecErr: a burst outside the DDR. An error clears RS and halts its channel until the next reset.
-// A reset holds both channels and the kernel for reset_cycles.
+// DMADecErr: a burst outside the DDR. DMASlvErr: none arises here; fail_next() makes one. An error clears RS
+// and halts its channel until the next reset. A reset holds both channels and the kernel for reset_cycles.
 #ifndef E2SIM_SOC_DMA_HPP_
 #define E2SIM_SOC_DMA_HPP_
 
@@ -30,6 +29,7 @@ constexpr uint32_t kControlDefault = 0x00010002;
 constexpr uint32_t kHalted = 1u << 0;
 constexpr uint32_t kIdle = 1u << 1;
 constexpr uint32_t kIntErr = 1u << 4;
+constexpr uint32_t kSlvErr = 1u << 5;
 constexpr uint32_t kDecErr = 1u << 6;
 constexpr uint32_t kIocIrq = 1u << 12;
 constexpr uint32_t kErrIrq = 1u << 14;
@@ -61,15 +61,18 @@ class Channel {
   void reset_registers();
 
   bool active() const { return active_; }
-  bool failed() const { return (status_ & kErrIrq) != 0 || (status_ & (kIntErr | kDecErr)) != 0; }
+  bool failed() const { return (status_ & kErrIrq) != 0 || (status_ & (kIntErr | kSlvErr | kDecErr)) != 0; }
   bool interrupts() const { return (status_ & control_ & kIrqMask) != 0; }
   const Beats& beats() const { return beats_; }
+  void fail_next(uint32_t bit) { planned_ = bit; }
 
  protected:
   ~Channel() = default;
   virtual void start() = 0;
   void complete();
   void fail(uint32_t bit);
+  // Whether the transfer has just ended with an error that was asked for.
+  bool failed_as_planned();
 
   Ddr& ddr_;
   uint64_t address_ = 0;
@@ -82,6 +85,7 @@ class Channel {
 
   uint32_t control_ = kControlDefault;
   uint32_t status_ = kHalted;
+  uint32_t planned_ = 0;  // error bit to end the next transfer with
 };
 
 // Memory to stream.
@@ -145,6 +149,13 @@ class Dma {
   void step_reset() { --reset_left_; }
   bool idle() const { return !in_reset() && !mm2s.active() && !s2mm.active(); }
   bool failed() const { return mm2s.failed() || s2mm.failed(); }
+  void fail_next(bool of_s2mm, uint32_t bit) {
+    if (of_s2mm) {
+      s2mm.fail_next(bit);
+    } else {
+      mm2s.fail_next(bit);
+    }
+  }
   bool interrupts() const { return mm2s.interrupts() || s2mm.interrupts(); }
 
   Mm2s mm2s;

@@ -22,6 +22,7 @@ void vl_fatal(const char* file, int line, const char*, const char* message) {
 extern "C" {
 
 struct SocConfig {
+  uint8_t* memory;
   uint64_t memory_base;
   uint64_t memory_bytes;
   soc::Timing timing;
@@ -42,7 +43,8 @@ enum SocOutcome { kReached = 0, kDeadline = 1, kStopped = 2 };
 class Soc {
  public:
   explicit Soc(const SocConfig& config)
-      : ddr_(config.memory_base, config.memory_bytes, config.timing), dma_(ddr_, config.reset_cycles) {
+      : ddr_(config.memory, config.memory_base, config.memory_bytes, config.timing),
+        dma_(ddr_, config.reset_cycles) {
     context_.randReset(2);
     context_.randSeed(static_cast<int>(config.seed));
     kernel_ = std::make_unique<Vkernel>(&context_);
@@ -69,7 +71,6 @@ class Soc {
 
   SocStats stats() const { return {cycle_, dma_.mm2s.beats(), dma_.s2mm.beats()}; }
   soc::Dma& dma() { return dma_; }
-  uint8_t* memory() { return ddr_.data(); }
   const std::string& error() const { return error_; }
 
  private:
@@ -132,9 +133,10 @@ void soc_close(Soc* soc) { delete soc; }
 
 uint32_t soc_reg_read(Soc* soc, uint32_t offset) { return soc->dma().read(offset); }
 
-void soc_reg_write(Soc* soc, uint32_t offset, uint32_t value) { soc->dma().write(offset, value); }
+// The next transfer of that direction ends with this error of the status register, after its first beat.
+void soc_fail_next(Soc* soc, int s2mm, uint32_t status_bit) { soc->dma().fail_next(s2mm != 0, status_bit); }
 
-uint8_t* soc_memory(Soc* soc) { return soc->memory(); }
+void soc_reg_write(Soc* soc, uint32_t offset, uint32_t value) { soc->dma().write(offset, value); }
 
 int soc_run(Soc* soc, uint64_t max_cycles, int until) { return soc->run(max_cycles, until); }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import e2hls
 import pytest
-from e2train.cli import app
+from e2train.cli.app import app
 from typer.testing import CliRunner
 
 MODES = ("forward", "grad_input", "grad_weight", "grad_msb")

@@ -5,7 +5,7 @@ import json
 import signal
 
 import pytest
-from e2train.cli import main
+from e2train.cli.app import main
 from e2train.devices import MODES
 from e2train.nn import MODEL_NAMES
 from e2train.train import METHODS

@@ -11,7 +11,7 @@ import e2sim
 import e2train
 import pytest
 
-LAYERS = ("config", "numerics", "packing", "energy", "devices", "runtime", "nn", "train", "cli")
+LAYERS = ("config", "numerics", "packing", "energy", "overlay", "devices", "runtime", "nn", "train", "cli")
 PACKAGE = Path(e2train.__file__).parent
 # Imported on demand: torch for the emulator, the flow and the simulator for csim and rtl.
 ALLOWED_BELOW_NN = {
@@ -19,7 +19,10 @@ ALLOWED_BELOW_NN = {
     "devices/build.py": {"e2hls"},
     "devices/csim.py": {"e2hls"},
     "devices/rtl.py": {"e2hls", "e2sim"},
+    "devices/simulated_board.py": {"e2hls", "e2sim"},
+    "devices/pynq.py": {"e2hls", "pynq"},  # of e2hls the folder of the cache
     "config/__init__.py": {"tomli"},
+    "overlay/description.py": {"tomli"},
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from e2train.cli import app
+from e2train.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -30,7 +30,11 @@ def train(
         typer.Option(help="smb-fp32 and smb-int8 save nothing; sd, smd, slu, signsgd, psg; e2train is all."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data set; digits need none.")] = None,
-    device: Annotated[str | None, typer.Option(help="emulator, csim or rtl.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="emulator, csim, rtl; pynq on a board, pynq:HOST or agent:HOST from a PC."),
+    ] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Overlay archive, for a pynq device.")] = None,
     board: Annotated[str | None, typer.Option(help="Configuration in boards.toml.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, where no steps are set.")] = None,
@@ -51,15 +55,10 @@ def train(
     """Train a network; every option that is left out is the preset's or the file's."""
     from e2train.train import Row, find_config, run_training
 
-    options: dict[str, object] = {
-        "method": method,
-        "device": device,
-        "board": board,
-        "steps": steps,
-        "epochs": epochs,
-    }
-    options |= {"batch": batch, "lr": lr, "seed": seed, "data": str(data) if data else None}
-    config = find_config(preset).changed(**options).set(settings or [])
+    where = {"device": device, "board": board}
+    where |= {key: str(path) for key, path in (("data", data), ("overlay", overlay)) if path is not None}
+    what = {"method": method, "steps": steps, "epochs": epochs, "batch": batch, "lr": lr, "seed": seed}
+    config = find_config(preset).changed(**where, **what).set(settings or [])
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from e2train.config import load_config
@@ -14,6 +15,7 @@ from e2train.devices.protocol import (
     ConvShape,
     Counters,
     DeviceError,
+    DeviceLostError,
     LayerCall,
     LayerResult,
     Mode,
@@ -32,6 +34,7 @@ __all__ = [
     "ConvShape",
     "Counters",
     "DeviceError",
+    "DeviceLostError",
     "LayerCall",
     "LayerResult",
     "Mode",
@@ -39,28 +42,58 @@ __all__ = [
     "StreamDevice",
     "TensorDevice",
     "Transfer",
+    "check_device",
     "open_device",
     "products_per_multiplier",
 ]
 
-# Imported when asked for: torch, a compiler or a simulator may be missing.
+# Imported when asked for: torch, a compiler, a simulator or pynq may be missing.
 _CLASSES = {
     "emulator": ("e2train.devices.emulator", "Emulator"),
     "csim": ("e2train.devices.csim", "CsimDevice"),
     "rtl": ("e2train.devices.rtl", "RtlDevice"),
     "spec": ("e2train.devices.spec", "SpecDevice"),
+    "pynq": ("e2train.devices.pynq", "PynqDevice"),
+    "agent": ("e2train.devices.agent", "AgentDevice"),
 }
+_ADDRESSED = ("pynq", "agent")
 
 DEVICES = tuple(_CLASSES)
 
 
-def open_device(name: str, *, config: str = "pynq_z2", **options: Any) -> TensorDevice | StreamDevice:
-    """Open a device by name, for one of the configurations in ``boards.toml``.
+def check_device(spec: str) -> None:
+    """Look whether ``spec`` is a device's name, or ``pynq:HOST[:PORT]``, ``agent:HOST[:PORT]``.
 
-    Raises: DeviceError when there is no such device or a package that it needs is missing.
+    Raises: DeviceError when it is not.
     """
+    name, colon, address = spec.partition(":")
     if name not in _CLASSES:
         raise DeviceError(f"no device {name!r}; there are: {', '.join(DEVICES)}")
+    if colon and name not in _ADDRESSED:
+        raise DeviceError(
+            f"device {name} is in this process and has no address; leave {colon + address!r} out"
+        )
+    if name == "agent" and not address:
+        raise DeviceError("device agent needs the address of a board: agent:HOST or agent:HOST:PORT")
+
+
+def open_device(
+    spec: str,
+    *,
+    config: str = "pynq_z2",
+    overlay: str | Path = "",
+    token_file: str | Path = "",
+    deadline_s: float | None = None,
+    **options: Any,
+) -> TensorDevice | StreamDevice:
+    """Open a device, for one of the configurations in ``boards.toml``.
+
+    ``overlay`` is the archive that a pynq board is programmed with, ``token_file`` holds the token of a
+    board's agent, ``deadline_s`` is how long either may take to answer.
+    Raises: DeviceError when there is no such device or a package that it needs is missing.
+    """
+    check_device(spec)
+    name, _, address = spec.partition(":")
     module, class_name = _CLASSES[name]
     try:
         device_class = getattr(import_module(module), class_name)
@@ -68,5 +101,13 @@ def open_device(name: str, *, config: str = "pynq_z2", **options: Any) -> Tensor
         raise DeviceError(f"device {name} needs the Python package {error.name}; pip install it") from error
     engine = load_config(config)
     arguments = () if name == "emulator" else (engine,)  # the emulator has no hardware to configure
+    if name in _ADDRESSED:
+        options |= {"address": address} | ({} if deadline_s is None else {"deadline_s": deadline_s})
+    if name == "pynq":
+        if not overlay:
+            raise DeviceError("device pynq needs an overlay: give its archive with --overlay FILE.zip")
+        options["overlay"] = Path(overlay)
+    if name == "agent":
+        options["token_file"] = Path(token_file) if token_file else None
     device: TensorDevice | StreamDevice = device_class(*arguments, **options)
     return device

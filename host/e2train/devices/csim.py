@@ -21,6 +21,7 @@ class CsimDevice(Closing):
     """Runs the kernel natively; it is compiled at the first transfer and kept in the cache."""
 
     name = "csim"
+    tries = 1
 
     def __init__(self, config: EngineConfig, *, parallel: int | None = None) -> None:
         self.config = config

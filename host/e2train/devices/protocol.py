@@ -20,6 +20,7 @@ __all__ = [
     "ConvShape",
     "Counters",
     "DeviceError",
+    "DeviceLostError",
     "LayerCall",
     "LayerResult",
     "Mode",
@@ -45,6 +46,10 @@ class ShapeError(ValueError):
 
 class DeviceError(RuntimeError):
     """A device that cannot be opened, or that did not do what it was asked."""
+
+
+class DeviceLostError(DeviceError):
+    """A device that is gone: to try again is of no use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +153,10 @@ class Counters:
     words_in: int = 0
     words_out: int = 0
     frames: int = 0
+    retries: int = 0
+    remote_calls: int = 0
+    device_s: float = 0.0  # waiting for a board, and what of it moved bytes
+    moving_s: float = 0.0
 
     def __add__(self, other: Counters) -> Counters:
         if self == Counters() or other == Counters():
@@ -160,6 +169,10 @@ class Counters:
             words_in=self.words_in + other.words_in,
             words_out=self.words_out + other.words_out,
             frames=self.frames + other.frames,
+            retries=self.retries + other.retries,
+            remote_calls=self.remote_calls + other.remote_calls,
+            device_s=self.device_s + other.device_s,
+            moving_s=self.moving_s + other.moving_s,
         )
 
 
@@ -174,10 +187,13 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """The words that came back for one transfer, and the cycles from first word in to last word out."""
+    """The words that came back for one transfer, and what it took, as far as the device tells."""
 
     reply: Words
-    cycles: int | None = None
+    cycles: int | None = None  # from first word in to last word out
+    remote_calls: int = 0
+    device_s: float = 0.0
+    moving_s: float = 0.0
 
 
 class Closing:
@@ -221,6 +237,11 @@ class StreamDevice(_Device, Protocol):
     @property
     def parallel(self) -> int:
         """How many transfers may run at once, from as many threads."""
+        ...
+
+    @property
+    def tries(self) -> int:
+        """How often a transfer that fails is worth trying, the first time included."""
         ...
 
     def transfer(self, words: Words, *, reply_words: int) -> Transfer: ...

@@ -24,6 +24,7 @@ class RtlDevice(Closing):
     """
 
     name = "rtl"
+    tries = 1
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ class SpecDevice(Closing):
     """Answers every transfer as ``numerics.engine`` says."""
 
     name = "spec"
+    tries = 1
     parallel = 1
 
     def __init__(self, config: EngineConfig) -> None:

@@ -11,6 +11,7 @@ from e2train.devices.protocol import (
     OUTER_MODES,
     Counters,
     DeviceError,
+    DeviceLostError,
     LayerCall,
     LayerResult,
     StreamDevice,
@@ -43,10 +44,16 @@ def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult
     counters = Counters()
 
     def run(group: Sequence[Block]) -> _Outcome:
-        try:
-            return _run_transfer(group, operands, device)
-        except (DeviceError, ReplyError) as error:
-            raise DeviceError(f"{call.label} on {device.name}: {error}") from error
+        for failures in range(device.tries):
+            try:
+                replies, counted = _run_transfer(group, operands, device)
+                return replies, replace(counted, retries=failures)
+            except DeviceLostError as error:
+                raise DeviceLostError(f"{call.label} on {device.name}: {error}") from error
+            except (DeviceError, ReplyError) as error:
+                last = error
+        tried = f" (tried {device.tries} times)" if device.tries > 1 else ""
+        raise DeviceError(f"{call.label} on {device.name}: {last}{tried}") from last
 
     groups = list(_groups(layer_plan.blocks, device.parallel))
     for group, (replies, counted) in zip(groups, _map(run, groups, device.parallel), strict=True):
@@ -76,6 +83,9 @@ def _run_transfer(group: Sequence[Block], operands: Operands, device: StreamDevi
         words_in=words.size,
         words_out=transfer.reply.size,
         frames=len(group),
+        remote_calls=transfer.remote_calls,
+        device_s=transfer.device_s,
+        moving_s=transfer.moving_s,
     )
     return split_replies(transfer.reply, headers), counters
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from e2train.config import config_names
-from e2train.devices import DEVICES
+from e2train.devices import DeviceError, check_device
 from e2train.numerics.psg import Psg, PsgMode
 from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS
@@ -24,7 +24,8 @@ else:
 
 __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
-_WHERE_ONLY = ("device", "board", "data")  # where a run computes does not change what it computes
+# Where a run computes does not change what it computes.
+_WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,9 @@ class RunConfig:
     method: str = "e2train"
     device: str = "emulator"
     board: str = "pynq_z2"  # configuration of the engine, where the device has one
+    overlay: str = ""  # archive that a pynq board is programmed with
+    token_file: str = ""  # of a board's agent; "": the usual place
+    deadline_s: float = 60.0  # for a board's answer
     data: str = ""  # folder of the data set, where it needs one
     host: str = "cpu"  # what torch computes on: cpu or cuda
     threads: int = 1  # of torch on the cpu: sums depend on it
@@ -74,7 +78,8 @@ class RunConfig:
                 raise TrainError(f"{key} must be {bounds}, not {getattr(self, key)}")
         try:
             _ = self.psg
-        except ValueError as error:
+            check_device(self.device)
+        except (ValueError, DeviceError) as error:
             raise TrainError(str(error)) from None
 
     @property
@@ -91,7 +96,8 @@ class RunConfig:
     @property
     def default_out(self) -> Path:
         """The run's folder where none is given."""
-        return Path("runs") / f"{self.preset}-{self.method}-{self.device}-seed{self.seed}"
+        device = self.device.partition(":")[0]
+        return Path("runs") / f"{self.preset}-{self.method}-{device}-seed{self.seed}"
 
     def changed(self, **options: Any) -> RunConfig:
         """The same with other values; an option that is None changes nothing."""
@@ -128,7 +134,6 @@ _KINDS = {field.name: str(field.type).replace("PsgMode", "str") for field in fie
 _CHOICES: dict[str, tuple[str, ...]] = {
     "preset": PRESET_NAMES,
     "method": tuple(METHODS),
-    "device": DEVICES,
     "board": config_names(),
     "host": ("cpu", "cuda"),
     "schedule": ("cosine", "steps"),
@@ -141,6 +146,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     ),
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first"), (0, 1)),
     "smd": (0, 0.99),
+    "deadline_s": (0.1, _ANY),
 }
 
 PRESETS = {name: RunConfig(preset=name, **SETTINGS[name]) for name in PRESET_NAMES}  # type: ignore[arg-type]

@@ -43,6 +43,10 @@ class Summary:
     cycles: int | None
     bytes_moved: int | None
     saturations: int
+    retries: int  # of transfers
+    remote_calls_per_step: float | None  # of executed training steps, on a board
+    device_s_per_step: float | None  # waiting for the board
+    moving_share: float | None  # what of that moved bytes
     energy_modelled_j: float | None = None
     energy_measured_j: float | None = None
     energy_simulated_j: float | None = None

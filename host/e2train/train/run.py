@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from time import monotonic
+from typing import Any
 
-from e2train.devices import open_device
+from e2train.devices import Counters, open_device
 from e2train.nn import Engine
-from e2train.runtime import Ledger, computation
+from e2train.runtime import Ledger, LedgerRow, computation
 from e2train.train.checkpoint import load_checkpoint, save_checkpoint
 from e2train.train.config import RunConfig
 from e2train.train.errors import Interrupted, TrainError
@@ -56,7 +57,7 @@ def run_training(
         with stop_on_signals() as stop:
             _train(session, folder, tally, stop=stop, watch=watch)
             finish(session, stopped=stop)
-            trained = computation(tally.rows(), config.psg)
+            trained = tally.rows()
             accuracy = evaluate(session, stopped=stop)
         if accuracy is None:
             raise _interrupted(session, folder)
@@ -72,7 +73,13 @@ def _engine(config: RunConfig) -> Iterator[Engine | None]:
     if not method.offloads:
         yield None
         return
-    device = open_device(config.device, config=config.board)
+    device = open_device(
+        config.device,
+        config=config.board,
+        overlay=config.overlay,
+        token_file=config.token_file,
+        deadline_s=config.deadline_s,
+    )
     try:
         yield Engine(device=device, psg=config.psg if method.signs == "predicted" else None)
     finally:
@@ -113,7 +120,9 @@ def _interrupted(session: Session, folder: RunFolder) -> Interrupted:
     )
 
 
-def _summary(session: Session, tally: Tally, *, accuracy: float, trained: float, out: Path) -> Summary:
+def _summary(
+    session: Session, tally: Tally, *, accuracy: float, trained: tuple[LedgerRow, ...], out: Path
+) -> Summary:
     config, total, offloads = session.config, tally.total(), session.method.offloads
     rows = tally.rows()
     elements, predicted = (sum(getattr(row, key) for row in rows) for key in ("elements", "predicted"))
@@ -136,11 +145,25 @@ def _summary(session: Session, tally: Tally, *, accuracy: float, trained: float,
         macs=total.macs if offloads else None,
         host_macs=total.host_macs,
         computation=computation(rows, config.psg),
-        training_computation=trained,
+        training_computation=computation(trained, config.psg),
         cycles=total.cycles,
         bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
         saturations=sum(row.saturations for row in rows),
+        retries=total.retries,
+        **_board_figures(trained, session.step - session.steps_dropped),
         threads=config.threads,
         wall_s=round(tally.wall_s, 3),
         out=str(out),
     )
+
+
+def _board_figures(trained: tuple[LedgerRow, ...], steps: int) -> dict[str, Any]:
+    """What a training step takes on a board; None where there is none."""
+    total = sum((row.counters for row in trained), Counters())
+    if not total.device_s or not steps:
+        return dict.fromkeys(("remote_calls_per_step", "device_s_per_step", "moving_share"))
+    return {
+        "remote_calls_per_step": total.remote_calls / steps,
+        "device_s_per_step": total.device_s / steps,
+        "moving_share": total.moving_s / total.device_s,
+    }

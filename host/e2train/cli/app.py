@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: arguments in, one function call, exit code out."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from e2train.cli.bench import bench
+from e2train.cli.bitstream import app as bitstream
+from e2train.cli.board import app as board
+from e2train.cli.hls import app as hls
+from e2train.cli.train import train
+from e2train.cli.verify import verify
+
+__all__ = ["app", "main"]
+
+_USER_ERROR = 2
+_STOPPED = 130  # as a shell reports SIGINT
+
+app = typer.Typer(
+    help="Train CNNs with low-precision convolutions, forward and backward, on a PYNQ-class FPGA.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(train)
+app.command()(verify)
+app.add_typer(hls, name="hls")
+app.command()(bench)
+app.add_typer(board, name="board")
+app.add_typer(bitstream, name="bitstream")
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line on stderr and exit code 2."""
+    try:
+        app()
+    except Exception as error:
+        if (code := _exit_code(error)) is None:
+            raise
+        sys.stderr.write(f"e2train: {_one_line(error)}\n")
+        sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Exit code of an error that needs no traceback, else None."""
+    from e2hls import HlsError
+    from e2sim import SimulationError
+
+    from e2train.config import ConfigError
+    from e2train.devices import DeviceError, ShapeError
+    from e2train.nn import DivergenceError, ModelError
+    from e2train.numerics import ExactnessError
+    from e2train.overlay import OverlayError
+    from e2train.train import DataError, Interrupted, TrainError
+
+    if isinstance(error, Interrupted):
+        return _STOPPED
+    known = (ConfigError, DataError, DeviceError, DivergenceError, ExactnessError, HlsError, ModelError,
+             OSError, OverlayError, ShapeError, SimulationError, TrainError)  # fmt: skip
+    return _USER_ERROR if isinstance(error, known) else None
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``e2train bitstream``: overlays for boards, built, packed and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Overlays for boards: build, pack, check.", no_args_is_help=True)
+
+
+@app.command()
+def build(
+    board: Annotated[str, typer.Option(help="Folder in bitstreams/.")] = "pynq_z2",
+    out: Annotated[Path, typer.Option(help="Where the archive goes.")] = Path("build/bitstreams"),
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Make the overlay of the simulated board, without Vivado.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps and run none.")] = False,
+) -> None:
+    """Make a board's overlay archive: with Vivado, or for the simulated board."""
+    from e2hls import build_rtl
+
+    from e2train.devices.build import engine_kernel
+    from e2train.overlay import load_board, simulated_overlay, write_overlay
+    from e2train.overlay.vivado import VivadoBuild, source_hash
+
+    description = load_board(board)
+    if dry_run and not simulated:
+        for step in VivadoBuild(description, out, rtl=()).steps():
+            typer.echo(step)
+        return
+    rtl = build_rtl(engine_kernel(description.config))
+    if simulated:
+        overlay = simulated_overlay(description, source_sha256=source_hash(rtl.verilog_files))
+    else:
+        overlay = VivadoBuild(description, out, rtl=rtl.verilog_files).run()
+    typer.echo(write_overlay(overlay, out))
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="An overlay archive.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The manifest as one JSON line.")] = False,
+) -> None:
+    """Verify an overlay archive against its manifest, and against this version's configuration."""
+    from e2train.config import load_config
+    from e2train.overlay import OverlayError, read_overlay
+
+    manifest = read_overlay(file).manifest
+    wanted = load_config(manifest.config).hash32
+    if manifest.config_hash != wanted:
+        raise OverlayError(
+            f"{file} was built for another {manifest.config} ({manifest.config_hash:#010x}, this version has "
+            f"{wanted:#010x}); build it anew"
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(manifest)))
+        return
+    table = Table(title=f"{file}: whole", show_header=False)
+    for key, value in asdict(manifest).items():
+        table.add_row(key, "not known" if value is None else str(value))
+    Console().print(table)

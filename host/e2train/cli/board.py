@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``e2train board``: look at a board, test it, simulate one, serve one that has no torch."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from e2train.cli.agent import AGENT_HELP
+
+if TYPE_CHECKING:
+    from e2train.devices.pynq import PynqDevice
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Boards: look at them, test them, simulate one.", no_args_is_help=True)
+
+Device = Annotated[str, typer.Option(help="pynq on a board, pynq:HOST[:PORT] from a PC.")]
+Config = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
+Overlay = Annotated[Path, typer.Option(help="Archive that e2train bitstream build made.")]
+Deadline = Annotated[float, typer.Option(help="Seconds that a transfer may take.", min=0.1)]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+
+
+@app.command()
+def info(
+    overlay: Overlay,
+    device: Device = "pynq",
+    board: Config = "zcu104",
+    deadline: Deadline = 60.0,
+    as_json: Json = False,
+) -> None:
+    """What is connected: board, overlay, engine, clock, power sensors."""
+    from e2train.runtime.board_check import board_info
+
+    with _open(device, board, overlay, deadline) as opened:
+        told = asdict(board_info(opened))
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    table = Table(show_header=False)
+    for key, value in told.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        table.add_row(key.replace("_", " "), text or "none")
+    Console().print(table)
+
+
+@app.command()
+def check(
+    overlay: Overlay,
+    device: Device = "pynq",
+    board: Config = "zcu104",
+    deadline: Deadline = 60.0,
+    seed: Annotated[int, typer.Option(help="Of the test's operands.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Test a board: identification, every mode against the spec, latency, bandwidth; exit code says it."""
+    from e2train.runtime.board_check import run_checks
+
+    rows = []
+    with _open(device, board, overlay, deadline) as opened:
+        for row in run_checks(opened, seed=seed):
+            rows.append(row)
+            if as_json:
+                typer.echo(json.dumps(asdict(row)))
+    if not as_json:
+        table = Table()
+        for heading in ("check", "", "found"):
+            table.add_column(heading)
+        for row in rows:
+            table.add_row(row.name, "[green]pass" if row.passed else "[red]FAIL", row.found)
+        Console().print(table)
+    raise typer.Exit(0 if rows and all(row.passed for row in rows) else 1)
+
+
+@app.command()
+def serve(
+    board: Annotated[str, typer.Option(help="Folder in bitstreams/ that describes the board.")] = "zcu104",
+    bind: Annotated[str, typer.Option(help="Address to listen on; anything but loopback is open to all.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="7967 is where pynq looks; 0 takes a free one.")] = 7967,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND@N",
+            help="Fail at the N-th transfer: dma-slverr, drop-connection, bitflip or hang. May be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Serve a simulated board that the pynq client takes for a real one, until Ctrl-C."""
+    from e2train.devices import DeviceError
+
+    try:
+        from e2sim.board import BoardServer, parse_faults
+    except ModuleNotFoundError as error:
+        raise DeviceError(f"the simulated board needs {error.name}; pip install 'e2train[remote]'") from error
+    from e2train.devices.simulated_board import board_model, build_logic
+    from e2train.overlay import load_board
+
+    description = load_board(board)
+    try:
+        faults = parse_faults(fault or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--fault") from error
+    with BoardServer(board_model(description), build_logic, bind=bind, port=port, faults=faults) as server:
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        if not ipaddress.ip_address(bind).is_loopback:
+            sys.stderr.write(
+                f"e2train: everybody who reaches {bind} can use this board, without any password\n"
+            )
+        if not description.remote_image:
+            sys.stderr.write(f"e2train: no PYNQ.remote image exists for a real {description.pynq_name}\n")
+        print(f"simulated {description.pynq_name} on {bind}:{server.port}", flush=True)
+        stop.wait()
+
+
+@app.command(help=AGENT_HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def agent(context: typer.Context) -> None:
+    from e2train.cli.agent import main
+
+    raise typer.Exit(main(context.args))
+
+
+def _open(device: str, board: str, overlay: Path, deadline: float) -> PynqDevice:
+    from e2train.devices import DeviceError, open_device
+    from e2train.devices.pynq import PynqDevice
+
+    opened = open_device(device, config=board, overlay=overlay, deadline_s=deadline)
+    if not isinstance(opened, PynqDevice):
+        raise DeviceError(f"device {device} is no board; give pynq or pynq:HOST[:PORT]")
+    return opened

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The overlay around the engine on each board: one description for Tcl, .hwh and driver."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from e2train.config import ConfigError, EngineConfig, load_config
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["BITSTREAMS", "BoardDescription", "board_names", "load_board"]
+
+BITSTREAMS = Path(__file__).resolve().parents[3] / "bitstreams"
+
+_DATA_BITS = 64  # of the engine's streams, and of the DMA's port to the memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardDescription:
+    """One board's overlay."""
+
+    name: str
+    config: EngineConfig
+    pynq_name: str
+    board_part: str
+    remote_image: bool
+    architecture: str
+    processing_system: str
+    processing_system_vlnv: str
+    control_port: str
+    memory_port: str
+    dma_vlnv: str
+    dma_base: int
+    dma_range: int
+    dma_length_bits: int
+    gpio_vlnv: str
+    gpio_base: int
+    engine_vlnv: str
+    power_sensor: str
+
+    def __post_init__(self) -> None:
+        known = ("processing_system7", "zynq_ultra_ps_e")
+        if self.processing_system not in known:
+            raise ConfigError(
+                f"{self.name}: processing_system must be one of {', '.join(known)}, "
+                f"not {self.processing_system!r}"
+            )
+        if self.architecture not in ("armv7l", "aarch64"):
+            raise ConfigError(f"{self.name}: architecture must be armv7l or aarch64")
+        if self.dma_base % self.dma_range or self.dma_range < 4096:
+            raise ConfigError(
+                f"{self.name}: dma_base must be a multiple of dma_range, and that at least 4096"
+            )
+        if self.gpio_base % self.dma_range or self.gpio_base == self.dma_base:
+            raise ConfigError(f"{self.name}: gpio_base must be another multiple of dma_range")
+        if not 14 <= self.dma_length_bits <= 26:
+            raise ConfigError(f"{self.name}: dma_length_bits must be in 14..26, not {self.dma_length_bits}")
+
+    @property
+    def clock_mhz(self) -> float:
+        """Clock of the engine and its streams."""
+        return 1000 / self.config.period_ns
+
+    @property
+    def data_bits(self) -> int:
+        """Width of streams and memory port."""
+        return _DATA_BITS
+
+
+def board_names(root: Path = BITSTREAMS) -> tuple[str, ...]:
+    """Boards that have a description.
+
+    >>> board_names()
+    ('kv260', 'pynq_z2', 'zcu104')
+    """
+    return tuple(sorted(path.parent.name for path in root.glob("*/board.toml")))
+
+
+def load_board(name: str, root: Path = BITSTREAMS) -> BoardDescription:
+    """The description of a board.
+
+    Raises: ConfigError when there is none, or it is not complete.
+
+    >>> round(load_board("zcu104").clock_mhz, 1)
+    187.5
+    """
+    path = root / name / "board.toml"
+    if not path.is_file():
+        raise ConfigError(f"no board {name!r} in {root}; there are: {', '.join(board_names(root)) or 'none'}")
+    told = tomllib.loads(path.read_text(encoding="utf-8"))
+    _check(path, told)
+    return BoardDescription(name=name, **{**told, "config": load_config(told["config"])})
+
+
+def _check(path: Path, told: dict[str, Any]) -> None:
+    kinds = {field.name: str(field.type) for field in fields(BoardDescription) if field.name != "name"}
+    kinds["config"] = "str"
+    wrong = [*(f"lacks {key}" for key in kinds if key not in told)]
+    wrong += [f"has unknown {key}" for key in told if key not in kinds]
+    wrong += [
+        f"{key} must be of type {kinds[key]}, not {value!r}"
+        for key, value in told.items()
+        if key in kinds and type(value).__name__ != kinds[key]
+    ]
+    if wrong:
+        raise ConfigError(f"{path}: {wrong[0]}")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hardware hand-off (.hwh) of an overlay, as far as pynq reads it.
+
+Vivado writes it on a real build. This one describes the same design for the simulated board.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from xml.etree import ElementTree as ET
+
+from e2train.overlay.description import BoardDescription
+
+__all__ = ["DMA_NAME", "divisors", "hwh_text"]
+
+DMA_NAME = "axi_dma_0"
+_AXI = "xilinx.com:interface:aximm:1.0"
+_AXIS = "xilinx.com:interface:axis:1.0"
+_PL_CLOCKS = 4  # pynq asks for all of them
+_IO_PLL_MHZ = {"processing_system7": 1000, "zynq_ultra_ps_e": 1500}
+
+
+def hwh_text(board: BoardDescription) -> str:
+    """The file's content."""
+    root = ET.Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION="simulated")
+    ET.SubElement(root, "SYSTEMINFO", NAME=f"e2train_{board.name}", DEVICE=board.config.part)
+    ET.SubElement(root, "EXTERNALPORTS")
+    ET.SubElement(root, "EXTERNALINTERFACES")
+    modules = ET.SubElement(root, "MODULES")
+    _dma(modules, board)
+    _gpio(modules, board)
+    _engine(modules, board)
+    _processing_system(modules, board)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _module(
+    modules: ET.Element, instance: str, vlnv: str, parameters: Mapping[str, object], kind: str = ""
+) -> ET.Element:
+    kind = kind or vlnv.split(":")[2]
+    module = ET.SubElement(
+        modules, "MODULE", FULLNAME=f"/{instance}", INSTANCE=instance, MODTYPE=kind, VLNV=vlnv
+    )
+    listed = ET.SubElement(module, "PARAMETERS")
+    for name, value in parameters.items():
+        ET.SubElement(listed, "PARAMETER", NAME=name, VALUE=str(value))
+    return module
+
+
+def _buses(module: ET.Element, *buses: tuple[str, str, str, str]) -> None:
+    listed = ET.SubElement(module, "BUSINTERFACES")
+    for name, kind, vlnv, bus in buses:
+        ET.SubElement(listed, "BUSINTERFACE", NAME=name, TYPE=kind, VLNV=vlnv, BUSNAME=bus)
+
+
+def _dma(modules: ET.Element, board: BoardDescription) -> None:
+    parameters = {
+        "c_include_sg": 0,
+        "c_micro_dma": 0,
+        "c_sg_length_width": board.dma_length_bits,
+        **{f"c_include_{way}": 1 for way in ("mm2s", "s2mm")},
+        **{f"c_include_{way}_dre": 0 for way in ("mm2s", "s2mm")},
+        **{f"c_m_axi_{way}_data_width": board.data_bits for way in ("mm2s", "s2mm")},
+    }
+    _buses(
+        _module(modules, DMA_NAME, board.dma_vlnv, parameters),
+        ("S_AXI_LITE", "SLAVE", _AXI, "control"),
+        ("M_AXIS_MM2S", "MASTER", _AXIS, "words_in"),
+        ("S_AXIS_S2MM", "SLAVE", _AXIS, "words_out"),
+    )
+
+
+def _gpio(modules: ET.Element, board: BoardDescription) -> None:
+    parameters = {"C_GPIO_WIDTH": 4, "C_IS_DUAL": 0, "C_ALL_INPUTS": 0, "C_ALL_OUTPUTS": 1}
+    module = _module(modules, "axi_gpio_0", board.gpio_vlnv, parameters)
+    _buses(module, ("S_AXI", "SLAVE", _AXI, "control"))
+
+
+def _engine(modules: ET.Element, board: BoardDescription) -> None:
+    _buses(
+        _module(modules, "engine_0", board.engine_vlnv, {}),
+        ("s_axis", "SLAVE", _AXIS, "words_in"),
+        ("m_axis", "MASTER", _AXIS, "words_out"),
+    )
+
+
+def _processing_system(modules: ET.Element, board: BoardDescription) -> None:
+    kind = board.processing_system
+    zynq7 = kind == "processing_system7"
+    module = _module(
+        modules,
+        f"{kind}_0",
+        board.processing_system_vlnv,
+        _zynq7_clocks(board) if zynq7 else _zynqmp_clocks(board),
+        kind,
+    )
+    ranges = ET.SubElement(module, "MEMORYMAP")
+    for instance, bus, base in (
+        (DMA_NAME, "S_AXI_LITE", board.dma_base),
+        ("axi_gpio_0", "S_AXI", board.gpio_base),
+    ):
+        ET.SubElement(
+            ranges,
+            "MEMRANGE",
+            ADDRESSBLOCK="Reg",
+            BASEVALUE=f"0x{base:08X}",
+            HIGHVALUE=f"0x{base + board.dma_range - 1:08X}",
+            INSTANCE=instance,
+            MASTERBUSINTERFACE=board.control_port,
+            MEMTYPE="REGISTER",
+            SLAVEBUSINTERFACE=bus,
+        )
+    _buses(module, (board.control_port, "MASTER", _AXI, "control"))
+
+
+def divisors(board: BoardDescription) -> tuple[int, int]:
+    """Both divisors that make the engine's clock of the IO PLL."""
+    ratio = _IO_PLL_MHZ[board.processing_system] / board.clock_mhz
+    for first in range(1, 64):
+        if (ratio / first).is_integer() and ratio / first < 64:
+            return int(ratio / first), first
+    nearest = max(1, min(63, round(ratio)))
+    return nearest, 1
+
+
+def _zynq7_clocks(board: BoardDescription) -> dict[str, object]:
+    one, other = divisors(board)
+    parameters: dict[str, object] = {}
+    for index in range(_PL_CLOCKS):
+        parameters |= {
+            f"PCW_FPGA_FCLK{index}_ENABLE": int(index == 0),
+            f"PCW_FCLK{index}_PERIPHERAL_DIVISOR0": one,
+            f"PCW_FCLK{index}_PERIPHERAL_DIVISOR1": other,
+            f"PCW_FCLK{index}_PERIPHERAL_CLKSRC": "IO PLL",
+            # pynqmetadata 0.2.0 asks for the UltraScale name on Zynq-7000 too
+            f"PSU__CRL_APB__PL{index}_REF_CTRL__ACT_FREQMHZ": board.clock_mhz,
+        }
+    return parameters
+
+
+def _zynqmp_clocks(board: BoardDescription) -> dict[str, object]:
+    one, other = divisors(board)
+    parameters: dict[str, object] = {"C_MAXIGP0_DATA_WIDTH": 32, "C_SAXIGP2_DATA_WIDTH": board.data_bits}
+    for index in range(_PL_CLOCKS):
+        parameters |= {
+            f"PSU__FPGA_PL{index}_ENABLE": int(index == 0),
+            f"PSU__CRL_APB__PL{index}_REF_CTRL__DIVISOR0": one,
+            f"PSU__CRL_APB__PL{index}_REF_CTRL__DIVISOR1": other,
+            f"PSU__CRL_APB__PL{index}_REF_CTRL__SRCSEL": "IOPLL",
+            f"PSU__CRL_APB__PL{index}_REF_CTRL__ACT_FREQMHZ": board.clock_mhz,
+        }
+    return parameters

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A look at a board, and its self-test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from e2train.devices.protocol import MODES, ConvShape, LayerCall, StreamDevice
+from e2train.devices.pynq import PynqDevice
+from e2train.devices.spec import SpecDevice
+from e2train.energy.hwmon import find_sensors
+from e2train.numerics.frame import G_BITS, MODE_IDS, TRAILER_WORDS, X_BITS, Header
+from e2train.packing import Frame, join_transfer
+from e2train.runtime.execute import execute
+
+__all__ = ["BoardInfo", "CheckRow", "board_info", "run_checks"]
+
+_LATENCY_TRANSFERS = 20
+_BANDWIDTH_PICTURES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardInfo:
+    """What is connected."""
+
+    board: str
+    overlay: str
+    simulated: bool
+    configuration: str
+    lanes: tuple[int, int]
+    clock_mhz: float
+    sensors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRow:
+    """One check and what it found."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+def board_info(device: PynqDevice) -> BoardInfo:
+    """Ask a board what it is."""
+    manifest = device.overlay.manifest
+    return BoardInfo(
+        board=device.board_name,
+        overlay=device.overlay.name,
+        simulated=manifest.simulated,
+        configuration=manifest.config,
+        lanes=(device.config.ic_lanes, device.config.oc_lanes),
+        clock_mhz=device.clock_mhz,
+        sensors=tuple(sensor.name for sensor in find_sensors(device.read_file)),
+    )
+
+
+def run_checks(device: PynqDevice, *, seed: int) -> Iterator[CheckRow]:
+    """Identification and clock (which opening the device has checked), modes, latency, bandwidth."""
+    told = board_info(device)
+    yield CheckRow(name="identification", passed=True, found=f"{told.configuration} on {told.board}")
+    yield CheckRow(name="clock", passed=True, found=f"{told.clock_mhz:g} MHz")
+    rng = np.random.default_rng(seed)
+    for mode in MODES:
+        yield _mode_check(device, mode_call(mode, rng))
+    latency_s = _latency_s(device)
+    yield CheckRow(name="latency", passed=True, found=f"{1e3 * latency_s:.2f} ms for the smallest transfer")
+    yield _bandwidth(device, rng)
+
+
+def mode_call(mode: str, rng: np.random.Generator, pictures: int = 2) -> LayerCall:
+    """A layer with channels that are no multiple of the lanes, on random operands."""
+    shape = ConvShape(N=pictures, C=17, H=9, W=8, K=19, R=3, S=3, padding=(1, 1, 1, 1))
+    x = rng.integers(0, 256, (pictures, 17, 9, 8), np.uint8)
+    w = rng.integers(-127, 128, (19, 17, 3, 3), np.int8)
+    gy = rng.integers(-(1 << 15), 1 << 15, (pictures, 19, 9, 8), np.int16)
+    a, b = {"forward": (x, w), "grad_input": (gy, w)}.get(mode, (x, gy))
+    kept = {"x_bits": X_BITS, "g_bits": G_BITS} if mode == "grad_msb" else {}
+    shift = 9 if mode == "grad_input" else 0
+    return LayerCall(mode=mode, shape=shape, a=a, b=b, shift=shift, name="self-test", **kept)  # type: ignore[arg-type]
+
+
+def _mode_check(device: StreamDevice, call: LayerCall) -> CheckRow:
+    got, want = execute(call, device).value, execute(call, SpecDevice(device.config)).value
+    wrong = int(np.count_nonzero(got != want))
+    found = f"{want.size} elements equal the spec" if not wrong else f"{wrong} of {want.size} elements differ"
+    return CheckRow(name=call.mode, passed=not wrong, found=found)
+
+
+def _latency_s(device: StreamDevice) -> float:
+    """Median time of the smallest transfer."""
+    cfg = device.config
+    header = Header(mode=MODE_IDS["identify"], ic_lanes=cfg.ic_lanes, oc_lanes=cfg.oc_lanes)
+    empty = np.zeros(0, np.uint64)
+    words = join_transfer([Frame(header=header, x=empty, w=empty)])
+    times = []
+    for _ in range(_LATENCY_TRANSFERS):
+        begin = time.monotonic()
+        device.transfer(words, reply_words=header.result_words + TRAILER_WORDS)
+        times.append(time.monotonic() - begin)
+    return float(np.median(times))
+
+
+def _bandwidth(device: StreamDevice, rng: np.random.Generator) -> CheckRow:
+    """Bytes both ways per second of one large call."""
+    counters = execute(mode_call("forward", rng, _BANDWIDTH_PICTURES), device).counters
+    moved = 8 * (counters.words_in + counters.words_out)
+    per_s = moved / counters.device_s
+    return CheckRow(
+        name="bandwidth", passed=True, found=f"{per_s / 1e6:.2f} MB/s over {moved / 1e6:.2f} MB, both ways"
+    )

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a simulated bitstream asks for."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+__all__ = ["BitstreamError", "Design", "read_bitstream"]
+
+_MARK = b"E2TRAIN-SIMULATED"
+_MOST_BYTES = 1 << 16
+
+
+class BitstreamError(ValueError):
+    """A bitstream that the simulated board cannot take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """A DMA and a GPIO at their addresses, and the engine of one configuration behind the DMA."""
+
+    board: str
+    config: str
+    config_hash: int
+    clock_mhz: float
+    dma_base: int
+    dma_range: int  # of either
+    gpio_base: int
+    hwh_sha256: str
+
+
+def read_bitstream(firmware: bytes) -> Design:
+    """The design in a firmware file, whose words pynq has swapped for the configuration port.
+
+    Raises: BitstreamError.
+    """
+    if len(firmware) % 4:
+        raise BitstreamError(
+            f"a firmware file must be whole 32-bit words, this one has {len(firmware)} bytes"
+        )
+    data = np.frombuffer(firmware, ">u4").astype("<u4").tobytes()
+    at = data.find(_MARK)
+    if at < 0:
+        raise BitstreamError("this bitstream is for a real board: it carries no design for the simulated one")
+    at += len(_MARK)
+    (size,) = struct.unpack_from(">I", data, at)
+    if size > min(_MOST_BYTES, len(data) - at - 4):
+        raise BitstreamError(f"the design of this bitstream is cut off: {size} bytes are announced")
+    try:
+        told = json.loads(data[at + 4 : at + 4 + size])
+        values = {field.name: told[field.name] for field in fields(Design)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BitstreamError(f"the design of this bitstream cannot be read: {error}") from error
+    kinds = {"str": str, "int": int, "float": (int, float)}
+    for field in fields(Design):
+        if not isinstance(values[field.name], kinds[str(field.type)]):  # type: ignore[arg-type]
+            raise BitstreamError(f"the design of this bitstream has no {field.name} of type {field.type}")
+    return Design(**values)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programmable logic of a simulated board: nothing, or the Verilated SoC that a bitstream asks for.
+
+The SoC's clock runs while a transfer is under way, in a thread of its own; registers are read in between.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from e2sim.board.bitstream import Design
+from e2sim.board.faults import Fault, FaultKind
+from e2sim.board.memory import ContiguousMemory
+from e2sim.board.processing_system import Registers
+from e2sim.soc import DmaRegister, Soc, Until
+
+__all__ = ["Logic"]
+
+_SLICE_CYCLES = 2_000  # between which registers can be read
+_SLVERR = 1 << 5
+_RESET = 1 << 2
+
+
+class Logic:
+    """What a bitstream has made of the PL: a DMA with the engine behind it."""
+
+    def __init__(
+        self,
+        memory: ContiguousMemory,
+        build: Callable[[Design], Path],
+        *,
+        faults: Iterable[Fault] = (),
+        drop_connection: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``build`` gives the SoC's library for a design."""
+        self._memory = memory
+        self._build = build
+        self._faults = {fault.transfer: fault.kind for fault in faults}
+        self._drop_connection = drop_connection
+        self._soc: Soc | None = None
+        self._design: Design | None = None
+        self._gpio: Registers | None = None
+        self._lock = threading.Lock()
+        self._work = threading.Event()
+        self._closed = False
+        self.transfers = 0
+        self._busy_s = 0.0
+        self._thread = threading.Thread(target=self._clock, name="simulated logic", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which the logic has worked so far."""
+        return self._busy_s
+
+    def program(self, design: Design) -> None:
+        """Configure the logic anew.
+
+        Raises: SimulationError, HlsError when the design cannot be built.
+        """
+        library = self._build(design)
+        with self._lock:
+            if self._soc is not None:
+                self._soc.close()
+            self._soc = Soc(library, memory=self._memory.ddr, memory_base=self._memory.base)
+            self._design = design
+            self._gpio = Registers(base=design.gpio_base, size=design.dma_range)
+
+    def holds(self, address: int) -> bool:
+        """Whether something in the logic answers at a physical address."""
+        design = self._design
+        if design is None or self._gpio is None:
+            return False
+        return design.dma_base <= address < design.dma_base + design.dma_range or self._gpio.holds(address)
+
+    def read(self, address: int) -> int:
+        """Read a register."""
+        if self._gpio is not None and self._gpio.holds(address):
+            return self._gpio.read(address)
+        with self._lock:
+            soc, offset = self._at(address)
+            return soc.read(offset)
+
+    def write(self, address: int, value: int) -> None:
+        """Write a register; the length of an MM2S transfer sets it going."""
+        if self._gpio is not None and self._gpio.holds(address):
+            self._gpio.write(address, value)
+            return
+        with self._lock:
+            soc, offset = self._at(address)
+            if offset == DmaRegister.MM2S_LENGTH and self._started(soc, value) == "hang":
+                return
+            soc.write(offset, value)
+            if offset in (DmaRegister.MM2S_DMACR, DmaRegister.S2MM_DMACR) and value & _RESET:
+                while soc.read(offset) & _RESET:
+                    soc.run(8)
+        self._work.set()
+
+    def close(self) -> None:
+        """Stop the clock."""
+        self._closed = True
+        self._work.set()
+        self._thread.join()
+        with self._lock:
+            if self._soc is not None:
+                self._soc.close()
+                self._soc = None
+
+    def _at(self, address: int) -> tuple[Soc, int]:
+        assert self._soc is not None
+        assert self._design is not None
+        return self._soc, address - self._design.dma_base
+
+    def _started(self, soc: Soc, length: int) -> FaultKind | None:
+        """Count a transfer, and arrange for the fault that it is to have."""
+        self.transfers += 1
+        fault = self._faults.pop(self.transfers, None)
+        if fault == "dma-slverr":
+            soc.fail_next("mm2s", _SLVERR)
+        elif fault == "bitflip":
+            source = soc.read(DmaRegister.MM2S_SA) | soc.read(DmaRegister.MM2S_SA_MSB) << 32
+            self._memory.ddr[source - self._memory.base + length // 2] ^= np.uint8(1 << 3)
+        elif fault == "drop-connection":
+            self._drop_connection()
+        return fault
+
+    def _clock(self) -> None:
+        while True:
+            self._work.wait()
+            if self._closed:
+                return
+            begin = time.monotonic()
+            with self._lock:
+                idle = self._soc is None or self._soc.run(_SLICE_CYCLES, until=Until.IDLE)
+                if idle:
+                    self._work.clear()
+            self._busy_s += time.monotonic() - begin
+            time.sleep(1e-4)  # lets a register access in

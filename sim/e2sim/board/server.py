@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve a simulated board."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent import futures
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from e2sim.board.bitstream import Design
+from e2sim.board.board import Board, BoardModel
+from e2sim.board.faults import Fault
+from e2sim.board.services import CallCounter, add_services
+from e2sim.toolchain import SimulationError
+
+__all__ = ["PYNQ_PORT", "BoardServer"]
+
+PYNQ_PORT = 7967  # where pynq's client looks
+
+_WORKERS = 4
+_AWAY_S = 0.5  # how long a dropped connection is away
+
+
+class BoardServer:
+    """A simulated board behind gRPC; it listens from the start, and until it is closed."""
+
+    def __init__(
+        self,
+        model: BoardModel,
+        build: Callable[[Design], Path],
+        *,
+        bind: str = "127.0.0.1",
+        port: int = PYNQ_PORT,
+        faults: Iterable[Fault] = (),
+    ) -> None:
+        """``port`` 0 takes a free one. Raises: SimulationError when the address cannot be had."""
+        self.board = Board(model, build, faults=faults, drop_connection=self._drop)
+        self._counter = CallCounter()
+        self._bind = bind
+        self._closed = threading.Event()
+        self._server, self.port = self._listen(port)
+
+    @property
+    def calls(self) -> Counter[str]:
+        """Remote calls so far, by name."""
+        return self._counter.calls
+
+    def wait(self) -> None:
+        """Serve until it is closed."""
+        self._closed.wait()
+
+    def close(self) -> None:
+        """Stop serving, and switch the board off."""
+        self._closed.set()
+        self._server.stop(0.2).wait()
+        self.board.close()
+
+    def __enter__(self) -> BoardServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _listen(self, port: int) -> tuple[Any, int]:
+        server = grpc.server(
+            futures.ThreadPoolExecutor(_WORKERS),
+            interceptors=[self._counter],
+            options=[("grpc.so_reuseport", 0)],
+        )
+        add_services(self.board, server)
+        try:
+            bound = server.add_insecure_port(f"{self._bind}:{port}")
+        except RuntimeError as error:
+            raise SimulationError(f"cannot listen on {self._bind}:{port}; choose another --port") from error
+        server.start()
+        return server, bound
+
+    def _drop(self) -> None:
+        """Break all connections for a moment, from within a call."""
+
+        def away() -> None:
+            self._server.stop(None)
+            if not self._closed.wait(_AWAY_S):
+                self._server, self.port = self._listen(self.port)
+
+        threading.Thread(target=away, name="dropped connection", daemon=True).start()

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent of a board without torch: training through it, and what it refuses."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import E2TRAIN, served
+from e2train.config import load_config
+from e2train.devices import DeviceError, DeviceLostError, open_device
+from e2train.devices.agent_wire import encode_call
+from e2train.devices.spec import SpecDevice
+from e2train.runtime import execute
+from e2train.runtime.agent import AgentServer
+from e2train.runtime.board_check import mode_call
+
+TOKEN = "secret"
+CONFIG = load_config("pynq_z2")
+TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--seed", "7", "--json")
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    return path
+
+
+@pytest.fixture
+def agent():
+    with AgentServer(SpecDevice(CONFIG), CONFIG, token=TOKEN, port=0, most_bytes=1 << 20) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(agent, verb, path, body=b"", token=TOKEN, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", agent.server_port, timeout=10)
+    connection.request(verb, path, body, {"Authorization": f"Bearer {token}"} | headers)
+    response = connection.getresponse()
+    return response.status, response.read().decode("utf-8", "replace")
+
+
+@pytest.mark.timeout(900)
+def test_training_through_a_board_gives_the_emulators_bits(serve, overlay, tmp_path):
+    """PC -> agent -> pynq -> simulated board."""
+    board, token = serve("pynq_z2"), tmp_path / "token"
+    options = ("--board", "pynq_z2", "--port", "0", "--token-file", str(token))
+    device = ("--device", f"pynq:{board.address}", "--overlay", str(overlay("pynq_z2")))
+    with served("board", "agent", *options, *device) as agent:
+        told = [
+            json.loads(
+                subprocess.run(
+                    [*E2TRAIN, *TRAIN, "--out", tmp_path / name, *where],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                ).stdout
+            )
+            for name, where in (
+                ("emulator", ()),
+                ("agent", ("--device", f"agent:{agent.address}", "--set", f"token_file={token}")),
+            )
+        ]
+    for key in ("weights_sha256", "state_sha256"):
+        assert told[0][key] == told[1][key]
+    assert token.stat().st_mode & 0o077 == 0
+
+
+def test_the_agent_needs_neither_torch_nor_typer(tmp_path):
+    """As on a 32-bit board: the imports of the command are NumPy's and the standard library's."""
+    program = (
+        "import sys; sys.argv[1:] = ['board', 'agent', '--help']\n"
+        "for name in ('torch', 'typer', 'rich', 'brevitas', 'sklearn', 'matplotlib', 'jinja2', 'llvmlite'):\n"
+        "    sys.modules[name] = None\n"
+        "from e2train.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert stop.code == 0, stop.code\n"
+        "from e2train.devices import pynq, spec\n"
+        "assert 'e2train.cli.app' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--token-file" in done.stdout
+
+
+def test_integers_come_back(agent, token_file):
+    call = mode_call("grad_weight", np.random.default_rng(1))
+    with open_device(f"agent:127.0.0.1:{agent.server_port}", token_file=token_file) as device:
+        result = device.compute(call)
+    assert np.array_equal(result.value, execute(call, SpecDevice(CONFIG)).value)
+    assert result.value.dtype == np.int64
+    assert result.counters.macs == call.shape.macs
+    assert result.counters.remote_calls == 1
+
+
+def test_a_wrong_token_is_refused(agent, tmp_path):
+    wrong = tmp_path / "wrong"
+    wrong.write_text("guess")
+    with pytest.raises(DeviceError, match=r"^agent 127.0.0.1:\d+: the token is not this agent's"):
+        open_device(f"agent:127.0.0.1:{agent.server_port}", token_file=wrong)
+    assert ask(agent, "POST", "/compute", b"x", token="")[0] == 401
+
+
+def test_another_configuration_is_refused(agent, token_file):
+    with pytest.raises(DeviceError, match=r"serves the configuration 'pynq_z2', the host expects zcu104"):
+        open_device(f"agent:127.0.0.1:{agent.server_port}", config="zcu104", token_file=token_file)
+
+
+def test_a_missing_token_says_what_to_do(tmp_path):
+    with pytest.raises(DeviceError, match=r"^no token in .*none: copy it from the board"):
+        open_device("agent:127.0.0.1:1", token_file=tmp_path / "none")
+
+
+def test_nobody_there_is_one_line(token_file):
+    with pytest.raises(DeviceLostError, match=r"^agent 127.0.0.1:1 does not answer: .*refused"):
+        open_device("agent:127.0.0.1:1", token_file=token_file)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b"", "the message ends within its head"),
+        (b"\xff\xff\xff\xff{}", "the message ends within its head"),
+        (b"\x02\0\0\0{}", "the message is not of format 1: both sides need the same version of e2train"),
+        (b"\x03\0\0\0{,}", "the message's head is not JSON"),
+    ],
+)
+def test_a_broken_message_is_refused(agent, message, reason):
+    status, text = ask(agent, "POST", "/compute", message)
+    assert (status, text.startswith(reason)) == (400, True), text
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tensors": []}, "the message must hold 2 tensors, it holds 0"),
+        ({"mode": "erase"}, "self-test (erase): mode must be one of"),
+        ({"shift": "1"}, "a whole number is wanted, not '1'"),
+        ({"shape": {"N": 1}}, "the call has no shape of a convolution"),
+        ({"name": "x" * 2000}, "a short text is wanted"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_refused(agent, change, reason):
+    status, text = ask(agent, "POST", "/compute", altered(change))
+    assert (status, text.startswith(reason)) == (400, True), text
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"dtype": "object", "shape": [1, 1, 1, 1]},
+        {"dtype": "uint8", "shape": [1 << 40, 1 << 40, 1, 1]},
+        {"dtype": "uint8", "shape": [-1, 1, 1, 1]},
+        {"dtype": "uint8", "shape": [2]},
+        {"dtype": "uint8", "shape": [True, 1, 1, 1]},
+        7,
+    ],
+)
+def test_a_tensor_that_makes_no_sense_is_refused(agent, tensor):
+    status, _ = ask(agent, "POST", "/compute", altered({"tensors": [tensor, tensor]}))
+    assert status == 400
+
+
+def test_a_request_that_is_too_large_is_not_read(agent):
+    status, text = ask(agent, "POST", "/compute", b"", **{"Content-Length": str(1 << 40)})
+    assert (status, text) == (413, "a request has a length of at most 1 MiB")
+
+
+def test_other_paths_are_not_there(agent):
+    assert ask(agent, "GET", "/etc/passwd")[0] == 404
+    assert ask(agent, "POST", "/../info", b"x")[0] == 404
+
+
+def altered(change: dict[str, object]) -> bytes:
+    """A good message with another head."""
+    message = encode_call(mode_call("forward", np.random.default_rng(1)))
+    size = int.from_bytes(message[:4], "little")
+    head = json.dumps(json.loads(message[4 : 4 + size]) | change).encode()
+    return len(head).to_bytes(4, "little") + head + message[4 + size :]

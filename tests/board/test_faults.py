@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of a board: each is survived with the same integers, or ends in a line with layer and cause."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from e2train.config import load_config
+from e2train.devices import DeviceError, DeviceLostError, open_device
+from e2train.devices.spec import SpecDevice
+from e2train.runtime import execute
+from e2train.runtime.board_check import mode_call
+
+BOARD = "pynq_z2"
+GONE = "the board no longer answers"
+IDENTIFY = 1  # opening a device takes one transfer
+
+
+@pytest.fixture
+def call():
+    return mode_call("forward", np.random.default_rng(1))
+
+
+@pytest.fixture
+def want(call):
+    return execute(call, SpecDevice(load_config(BOARD))).value
+
+
+def opened(address: str, archive, *, deadline_s: float = 5.0):
+    return open_device(f"pynq:{address}", config=BOARD, overlay=archive, deadline_s=deadline_s)
+
+
+@pytest.mark.parametrize("fault", ["dma-slverr", "bitflip", "hang", "drop-connection"])
+def test_a_fault_is_survived_with_the_same_integers(serve, overlay, call, want, fault):
+    board = serve(BOARD, "--fault", f"{fault}@{IDENTIFY + 2}")
+    with opened(board.address, overlay(BOARD), deadline_s=3.0) as device:
+        before = execute(call, device)
+        during = execute(call, device)
+        after = execute(call, device)
+    for result in (before, during, after):
+        assert np.array_equal(result.value, want)
+    assert (before.counters.retries, during.counters.retries, after.counters.retries) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("dma-slverr", r"the DMA's sending channel reports DMASlvErr \(the memory refused an access\)"),
+        ("bitflip", r"frame 1 of 1: the engine reports: the frame's check words do not match \(status 7\)"),
+        ("hang", r"no whole reply within 1 s"),
+    ],
+)
+def test_a_fault_that_stays_ends_in_one_line(serve, overlay, call, fault, cause):
+    faults = [word for n in range(1, 4) for word in ("--fault", f"{fault}@{IDENTIFY + n}")]
+    board = serve(BOARD, *faults)
+    begin = time.monotonic()
+    with opened(board.address, overlay(BOARD), deadline_s=1.0) as device:
+        with pytest.raises(DeviceError, match=rf"^self-test \(forward\) on pynq: {cause} \(tried 3 times\)$"):
+            execute(call, device)
+        assert time.monotonic() - begin < 20
+        assert execute(call, device).counters.retries == 0  # the board is ready again
+
+
+def test_a_board_that_restarts_is_connected_again(serve, overlay, call, want):
+    archive = overlay(BOARD)
+    first = serve(BOARD)
+    with opened(first.address, archive, deadline_s=20.0) as device:
+        execute(call, device)
+        first.process.kill()
+        first.process.wait()
+        starter = threading.Thread(target=lambda: (time.sleep(1.0), serve(BOARD, port=first.port)))
+        starter.start()
+        result = execute(call, device)
+        starter.join()
+    assert np.array_equal(result.value, want)
+    assert result.counters.retries == 1
+
+
+def test_a_board_that_is_gone_is_one_line_within_the_deadline(serve, overlay, call):
+    board = serve(BOARD)
+    with opened(board.address, overlay(BOARD), deadline_s=2.0) as device:
+        board.process.kill()
+        board.process.wait()
+        begin = time.monotonic()
+        with pytest.raises(
+            DeviceLostError, match=r"^self-test \(forward\) on pynq: the board no longer answers"
+        ):
+            execute(call, device)
+        assert time.monotonic() - begin < 15
+
+
+def test_a_forgotten_flush_shows(serve, overlay, call, monkeypatch):
+    """The cache model works: without flushes the engine reads old memory."""
+    from pynq.pl_server.remote_device import RemoteBuffer
+
+    board = serve(BOARD)
+    with opened(board.address, overlay(BOARD)) as device:
+        monkeypatch.setattr(RemoteBuffer, "flush", lambda self: None)
+        with pytest.raises(DeviceError):
+            execute(call, device)
+
+
+def test_the_overlay_of_another_configuration_is_refused(overlay):
+    with pytest.raises(
+        DeviceError, match=r"holds the configuration pynq_z2 \(0x\w{8}\), the host expects kv260"
+    ):
+        open_device("pynq:127.0.0.1:1", config="kv260", overlay=overlay(BOARD))
+
+
+def test_nobody_there_is_one_line(overlay):
+    with pytest.raises(
+        DeviceError, match=r"^the board no longer answers \(Failed to connect to remote device\)$"
+    ):
+        open_device("pynq:127.0.0.1:1", config=BOARD, overlay=overlay(BOARD))

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real pynq client on a simulated ZCU104: self-tests, training to the same bits, few remote calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import E2TRAIN
+from e2train.devices import MODES, open_device
+from e2train.overlay import read_overlay
+from e2train.runtime import execute
+from e2train.runtime.board_check import mode_call
+
+BOARD = "zcu104"
+TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--seed", "7", "--json")
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*E2TRAIN, *command], capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def archive(overlay):
+    return overlay(BOARD)
+
+
+def test_board_check_passes(serve, archive):
+    board = serve(BOARD)
+    done = run(
+        *("board", "check", "--device", f"pynq:{board.address}", "--board", BOARD),
+        *("--overlay", str(archive), "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["name"] for row in rows] == ["identification", "clock", *MODES, "latency", "bandwidth"]
+    assert all(row["passed"] for row in rows)
+
+
+def test_board_info_names_the_sensor(serve, archive):
+    board = serve(BOARD)
+    done = run(
+        *("board", "info", "--device", f"pynq:{board.address}", "--board", BOARD),
+        *("--overlay", str(archive), "--json"),
+    )
+    told = json.loads(done.stdout)
+    assert (told["board"], told["configuration"], told["simulated"]) == ("ZCU104", BOARD, True)
+    assert told["sensors"] == ["simulated_ina226_u183"]
+    assert abs(told["clock_mhz"] - 187.5) < 0.1
+
+
+@pytest.mark.timeout(900)
+def test_training_gives_the_emulators_bits(serve, archive, tmp_path):
+    board = serve(BOARD)
+    where = ("--device", f"pynq:{board.address}", "--board", BOARD, "--overlay", str(archive))
+    told = [
+        json.loads(run(*TRAIN, "--out", str(tmp_path / name), *options).stdout)
+        for name, options in (("emulator", ()), ("pynq", where))
+    ]
+    for key in ("weights_sha256", "state_sha256"):
+        assert told[0][key] == told[1][key]
+    assert told[1]["remote_calls_per_step"] > 0
+    assert 0 < told[1]["moving_share"] < 1
+    assert "remote calls" in (tmp_path / "pynq" / "report.html").read_text()
+
+
+def test_pynqs_own_self_test_passes(serve, archive, tmp_path):
+    """All of it; with an overlay it also programs the board and reads a register back."""
+    board = serve(BOARD)
+    bit = read_overlay(archive).unpack(tmp_path)
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("pynq-remote-selftest"), "--ip", "127.0.0.1"),
+            *("--port", str(board.port), "--bitstream", bit),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYNQ_REMOTE_DEVICES": "127.0.0.1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 failed, 0 skipped" in done.stdout
+    assert "11 passed" in done.stdout
+
+
+def test_a_call_takes_few_remote_calls(archive):
+    """Counted by the server, and as the driver counts them; polls apart."""
+    from e2sim.board import BoardServer
+    from e2train.devices.simulated_board import board_model, build_logic
+    from e2train.overlay import load_board
+
+    rng = np.random.default_rng(1)
+    calls = [mode_call(mode, rng) for mode in MODES]
+    with BoardServer(board_model(load_board(BOARD)), build_logic, port=0) as server:
+        device = open_device(f"pynq:127.0.0.1:{server.port}", config=BOARD, overlay=archive)
+        with device:
+            for call in calls:  # makes the buffers
+                execute(call, device)
+            for call in calls:
+                before = server.calls.copy()
+                counters = execute(call, device).counters
+                made = server.calls - before
+                assert counters.remote_calls == made.total()
+                polls = made["read"] - 2  # the length of the reply, and the reply itself
+                assert polls >= 2
+                assert made.total() - polls <= 12

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overlays: one description for hand-off, Tcl and driver; archives that are checked before use."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from e2train.config import ConfigError
+from e2train.overlay import (
+    BITSTREAMS,
+    OverlayError,
+    board_names,
+    load_board,
+    read_overlay,
+    simulated_overlay,
+    write_overlay,
+)
+from e2train.overlay.hwh import hwh_text
+from e2train.overlay.vivado import VivadoBuild, board_tcl
+
+BOARDS = board_names()
+
+# Vivado's commands that the scripts use, as far as a plain Tcl can go: they write down what they are told.
+VIVADO = r"""
+proc note {args} { lappend ::calls $args }
+foreach command {
+  create_project add_files update_compile_order create_bd_design validate_bd_design save_bd_design
+  generate_target launch_runs wait_on_run open_run report_timing_summary report_utilization
+  create_bd_cell connect_bd_intf_net connect_bd_net assign_bd_address apply_bd_automation set_property
+} { proc $command {args} "note $command {*}\$args" }
+foreach command {
+  get_bd_cells get_bd_pins get_bd_intf_pins get_bd_addr_segs get_files get_runs get_cells get_timing_paths
+} { proc $command {args} {return [lindex $args end]} }
+proc current_project {} {return project}
+proc current_fileset {} {return sources_1}
+proc make_wrapper {args} {return overlay_wrapper.v}
+proc version {} {return "Vivado v2022.1 (stub)"}
+proc get_property {name object} {
+  switch $name {
+    PROGRESS {return 100%}
+    SLACK {return 0.25}
+    DIRECTORY {return $::env(RUN)}
+  }
+  error "get_property $name"
+}
+"""
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_description_is_complete(name):
+    board = load_board(name)
+    assert board.config.name == name
+    assert board.clock_mhz == pytest.approx(1000 / board.config.period_ns)
+
+
+def test_descriptions_are_checked(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text = (BITSTREAMS / "zcu104" / "board.toml").read_text()
+    for old, new, message in (
+        ("dma_length_bits = 26", "", "lacks dma_length_bits"),
+        ("dma_length_bits = 26", "dma_length_bits = 30", "mine: dma_length_bits must be in 14..26, not 30"),
+        ("dma_length_bits = 26", "dma_length_bits = 26\ncolour = 1", "has unknown colour"),
+        ("dma_base = 0xA0000000", 'dma_base = "A"', "dma_base must be of type int, not 'A'"),
+        ("dma_base = 0xA0000000", "dma_base = 0xA0010000", "gpio_base must be another multiple of dma_range"),
+    ):
+        (folder / "board.toml").write_text(text.replace(old, new))
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            load_board("mine", tmp_path)
+    with pytest.raises(ConfigError, match=r"^no board 'other' in .*; there are: mine$"):
+        load_board("other", tmp_path)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_hand_off_and_tcl_say_the_same(name):
+    board = load_board(name)
+    root, tcl = ET.fromstring(hwh_text(board)), board_tcl(board)
+    told = dict(re.findall(r"set e2train\((\w+)\) (\S+)", tcl))
+    ranges = {entry.get("INSTANCE"): int(entry.get("BASEVALUE"), 16) for entry in root.iter("MEMRANGE")}
+    assert ranges == {"axi_dma_0": int(told["dma_base"], 16), "axi_gpio_0": int(told["gpio_base"], 16)}
+    vlnvs = {module.get("INSTANCE"): module.get("VLNV") for module in root.iter("MODULE")}
+    assert vlnvs["axi_dma_0"] == told["dma_vlnv"]
+    assert vlnvs[f"{board.processing_system}_0"] == told["processing_system_vlnv"]
+    parameters = {entry.get("NAME"): entry.get("VALUE") for entry in root.iter("PARAMETER")}
+    assert parameters["c_sg_length_width"] == told["dma_length_bits"]
+    assert parameters["c_m_axi_mm2s_data_width"] == told["data_bits"]
+
+
+@pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh on PATH (apt install tcl)")
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_tcl_runs_to_its_end(tmp_path, name):
+    """With Vivado's commands replaced by ones that take notes."""
+    board = load_board(name)
+    for folder in ("run", "project/overlay.gen/sources_1/bd/overlay/hw_handoff"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "run" / "overlay_wrapper.bit").write_text("bit")
+    (tmp_path / "project/overlay.gen/sources_1/bd/overlay/hw_handoff/overlay.hwh").write_text("hwh")
+    (tmp_path / "board.tcl").write_text(board_tcl(board))
+    script = tmp_path / "test.tcl"
+    script.write_text(
+        f"{VIVADO}\nset argv [list {tmp_path / 'board.tcl'} {tmp_path} engine.v engine_load.v]\n"
+        f"source {BITSTREAMS / 'build.tcl'}\nforeach call $calls {{ puts $call }}\n"
+    )
+    done = subprocess.run(
+        ["tclsh", script], capture_output=True, text=True, check=False, env={"RUN": str(tmp_path / "run")}
+    )
+    assert done.returncode == 0, done.stderr
+    calls = done.stdout
+    assert (tmp_path / "overlay.bit").read_text() == "bit"
+    assert (tmp_path / "overlay.hwh").read_text() == "hwh"
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["slack_ns"], result["tool"]) == (0.25, "Vivado v2022.1 (stub)")
+    assert set(result["resources"]) == {"lut", "ff", "bram36", "dsp"}
+    assert "connect_bd_net axi_dma_0/mm2s_prmry_reset_out_n engine_0/rst_n" in calls
+    assert f"assign_bd_address -offset {board.dma_base:#x} -range {board.dma_range:#x}" in calls
+    assert f"connect_bd_intf_net memory_0/M00_AXI ps_0/{board.memory_port}" in calls
+    clocked = re.findall(r"connect_bd_net ps_0/\w+ (\S+)", calls)
+    assert {"engine_0/clk", "axi_dma_0/m_axi_mm2s_aclk", "axi_dma_0/s_axi_lite_aclk"} <= set(clocked)
+
+
+def test_an_archive_comes_back_whole(tmp_path):
+    overlay = simulated_overlay(load_board("zcu104"), source_sha256="0" * 64)
+    path = write_overlay(overlay, tmp_path)
+    assert read_overlay(path) == overlay
+    first = path.read_bytes()
+    assert write_overlay(overlay, tmp_path).read_bytes() == first
+    bit = overlay.unpack(tmp_path / "unpacked")
+    assert bit.with_suffix(".hwh").read_bytes() == overlay.hwh
+    assert bit.stem == overlay.name
+
+
+def test_a_name_changes_with_any_content():
+    overlay = simulated_overlay(load_board("zcu104"), source_sha256="0" * 64)
+    assert overlay.name.startswith("e2train_zcu104_simulated_")
+    assert replace(overlay, hwh=overlay.hwh + b" ").name != overlay.name
+
+
+def rewritten(path: Path, change: dict[str, bytes | None]) -> Path:
+    """The archive with other members."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members |= change
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            if content is not None:
+                archive.writestr(name, content)
+    return path
+
+
+def test_an_altered_archive_is_refused(tmp_path):
+    overlay = simulated_overlay(load_board("zcu104"), source_sha256="0" * 64)
+    manifest = json.loads(json.dumps({"board": "zcu104"}))
+    for change, message in (
+        ({f"{overlay.name}.bit": overlay.bit + b"x"}, "the .bit file is not the one of its manifest"),
+        ({f"{overlay.name}.hwh": overlay.hwh + b" "}, "the .hwh file is not the one of its manifest"),
+        ({f"{overlay.name}.hwh": None}, "must hold one .hwh file, it holds 0"),
+        ({"../evil.bit": b"x"}, "must hold one .bit file, it holds 2"),
+        ({"manifest.json": b"{"}, "manifest.json is not JSON"),
+        ({"manifest.json": json.dumps(manifest).encode()}, "manifest.json must have config of type str"),
+    ):
+        path = rewritten(write_overlay(overlay, tmp_path), change)
+        with pytest.raises(OverlayError, match=re.escape(message)):
+            read_overlay(path)
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    (tmp_path / "file.zip").write_text("no archive")
+    with pytest.raises(OverlayError, match=r"file.zip is no overlay archive"):
+        read_overlay(tmp_path / "file.zip")
+    with pytest.raises(OverlayError, match=r"^cannot read .*none.zip: No such file or directory$"):
+        read_overlay(tmp_path / "none.zip")
+
+
+def test_without_vivado_one_line_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OverlayError, match=r"^no vivado on PATH: install Vivado ML"):
+        VivadoBuild(load_board("pynq_z2"), tmp_path, rtl=()).run()
+
+
+def test_dry_run_prints_every_step(tmp_path):
+    steps = VivadoBuild(load_board("pynq_z2"), tmp_path, rtl=(Path("engine.v"),)).steps()
+    assert steps[0] == "e2train hls build --board pynq_z2"
+    assert any(step.startswith("vivado -mode batch") and step.endswith("engine.v") for step in steps)
+    assert "    set e2train(clock_mhz) 100" in steps
