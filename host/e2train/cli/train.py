@@ -80,7 +80,8 @@ def train(
     finally:
         if progress.live.is_started:  # to stop what never started would print an empty line
             progress.stop()
-    typer.echo(summary.to_json()) if as_json else _print(summary)
+    if summary is not None:  # as for every rank but the first
+        typer.echo(summary.to_json()) if as_json else _print(summary)
 
 
 def _print(summary: Summary) -> None:

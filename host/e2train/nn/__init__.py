@@ -14,6 +14,7 @@ from e2train.nn.models import (
     resnet18,
 )
 from e2train.nn.offload import HostLayerWarning, offload
+from e2train.nn.parallel import Group, share
 from e2train.nn.quantisers import ActInt8, ActUint8, DivergenceError, InputQuant, WeightInt8
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.nn.skipping import GatedSkip, RunAll, SkipPolicy, StochasticDepth
@@ -25,6 +26,7 @@ __all__ = [
     "DivergenceError",
     "Engine",
     "GatedSkip",
+    "Group",
     "HostLayerWarning",
     "InputQuant",
     "ModelError",
@@ -43,4 +45,5 @@ __all__ = [
     "offload",
     "resnet",
     "resnet18",
+    "share",
 ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from e2train.devices.protocol import LayerCall, StreamDevice, TensorDevice
+from e2train.nn.parallel import Group
 from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger, execute, grad_signs
 
@@ -18,11 +19,17 @@ __all__ = ["Engine"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A device whose work is entered in a ledger; with ``psg``, weight gradients are signs."""
+    """A device whose work is entered in a ledger; with ``psg``, weight gradients are signs.
+
+    Over the ranks of ``group`` weight gradients are added up as integers, or where ``votes`` is set, signs
+    are voted on.
+    """
 
     device: TensorDevice | StreamDevice
     ledger: Ledger = field(default_factory=Ledger)
     psg: Psg | None = None
+    group: Group = field(default_factory=Group)
+    votes: bool = False
 
     def run(self, call: LayerCall) -> Tensor:
         """The integers of one call, as a torch tensor.
@@ -34,10 +41,14 @@ class Engine:
         value = result.value
         return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
+    def total(self, call: LayerCall) -> Tensor:
+        """The integers of one call, added up over the ranks."""
+        return self.group.sum(self.run(call))
+
     def signs(self, call: LayerCall, psg: Psg) -> Tensor:
-        """The signs of one grad_weight call, as a torch tensor."""
-        signs = grad_signs(call, psg, self.run)
+        """The signs of one grad_weight call over all ranks, as a torch tensor."""
+        signs = grad_signs(call, psg, self.run if self.votes else self.total)
         predicted = int(signs.predicted.sum())
         self.ledger.add_signs(call.name, elements=signs.value.numel(), predicted=predicted)
         value: Tensor = signs.value
-        return value
+        return self.group.vote(value) if self.votes else value

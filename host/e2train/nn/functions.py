@@ -37,7 +37,9 @@ class ConvJob:
         call = self._call("grad_weight", self.x, gy)
         if self.engine.psg is not None:
             return self._float(self.engine.signs(call, self.engine.psg))
-        return self._float(self.engine.run(call)) * (self.x_scale * gy_scale)
+        if self.engine.votes:
+            return self._float(self.engine.group.vote(self.engine.run(call).sign()))
+        return self._float(self.engine.total(call)) * (self.x_scale * gy_scale)
 
     def _call(self, mode: Mode, a: Tensor, b: Tensor, shift: int = 0) -> LayerCall:
         return LayerCall(mode=mode, shape=self.shape, a=a, b=b, shift=shift, name=self.name)
@@ -61,7 +63,7 @@ class OffloadedConv(torch.autograd.Function):
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         job: ConvJob = ctx.job
         gx = gw = None
-        grad = quantise_gradient(gy)
+        grad = quantise_gradient(gy, job.engine.group)
         if ctx.needs_input_grad[0]:
             shift = safe_shift(job.w, grad.largest)
             gx = job.run("grad_input", grad.ints, job.w, shift)

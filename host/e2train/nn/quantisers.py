@@ -15,6 +15,8 @@ from brevitas.quant import (
 )
 from torch import Tensor, nn
 
+from e2train.nn.parallel import Group
+
 __all__ = [
     "ActInt8",
     "ActUint8",
@@ -69,13 +71,14 @@ class _RunningMaxScaling(nn.Module):
     def __init__(self, decay: float = 0.95) -> None:
         super().__init__()
         self.decay = decay
+        self.group = Group()
         self.running_max: Tensor
         self.register_buffer("running_max", torch.zeros(()))
 
     def forward(self, x: Tensor, threshold: Tensor) -> Tensor:
-        largest = x.detach().abs().amax() if x.numel() else self.running_max
-        if self.training and x.numel():
-            self.running_max.copy_(torch.maximum(self.running_max * self.decay, largest))
+        largest = x.detach().abs().amax() if x.numel() else x.new_zeros(())
+        if self.training and (x.numel() or self.group.size > 1):
+            self.running_max.copy_(torch.maximum(self.running_max * self.decay, self.group.max(largest)))
         known = self.running_max.item()
         return math.ldexp(1.0, power_of_two(known or largest.item())) / threshold
 
@@ -105,14 +108,16 @@ class InputQuant(nn.Module):
         super().__init__()
         self.unsigned = QuantIdentity(act_quant=ActUint8, return_quant_tensor=True)
         self.signed = QuantIdentity(act_quant=ActInt8, return_quant_tensor=True)
+        self.group = Group()
         self.saw_negative: Tensor
         self.register_buffer("saw_negative", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantise; the result is a Brevitas quantised tensor."""
         negative = bool(x.numel()) and x.detach().amin().item() < 0
-        if self.training and negative:
-            self.saw_negative.fill_(True)
+        if self.training:
+            (negative,) = self.group.any(negative)
+            self.saw_negative |= negative
         quant = self.signed if negative or self.saw_negative else self.unsigned
         quantised: Tensor = quant(x)
         return quantised
@@ -127,15 +132,16 @@ class QuantGradient:
     largest: int  # magnitude, in LSBs
 
 
-def quantise_gradient(gy: Tensor) -> QuantGradient:
-    """Round a gradient to int16, halves to even, with the exponent of its largest magnitude.
+def quantise_gradient(gy: Tensor, group: Group | None = None) -> QuantGradient:
+    """Round a gradient to int16, halves to even, with the exponent of its largest magnitude over all ranks.
 
     Raises: DivergenceError when it is not finite.
 
     >>> quantise_gradient(torch.tensor([0.5, -0.25])).ints.tolist()
     [32767, -16384]
     """
-    exponent = power_of_two(gy.abs().max().item() if gy.numel() else 0.0) - _GRAD_BITS
+    largest_here = gy.abs().max() if gy.numel() else gy.new_zeros(())
+    exponent = power_of_two((group or Group()).max(largest_here).item()) - _GRAD_BITS
     scaled = torch.round(gy * math.ldexp(1.0, -exponent))
     ints = scaled.clamp(-(1 << _GRAD_BITS), (1 << _GRAD_BITS) - 1).to(torch.int16)
     largest = int(ints.to(torch.int32).abs().max()) if gy.numel() else 0

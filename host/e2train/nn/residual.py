@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from e2train.nn.parallel import Group
 from e2train.nn.skipping import RunAll, SkipPolicy
 
 __all__ = ["PaddedShortcut", "ResidualBlock", "ResidualNet"]
@@ -41,6 +42,7 @@ class ResidualBlock(nn.Module):
         self.branch = branch
         self.shortcut = shortcut
         self.activation = activation or nn.Identity()
+        self.group = Group()
 
     @property
     def in_channels(self) -> int:
@@ -62,7 +64,8 @@ class ResidualBlock(nn.Module):
     def _gated(self, x: Tensor, gate: Tensor) -> Tensor:
         out: Tensor = self.shortcut(x)  # type: ignore[misc]  # the caller has looked
         kept = gate.detach().nonzero().squeeze(1)
-        if not len(kept):
+        runs_somewhere = self.group.any(len(kept) > 0)[0] if self.training else len(kept) > 0
+        if not runs_somewhere:
             return out
         with _statistics_move_less(self.branch, len(kept) / len(x)):
             branch = self.branch(x if len(kept) == len(x) else x[kept])
@@ -109,16 +112,17 @@ class ResidualNet(nn.Module):
 
 @contextmanager
 def _statistics_move_less(branch: nn.Module, share: float) -> Iterator[None]:
-    """Scale the updates of batch norms' running statistics by the share of the samples that are there."""
-    norms = [
-        (module, module.momentum)
-        for module in branch.modules()
-        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None
-    ]
+    """Scale the updates of batch norms' running statistics by the share of the samples that are there.
+
+    Without any samples, which happens where another rank has some, they do not move at all.
+    """
+    norms = [module for module in branch.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.training) for norm in norms]
     try:
-        for module, momentum in norms:
-            module.momentum = momentum * share
+        for norm in norms:
+            norm.momentum = None if norm.momentum is None else norm.momentum * share
+            norm.training = norm.training and share > 0
         yield
     finally:
-        for module, momentum in norms:
-            module.momentum = momentum
+        for norm, (momentum, training) in zip(norms, before, strict=True):
+            norm.momentum, norm.training = momentum, training

@@ -14,12 +14,14 @@ from e2train.train.errors import TrainError
 
 __all__ = ["load_checkpoint", "save_checkpoint", "write_atomically"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
-def save_checkpoint(path: Path, *, config_hash: str, state: dict[str, Any], tally: dict[str, Any]) -> None:
-    """Save what training depends on (``state``) and what is only counted (``tally``)."""
-    content = {"format": _FORMAT, "config_hash": config_hash, "state": state, "tally": tally}
+def save_checkpoint(
+    path: Path, *, config_hash: str, state: dict[str, Any], spent: list[dict[str, Any]]
+) -> None:
+    """Save what training depends on (``state``) and what every rank has ``spent``."""
+    content = {"format": _FORMAT, "config_hash": config_hash, "state": state, "spent": spent}
     scratch = path.with_suffix(".tmp")
     held = io.BytesIO()  # torch.save hides a full disk behind an error of its own
     torch.save(content, held)
@@ -34,8 +36,8 @@ def save_checkpoint(path: Path, *, config_hash: str, state: dict[str, Any], tall
     _publish(scratch, path)
 
 
-def load_checkpoint(path: Path, *, config_hash: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state and the tally that were saved.
+def load_checkpoint(path: Path, *, config_hash: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The state, and what every rank had spent.
 
     Raises: TrainError when there is no checkpoint, or it is of another kind of run.
     """
@@ -52,7 +54,7 @@ def load_checkpoint(path: Path, *, config_hash: str) -> tuple[dict[str, Any], di
         raise TrainError(
             f"{path} was saved with other settings; resume with those of {path.with_name('config.toml')}"
         )
-    return content["state"], content["tally"]
+    return content["state"], content["spent"]
 
 
 def write_atomically(path: Path, text: str) -> None:

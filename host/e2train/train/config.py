@@ -46,6 +46,8 @@ class RunConfig:
     epochs: int = 4
     steps: int = 0  # scheduled, dropped ones included; 0: as many as the epochs have
     batch: int = 32
+    ranks: int = 1  # processes that share each batch, as torchrun has started them
+    combine: str = "sum"  # of the ranks' weight gradients; or "vote": on their signs
     lr: float = 0.1  # peak
     schedule: str = (
         "cosine"  # or "steps": a tenth from half of the steps on, a hundredth from three quarters on
@@ -78,9 +80,12 @@ class RunConfig:
                 raise TrainError(f"{key} must be {bounds}, not {getattr(self, key)}")
         try:
             _ = self.psg
-            check_device(self.device)
+            for device in self.device.split(","):
+                check_device(device)
         except (ValueError, DeviceError) as error:
             raise TrainError(str(error)) from None
+        if self.combine == "vote" and METHODS[self.method].signs == "none":
+            raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
 
     @property
     def psg(self) -> Psg:
@@ -96,7 +101,7 @@ class RunConfig:
     @property
     def default_out(self) -> Path:
         """The run's folder where none is given."""
-        device = self.device.partition(":")[0]
+        device = self.device.split(",")[0].partition(":")[0]
         return Path("runs") / f"{self.preset}-{self.method}-{device}-seed{self.seed}"
 
     def changed(self, **options: Any) -> RunConfig:
@@ -138,9 +143,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "host": ("cpu", "cuda"),
     "schedule": ("cosine", "steps"),
     "smd_mode": ("drop", "fewer"),
+    "combine": ("sum", "vote"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch", "threads"), (1, _ANY)),
+    **dict.fromkeys(("epochs", "batch", "threads", "ranks"), (1, _ANY)),
     **dict.fromkeys(
         ("seed", "steps", "lr", "weight_decay", "gate_weight", "sign_lr", "test_pictures"), (0, _ANY)
     ),

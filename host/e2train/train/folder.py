@@ -25,6 +25,7 @@ class Summary:
     method: str
     device: str
     board: str
+    ranks: int  # whose counts add up
     seed: int
     test_accuracy: float
     steps_run: int

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from e2train.nn import DivergenceError
+from e2train.train.ranks import average_statistics, combine_gradients
 from e2train.train.session import Session
 
 __all__ = ["Row", "evaluate", "finish", "train"]
@@ -53,27 +55,35 @@ def train(session: Session) -> Iterator[Row]:
 
 def _execute(session: Session, step: int) -> Row:
     """One step: load, forward, backward, move."""
-    model, optimiser, batches = session.model, session.optimiser, session.batches
+    model, optimiser, batches, group = session.model, session.optimiser, session.batches, session.group
     images, labels = (tensor.to(session.host) for tensor in batches.load(step))
     lr = session.set_lr(step)
     model.policy.step = step
     logits = model(images)
-    loss = F.cross_entropy(logits, labels, label_smoothing=session.config.label_smoothing)
+    samples = batches.size(step)  # over all ranks, each of which adds its part to the mean
+    smoothing = session.config.label_smoothing
+    loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum") / samples
     penalty = model.policy.penalty()
     optimiser.zero_grad()
-    (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+    (loss if penalty is None else loss + penalty / group.size).backward()  # type: ignore[no-untyped-call]
+    combine_gradients(model, group)
     optimiser.step()
-    session.count(len(labels))
-    if not torch.isfinite(loss):
-        raise DivergenceError(f"the loss is {loss.item()} at step {step + 1}; use a smaller --lr")
+    average_statistics(model, group)
+    right = (logits.argmax(dim=1) == labels).sum()
+    total_loss, total_right, *runs = group.sum(
+        torch.tensor([loss.item(), right.item(), *model.runs])
+    ).tolist()
+    session.count(samples, [int(run) for run in runs])
+    if not math.isfinite(total_loss):
+        raise DivergenceError(f"the loss is {total_loss} at step {step + 1}; use a smaller --lr")
     return Row(
         step=step + 1,
         steps=session.steps,
         epoch=(step + 1) / batches.per_epoch,
-        loss=loss.item(),
-        accuracy=(logits.argmax(dim=1) == labels).float().mean().item(),
+        loss=total_loss,
+        accuracy=total_right / samples,
         lr=lr,
-        blocks_run=sum(model.runs) / (len(labels) * len(model.runs)),
+        blocks_run=sum(runs) / (samples * len(runs)),
     )
 
 
@@ -95,6 +105,7 @@ def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> 
             return
         images, _ = session.batches.load(session.steps + batch)
         session.model(images.to(session.host))
+    average_statistics(session.model, session.group)
     for norm, (mean, variance, momentum) in zip(norms, before, strict=True):
         if not norm.num_batches_tracked:  # of a block that no sample ran
             norm.running_mean, norm.running_var = mean, variance
@@ -108,11 +119,14 @@ def evaluate(
     """Share of the test pictures that the model gets right; None where it was stopped on the way."""
     session.model.eval()
     right, count = 0, min(len(session.test), session.config.test_pictures or len(session.test))
-    for start in range(0, count, batch):
+    group = session.group
+    for start in range(0, count, batch * group.size):
         if stopped():
             return None
-        images, labels = session.test.take(np.arange(start, min(start + batch, count)))
-        logits = session.model(images.to(session.host))
-        right += int((logits.argmax(dim=1) == labels.to(session.host)).sum())
+        mine = np.arange(start, min(start + batch * group.size, count))[group.rank * batch :][:batch]
+        if len(mine):
+            images, labels = session.test.take(mine)
+            logits = session.model(images.to(session.host))
+            right += int((logits.argmax(dim=1) == labels.to(session.host)).sum())
     session.model.train()
-    return right / count
+    return int(group.sum(torch.tensor(right))) / count

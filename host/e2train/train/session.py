@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +16,14 @@ from torch import Tensor
 from e2train.nn import (
     Engine,
     GatedSkip,
+    Group,
     ResidualNet,
     SkipPolicy,
     StochasticDepth,
     build_model,
     count_host_macs,
     offload,
+    share,
 )
 from e2train.runtime import Ledger
 from e2train.train.config import RunConfig
@@ -51,22 +53,35 @@ class Session:
     test: Dataset
     steps: int
     host: torch.device
+    group: Group
     step: int = 0
     steps_dropped: int = 0
     samples: int = 0
     block_runs: list[int] = field(default_factory=list)  # samples that ran each block, over the training
 
     @classmethod
-    def start(cls, config: RunConfig, engine: Engine | None, ledger: Ledger) -> Session:
+    def start(cls, config: RunConfig, engine: Engine | None, ledger: Ledger, group: Group) -> Session:
         """A fresh session; the model is initialised from the seed.
 
-        Raises: DataError when the data is not there; TrainError when the host has no such device.
+        Raises: DataError when the data is not there; TrainError when the host has no such device, or a
+            batch has fewer pictures than there are ranks.
         """
         if config.host == "cuda" and not torch.cuda.is_available():
             raise TrainError("host is cuda, but torch finds no CUDA device; use --set host=cpu")
         method, host = METHODS[config.method], torch.device(config.host)
         split = load_split(config.preset, config.data)
-        batches = Batches(split.train, batch=config.batch, seed=config.seed, augment=split.augment)
+        batches = Batches(
+            split.train,
+            batch=config.batch,
+            seed=config.seed,
+            augment=split.augment,
+            part=(group.rank, group.size),
+        )
+        if batches.smallest < group.size:
+            raise TrainError(
+                f"{group.size} ranks share a batch of {batches.smallest} pictures at the end of an epoch; "
+                "use another --batch"
+            )
         steps = config.steps or config.epochs * batches.per_epoch
         dropped = config.smd if method.drops_batches else 0.0
         if config.smd_mode == "fewer":
@@ -79,6 +94,7 @@ class Session:
         if engine is not None:
             offload(model, engine)
         count_host_macs(model, ledger)
+        share(model, group)
         signed = method.signs != "none"
         groups = parameter_groups(model, lr=config.lr, sign_lr=config.sign_lr if signed else None)
         return cls(
@@ -96,6 +112,7 @@ class Session:
             test=split.test,
             steps=steps,
             host=host,
+            group=group,
             block_runs=[0] * len(model.blocks),
         )
 
@@ -106,10 +123,10 @@ class Session:
             group["lr"] = factor * group["peak_lr"]
         return factor * self.config.lr
 
-    def count(self, samples: int) -> None:
-        """Enter how many blocks a training step ran."""
+    def count(self, samples: int, runs: Sequence[int]) -> None:
+        """Enter how many samples a training step had, and how many of them ran each block."""
         self.samples += samples
-        self.block_runs = [before + now for before, now in zip(self.block_runs, self.model.runs, strict=True)]
+        self.block_runs = [before + now for before, now in zip(self.block_runs, runs, strict=True)]
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the run depends on."""

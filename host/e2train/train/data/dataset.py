@@ -63,7 +63,17 @@ class Split:
 class Batches:
     """Shuffled batches of a data set; what a step gets depends on (seed, step) alone."""
 
-    def __init__(self, data: Dataset, *, batch: int, seed: int, augment: bool = False) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        batch: int,
+        seed: int,
+        augment: bool = False,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        """``part`` (k, n) loads the k-th of n parts of each batch."""
+        self._part = part
         self._data = data
         self._batch = batch
         self._seed = seed
@@ -72,12 +82,21 @@ class Batches:
         self._order = np.empty(0, np.int64)
 
     @property
+    def smallest(self) -> int:
+        """Pictures of the smallest batch."""
+        return len(self._data) % self._batch or self._batch
+
+    @property
     def per_epoch(self) -> int:
         """Batches in an epoch; the last one may be smaller."""
         return -(-len(self._data) // self._batch)
 
+    def size(self, step: int) -> int:
+        """Pictures of a step's whole batch."""
+        return min(self._batch, len(self._data) - step % self.per_epoch * self._batch)
+
     def load(self, step: int) -> tuple[Tensor, Tensor]:
-        """The pictures and classes of one step.
+        """The pictures and classes of one step, or its part of them.
 
         Shapes: (N, C, H, W) and (N,).
         """
@@ -85,7 +104,8 @@ class Batches:
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._data))
-        chosen = self._order[index * self._batch : (index + 1) * self._batch]
+        whole = self._order[index * self._batch : (index + 1) * self._batch]
+        chosen = np.array_split(whole, self._part[1])[self._part[0]]
         images, labels = self._data.take(chosen)
         if self._augment:
             images = mirror_and_shift(images, chosen, epoch=epoch, seed=self._seed)

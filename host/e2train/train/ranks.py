@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training over several processes, one device each, started by torchrun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from e2train.nn import Group, ResidualNet
+from e2train.nn.layers import OffloadConv2d
+from e2train.nn.parallel import Processes
+from e2train.train.config import RunConfig
+from e2train.train.errors import TrainError
+
+__all__ = ["average_statistics", "combine_gradients", "device_of_rank", "joined"]
+
+
+@contextmanager
+def joined() -> Iterator[Group]:
+    """The group that torchrun has started this process in, or this process alone."""
+    if not dist.is_torchelastic_launched():
+        yield Group()
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield Processes()
+    finally:
+        dist.destroy_process_group()
+
+
+def device_of_rank(config: RunConfig, group: Group) -> str:
+    """This rank's device: its own where the setting names one for each, separated by commas.
+
+    Raises: TrainError when they are neither one nor as many as there are ranks.
+    """
+    devices = config.device.split(",")
+    shared = len(devices) == 1 and ":" not in devices[0]  # a kind of device, of which each rank opens one
+    if len(devices) != group.size and not shared:
+        wanted = (
+            f"torchrun --nproc-per-node {len(devices)} -m e2train train ..."
+            if len(devices) > 1
+            else ("--device pynq:HOST1,pynq:HOST2")
+        )
+        raise TrainError(
+            f"one board per rank: there are {len(devices)} devices for {group.size} ranks; use {wanted}"
+        )
+    return devices[0] if shared else devices[group.rank]
+
+
+def combine_gradients(model: ResidualNet, group: Group) -> None:
+    """Add up, over the ranks, the gradients that a device has not combined already."""
+    if group.size == 1:
+        return
+    combined = {
+        id(layer.weight)
+        for layer in model.modules()
+        if isinstance(layer, OffloadConv2d) and layer.host_reason is None
+    }
+    gradients = [
+        weight.grad for weight in model.parameters() if weight.grad is not None and id(weight) not in combined
+    ]
+    total = group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+    _put_back(total, gradients)
+
+
+def average_statistics(model: ResidualNet, group: Group) -> None:
+    """Give all ranks the mean of their running statistics."""
+    if group.size == 1:
+        return
+    statistics = [
+        buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))
+    ]
+    total = group.sum(torch.cat([buffer.flatten() for buffer in statistics])) / group.size
+    _put_back(total, statistics)
+
+
+@torch.no_grad()
+def _put_back(flat: torch.Tensor, tensors: list[torch.Tensor]) -> None:
+    at = 0
+    for tensor in tensors:
+        tensor.copy_(flat[at : at + tensor.numel()].view_as(tensor))
+        at += tensor.numel()
