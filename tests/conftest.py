@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-collect_ignore_glob = ["*_bench.py", "no_bench.py"]  # cocotb modules, which only a simulator can import
+# Modules of cocotb, which only a simulator can import; fixtures, which hold no doctest.
+collect_ignore_glob = ["*_bench.py", "no_bench.py", "conftest.py", "*/conftest.py"]
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "crashers"
 

@@ -11,7 +11,6 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import E2TRAIN, served
 from e2train.config import load_config
 from e2train.devices import DeviceError, DeviceLostError, open_device
 from e2train.devices.agent_wire import encode_call
@@ -19,6 +18,7 @@ from e2train.devices.spec import SpecDevice
 from e2train.runtime import execute
 from e2train.runtime.agent import AgentServer
 from e2train.runtime.board_check import mode_call
+from serving import E2TRAIN, served
 
 TOKEN = "secret"
 CONFIG = load_config("pynq_z2")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import E2TRAIN
 from e2train.devices import MODES, open_device
 from e2train.overlay import read_overlay
 from e2train.runtime import execute
 from e2train.runtime.board_check import mode_call
+from serving import E2TRAIN
 
 BOARD = "zcu104"
 TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--seed", "7", "--json")

@@ -6,6 +6,7 @@ Every rank enters every exchange, whether or not it has samples for the block in
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class Processes(Group):
         return total.sign().reshape(signs.shape).to(signs)
 
     def texts(self, text: str) -> list[str]:
-        raw = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        raw = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
         longest = int(self.max(torch.tensor(raw.numel())))
         padded = torch.zeros(longest, dtype=torch.uint8)
         padded[: raw.numel()] = raw

@@ -105,7 +105,7 @@ def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> 
             return
         images, _ = session.batches.load(session.steps + batch)
         session.model(images.to(session.host))
-    average_statistics(session.model, session.group)
+    average_statistics(session.model, session.group, by_batches=True)
     for norm, (mean, variance, momentum) in zip(norms, before, strict=True):
         if not norm.num_batches_tracked:  # of a block that no sample ran
             norm.running_mean, norm.running_var = mean, variance

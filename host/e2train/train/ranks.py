@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from e2train.nn import Group, ResidualNet
 from e2train.nn.layers import OffloadConv2d
@@ -66,15 +67,21 @@ def combine_gradients(model: ResidualNet, group: Group) -> None:
     _put_back(total, gradients)
 
 
-def average_statistics(model: ResidualNet, group: Group) -> None:
-    """Give all ranks the mean of their running statistics."""
-    if group.size == 1:
+def average_statistics(model: ResidualNet, group: Group, *, by_batches: bool = False) -> None:
+    """Give all ranks the mean of their running statistics, weighted by how many batches went into each."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    if group.size == 1 or not norms:
         return
-    statistics = [
-        buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))
-    ]
-    total = group.sum(torch.cat([buffer.flatten() for buffer in statistics])) / group.size
-    _put_back(total, statistics)
+    batches = torch.stack([norm.num_batches_tracked for norm in norms])  # type: ignore[misc]
+    weights = batches.double() if by_batches else torch.ones(len(norms), dtype=torch.float64)
+    statistics = [torch.cat([norm.running_mean, norm.running_var]) for norm in norms]  # type: ignore[list-item]
+    weighted = [weight * each.double() for weight, each in zip(weights, statistics, strict=True)]
+    total, weight = group.sum(torch.cat([*weighted, weights])).split([sum(map(len, weighted)), len(norms)])
+    means = total.split([len(each) for each in weighted])
+    for norm, mean, of, most in zip(norms, means, weight, group.max(batches), strict=True):
+        if of:
+            _put_back(mean / of, [norm.running_mean, norm.running_var])  # type: ignore[list-item]
+        norm.num_batches_tracked.copy_(most)  # type: ignore[union-attr]
 
 
 @torch.no_grad()

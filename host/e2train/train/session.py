@@ -143,6 +143,7 @@ class Session:
         for key in _COUNTS:
             setattr(self, key, state[key])
         self.model.load_state_dict(state["model"])
+        share(self.model, self.group)  # Brevitas has made its quantisers anew
         self.optimiser.load_state_dict(state["optimiser"])
         self.averager.restore(state["averager"])
         rng: Tensor = state["rng"]

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks that train together: two processes that exchange through gloo."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from e2train.devices import Counters
+from e2train.devices.emulator import Emulator
+from e2train.devices.protocol import ConvShape, LayerCall
+from e2train.nn import Engine, Group, SkipPolicy, digits_net, offload, share
+from e2train.nn.parallel import Processes, pack_signs, unpack_signs
+from e2train.numerics.psg import Psg
+from e2train.runtime import Ledger
+from e2train.train.ranks import average_statistics, combine_gradients
+from e2train.train.tally import Tally, rows_of
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.multiprocessing import spawn
+
+RANKS = 2
+SIGNS = st.lists(st.sampled_from([-1, 0, 1]), max_size=40)
+
+
+def together(work, folder) -> None:
+    """Run ``work(group)`` on every rank; its assertions are the test's."""
+    spawn(_enter, (str(folder / "meeting"), work), nprocs=RANKS)
+
+
+def _enter(rank: int, meeting: str, work) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=RANKS)
+    try:
+        work(Processes())
+    finally:
+        dist.destroy_process_group()
+
+
+@given(signs=SIGNS)
+def test_packed_signs_come_back(signs):
+    packed = pack_signs(torch.tensor(signs, dtype=torch.int64))
+    assert packed.numel() == -(-len(signs) // 4)
+    assert unpack_signs(packed, len(signs)).tolist() == signs
+
+
+def exchange(group: Group) -> None:
+    mine = torch.tensor([1, 5]) + 10 * group.rank
+    assert group.sum(mine).tolist() == [12, 20]
+    assert group.max(mine).tolist() == [11, 15]
+    assert mine.tolist() == [1 + 10 * group.rank, 5 + 10 * group.rank]  # what was given stays as it was
+    assert group.any(group.rank == 1, False) == (True, False)
+    assert group.texts("ä" * group.rank) == ["", "ä"]
+
+
+def test_exchanges(tmp_path):
+    together(exchange, tmp_path)
+
+
+def vote(group: Group) -> None:
+    every = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    got = group.vote(torch.tensor([pair[group.rank] for pair in every]).view(3, 3))
+    assert got.tolist() == torch.tensor([a + b for a, b in every]).sign().view(3, 3).tolist()
+
+
+def test_votes_are_the_sign_of_the_sum(tmp_path):
+    together(vote, tmp_path)
+
+
+def joined_calls(seed: int) -> tuple[LayerCall, list[LayerCall]]:
+    """A weight gradient over a batch, and its parts; extreme integers are among the operands."""
+    rng = np.random.default_rng(seed)
+    shape = ConvShape(N=5, C=7, H=6, W=5, K=9, R=3, S=3, padding=(1, 1, 1, 1))
+    x = torch.from_numpy(rng.integers(0, 256, (5, 7, 6, 5))).to(torch.uint8)
+    g = torch.from_numpy(rng.integers(-(1 << 15), 1 << 15, (5, 9, 6, 5))).to(torch.int16)
+    x[0, 0], g[0, 0] = 255, -(1 << 15)
+    whole = LayerCall(mode="grad_weight", shape=shape, a=x, b=g, name="conv")
+    cuts = (slice(0, 3), slice(3, 5))
+    parts = [
+        LayerCall(mode="grad_weight", shape=replace(shape, N=len(x[cut])), a=x[cut], b=g[cut], name="conv")
+        for cut in cuts
+    ]
+    return whole, parts
+
+
+def summed(group: Group, seed: int) -> None:
+    whole, parts = joined_calls(seed)
+    alone, shared = Engine(device=Emulator()), Engine(device=Emulator(), group=group)
+    assert torch.equal(shared.total(parts[group.rank]), alone.run(whole))
+    for mode in ("predict", "sparsify", "resolve"):
+        psg = Psg(mode=mode)
+        assert torch.equal(shared.signs(parts[group.rank], psg), alone.signs(whole, psg)), mode
+
+
+def test_summed_gradients_are_those_of_the_joined_batch(tmp_path, rng):
+    together(partial(summed, seed=int(rng.integers(1 << 32))), tmp_path)
+
+
+def voted(group: Group, seed: int) -> None:
+    _, parts = joined_calls(seed)
+    alone = Engine(device=Emulator())
+    shared = Engine(device=Emulator(), group=group, votes=True)
+    want = sum(alone.signs(part, Psg()) for part in parts).sign()
+    assert torch.equal(shared.signs(parts[group.rank], Psg()), want)
+
+
+def test_voted_gradients_are_the_ranks_signs(tmp_path, rng):
+    together(partial(voted, seed=int(rng.integers(1 << 32))), tmp_path)
+
+
+class OnlyOnRank(SkipPolicy):
+    """Blocks that run for no sample, except on one rank."""
+
+    def __init__(self, runs: dict[int, int], rank: int) -> None:
+        super().__init__()
+        self.runs, self.rank = runs, rank
+
+    def gate(self, index, x):
+        return x.new_full((len(x),), float(self.runs[index] == self.rank)) if index in self.runs else None
+
+
+def skip_apart(group: Group) -> None:
+    torch.manual_seed(3)
+    net = digits_net()
+    offload(net, Engine(device=Emulator(), psg=Psg(), group=group))
+    share(net, group)
+    first, second, *_ = net.skippable
+    net.policy = OnlyOnRank({first: 0, second: 2}, group.rank)  # the second one on no rank at all
+    draws = torch.Generator().manual_seed(group.rank)
+    net(torch.rand(4, 1, 8, 8, generator=draws)).square().sum().backward()
+    combine_gradients(net, group)
+    average_statistics(net, group)
+    for name, tensor in [*net.named_buffers(), *((name, w.grad) for name, w in net.named_parameters())]:
+        if tensor is not None:
+            assert torch.equal(group.sum(tensor.double()), RANKS * tensor.double()), name
+    assert all(weight.grad.any() for weight in net.blocks[first].branch.parameters() if weight.grad.ndim > 1)
+    assert all(weight.grad is None for weight in net.blocks[second].branch.parameters())
+
+
+def test_a_block_may_run_on_one_rank_alone(tmp_path):
+    """Every rank enters every exchange, and ends with the same gradients and statistics."""
+    together(skip_apart, tmp_path)
+
+
+def tally(group: Group) -> None:
+    ledger = Ledger()
+    held = Tally(ledger=ledger, group=group)
+    call = joined_calls(1)[1][group.rank]
+    Engine(device=Emulator(), ledger=ledger).run(call)
+    spent = held.gather()
+    assert len(spent) == RANKS
+    assert [row.counters.macs for row in rows_of([spent[group.rank]])] == [call.shape.macs]
+    assert rows_of(spent)[0].calls == RANKS
+    other = Tally(ledger=Ledger(), group=group)
+    other.restore(json.loads(json.dumps(spent)))
+    assert rows_of(other.gather()) == rows_of(spent)
+    assert isinstance(rows_of(spent)[0].counters, Counters)
+
+
+def test_every_rank_goes_on_with_its_own_account(tmp_path):
+    together(tally, tmp_path)
+
+
+def test_one_process_alone_exchanges_with_nobody():
+    group, values = Group(), torch.tensor([3, -1])
+    assert group.sum(values) is values
+    assert group.vote(values) is values
+    assert group.texts("a") == ["a"]
+    with pytest.raises(ValueError, match="Default process group"):
+        Processes()
