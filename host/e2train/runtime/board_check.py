@@ -12,7 +12,7 @@ import numpy as np
 from e2train.devices.protocol import MODES, ConvShape, LayerCall, StreamDevice
 from e2train.devices.pynq import PynqDevice
 from e2train.devices.spec import SpecDevice
-from e2train.energy.hwmon import find_sensors
+from e2train.energy.meters import find_hwmon
 from e2train.numerics.frame import G_BITS, MODE_IDS, TRAILER_WORDS, X_BITS, Header
 from e2train.packing import Frame, join_transfer
 from e2train.runtime.execute import execute
@@ -55,7 +55,7 @@ def board_info(device: PynqDevice) -> BoardInfo:
         configuration=manifest.config,
         lanes=(device.config.ic_lanes, device.config.oc_lanes),
         clock_mhz=device.clock_mhz,
-        sensors=tuple(sensor.name for sensor in find_sensors(device.read_file)),
+        sensors=tuple(sensor.name for sensor in find_hwmon(device.read_file)),
     )
 
 

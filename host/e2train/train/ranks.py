@@ -76,8 +76,9 @@ def average_statistics(model: ResidualNet, group: Group, *, by_batches: bool = F
     weights = batches.double() if by_batches else torch.ones(len(norms), dtype=torch.float64)
     statistics = [torch.cat([norm.running_mean, norm.running_var]) for norm in norms]  # type: ignore[list-item]
     weighted = [weight * each.double() for weight, each in zip(weights, statistics, strict=True)]
-    total, weight = group.sum(torch.cat([*weighted, weights])).split([sum(map(len, weighted)), len(norms)])
-    means = total.split([len(each) for each in weighted])
+    *means, weight = torch.split(
+        group.sum(torch.cat([*weighted, weights])), [*map(len, weighted), len(weights)]
+    )
     for norm, mean, of, most in zip(norms, means, weight, group.max(batches), strict=True):
         if of:
             _put_back(mean / of, [norm.running_mean, norm.running_var])  # type: ignore[list-item]

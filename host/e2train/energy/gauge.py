@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The energy of one run of anything: idle power first, then the window from start to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from e2train.energy.meters import LogSpec, Meter
+from e2train.energy.readings import EnergyError, Gap, Origin, Recording, shortest_window_s
+from e2train.energy.recorder import Recorder
+
+__all__ = ["Gauge", "Measured", "gauge", "write_samples"]
+
+_IDLE_S = 2.0  # at least
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a meter says of a window; no energy, and the reason, where it says nothing."""
+
+    energy_j: float | None = None
+    duration_s: float = 0.0
+    idle_power_w: float | None = None
+    net_energy_j: float | None = None
+    source: str | None = None
+    origin: Origin = "measured"
+    reason: str | None = None
+    gaps: tuple[Gap, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Gauge:
+    """A meter that is under way; without one, it keeps the reason."""
+
+    def __init__(self, meter: Meter | LogSpec | str, recorder: Recorder | None, idle_s: float) -> None:
+        self._meter = meter
+        self._recorder = recorder
+        self._idle_s = idle_s
+        self._start_s = time.monotonic()
+        self._stop_s: float | None = None  # while it goes on
+        self._wall_offset_s = time.time() - self._start_s
+
+    def mark(self, number: int) -> None:
+        """Say what is under way from now on, such as the number of a step."""
+        if self._recorder is not None:
+            self._recorder.mark = number
+
+    def stop(self) -> None:
+        """End the window, once."""
+        if self._stop_s is None:
+            self._stop_s = time.monotonic()
+
+    @property
+    def duration_s(self) -> float:
+        """Of the window so far."""
+        return (self._stop_s or time.monotonic()) - self._start_s
+
+    def recording(self) -> Recording | None:
+        """All samples, with times since the window's start; None without a meter.
+
+        Raises: EnergyError for a log that cannot be used.
+        """
+        if isinstance(self._meter, LogSpec):
+            return self._from_log(self._meter)
+        if self._recorder is None:
+            return None
+        recorded = self._recorder.recording()
+        return replace(recorded, times_s=recorded.times_s - self._start_s)
+
+    def measured(self) -> Measured:
+        """The window's energy so far, or why there is none."""
+        duration_s = self.duration_s
+        if isinstance(self._meter, str):
+            return Measured(duration_s=duration_s, reason=self._meter)
+        recording = None
+        try:
+            recording = self.recording()
+            assert recording is not None
+            idle_power_w = self._idle_power_w(recording)
+            window = recording.window(0.0, duration_s, idle_power_w=idle_power_w)
+        except EnergyError as error:
+            notes = recording.notes if recording else ()
+            origin: Origin = recording.origin if recording else "measured"
+            return Measured(duration_s=duration_s, reason=str(error), notes=notes, origin=origin)
+        return Measured(
+            energy_j=window.energy_j,
+            duration_s=duration_s,
+            idle_power_w=idle_power_w,
+            net_energy_j=window.net_energy_j,
+            source=recording.source,
+            origin=recording.origin,
+            gaps=window.gaps,
+            notes=recording.notes,
+        )
+
+    def _idle_power_w(self, recording: Recording) -> float | None:
+        """Mean power of what was recorded before the window; None where that is too little."""
+        if not len(recording.times_s):
+            return None
+        begin_s = max(float(recording.times_s[0]), -self._idle_s)
+        try:
+            return recording.window(begin_s, 0.0).power_w
+        except EnergyError:
+            return None
+
+    def _from_log(self, spec: LogSpec) -> Recording:
+        log = spec.read()
+        if not spec.by_marker:
+            return log.recording(offset_s=self._wall_offset_s + self._start_s)
+        begin_s, end_s = log.pulse()
+        duration_s = self.duration_s
+        period_s = float(np.median(np.diff(log.times_s)))
+        if abs(end_s - begin_s - duration_s) > max(2 * period_s, 0.01 * duration_s):
+            raise EnergyError(
+                f"{spec.path}: the marker's pulse lasts {end_s - begin_s:.3f} s, the run {duration_s:.3f} s; "
+                "let it rise at the run's start and fall at its end"
+            )
+        return log.recording(offset_s=begin_s)
+
+
+@contextmanager
+def gauge(
+    meter: Meter | LogSpec | str,
+    *,
+    idle_s: float = _IDLE_S,
+    watch: Callable[[float], None] = lambda seconds: None,
+) -> Iterator[Gauge]:
+    """Take the idle power, then start a window, which ends with the block unless it was stopped before.
+
+    ``watch`` is told for how long nothing will happen but that.
+    """
+    with ExitStack() as stack:
+        recorder = None
+        if not isinstance(meter, str | LogSpec):
+            stack.callback(meter.close)
+            recorder = stack.enter_context(Recorder(meter))
+        if not isinstance(meter, str) and idle_s:
+            if recorder is not None and not isinstance(meter, LogSpec):
+                idle_s = max(idle_s, 1.2 * shortest_window_s(meter.period_s))
+            watch(idle_s)
+            time.sleep(idle_s)
+        started = Gauge(meter, recorder, idle_s)
+        try:
+            yield started
+        finally:
+            started.stop()
+
+
+def write_samples(recording: Recording, path: Path) -> None:
+    """Write a recording's power as a CSV file that ``csv:FILE`` reads again, with what was under way."""
+    times_s, powers_w = recording.power()
+    marks = recording.marks[-len(times_s) :] if len(times_s) else recording.marks[:0]
+    lines = [
+        f"{time_s:.6f},{power_w:.6f},{mark}\n"
+        for time_s, power_w, mark in zip(times_s, powers_w, marks, strict=True)
+    ]
+    path.write_text("time_s,power_w,step\n" + "".join(lines), encoding="utf-8")

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log of any external meter: a CSV file with times and powers."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.energy.readings import EnergyError, Recording
+
+__all__ = ["CsvLog", "read_csv_log"]
+
+_LARGEST = 1 << 30  # bytes of a file that is read
+_FORMS = "power_w, or voltage_v and current_a"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvLog:
+    """A meter's samples by its own clock.
+
+    Shapes: times_s, powers_w and marker (N,); marker None where the file has no such column.
+    """
+
+    path: Path
+    times_s: NDArray[np.float64]
+    powers_w: NDArray[np.float64]
+    marker: NDArray[np.bool_] | None
+
+    def recording(self, *, offset_s: float = 0.0) -> Recording:
+        """The log as a recording, by a clock that is ``offset_s`` behind the log's."""
+        return Recording(
+            meter=self.path.name,
+            origin="measured",
+            period_s=float(np.median(np.diff(self.times_s))),
+            times_s=self.times_s - offset_s,
+            values=self.powers_w,
+            marks=np.full(len(self.times_s), -1, np.int64),
+        )
+
+    def pulse(self) -> tuple[float, float]:
+        """Begin and end of the marker's one pulse, by the log's clock, halfway between two samples.
+
+        Raises: EnergyError when there is no marker, or not exactly one whole pulse.
+        """
+        if self.marker is None:
+            raise EnergyError(f"{self.path} has no column marker; align it by time")
+        edges = np.flatnonzero(np.diff(self.marker.astype(np.int8)))
+        if len(edges) != 2 or self.marker[0]:
+            raise EnergyError(
+                f"{self.path}: the marker must rise once and fall once, it has {len(edges)} edges and "
+                f"begins {'high' if self.marker[0] else 'low'}"
+            )
+        begin, end = (float(self.times_s[edge : edge + 2].mean()) for edge in edges)
+        return begin, end
+
+
+def read_csv_log(path: Path) -> CsvLog:
+    """Read a log with the columns ``time_s``, power and maybe ``marker``; other columns are ignored.
+
+    A time is a number of seconds, or an ISO date and time; the power is ``power_w``, or ``voltage_v`` times
+    ``current_a``; a marker is 0 or 1.
+    Raises: EnergyError naming the line for anything else, also for times that do not ascend.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise EnergyError(f"{path} is larger than {_LARGEST >> 30} GiB; cut it to the run")
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = _power_columns(path, reader.fieldnames or ())
+            rows = list(_rows(path, reader, columns))
+    except OSError as error:
+        raise EnergyError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EnergyError(f"{path} is no CSV file: {error}") from error
+    if len(rows) < 2:
+        raise EnergyError(f"{path} holds {len(rows)} samples; at least 2 are needed")
+    times, powers, markers = (np.array(column) for column in zip(*rows, strict=True))
+    has_marker = "marker" in (reader.fieldnames or ())
+    return CsvLog(path=path, times_s=times, powers_w=powers, marker=markers if has_marker else None)
+
+
+def _power_columns(path: Path, found: object) -> tuple[str, ...]:
+    names = set(found)  # type: ignore[call-overload]
+    for columns in (("power_w",), ("voltage_v", "current_a")):
+        if {"time_s", *columns} <= names:
+            return columns
+    shown = ", ".join(map(str, found)) if found else "none"  # type: ignore[call-overload]
+    raise EnergyError(f"{path} needs the columns time_s and {_FORMS}; it has {shown}"[:300])
+
+
+def _rows(
+    path: Path, reader: csv.DictReader[str], columns: tuple[str, ...]
+) -> Iterator[tuple[float, float, bool]]:
+    last_s = -math.inf
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        try:
+            time_s = _seconds(row["time_s"])
+            power_w = math.prod(float(row[column]) for column in columns)
+            marker = bool(int(row.get("marker") or 0))
+        except (TypeError, ValueError) as error:
+            raise EnergyError(f"{where}: {' '.join(str(error).split())[:100]}") from None
+        if not (math.isfinite(time_s) and math.isfinite(power_w)):
+            raise EnergyError(f"{where}: {time_s} s, {power_w} W are no finite numbers")
+        if time_s <= last_s:
+            raise EnergyError(f"{where}: its time {time_s:.6f} s is not after the one before, {last_s:.6f} s")
+        last_s = time_s
+        yield time_s, power_w, marker
+
+
+def _seconds(text: str) -> float:
+    """Seconds, since 1970 for a date; a date without a zone is in this machine's.
+
+    >>> _seconds("2026-01-01T00:00:01Z"), _seconds("1.5")
+    (1767225601.0, 1.5)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp()

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meters by their names, and what there is of them on this machine and on a board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2train.energy.meters.csv_log import CsvLog, read_csv_log
+from e2train.energy.meters.hwmon import find_hwmon, read_local_file
+from e2train.energy.meters.ina226 import open_ina226
+from e2train.energy.meters.joulescope import open_joulescope
+from e2train.energy.meters.pmbus import find_rails
+from e2train.energy.meters.protocol import Meter, ReadFile
+from e2train.energy.meters.rapl import find_rapl
+from e2train.energy.readings import EnergyError
+
+__all__ = ["METER_HELP", "LogSpec", "SensorRow", "check_meter", "open_meter", "sensor_rows"]
+
+_KINDS = ("none", "hwmon", "pmbus", "rapl", "ina226", "joulescope", "csv")
+METER_HELP = (
+    "auto (a board's own sensor), none, hwmon[:NAME], pmbus[:RAIL], rapl, ina226:BUS,ADDRESS,SHUNT_OHM, "
+    "joulescope, csv:FILE or csv-marker:FILE (an external meter's log, aligned by time or by its marker)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSpec:
+    """A log that an external meter writes meanwhile, read when everything is over."""
+
+    path: Path
+    by_marker: bool
+
+    def read(self) -> CsvLog:
+        """The log.
+
+        Raises: EnergyError when it is not there or makes no sense.
+        """
+        return read_csv_log(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorRow:
+    """One kind of meter: what there is of it, or why there is nothing."""
+
+    kind: str
+    where: str
+    found: tuple[str, ...]
+    reason: str = ""  # why nothing was found
+
+
+def check_meter(spec: str) -> None:
+    """Look whether ``spec`` names a meter.
+
+    Raises: EnergyError when it does not.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind not in ("auto", "csv-marker", *_KINDS):
+        raise EnergyError(f"no meter {spec!r}; there are: {METER_HELP}")
+    if kind in ("csv", "csv-marker", "ina226") and not rest:
+        raise EnergyError(f"meter {kind} needs to know which: {METER_HELP}")
+
+
+def open_meter(spec: str, read_board: ReadFile | None = None) -> Meter | LogSpec | str:
+    """Open a meter; ``read_board`` reads files of the board that is used, if there is one.
+
+    For ``auto`` and ``none`` without a sensor the result is the reason, in words.
+    Raises: EnergyError when a meter that is named is not there.
+    """
+    check_meter(spec)
+    kind, _, rest = spec.partition(":")
+    if kind == "none":
+        return "no meter was asked for"
+    if kind == "auto":
+        if read_board is None:
+            return "the device is no board with a power sensor; name another meter with --meter"
+        found = find_hwmon(read_board)
+        return found[0] if found else "the board has no power sensor; name another meter with --meter"
+    if kind in ("csv", "csv-marker"):
+        return LogSpec(path=Path(rest), by_marker=kind == "csv-marker")
+    if kind == "ina226":
+        return open_ina226(rest)
+    if kind == "joulescope":
+        return open_joulescope()
+    finders: dict[str, Callable[[], Sequence[Meter]]] = {
+        "hwmon": lambda: find_hwmon(read_board or read_local_file),
+        "pmbus": find_rails,
+        "rapl": find_rapl,
+    }
+    return _chosen(kind, rest, finders[kind]())
+
+
+def sensor_rows(read_board: ReadFile | None = None, board: str = "") -> list[SensorRow]:
+    """What can be measured, here and on a board."""
+    rows = []
+    if read_board is not None:
+        rows.append(_row("hwmon", board, lambda: find_hwmon(read_board), "the board has no power sensor"))
+    return [
+        *rows,
+        _row("hwmon", "here", lambda: find_hwmon(read_local_file), "no chip in /sys/class/hwmon has a power"),
+        _row("pmbus", "here", find_rails, "libsensors knows no rail with a power"),
+        _row("rapl", "here", find_rapl, "no /sys/class/powercap/intel-rapl:0"),
+        SensorRow(kind="ina226", where="here", found=(), reason="not searched for: give bus, address, shunt"),
+        _row("joulescope", "here", lambda: [_closed(open_joulescope())], ""),
+        SensorRow(kind="csv", where="here", found=(), reason="any meter that writes a log: give the file"),
+    ]
+
+
+def _chosen(kind: str, name: str, found: Sequence[Meter]) -> Meter:
+    for meter in found:
+        if name in ("", meter.name, meter.name.removeprefix(f"{kind} ")):
+            return meter
+    names = ", ".join(meter.name for meter in found) or "none"
+    raise EnergyError(f"no {kind} meter{f' {name!r}' if name else ''}; there are: {names}")
+
+
+def _row(kind: str, where: str, find: Callable[[], Sequence[Meter]], nothing: str) -> SensorRow:
+    try:
+        found = tuple(meter.name for meter in find())
+    except EnergyError as error:
+        return SensorRow(kind=kind, where=where, found=(), reason=str(error))
+    return SensorRow(kind=kind, where=where, found=found, reason="" if found else nothing)
+
+
+def _closed(meter: Meter) -> Meter:
+    meter.close()
+    return meter

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Power sensors of Linux' hwmon (INA226, INA260 and the like), read through any function that reads files.
+
+The function is the board's: local files on the board itself, PYNQ.remote's file calls from a PC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2train.energy.meters.protocol import ReadFile, Reading
+from e2train.energy.readings import EnergyError, Origin
+
+__all__ = ["HwmonMeter", "find_hwmon", "read_local_file"]
+
+_ROOT = "/sys/class/hwmon"
+_MOST = 64  # chips looked at
+_SIMULATED = "simulated_"
+_PERIOD_S = 0.15  # INA260s on Kria boards give 6 to 7 values a second; others are as fast or faster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HwmonMeter:
+    """One chip that measures power."""
+
+    name: str
+    path: str  # of its power in microwatts
+    read_file: ReadFile
+    period_s: float = _PERIOD_S
+    counts_energy: bool = False
+    wraps_at_j: float | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Simulated boards say so in the names of their sensors."""
+        return "simulated" if self.name.startswith(_SIMULATED) else "measured"
+
+    def read(self) -> Reading:
+        """Watts.
+
+        Raises: EnergyError when it has gone, or says something that is no number.
+        """
+        content = self.read_file(self.path)
+        if content is None:
+            raise EnergyError(f"sensor {self.name} is gone: no file {self.path}")
+        try:
+            return Reading(int(content) / 1e6)
+        except ValueError:
+            raise EnergyError(f"sensor {self.name} says {content[:40]!r}, which is no number") from None
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def find_hwmon(read_file: ReadFile, root: str = _ROOT) -> list[HwmonMeter]:
+    """All chips that measure power; hwmon numbers them without gaps."""
+    meters = []
+    for index in range(_MOST):
+        folder = f"{root}/hwmon{index}"
+        name = read_file(f"{folder}/name")
+        if name is None:
+            break
+        path = f"{folder}/power1_input"
+        if read_file(path) is not None:
+            meters.append(HwmonMeter(name=name.decode().strip(), path=path, read_file=read_file))
+    return meters
+
+
+def read_local_file(path: str) -> bytes | None:
+    """A file of this machine."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Energy counters of x86 processors, as Linux' powercap shows them: the baseline on a laptop or server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2train.energy.meters.hwmon import read_local_file
+from e2train.energy.meters.protocol import ReadFile, Reading
+from e2train.energy.readings import EnergyError, Origin
+
+__all__ = ["RaplMeter", "find_rapl"]
+
+_ROOT = "/sys/class/powercap"
+_MOST = 16  # packages looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaplMeter:
+    """One package of the processor."""
+
+    name: str
+    folder: str
+    wraps_at_j: float
+    read_file: ReadFile = read_local_file
+    period_s: float = 0.05  # it counts every millisecond, but to look costs time
+    counts_energy: bool = True
+    origin: Origin = "measured"
+
+    def read(self) -> Reading:
+        """Joules.
+
+        Raises: EnergyError when the counter has gone; OSError when it may not be read.
+        """
+        return Reading(_number(self.read_file, f"{self.folder}/energy_uj") / 1e6)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def find_rapl(read_file: ReadFile = read_local_file, root: str = _ROOT) -> list[RaplMeter]:
+    """All packages.
+
+    Raises: EnergyError when they may not be read, as is the default since 2020: it takes root.
+    """
+    meters = []
+    for index in range(_MOST):
+        folder = f"{root}/intel-rapl:{index}"
+        name = read_file(f"{folder}/name")
+        if name is None:
+            break
+        try:
+            read_file(f"{folder}/energy_uj")
+        except PermissionError:
+            path = Path(folder) / "energy_uj"
+            raise EnergyError(f"{path} may not be read; run as root, or: sudo chmod a+r {path}") from None
+        wraps_at_j = _number(read_file, f"{folder}/max_energy_range_uj") / 1e6
+        label = f"rapl {name.decode().strip()}"
+        meters.append(RaplMeter(name=label, folder=folder, wraps_at_j=wraps_at_j, read_file=read_file))
+    return meters
+
+
+def _number(read_file: ReadFile, path: str) -> int:
+    content = read_file(path)
+    if content is None:
+        raise EnergyError(f"no file {path}: the counter is gone")
+    try:
+        return int(content)
+    except ValueError:
+        raise EnergyError(f"{path} says {content[:40]!r}, which is no number") from None

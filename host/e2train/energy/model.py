@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modelled energy: operations that were executed, times a table of what each one costs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from e2train.energy.readings import EnergyError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["CostTable", "Modelled", "Work", "load_costs", "modelled"]
+
+_TABLES = Path(__file__).with_name("costs.toml")
+_ACCESS_BITS = 64
+_PJ = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostTable:
+    """Picojoules of single operations."""
+
+    name: str
+    title: str
+    note: str
+    source: str
+    float32_add_pj: float
+    float32_mult_pj: float
+    int_add_pj_per_bit: float
+    int_mult_pj_per_bit: float
+    int_mult_pj_per_bit2: float
+    accumulator_bits: int
+    sram_pj: float
+    dram_pj: float
+
+    def mac_pj(self, a_bits: int, b_bits: int) -> float:
+        """A multiply-accumulate; 32 x 32 bits stand for float32.
+
+        >>> table = load_costs()
+        >>> round(table.mac_pj(32, 32), 3), round(table.mac_pj(8, 8), 3), round(table.mac_pj(4, 10), 3)
+        (4.6, 0.3, 0.227)
+        """
+        if (a_bits, b_bits) == (32, 32):
+            return self.float32_add_pj + self.float32_mult_pj
+        square, mean = a_bits * b_bits, (a_bits + b_bits) / 2
+        mult_pj = self.int_mult_pj_per_bit2 * square + self.int_mult_pj_per_bit * mean
+        return mult_pj + self.int_add_pj_per_bit * self.accumulator_bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one layer did in one direction."""
+
+    layer: str
+    direction: str
+    on_host: bool = False
+    macs: int
+    a_bits: int
+    b_bits: int
+    a_reads_per_mac: float  # of the on-chip buffers: a value that serves n multipliers is read 1/n times
+    b_reads_per_mac: float
+    a_values: int  # of the tensors that come from and go to DRAM
+    b_values: int
+    results: int
+    result_bits: int = 32
+
+    @property
+    def sram_bits(self) -> float:
+        """Read from the on-chip buffers."""
+        return self.macs * (self.a_bits * self.a_reads_per_mac + self.b_bits * self.b_reads_per_mac)
+
+    @property
+    def dram_bits(self) -> int:
+        """Read and written, each tensor once."""
+        return self.a_values * self.a_bits + self.b_values * self.b_bits + self.results * self.result_bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modelled:
+    """Joules by where they go; they add up."""
+
+    arithmetic_j: float = 0.0
+    sram_j: float = 0.0
+    dram_j: float = 0.0
+
+    @property
+    def total_j(self) -> float:
+        """Their sum."""
+        return self.arithmetic_j + self.sram_j + self.dram_j
+
+    def __add__(self, other: Modelled) -> Modelled:
+        return Modelled(
+            arithmetic_j=self.arithmetic_j + other.arithmetic_j,
+            sram_j=self.sram_j + other.sram_j,
+            dram_j=self.dram_j + other.dram_j,
+        )
+
+
+def modelled(works: Iterable[Work], table: CostTable) -> Modelled:
+    """Energy of some work."""
+    total = Modelled()
+    for work in works:
+        total += Modelled(
+            arithmetic_j=work.macs * table.mac_pj(work.a_bits, work.b_bits) * _PJ,
+            sram_j=work.sram_bits / _ACCESS_BITS * table.sram_pj * _PJ,
+            dram_j=work.dram_bits / _ACCESS_BITS * table.dram_pj * _PJ,
+        )
+    return total
+
+
+def load_costs(path: Path = _TABLES, name: str | None = None) -> CostTable:
+    """A table of a TOML file; without a name its first.
+
+    Raises: EnergyError when it is not there or not whole.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EnergyError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise EnergyError(f"{path} is not TOML: {error}") from error
+    name = name or next(iter(tables), "")
+    table = tables.get(name)
+    if not isinstance(table, dict):
+        raise EnergyError(f"{path} has no table {name!r}; there are: {', '.join(tables) or 'none'}")
+    kinds = {field.name: field.type for field in fields(CostTable) if field.name != "name"}
+    if wrong := sorted(kinds.keys() ^ table.keys()):
+        raise EnergyError(f"{path}, table {name}: missing or unknown: {', '.join(wrong)}")
+    for key, value in table.items():
+        is_text = kinds[key] == "str"
+        if not (isinstance(value, str) if is_text else _is_cost(value)):
+            wanted = "a text" if is_text else "a number of at least 0"
+            raise EnergyError(f"{path}, table {name}: {key} must be {wanted}, not {value!r}")
+    return CostTable(name=name, **table)
+
+
+def _is_cost(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples a meter in a thread of its own, apart from what it measures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import numpy as np
+
+from e2train.energy.meters.protocol import Meter
+from e2train.energy.readings import Recording
+
+__all__ = ["Recorder"]
+
+_CLOCK_STEP_S = 0.1  # of the wall clock against the monotonic one
+
+
+class Recorder:
+    """Reads a meter once in each of its periods, from entering the ``with`` block to its end.
+
+    A read that fails is noted and tried again; what was recorded stays.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.mark = -1  # what is under way
+        self._meter = meter
+        self._clock = clock
+        self._wall = wall
+        self._samples: list[tuple[float, float, int]] = []
+        self._notes: list[str] = []
+        self._lost = 0
+        self._wall_offset_s: float | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
+
+    def __enter__(self) -> Recorder:
+        self.take()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.take()
+
+    def take(self) -> None:
+        """Take one sample, stamped halfway between asking and the answer."""
+        asked_s = self._clock()
+        try:
+            reading = self._meter.read()
+        except (OSError, RuntimeError) as error:
+            self._lost += 1
+            if self._lost == 1:
+                self._notes.append(f"a sample was lost: {error}")
+            return
+        now_s = self._clock()
+        time_s = (asked_s + now_s) / 2 if reading.time_s is None else reading.time_s
+        self._watch_wall_clock(now_s)
+        if not self._samples or time_s > self._samples[-1][0]:  # else nothing new
+            self._samples.append((time_s, reading.value, self.mark))
+
+    def recording(self) -> Recording:
+        """What was recorded so far."""
+        meter, samples = self._meter, list(self._samples)
+        lost = (f"{self._lost} samples were lost",) if self._lost > 1 else ()
+        return Recording(
+            meter=meter.name,
+            origin=meter.origin,
+            period_s=meter.period_s,
+            times_s=np.array([sample[0] for sample in samples], np.float64),
+            values=np.array([sample[1] for sample in samples], np.float64),
+            marks=np.array([sample[2] for sample in samples], np.int64),
+            counts_energy=meter.counts_energy,
+            wraps_at_j=meter.wraps_at_j,
+            notes=(*self._notes, *lost),
+        )
+
+    def _run(self) -> None:
+        pause_s = self._meter.period_s
+        due_s = self._clock() + pause_s
+        while not self._stop.wait(max(0.0, due_s - self._clock())):
+            self.take()
+            due_s = max(due_s + pause_s, self._clock())  # what was missed is not made up for
+
+    def _watch_wall_clock(self, now_s: float) -> None:
+        offset_s = self._wall() - now_s
+        if self._wall_offset_s is not None and abs(offset_s - self._wall_offset_s) > _CLOCK_STEP_S:
+            step_s = offset_s - self._wall_offset_s
+            self._notes.append(f"the wall clock stepped by {step_s:+.3f} s; samples keep monotonic time")
+        self._wall_offset_s = offset_s
