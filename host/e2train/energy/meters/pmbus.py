@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +42,10 @@ def find_rails() -> list[RailMeter]:
     except ImportError as error:
         raise EnergyError(f"pmbus rails need pynq on the board: {error}") from error
     try:
-        rails = pmbus.get_rails()
-    except Exception as error:  # a missing library shows in many ways
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # all that a missing libsensors is to pynq
+            rails = pmbus.get_rails()
+    except Exception as error:  # it shows in many ways
         raise EnergyError(f"pynq finds no libsensors: {' '.join(str(error).split())[:100]}") from error
     return [
         RailMeter(name=f"pmbus {name}", rail=rail) for name, rail in rails.items() if rail.power is not None

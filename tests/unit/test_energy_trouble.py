@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meters that fail, logs that make no sense, windows that are too short: one line each, and nothing lost."""
+
+import json
+import re
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from e2train.energy import (
+    EnergyError,
+    LogSpec,
+    Recorder,
+    Recording,
+    check_meter,
+    gauge,
+    load_costs,
+    open_meter,
+    sensor_rows,
+    write_samples,
+)
+from e2train.energy.meters import Reading, find_rapl, open_ina226, open_joulescope, read_csv_log
+
+
+def power(times_s, values=None, **options) -> Recording:
+    times_s = np.asarray(times_s, np.float64)
+    values = np.full(len(times_s), 3.0) if values is None else np.asarray(values, np.float64)
+    marks = np.zeros(len(times_s), np.int64)
+    return Recording(
+        **{"meter": "m", "origin": "measured", "period_s": 0.1} | options,
+        times_s=times_s,
+        values=values,
+        marks=marks,
+    )
+
+
+class Scripted:
+    """A meter that says one thing after another; an exception is raised."""
+
+    name, origin, period_s, counts_energy, wraps_at_j = "scripted", "measured", 0.1, False, None
+
+    def __init__(self, *says):
+        self.says = iter(says)
+
+    def read(self):
+        said = next(self.says)
+        if isinstance(said, Exception):
+            raise said
+        return Reading(said)
+
+    def close(self):
+        pass
+
+
+def test_a_short_window_is_refused():
+    recording = power(np.arange(0, 2, 0.1))
+    with pytest.raises(EnergyError, match=r"0\.9 s are too short for m, which has a new value every 0\.1 s"):
+        recording.window(0.0, 0.9)
+    assert recording.window(0.0, 1.0).energy_j == pytest.approx(3.0)
+
+
+def test_a_gap_is_flagged_and_not_bridged_unless_short():
+    times = np.delete(np.arange(0, 100, 0.1), slice(500, 505))
+    window = power(times).window(0.0, 99.0)
+    (gap,) = window.gaps
+    assert (gap.start_s, gap.duration_s) == (pytest.approx(49.9), pytest.approx(0.6))
+    assert window.energy_j == pytest.approx(297.0)
+    with pytest.raises(EnergyError, match=r"^m was silent for 10.1 of 99 s; no energy is told$"):
+        power(np.delete(np.arange(0, 100, 0.1), slice(500, 600))).window(0.0, 99.0)
+
+
+def test_a_counter_counts_through_a_gap_but_not_beyond_its_end():
+    times = np.delete(np.arange(0, 100, 0.1), slice(500, 600))
+    recording = power(times, 3 * times, counts_energy=True)
+    window = recording.window(0.0, 99.0)
+    assert len(window.gaps) == 1
+    assert window.energy_j == pytest.approx(297.0)
+    with pytest.raises(EnergyError, match="m was silent for 50"):
+        power(times[:500], 3 * times[:500], counts_energy=True).window(0.0, 99.95)
+
+
+@pytest.mark.parametrize("lost", [OSError("no such chip"), EnergyError("sensor gone"), RuntimeError("board")])
+def test_a_sensor_that_goes_is_noted_and_what_it_said_is_kept(lost, tmp_path):
+    clock = SimpleNamespace(now_s=0.0)
+    recorder = Recorder(
+        Scripted(*[2.0] * 30, *[lost] * 30), clock=lambda: clock.now_s, wall=lambda: clock.now_s
+    )
+    for sample in range(60):
+        clock.now_s = sample * 0.1
+        recorder.take()
+    recording = recorder.recording()
+    assert recording.notes == (f"a sample was lost: {lost}", "30 samples were lost")
+    with pytest.raises(EnergyError, match=rf"silent for 3 of 5\.9 s \(a sample was lost: {lost}\)"):
+        recording.window(0.0, 5.9)
+    write_samples(recording, tmp_path / "power.csv")
+    assert len(read_csv_log(tmp_path / "power.csv").times_s) == 30
+
+
+def test_a_step_of_the_wall_clock_is_noted_and_changes_nothing():
+    now = SimpleNamespace(s=0.0, wall=1e9)
+    recorder = Recorder(Scripted(*[2.0] * 40), clock=lambda: now.s, wall=lambda: now.wall)
+    for sample in range(40):
+        now.s, now.wall = sample * 0.1, 1e9 + sample * 0.1 - (3600 if sample > 20 else 0)
+        recorder.take()
+    recording = recorder.recording()
+    assert recording.notes == ("the wall clock stepped by -3600.000 s; samples keep monotonic time",)
+    assert recording.window(0.0, 3.9).energy_j == pytest.approx(7.8)
+
+
+def test_idle_power_is_taken_off():
+    class TwoPowers(Scripted):
+        period_s = 0.01
+        watts = 1.0
+
+        def read(self):
+            return Reading(self.watts)
+
+    meter = TwoPowers()
+    with gauge(meter, idle_s=0.15) as running:
+        meter.watts = 5.0
+        time.sleep(0.4)
+    measured = running.measured()
+    assert measured.reason is None
+    assert measured.idle_power_w == pytest.approx(1.0, rel=0.05)
+    assert measured.energy_j == pytest.approx(5.0 * measured.duration_s, rel=0.1)
+    assert measured.net_energy_j == pytest.approx(
+        measured.energy_j - measured.idle_power_w * measured.duration_s
+    )
+    assert measured.source == "measured by scripted"
+    json.dumps(measured.to_dict())
+
+
+def test_without_a_sensor_there_is_a_reason_and_no_energy():
+    with gauge(open_meter("auto"), idle_s=0) as running:
+        pass
+    measured = running.measured()
+    assert (measured.energy_j, measured.net_energy_j, measured.source) == (None, None, None)
+    assert measured.reason == "the device is no board with a power sensor; name another meter with --meter"
+
+
+def log(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+HEAD = "time_s,power_w\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "needs the columns time_s and power_w, or voltage_v and current_a; it has none"),
+        ("t,p\n1,2\n", "needs the columns time_s and power_w, or voltage_v and current_a; it has t, p"),
+        (HEAD, "holds 0 samples; at least 2 are needed"),
+        (HEAD + "1,2\n", "holds 1 samples; at least 2 are needed"),
+        (HEAD + "1,2\n2,high\n", "line 3: could not convert string to float: 'high'"),
+        (HEAD + "1,2\n2\n", "line 3: float() argument must be a string or a real number, not 'NoneType'"),
+        (HEAD + "1,2\nyesterday,2\n", "line 3: Invalid isoformat string: 'yesterday'"),
+        (HEAD + "1,2\n2,nan\n", "line 3: 2.0 s, nan W are no finite numbers"),
+        (HEAD + "1,2\n3,2\n2,2\n", "line 4: its time 2.000000 s is not after the one before, 3.000000 s"),
+        (HEAD + "1,2\n1,2\n", "line 3: its time 1.000000 s is not after the one before, 1.000000 s"),
+        ("time_s,power_w,marker\n1,2,0\n2,2,up\n", "line 3: invalid literal for int() with base 10: 'up'"),
+    ],
+)
+def test_malformed_logs_are_one_line(tmp_path, text, told):
+    path = log(tmp_path / "log.csv", text)
+    with pytest.raises(EnergyError, match=rf"^{re.escape(str(path))},? {re.escape(told)}$"):
+        read_csv_log(path)
+
+
+def test_a_log_that_is_no_text_is_one_line(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"time_s,power_w\n\xff\xfe\n")
+    with pytest.raises(EnergyError, match="is no CSV file"):
+        read_csv_log(path)
+    with pytest.raises(EnergyError, match=r"^cannot read .*: No such file or directory$"):
+        read_csv_log(tmp_path / "nothing.csv")
+
+
+def test_a_log_is_aligned_by_time(tmp_path):
+    """The log counts seconds since 1970, the window by a monotonic clock."""
+    begin = time.time()
+    rows = "".join(f"{begin - 1 + k * 0.01:.4f},{7.0 if k > 100 else 1.0}\n" for k in range(300))
+    spec = LogSpec(path=log(tmp_path / "log.csv", HEAD + rows), by_marker=False)
+    with gauge(spec, idle_s=0) as running:
+        time.sleep(0.3)
+    measured = running.measured()
+    assert measured.reason is None
+    assert measured.energy_j == pytest.approx(7.0 * measured.duration_s, rel=0.1)
+
+
+def test_a_log_is_aligned_by_its_marker(tmp_path):
+    """Its clock is any clock; the pulse says where the run was."""
+    with gauge(open_meter("none"), idle_s=0) as timed:
+        time.sleep(0.3)
+    path = tmp_path / "log.csv"
+    with gauge(LogSpec(path=path, by_marker=True), idle_s=0) as running:
+        time.sleep(0.3)
+    pulse = round(timed.duration_s / 0.01)
+    rows = [(k * 0.01, 7.0 if 50 <= k < 50 + pulse else 1.0, int(50 <= k < 50 + pulse)) for k in range(150)]
+    text = "".join(f"{t:.3f},{p},{m}\n" for t, p, m in rows)
+    log(path, "time_s,power_w,marker\n" + text)
+    measured = running.measured()
+    assert measured.reason is None
+    assert measured.energy_j == pytest.approx(7.0 * measured.duration_s, rel=0.05)
+    log(path, "time_s,power_w,marker\n" + text.replace(",1\n", ",0\n", 10))
+    assert "the marker's pulse lasts" in running.measured().reason
+    log(path, "time_s,power_w,marker\n" + text.replace(",1\n", ",0\n"))
+    assert "the marker must rise once and fall once, it has 0 edges" in running.measured().reason
+    log(path, "time_s,power_w\n" + "".join(f"{t:.3f},{p}\n" for t, p, _ in rows))
+    assert running.measured().reason == f"{path} has no column marker; align it by time"
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("watts", "no meter 'watts'; there are: auto"),
+        ("csv", "meter csv needs to know which"),
+        ("ina226", "meter ina226 needs to know which"),
+    ],
+)
+def test_unknown_meters_are_one_line(spec, told):
+    with pytest.raises(EnergyError, match=re.escape(told)):
+        check_meter(spec)
+
+
+def test_a_meter_that_is_named_must_be_there(monkeypatch):
+    with pytest.raises(EnergyError, match=r"^no hwmon meter 'x'; there are: none$"):
+        open_meter("hwmon:x", lambda path: None)
+    with pytest.raises(EnergyError, match="ina226 takes BUS,ADDRESS,SHUNT_OHM such as"):
+        open_ina226("1,0x40")
+    with pytest.raises(EnergyError, match="no INA226 at 0x40 of I2C bus 250: No such file or directory"):
+        open_ina226("250,0x40,0.1")
+    chip = SimpleNamespace(read_word_data=lambda address, register: 0x1234)
+    monkeypatch.setattr("smbus2.SMBus", lambda number: chip)
+    with pytest.raises(EnergyError, match="the chip at 0x40 is no INA226: it says 0x3412, 0x3412"):
+        open_ina226("1,0x40,0.1")
+
+
+def test_a_joulescope_needs_its_package(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "joulescope", None)
+    with pytest.raises(EnergyError, match="a Joulescope needs its package"):
+        open_joulescope()
+
+
+def test_counters_that_only_root_may_read_say_so():
+    def read(path):
+        if path.endswith("energy_uj"):
+            raise PermissionError
+        return b"package-0" if path.endswith("intel-rapl:0/name") else None
+
+    with pytest.raises(EnergyError, match=r"energy_uj may not be read; run as root, or: sudo chmod"):
+        find_rapl(read)
+
+
+def test_every_kind_of_sensor_is_listed_with_what_there_is_or_why_not():
+    files = {
+        "/sys/class/hwmon/hwmon0/name": b"simulated_ina226_u183\n",
+        "/sys/class/hwmon/hwmon0/power1_input": b"1",
+    }
+    rows = sensor_rows(files.get, "zcu104")
+    assert rows[0].found == ("simulated_ina226_u183",)
+    assert {row.kind for row in rows} == {"hwmon", "pmbus", "rapl", "ina226", "joulescope", "csv"}
+    assert all(row.found or row.reason for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[t", "is not TOML"),
+        ("", "has no table ''; there are: none"),
+        ("[t]\ntitle = 'x'\n", "table t: missing or unknown: accumulator_bits, dram_pj"),
+    ],
+)
+def test_malformed_cost_tables_are_one_line(tmp_path, text, told):
+    path = log(tmp_path / "costs.toml", text)
+    with pytest.raises(EnergyError, match=re.escape(told)):
+        load_costs(path)
+
+
+def test_a_cost_below_nothing_is_refused(tmp_path):
+    from e2train.energy import model
+
+    text = model._TABLES.read_text(encoding="utf-8").replace("sram_pj = 20.0", "sram_pj = -1.0")
+    with pytest.raises(EnergyError, match=r"sram_pj must be a number of at least 0, not -1\.0"):
+        load_costs(log(tmp_path / "costs.toml", text))
