@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from e2sim.board.power import PowerModel
 from e2train.devices import MODES, open_device
 from e2train.overlay import read_overlay
 from e2train.runtime import execute
@@ -67,6 +68,15 @@ def test_training_gives_the_emulators_bits(serve, archive, tmp_path):
     assert told[1]["remote_calls_per_step"] > 0
     assert 0 < told[1]["moving_share"] < 1
     assert "remote calls" in (tmp_path / "pynq" / "report.html").read_text()
+    assert told[1]["energy_measured_j"] is None
+    assert told[1]["energy_source"] == "simulated by simulated_ina226_u183"
+    mean_w = told[1]["energy_simulated_j"] / told[1]["energy_duration_s"]
+    assert PowerModel().idle_w < mean_w < PowerModel().working_w
+    assert told[1]["energy_idle_power_w"] == pytest.approx(PowerModel().idle_w, abs=0.01)
+    assert "simulated power, W" in (tmp_path / "pynq" / "report.html").read_text()
+    assert told[0]["energy_simulated_j"] is None
+    assert told[0]["energy_reason"]
+    assert told[0]["energy_modelled_j"] == told[1]["energy_modelled_j"]
 
 
 def test_pynqs_own_self_test_passes(serve, archive, tmp_path):

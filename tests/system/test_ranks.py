@@ -38,7 +38,7 @@ def test_two_ranks_learn_digits(tmp_path, combine):
     assert told["ranks"] == 2
     assert told["test_accuracy"] > 0.93
     assert {file.name for file in tmp_path.iterdir()} == {
-        *("config.toml", "metrics.jsonl", "checkpoint.pt", "summary.json", "report.html"),
+        *("config.toml", "metrics.jsonl", "checkpoint.pt", "ledger.json", "summary.json", "report.html"),
     }
 
 

@@ -216,7 +216,7 @@ def test_a_negative_current_is_negative(monkeypatch, tmp_path):
 
 def test_recording_goes_on_in_a_thread_of_its_own():
     class Counting:
-        name, origin, period_s, counts_energy, wraps_at_j = "counting", "measured", 0.005, False, None
+        name, origin, period_s, counts_energy, wraps_at_j = "counting", "measured", 0.05, False, None
         threads: set = set()  # noqa: RUF012
 
         def read(self):

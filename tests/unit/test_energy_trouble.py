@@ -110,16 +110,16 @@ def test_a_step_of_the_wall_clock_is_noted_and_changes_nothing():
 
 def test_idle_power_is_taken_off():
     class TwoPowers(Scripted):
-        period_s = 0.01
+        period_s = 0.05
         watts = 1.0
 
         def read(self):
             return Reading(self.watts)
 
     meter = TwoPowers()
-    with gauge(meter, idle_s=0.15) as running:
+    with gauge(meter, idle_s=0.7) as running:
         meter.watts = 5.0
-        time.sleep(0.4)
+        time.sleep(1.0)
     measured = running.measured()
     assert measured.reason is None
     assert measured.idle_power_w == pytest.approx(1.0, rel=0.05)

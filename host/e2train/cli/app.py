@@ -10,6 +10,7 @@ import typer
 from e2train.cli.bench import bench
 from e2train.cli.bitstream import app as bitstream
 from e2train.cli.board import app as board
+from e2train.cli.energy import app as energy
 from e2train.cli.hls import app as hls
 from e2train.cli.train import train
 from e2train.cli.verify import verify
@@ -30,6 +31,7 @@ app.command()(verify)
 app.add_typer(hls, name="hls")
 app.command()(bench)
 app.add_typer(board, name="board")
+app.add_typer(energy, name="energy")
 app.add_typer(bitstream, name="bitstream")
 
 
@@ -51,6 +53,7 @@ def _exit_code(error: Exception) -> int | None:
 
     from e2train.config import ConfigError
     from e2train.devices import DeviceError, ShapeError
+    from e2train.energy import EnergyError
     from e2train.nn import DivergenceError, ModelError
     from e2train.numerics import ExactnessError
     from e2train.overlay import OverlayError
@@ -58,8 +61,8 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, Interrupted):
         return _STOPPED
-    known = (ConfigError, DataError, DeviceError, DivergenceError, ExactnessError, HlsError, ModelError,
-             OSError, OverlayError, ShapeError, SimulationError, TrainError)  # fmt: skip
+    known = (ConfigError, DataError, DeviceError, DivergenceError, EnergyError, ExactnessError, HlsError,
+             ModelError, OSError, OverlayError, ShapeError, SimulationError, TrainError)  # fmt: skip
     return _USER_ERROR if isinstance(error, known) else None
 
 

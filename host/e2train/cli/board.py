@@ -21,7 +21,7 @@ from e2train.cli.agent import AGENT_HELP
 if TYPE_CHECKING:
     from e2train.devices.pynq import PynqDevice
 
-__all__ = ["app"]
+__all__ = ["app", "open_board"]
 
 app = typer.Typer(help="Boards: look at them, test them, simulate one.", no_args_is_help=True)
 
@@ -43,7 +43,7 @@ def info(
     """What is connected: board, overlay, engine, clock, power sensors."""
     from e2train.runtime.board_check import board_info
 
-    with _open(device, board, overlay, deadline) as opened:
+    with open_board(device, board, overlay, deadline) as opened:
         told = asdict(board_info(opened))
     if as_json:
         typer.echo(json.dumps(told))
@@ -68,7 +68,7 @@ def check(
     from e2train.runtime.board_check import run_checks
 
     rows = []
-    with _open(device, board, overlay, deadline) as opened:
+    with open_board(device, board, overlay, deadline) as opened:
         for row in run_checks(opened, seed=seed):
             rows.append(row)
             if as_json:
@@ -134,7 +134,11 @@ def agent(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
-def _open(device: str, board: str, overlay: Path, deadline: float) -> PynqDevice:
+def open_board(device: str, board: str, overlay: Path, deadline: float) -> PynqDevice:
+    """Open a device that must be a board.
+
+    Raises: DeviceError when it is none, or cannot be opened.
+    """
     from e2train.devices import DeviceError, open_device
     from e2train.devices.pynq import PynqDevice
 

@@ -36,6 +36,10 @@ def train(
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Overlay archive, for a pynq device.")] = None,
     board: Annotated[str | None, typer.Option(help="Configuration in boards.toml.")] = None,
+    meter: Annotated[
+        str | None,
+        typer.Option(help="Of the energy: auto (the board's own), none; more in e2train energy --help."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, where no steps are set.")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
@@ -55,7 +59,7 @@ def train(
     """Train a network; every option that is left out is the preset's or the file's."""
     from e2train.train import Row, find_config, run_training
 
-    where = {"device": device, "board": board}
+    where = {"device": device, "board": board, "meter": meter}
     where |= {key: str(path) for key, path in (("data", data), ("overlay", overlay)) if path is not None}
     what = {"method": method, "steps": steps, "epochs": epochs, "batch": batch, "lr": lr, "seed": seed}
     config = find_config(preset).changed(**where, **what).set(settings or [])

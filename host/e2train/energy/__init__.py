@@ -4,12 +4,14 @@
 from e2train.energy.gauge import Gauge, Measured, gauge, write_samples
 from e2train.energy.meters import (
     METER_HELP,
+    CsvLog,
     LogSpec,
     Meter,
     ReadFile,
     SensorRow,
     check_meter,
     open_meter,
+    read_csv_log,
     sensor_rows,
 )
 from e2train.energy.model import CostTable, Modelled, Work, load_costs, modelled
@@ -19,6 +21,7 @@ from e2train.energy.recorder import Recorder
 __all__ = [
     "METER_HELP",
     "CostTable",
+    "CsvLog",
     "EnergyError",
     "Gap",
     "Gauge",
@@ -38,6 +41,7 @@ __all__ = [
     "load_costs",
     "modelled",
     "open_meter",
+    "read_csv_log",
     "sensor_rows",
     "write_samples",
 ]

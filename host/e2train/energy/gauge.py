@@ -66,6 +66,13 @@ class Gauge:
         """Of the window so far."""
         return (self._stop_s or time.monotonic()) - self._start_s
 
+    def samples(self) -> Recording | None:
+        """What was recorded so far; None without a meter, or where its log cannot be used."""
+        try:
+            return self.recording()
+        except EnergyError:
+            return None
+
     def recording(self) -> Recording | None:
         """All samples, with times since the window's start; None without a meter.
 
@@ -157,12 +164,19 @@ def gauge(
             started.stop()
 
 
-def write_samples(recording: Recording, path: Path) -> None:
-    """Write a recording's power as a CSV file that ``csv:FILE`` reads again, with what was under way."""
+def write_samples(recording: Recording, path: Path, *, after_s: float | None = None) -> None:
+    """Write a recording's power as a CSV file that ``csv:FILE`` reads again, with what was under way.
+
+    With ``after_s`` it is appended, as a recording that began so late, without its idle time.
+    """
     times_s, powers_w = recording.power()
     marks = recording.marks[-len(times_s) :] if len(times_s) else recording.marks[:0]
-    lines = [
-        f"{time_s:.6f},{power_w:.6f},{mark}\n"
+    lines = "".join(
+        f"{time_s + (after_s or 0.0):.6f},{power_w:.6f},{mark}\n"
         for time_s, power_w, mark in zip(times_s, powers_w, marks, strict=True)
-    ]
-    path.write_text("time_s,power_w,step\n" + "".join(lines), encoding="utf-8")
+        if after_s is None or time_s >= 0
+    )
+    if after_s is None or not path.exists():
+        path.write_text("time_s,power_w,step\n", encoding="utf-8")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(lines)

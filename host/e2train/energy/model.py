@@ -61,8 +61,10 @@ class Work:
     direction: str
     on_host: bool = False
     macs: int
-    a_bits: int
+    a_bits: int  # that are multiplied
     b_bits: int
+    a_stored_bits: int  # that are moved
+    b_stored_bits: int
     a_reads_per_mac: float  # of the on-chip buffers: a value that serves n multipliers is read 1/n times
     b_reads_per_mac: float
     a_values: int  # of the tensors that come from and go to DRAM
@@ -73,12 +75,14 @@ class Work:
     @property
     def sram_bits(self) -> float:
         """Read from the on-chip buffers."""
-        return self.macs * (self.a_bits * self.a_reads_per_mac + self.b_bits * self.b_reads_per_mac)
+        a_bits = self.a_stored_bits * self.a_reads_per_mac
+        return self.macs * (a_bits + self.b_stored_bits * self.b_reads_per_mac)
 
     @property
     def dram_bits(self) -> int:
         """Read and written, each tensor once."""
-        return self.a_values * self.a_bits + self.b_values * self.b_bits + self.results * self.result_bits
+        a_bits, b_bits = self.a_values * self.a_stored_bits, self.b_values * self.b_stored_bits
+        return a_bits + b_bits + self.results * self.result_bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,16 +25,22 @@ def count_host_macs(model: nn.Module, ledger: Ledger) -> None:
 def _counts(name: str, ledger: Ledger) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def count(module: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
         macs = y.numel() * module.weight[0].numel()  # type: ignore[index]
+        x, w = args[0].numel(), module.weight.numel()  # type: ignore[operator]
 
-        def enter(mode: Mode) -> None:
-            ledger.enter(LedgerRow(name=name, mode=mode, calls=1, counters=Counters(host_macs=macs)))
+        def enter(mode: Mode, a: int, b: int, result: int) -> None:
+            counters = Counters(host_macs=macs)
+            ledger.enter(
+                LedgerRow(
+                    name=name, mode=mode, calls=1, a_values=a, b_values=b, results=result, counters=counters
+                )
+            )
 
         def backward(_: Tensor) -> None:
             if args[0].requires_grad:
-                enter("grad_input")
-            enter("grad_weight")
+                enter("grad_input", y.numel(), w, x)
+            enter("grad_weight", x, y.numel(), w)
 
-        enter("forward")
+        enter("forward", x, w, y.numel())
         if y.requires_grad:
             y.register_hook(backward)  # type: ignore[no-untyped-call]
 

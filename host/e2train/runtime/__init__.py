@@ -6,6 +6,7 @@ from e2train.runtime.execute import execute
 from e2train.runtime.ledger import Ledger, LedgerRow, merged
 from e2train.runtime.plan import Block, Plan, plan
 from e2train.runtime.signs import Signs, grad_signs
+from e2train.runtime.work import works
 
 __all__ = [
     "Block",
@@ -19,4 +20,5 @@ __all__ = [
     "merged",
     "operand_bits",
     "plan",
+    "works",
 ]

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from math import prod
 
 from e2train.devices.protocol import Counters, LayerCall, LayerResult, Mode
 
@@ -21,17 +22,17 @@ class LedgerRow:
     saturations: int = 0
     elements: int = 0  # of grad_msb: gradient elements, and those whose signs it decided
     predicted: int = 0
+    a_values: int = 0  # of the tensors of its calls: both operands and the result
+    b_values: int = 0
+    results: int = 0
     counters: Counters = field(default_factory=Counters)
 
     def __add__(self, other: LedgerRow) -> LedgerRow:
-        return replace(
-            self,
-            calls=self.calls + other.calls,
-            saturations=self.saturations + other.saturations,
-            elements=self.elements + other.elements,
-            predicted=self.predicted + other.predicted,
-            counters=self.counters + other.counters,
-        )
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
+        return replace(self, **sums)
+
+
+_SUMMED = tuple(field.name for field in fields(LedgerRow) if field.name not in ("name", "mode"))
 
 
 def merged(rows: Iterable[LedgerRow]) -> tuple[LedgerRow, ...]:
@@ -61,6 +62,9 @@ class Ledger:
                 mode=call.mode,
                 calls=1,
                 saturations=result.saturations,
+                a_values=prod(call.a.shape),
+                b_values=prod(call.b.shape),
+                results=prod(result.value.shape),
                 counters=result.counters,
             )
         )

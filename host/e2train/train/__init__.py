@@ -4,11 +4,14 @@
 from e2train.train.config import PRESETS, RunConfig, find_config, read_config
 from e2train.train.data import DataError
 from e2train.train.errors import Interrupted, TrainError
-from e2train.train.folder import RunFolder, Summary
+from e2train.train.folder import RunFolder
 from e2train.train.loop import Row, evaluate, train
 from e2train.train.methods import METHODS, Method
+from e2train.train.record import Record, read_record
+from e2train.train.report import write_reports
 from e2train.train.run import run_training
 from e2train.train.session import Session, deterministic
+from e2train.train.summary import Summary
 
 __all__ = [
     "METHODS",
@@ -16,6 +19,7 @@ __all__ = [
     "DataError",
     "Interrupted",
     "Method",
+    "Record",
     "Row",
     "RunConfig",
     "RunFolder",
@@ -26,6 +30,8 @@ __all__ = [
     "evaluate",
     "find_config",
     "read_config",
+    "read_record",
     "run_training",
     "train",
+    "write_reports",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 
 from e2train.config import config_names
 from e2train.devices import DeviceError, check_device
+from e2train.energy import EnergyError, check_meter
 from e2train.numerics.psg import Psg, PsgMode
 from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS
@@ -25,7 +26,7 @@ else:
 __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
 # Where a run computes does not change what it computes.
-_WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s")
+_WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class RunConfig:
     overlay: str = ""  # archive that a pynq board is programmed with
     token_file: str = ""  # of a board's agent; "": the usual place
     deadline_s: float = 60.0  # for a board's answer
+    meter: str = "auto"  # of the training's energy
     data: str = ""  # folder of the data set, where it needs one
     host: str = "cpu"  # what torch computes on: cpu or cuda
     threads: int = 1  # of torch on the cpu: sums depend on it
@@ -82,7 +84,8 @@ class RunConfig:
             _ = self.psg
             for device in self.device.split(","):
                 check_device(device)
-        except (ValueError, DeviceError) as error:
+            check_meter(self.meter)
+        except (ValueError, DeviceError, EnergyError) as error:
             raise TrainError(str(error)) from None
         if self.combine == "vote" and METHODS[self.method].signs == "none":
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +14,7 @@ from e2train.train.config import RunConfig
 from e2train.train.errors import TrainError
 from e2train.train.loop import Row
 
-__all__ = ["RunFolder", "Summary"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What a finished run was and did; None where something was not measured or does not apply."""
-
-    preset: str
-    method: str
-    device: str
-    board: str
-    ranks: int  # whose counts add up
-    seed: int
-    test_accuracy: float
-    steps_run: int
-    steps_dropped: int
-    blocks_run: int  # residual branches, times training pictures
-    blocks_skipped: int
-    block_skip_rates: list[float]  # of each block
-    psg_predicted_fraction: float | None = None
-    weights_sha256: str
-    state_sha256: str
-    config_sha256: str
-    macs: int | None  # on the device
-    host_macs: int  # of convolutions on the host, in float32
-    computation: float  # both, in float32 multiply-accumulates: MACs x bits x bits / 1024
-    training_computation: float  # without the final test
-    cycles: int | None
-    bytes_moved: int | None
-    saturations: int
-    retries: int  # of transfers
-    remote_calls_per_step: float | None  # of executed training steps, on a board
-    device_s_per_step: float | None  # waiting for the board
-    moving_share: float | None  # what of that moved bytes
-    energy_modelled_j: float | None = None
-    energy_measured_j: float | None = None
-    energy_simulated_j: float | None = None
-    energy_source: str | None = None
-    threads: int
-    wall_s: float
-    out: str
-
-    def to_json(self, indent: int | None = None) -> str:
-        """The text of summary.json."""
-        return json.dumps(asdict(self), indent=indent)
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -93,19 +49,46 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def ledger(self) -> Path:
+        """What was executed, by layer and direction."""
+        return self.path / "ledger.json"
+
+    @property
+    def power(self) -> Path:
+        """Samples of a power meter, where there was one."""
+        return self.path / "power.csv"
+
+    @property
+    def summary(self) -> Path:
+        """The figures of a finished run."""
+        return self.path / "summary.json"
+
+    @property
     def report(self) -> Path:
         """The run in pictures."""
         return self.path / "report.html"
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """A folder that is there, to read from.
+
+        Raises: TrainError when it is not.
+        """
+        if not path.is_dir():
+            raise TrainError(f"no folder {path}; give the folder of a run, such as runs/digits-int8")
+        folder = cls.__new__(cls)
+        folder.path = path
+        return folder
 
     def begin(self, config: RunConfig, *, overwrite: bool = False) -> None:
         """Start a new run, in the place of any finished one that was here.
 
         Raises: TrainError when an unfinished run would be lost, unless it may be overwritten.
         """
-        if self.checkpoint.exists() and not (self.path / "summary.json").exists() and not overwrite:
+        if self.checkpoint.exists() and not self.summary.exists() and not overwrite:
             raise TrainError(f"{self.path} holds an unfinished run; go on with --resume, or use --overwrite")
-        for name in ("checkpoint.pt", "summary.json", "report.html"):
-            (self.path / name).unlink(missing_ok=True)
+        for path in (self.checkpoint, self.summary, self.report, self.ledger, self.power):
+            path.unlink(missing_ok=True)
         self.metrics.write_text("", encoding="utf-8")
         write_atomically(self.config, config.to_toml())
 
@@ -124,10 +107,11 @@ class RunFolder:
         lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
-    def finish(self, summary: Summary, report: str) -> None:
-        """Write the summary and the report."""
+    def finish(self, *, ledger: str, report: str, summary: str) -> None:
+        """Write what a finished run leaves; the summary last, as it says that all is there."""
+        write_atomically(self.ledger, ledger + "\n")
         write_atomically(self.report, report)
-        write_atomically(self.path / "summary.json", summary.to_json(indent=2) + "\n")
+        write_atomically(self.summary, summary + "\n")
 
 
 def _unwritable(path: Path, reason: str | None) -> TrainError:

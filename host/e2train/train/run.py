@@ -9,23 +9,25 @@ from functools import partial
 from pathlib import Path
 from shlex import quote
 from time import monotonic
-from typing import Any
 
-from e2train.devices import Counters, open_device
+from e2train.devices import open_device
+from e2train.energy import Gauge, gauge, load_costs, open_meter, write_samples
 from e2train.nn import Engine, Group
-from e2train.runtime import Ledger, LedgerRow, computation
+from e2train.runtime import Ledger
+from e2train.train.account import Account
 from e2train.train.checkpoint import load_checkpoint, save_checkpoint
 from e2train.train.config import RunConfig
 from e2train.train.errors import Interrupted, TrainError
-from e2train.train.folder import RunFolder, Summary
-from e2train.train.hashing import state_sha256, weights_sha256
+from e2train.train.folder import RunFolder
 from e2train.train.loop import Row, evaluate, finish, train
 from e2train.train.methods import METHODS
 from e2train.train.ranks import device_of_rank, joined
+from e2train.train.record import Record, read_power
 from e2train.train.report import render_report
 from e2train.train.session import Session, deterministic
 from e2train.train.stop import StopFlag, stop_on_signals
-from e2train.train.tally import Tally, rows_of
+from e2train.train.summary import Summary, summarise
+from e2train.train.tally import Tally
 
 __all__ = ["run_training"]
 
@@ -64,17 +66,50 @@ def run_training(
             folder.begin(config, overwrite=overwrite)
         with stop_on_signals() as flag:
             stop = partial(_agreed, group, flag)
-            _train(session, folder, tally, stop=stop, watch=watch)
-            finish(session, stopped=stop)
-            trained = rows_of(tally.gather())
+            with _measured(config, engine, folder, tally) as running:
+                _train(session, folder, tally, running, stop=stop, watch=watch)
+                training = tally.take_rows()
+                finish(session, stopped=stop)
+                averaging = tally.take_rows()
+            energy = [part for rank in tally.gather() for part in rank["energy"]]
             accuracy = evaluate(session, stopped=stop)
         if accuracy is None:
             raise _interrupted(session, folder)
-        rows = rows_of(tally.gather())
-        summary = _summary(session, rows, accuracy=accuracy, trained=trained, wall_s=tally.wall_s, out=out)
+        account = Account(
+            scheduled_steps=session.scheduled_steps,
+            scheduled_samples=sum(map(session.batches.size, range(session.scheduled_steps))),
+            steps_run=session.step - session.steps_dropped,
+            samples=session.samples,
+            ranks=group.size,
+            training=training,
+            averaging=averaging,
+            test=tally.take_rows(),
+        )
+        table = load_costs()
+        summary = summarise(
+            session, account, table, energy, accuracy=accuracy, wall_s=tally.wall_s, out=str(out)
+        )
         if first:
-            folder.finish(summary, render_report(config, summary, folder.rows(), rows))
+            power = read_power(folder.power)
+            record = Record(config=config, summary=summary, account=account, steps=folder.rows(), power=power)
+            report = render_report([record], table)
+            folder.finish(ledger=account.to_json(), report=report, summary=summary.to_json(indent=2))
     return summary if first else None
+
+
+@contextmanager
+def _measured(config: RunConfig, engine: Engine | None, folder: RunFolder, tally: Tally) -> Iterator[Gauge]:
+    """Measure the energy of a block, and keep the samples whatever happens in it."""
+    meter = open_meter(config.meter, getattr(engine.device, "read_file", None) if engine else None)
+    earlier_s = sum(part["duration_s"] for part in tally.earlier_energy)
+    with gauge(meter) as running:
+        tally.gauge = running
+        try:
+            yield running
+        finally:
+            running.stop()
+            if tally.group.rank == 0 and (recording := running.samples()) is not None:
+                write_samples(recording, folder.power, after_s=earlier_s or None)
 
 
 def _agreed(group: Group, flag: StopFlag) -> bool:
@@ -107,13 +142,16 @@ def _train(
     session: Session,
     folder: RunFolder,
     tally: Tally,
+    running: Gauge,
     *,
     stop: Callable[[], bool],
     watch: Callable[[Row], None],
 ) -> None:
     """Take every step; save after each epoch, at the end, before stopping, and where that is long ago."""
     saved_s = monotonic()
+    running.mark(session.step)
     for row in train(session):
+        running.mark(row.step)
         if session.group.rank == 0:
             folder.log(row)
             watch(row)
@@ -147,59 +185,3 @@ def _interrupted(session: Session, folder: RunFolder) -> Interrupted:
         f"stopped after step {session.step} of {session.steps}, saved; "
         f"go on with: {program} train {quote(str(folder.config))} --out {quote(str(folder.path))} --resume"
     )
-
-
-def _summary(
-    session: Session,
-    rows: tuple[LedgerRow, ...],
-    *,
-    accuracy: float,
-    trained: tuple[LedgerRow, ...],
-    wall_s: float,
-    out: Path,
-) -> Summary:
-    config, offloads = session.config, session.method.offloads
-    total = sum((row.counters for row in rows), Counters())
-    elements, predicted = (sum(getattr(row, key) for row in rows) for key in ("elements", "predicted"))
-    return Summary(
-        preset=config.preset,
-        method=config.method,
-        device=config.device if offloads else "host",
-        board=config.board,
-        ranks=config.ranks,
-        seed=config.seed,
-        test_accuracy=accuracy,
-        steps_run=session.step - session.steps_dropped,
-        steps_dropped=session.steps_dropped,
-        blocks_run=sum(session.block_runs),
-        blocks_skipped=session.samples * len(session.block_runs) - sum(session.block_runs),
-        block_skip_rates=[1 - runs / max(1, session.samples) for runs in session.block_runs],
-        psg_predicted_fraction=predicted / elements if elements else None,
-        weights_sha256=weights_sha256(session.model),
-        state_sha256=state_sha256(session.state()),
-        config_sha256=config.hash,
-        macs=total.macs if offloads else None,
-        host_macs=total.host_macs,
-        computation=computation(rows, config.psg),
-        training_computation=computation(trained, config.psg),
-        cycles=total.cycles,
-        bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
-        saturations=sum(row.saturations for row in rows),
-        retries=total.retries,
-        **_board_figures(trained, session.step - session.steps_dropped),
-        threads=config.threads,
-        wall_s=round(wall_s, 3),
-        out=str(out),
-    )
-
-
-def _board_figures(trained: tuple[LedgerRow, ...], steps: int) -> dict[str, Any]:
-    """What a training step takes on a board; None where there is none."""
-    total = sum((row.counters for row in trained), Counters())
-    if not total.device_s or not steps:
-        return dict.fromkeys(("remote_calls_per_step", "device_s_per_step", "moving_share"))
-    return {
-        "remote_calls_per_step": total.remote_calls / steps,
-        "device_s_per_step": total.device_s / steps,
-        "moving_share": total.moving_s / total.device_s,
-    }

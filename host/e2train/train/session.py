@@ -52,6 +52,7 @@ class Session:
     batches: Batches
     test: Dataset
     steps: int
+    scheduled_steps: int  # the same, but where fewer steps stand for dropped ones
     host: torch.device
     group: Group
     step: int = 0
@@ -82,7 +83,7 @@ class Session:
                 f"{group.size} ranks share a batch of {batches.smallest} pictures at the end of an epoch; "
                 "use another --batch"
             )
-        steps = config.steps or config.epochs * batches.per_epoch
+        steps = scheduled = config.steps or config.epochs * batches.per_epoch
         dropped = config.smd if method.drops_batches else 0.0
         if config.smd_mode == "fewer":
             steps, dropped = max(1, round(steps * (1 - dropped))), 0.0
@@ -111,6 +112,7 @@ class Session:
             batches=batches,
             test=split.test,
             steps=steps,
+            scheduled_steps=scheduled,
             host=host,
             group=group,
             block_runs=[0] * len(model.blocks),

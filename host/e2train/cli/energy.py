@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``e2train energy``: what can be measured, measuring any command, and reports of runs side by side."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from e2train.energy import (
+    METER_HELP,
+    EnergyError,
+    Measured,
+    Recording,
+    gauge,
+    load_costs,
+    open_meter,
+    sensor_rows,
+    write_samples,
+)
+
+if TYPE_CHECKING:
+    from e2train.devices.pynq import PynqDevice
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help=f"Energy: measured by meters, modelled from what was executed. Meters: {METER_HELP}.",
+    no_args_is_help=True,
+)
+
+_NOT_FOUND = 127  # as a shell reports a command that is not there
+
+Device = Annotated[str, typer.Option(help="pynq or pynq:HOST[:PORT], to look at a board's sensors too.")]
+Overlay = Annotated[Path | None, typer.Option(help="Overlay archive of that board.")]
+Config = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+
+
+@app.command()
+def sensors(
+    device: Device = "", overlay: Overlay = None, board: Config = "zcu104", as_json: Json = False
+) -> None:
+    """What this machine, and a board, can measure, and why not."""
+    opened = _board(device, board, overlay)
+    try:
+        rows = sensor_rows(opened.read_file if opened else None, opened.board_name if opened else "")
+    finally:
+        if opened:
+            opened.close()
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(asdict(row)))
+        return
+    table = Table()
+    for heading in ("meter", "where", "found"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(row.kind, row.where, f"[green]{', '.join(row.found)}" if row.found else row.reason)
+    Console().print(table)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def record(
+    context: typer.Context,
+    meter: Annotated[str, typer.Option(help=METER_HELP)] = "rapl",
+    out: Annotated[Path, typer.Option(help="Folder for power.csv and energy.json.")] = Path("energy"),
+    idle: Annotated[float, typer.Option(help="Seconds of idle power before the command.", min=0)] = 2.0,
+    device: Device = "",
+    overlay: Overlay = None,
+    board: Config = "zcu104",
+    as_json: Json = False,
+) -> None:
+    """Measure any command: e2train energy record --meter rapl -- COMMAND ...; its exit code is passed on."""
+    if not context.args:
+        raise typer.BadParameter(
+            "give it behind --: e2train energy record -- COMMAND ...", param_hint="COMMAND"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    opened = _board(device, board, overlay)
+    source = open_meter(meter, opened.read_file if opened else None)
+    if isinstance(source, str):
+        raise EnergyError(source)
+    if idle:
+        sys.stderr.write(f"e2train: taking the idle power for at least {idle:g} s\n")
+    try:
+        with gauge(source, idle_s=idle) as running:
+            code = _run(context.args)
+    finally:
+        if opened:
+            opened.close()
+    measured = running.measured()
+    if (recording := running.samples()) is not None:
+        write_samples(recording, out / "power.csv")
+    told = {"command": context.args, "exit_code": code, **measured.to_dict()}
+    (out / "energy.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(told)) if as_json else _print(measured, recording, out)
+    raise typer.Exit(code)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.json and report.csv.")] = Path(
+        "runs/report"
+    ),
+    costs: Annotated[
+        Path | None, typer.Option(help="TOML file with a cost table of your own; see energy/costs.toml.")
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Table in it, where there are several.")] = None,
+) -> None:
+    """Show one or several runs side by side: accuracy, energy by technique and layer, power, cycles."""
+    from e2train.train import read_record, write_reports
+
+    costs_table = load_costs(costs, table) if costs else load_costs(name=table)
+    path = write_reports([read_record(run) for run in runs], costs_table, out)
+    typer.echo(f"report {path}")
+
+
+def _run(command: list[str]) -> int:
+    """The exit code of a command; Ctrl-C ends it, not the measurement."""
+    try:
+        process = subprocess.Popen(command)
+    except OSError as error:
+        sys.stderr.write(f"e2train: cannot run {command[0]}: {error.strerror}\n")
+        return _NOT_FOUND
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # the command has got it too
+
+
+def _print(measured: Measured, recording: Recording | None, out: Path) -> None:
+    if measured.energy_j is None:
+        typer.echo(f"no energy: {measured.reason}")
+    else:
+        idle = "" if measured.net_energy_j is None else f", {measured.net_energy_j:.3f} J above idle"
+        typer.echo(f"{measured.energy_j:.3f} J in {measured.duration_s:.3f} s{idle}; {measured.source}")
+    for gap in measured.gaps:
+        typer.echo(f"gap of {gap.duration_s:.3f} s at {gap.start_s:.3f} s")
+    for note in measured.notes:
+        typer.echo(note)
+    if recording is not None:
+        typer.echo(f"samples {out / 'power.csv'}")
+
+
+def _board(device: str, board: str, overlay: Path | None) -> PynqDevice | None:
+    if not device:
+        return None
+    from e2train.cli.board import open_board
+    from e2train.devices import DeviceError
+
+    if overlay is None:
+        raise DeviceError("a board's sensors need its overlay: give the archive with --overlay FILE.zip")
+    return open_board(device, board, overlay, 60.0)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ledger rows as work that a cost table prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from e2train.config import EngineConfig
+from e2train.devices.protocol import OUTER_MODES
+from e2train.energy import Work
+from e2train.numerics.psg import Psg
+from e2train.runtime.computation import operand_bits
+from e2train.runtime.ledger import LedgerRow
+
+__all__ = ["works"]
+
+_WIDE_BITS = 64  # of weight gradients on their way to the host
+_RESULT_BITS = 32
+_FLOAT_BITS = 32
+
+
+def works(rows: Iterable[LedgerRow], *, config: EngineConfig, psg: Psg | None = None) -> list[Work]:
+    """What each layer did in each direction, on the device and on the host.
+
+    Buffers are read as the engine of ``config`` reads them: x serves all output lanes; a weight serves one
+    multiplier, as every output position reads it again; in weight gradients, gy serves all input lanes. What
+    the host computes in float32 is counted as if the same array did so.
+    """
+    found = []
+    for row in rows:
+        outer = row.mode in OUTER_MODES
+        common = {
+            "layer": row.name,
+            "direction": row.mode,
+            "a_reads_per_mac": 1 / config.oc_lanes,
+            "b_reads_per_mac": 1 / config.ic_lanes if outer else 1.0,
+            "a_values": row.a_values,
+            "b_values": row.b_values,
+            "results": row.results,
+        }
+        if row.counters.macs:
+            a_bits, b_bits = operand_bits(row.mode, psg)
+            a_stored, b_stored = operand_bits("grad_weight" if outer else row.mode)
+            found.append(
+                Work(
+                    **common,  # type: ignore[arg-type]
+                    macs=row.counters.macs,
+                    a_bits=a_bits,
+                    b_bits=b_bits,
+                    a_stored_bits=a_stored,
+                    b_stored_bits=b_stored,
+                    result_bits=_WIDE_BITS if outer else _RESULT_BITS,
+                )
+            )
+        elif row.counters.host_macs:
+            found.append(
+                Work(
+                    **common,  # type: ignore[arg-type]
+                    on_host=True,
+                    macs=row.counters.host_macs,
+                    a_bits=_FLOAT_BITS,
+                    b_bits=_FLOAT_BITS,
+                    a_stored_bits=_FLOAT_BITS,
+                    b_stored_bits=_FLOAT_BITS,
+                )
+            )
+    return found

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from e2train.config import load_config
+from e2train.devices import Mode, products_per_multiplier
+from e2train.energy import CostTable, Modelled, modelled
+from e2train.runtime import merged, works
+from e2train.train.record import Record
+from e2train.train.savings import Savings, savings
+
+__all__ = ["LayerRow", "RunFigures", "run_figures"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """One layer in one direction, over the training."""
+
+    layer: str
+    direction: Mode
+    on_host: bool
+    calls: int
+    macs: int
+    cycles: int | None
+    utilisation: float | None  # MACs / (lanes * cycles)
+    saturations: int
+    predicted: float | None  # share of the signs that high bits decided
+    modelled: Modelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFigures:
+    """One run among others."""
+
+    label: str
+    record: Record
+    savings: Savings
+    layers: tuple[LayerRow, ...]
+
+
+def run_figures(record: Record, label: str, table: CostTable) -> RunFigures:
+    """All that a report tells of a run."""
+    config = load_config(record.config.board)
+    rows = []
+    for row in merged((*record.account.training, *record.account.averaging)):
+        lanes = config.macs_per_cycle * products_per_multiplier(row.mode)
+        counters = row.counters
+        rows.append(
+            LayerRow(
+                layer=row.name,
+                direction=row.mode,
+                on_host=bool(counters.host_macs),
+                calls=row.calls,
+                macs=counters.macs or counters.host_macs,
+                cycles=counters.cycles,
+                utilisation=counters.macs / (lanes * counters.cycles) if counters.cycles else None,
+                saturations=row.saturations,
+                predicted=row.predicted / row.elements if row.elements else None,
+                modelled=modelled(works([row], config=config, psg=record.config.psg), table),
+            )
+        )
+    saved = savings(record.config, record.account, table)
+    return RunFigures(label=label, record=record, savings=saved, layers=tuple(rows))

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures of a report, as SVG elements."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from e2train.devices import MODES
+from e2train.train.record import PowerSamples
+from e2train.train.report.figures import LayerRow, RunFigures
+
+__all__ = ["KINDS", "accuracy_energy", "block_skips", "curves", "layer_bars", "power", "techniques"]
+
+# Kinds of energy, which never share a column, an axis or a colour.
+KINDS = {"modelled": "#4477aa", "simulated": "#b8860b", "measured": "#228833"}
+_RUNS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#882255", "#44aa99", "#999933", "#aa4499", "#888888")
+_DIRECTIONS = dict(zip(MODES, ("#4477aa", "#66ccee", "#ee6677", "#ccbb44"), strict=True))
+_TECHNIQUES = {
+    "widths": ("#bbccee", "narrow operands"),
+    "smd": ("#cceeff", "dropped batches"),
+    "slu": ("#ccddaa", "skipped blocks"),
+    "psg": ("#eeeebb", "predicted signs"),
+}
+_PARTS = {"arithmetic_j": "#4477aa", "sram_j": "#7799cc", "dram_j": "#aabbdd"}
+_WIDTH = 7.2
+_MOST_STEPS = 1000  # points of a curve
+
+
+def curves(runs: Sequence[RunFigures]) -> str:
+    """Training loss and accuracy of all runs, smoothed; the test's accuracy as a dot at the end."""
+    figure = _figure(2.9)
+    loss, accuracy = figure.subplots(1, 2)
+    for run, colour in zip(runs, _colours(runs), strict=True):
+        steps = run.record.steps
+        every = -(-len(steps) // _MOST_STEPS) or 1
+        number = [row["step"] for row in steps]
+        for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
+            smooth = _smooth([row[key] for row in steps])
+            axes.plot(number[::every], smooth[::every], color=colour, label=run.label, linewidth=1.2)
+        if number:
+            accuracy.plot([number[-1]], [run.record.summary.test_accuracy], "o", color=colour, markersize=5)
+    for axes, key in ((loss, "loss"), (accuracy, "accuracy; dots: test")):
+        axes.set_xlabel("scheduled step")
+        axes.set_ylabel(f"training {key}")
+    loss.set_ylim(bottom=0)
+    figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    return _svg(figure)
+
+
+def accuracy_energy(runs: Sequence[RunFigures]) -> str:
+    """Test accuracy against energy, one panel for each kind of energy that some run has."""
+    kinds = [kind for kind in KINDS if any(energy_j(run, kind) is not None for run in runs)]
+    figure = _figure(3.2)
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for run in runs:
+            if (energy := energy_j(run, kind)) is not None:
+                at = (energy, 100 * run.record.summary.test_accuracy)
+                axes.plot(*at, "o", color=KINDS[kind], markersize=7)
+                axes.annotate(run.label, at, xytext=(6, 5), textcoords="offset points", fontsize=8)
+        axes.margins(x=0.3, y=0.25)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(f"{kind} energy of the training, J")
+        axes.set_ylabel("test accuracy, %")
+        axes.grid(alpha=0.3)
+    return _svg(figure)
+
+
+def techniques(runs: Sequence[RunFigures]) -> str:
+    """Modelled energy as a share of float32 SMB: what is left, by where it goes, and what saved the rest."""
+    figure = _figure(1.2 + 0.42 * len(runs))
+    axes = figure.subplots()
+    labels = [run.label for run in runs]
+    left = np.zeros(len(runs))
+
+    def bar(values: list[float], colour: str, label: str, **style: Any) -> None:
+        nonlocal left
+        shares = 100 * np.array(values) / np.array([run.savings.smb_fp32.total_j for run in runs])
+        axes.barh(labels, shares, left=left, color=colour, label=label, **style)
+        left = left + shares
+
+    for part, colour in _PARTS.items():
+        bar(
+            [getattr(run.savings.run, part) for run in runs],
+            colour,
+            f"spent: {part[:-2].upper() if 'ram' in part else part[:-2]}",
+        )
+    for index, (colour, name) in reversed(list(enumerate(_TECHNIQUES.values()))):
+        chains = [(run.savings.smb_fp32, *run.savings.after) for run in runs]
+        saved = [max(0.0, chain[index].total_j - chain[index + 1].total_j) for chain in chains]
+        bar(saved, colour, f"saved: {name}", hatch="//", edgecolor="white", linewidth=0)
+    axes.invert_yaxis()
+    axes.set_xlabel("modelled energy, % of the same schedule in float32 with nothing saved")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def layer_bars(
+    layers: Sequence[LayerRow], value: Callable[[LayerRow], float], label: str, *, stacked: bool = True
+) -> str:
+    """One bar per layer, made of the directions; or not stacked, one thin bar for each direction."""
+    names = list(dict.fromkeys(row.layer for row in layers))
+    modes = [mode for mode in MODES if any(row.direction == mode and value(row) for row in layers)]
+    thin = 1 if stacked or not modes else len(modes)
+    figure = _figure(1.0 + (0.2 + 0.06 * thin) * len(names))
+    axes = figure.subplots()
+    left = np.zeros(len(names))
+    for index, mode in enumerate(modes):
+        found = {row.layer: value(row) for row in layers if row.direction == mode}
+        widths = np.array([found.get(name, 0.0) for name in names])
+        at = np.arange(len(names)) + (0.0 if stacked else 0.8 * (index / thin - 0.5) + 0.4 / thin)
+        axes.barh(at, widths, left=left, height=0.8 / thin, color=_DIRECTIONS[mode], label=mode)
+        left = left + widths if stacked else left
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(label)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    return _svg(figure)
+
+
+def block_skips(runs: Sequence[RunFigures]) -> str:
+    """Share of the training pictures that skipped each block."""
+    figure = _figure(2.6)
+    axes = figure.subplots()
+    for run, colour in zip(runs, _colours(runs), strict=True):
+        rates = [100 * rate for rate in run.record.summary.block_skip_rates]
+        if any(rates):
+            axes.plot(range(len(rates)), rates, "o-", color=colour, label=run.label, markersize=4)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    axes.set_xlabel("block")
+    axes.set_ylabel("skipped, %")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def power(samples: PowerSamples, kind: str) -> str:
+    """Power over time, with a mark where each step begins."""
+    figure = _figure(2.6)
+    axes: Axes = figure.subplots()
+    every = -(-len(samples.times_s) // (4 * _MOST_STEPS)) or 1
+    axes.plot(samples.times_s[::every], samples.powers_w[::every], color=KINDS[kind], linewidth=1.0)
+    begins = np.flatnonzero(np.diff(samples.steps) > 0) + 1
+    begins = begins[:: -(-len(begins) // 200) or 1]
+    low, high = axes.get_ylim()
+    axes.vlines(samples.times_s[begins], low, low + 0.04 * (high - low), color="#888888", linewidth=0.8)
+    axes.set_ylim(low, high)
+    axes.axvspan(min(0.0, samples.times_s[0]), 0.0, color="#eeeeee")
+    axes.set_xlabel("s since the training began; grey: idle; marks: steps")
+    axes.set_ylabel(f"{kind} power, W")
+    return _svg(figure)
+
+
+def energy_j(run: RunFigures, kind: str) -> float | None:
+    """One kind of energy of a run's training."""
+    summary = run.record.summary
+    energies = {
+        "modelled": run.savings.run.total_j,
+        "simulated": summary.energy_simulated_j,
+        "measured": summary.energy_measured_j,
+    }
+    return energies[kind]
+
+
+def _figure(height: float) -> Figure:
+    return Figure(figsize=(_WIDTH, height), layout="constrained")
+
+
+def _colours(runs: Sequence[RunFigures]) -> list[str]:
+    return [_RUNS[index % len(_RUNS)] for index in range(len(runs))]
+
+
+def _smooth(values: list[float], weight: float = 0.2) -> list[float]:
+    smoothed, mean = [], values[0] if values else 0.0
+    for value in values:
+        mean += weight * (value - mean)
+        smoothed.append(mean)
+    return smoothed
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element, the same for the same run."""
+    buffer = io.StringIO()
+    style = {"svg.hashsalt": "e2train", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
+    with mpl.rc_context(style):  # type: ignore[arg-type]
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

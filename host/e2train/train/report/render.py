@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report of one or several runs, as HTML, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from e2train.energy import CostTable
+from e2train.train.checkpoint import write_atomically
+from e2train.train.record import Record
+from e2train.train.report import pictures
+from e2train.train.report.figures import RunFigures, run_figures
+from e2train.train.savings import TECHNIQUES
+
+__all__ = ["render_report", "write_reports"]
+
+_NOTHING = "\N{EN DASH}"
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+def render_report(records: Sequence[Record], table: CostTable) -> str:
+    """The HTML text."""
+    runs = _labelled(records, table)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"count": _count, "figures": _three_figures, "percent": _percent}
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    presets = sorted({run.record.summary.preset for run in runs})
+    return template.render(
+        title=", ".join(presets),
+        runs=runs,
+        table=table,
+        techniques=TECHNIQUES,
+        kinds=pictures.KINDS,
+        energy_j=pictures.energy_j,
+        curves=pictures.curves(runs),
+        accuracy_energy=pictures.accuracy_energy(runs),
+        by_technique=pictures.techniques(runs),
+        block_skips=pictures.block_skips(runs) if _any_skips(runs) else "",
+        layer_pictures=[_layer_pictures(run) for run in runs],
+        power_pictures=[_power_picture(run) for run in runs],
+        settings=[asdict(run.record.config) for run in runs],
+    )
+
+
+def write_reports(records: Sequence[Record], table: CostTable, folder: Path) -> Path:
+    """Write report.html, report.json and report.csv, and return the path of the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = _labelled(records, table)
+    write_atomically(folder / "report.json", json.dumps([_told(run) for run in runs], indent=1) + "\n")
+    write_atomically(folder / "report.csv", _csv(runs))
+    path = folder / "report.html"
+    write_atomically(path, render_report(records, table))
+    return path
+
+
+def _labelled(records: Sequence[Record], table: CostTable) -> list[RunFigures]:
+    """Labels that tell the runs apart: with the preset, seed or folder where the method does not."""
+    labels = [record.label for record in records]
+    for more in (lambda s: s.preset, lambda s: f"seed {s.seed}", lambda s: s.out):
+        times = Counter(labels)
+        labels = [
+            f"{label}, {more(record.summary)}" if times[label] > 1 else label
+            for label, record in zip(labels, records, strict=True)
+        ]
+    return [run_figures(record, label, table) for record, label in zip(records, labels, strict=True)]
+
+
+def _any_skips(runs: Sequence[RunFigures]) -> bool:
+    return any(run.record.summary.blocks_skipped for run in runs)
+
+
+def _layer_pictures(run: RunFigures) -> dict[str, str]:
+    """Captions and pictures of one run's layers."""
+    clocked = any(row.cycles for row in run.layers)
+    found = {
+        "Modelled energy by layer": pictures.layer_bars(
+            run.layers, lambda row: 1e3 * row.modelled.total_j, "modelled energy, mJ"
+        )
+    }
+    if clocked:
+        found["Cycles by layer"] = pictures.layer_bars(
+            run.layers, lambda row: (row.cycles or 0) / 1e6, "million cycles"
+        )
+        found["How busy the multipliers were"] = pictures.layer_bars(
+            run.layers, lambda row: 100 * (row.utilisation or 0.0), "utilisation, %", stacked=False
+        )
+    if any(row.predicted for row in run.layers):
+        found["Signs that high bits decided"] = pictures.layer_bars(
+            run.layers, lambda row: 100 * (row.predicted or 0.0), "predicted signs, %"
+        )
+    return found
+
+
+def _power_picture(run: RunFigures) -> str:
+    samples, simulated = run.record.power, run.record.summary.energy_simulated_j is not None
+    return "" if samples is None else pictures.power(samples, "simulated" if simulated else "measured")
+
+
+def _told(run: RunFigures) -> dict[str, Any]:
+    """A run's figures for JSON."""
+    saved = run.savings
+    steps = zip(TECHNIQUES, saved.after, strict=True)
+    return {
+        "label": run.label,
+        "summary": asdict(run.record.summary),
+        "modelled": {
+            "smb_fp32_j": saved.smb_fp32.total_j,
+            "smb_int8_j": saved.smb_int8.total_j,
+            "run_j": saved.run.total_j,
+            "run": asdict(saved.run),
+            "after_j": {technique: step.total_j for technique, step in steps},
+            "factors": saved.factors,
+            "computation_of_fp32": saved.computation_of_fp32,
+            "computation_of_int8": saved.computation_of_int8,
+        },
+        "layers": [asdict(row) | {"modelled_j": row.modelled.total_j} for row in run.layers],
+    }
+
+
+def _csv(runs: Sequence[RunFigures]) -> str:
+    """One line per run, layer and direction."""
+    columns = (
+        "layer", "direction", "on_host", "calls", "macs", "cycles", "utilisation", "saturations", "predicted",
+    )  # fmt: skip
+    parts = ("arithmetic_j", "sram_j", "dram_j")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["run", *columns, *(f"modelled_{part}" for part in parts)])
+    for run in runs:
+        for row in run.layers:
+            values = [getattr(row, column) for column in columns]
+            writer.writerow([run.label, *values, *(getattr(row.modelled, part) for part in parts)])
+    return buffer.getvalue()
+
+
+def _count(value: int | None) -> str:
+    return _NOTHING if value is None else f"{value:,}"
+
+
+def _three_figures(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _percent(value: float | None) -> str:
+    return _NOTHING if value is None else f"{100 * value:.1f} %"

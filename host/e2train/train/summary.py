@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The summary of a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from e2train.devices import Counters
+from e2train.energy import CostTable
+from e2train.runtime import LedgerRow, computation
+from e2train.train.account import Account
+from e2train.train.hashing import state_sha256, weights_sha256
+from e2train.train.savings import savings
+from e2train.train.session import Session
+
+__all__ = ["Summary", "summarise"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a finished run was and did; None where something was not measured or does not apply."""
+
+    preset: str
+    method: str
+    device: str
+    board: str
+    ranks: int  # whose counts add up
+    seed: int
+    test_accuracy: float
+    steps_run: int
+    steps_dropped: int
+    blocks_run: int  # residual branches, times training pictures
+    blocks_skipped: int
+    block_skip_rates: list[float]  # of each block
+    psg_predicted_fraction: float | None
+    weights_sha256: str
+    state_sha256: str
+    config_sha256: str
+    macs: int | None  # on the device
+    host_macs: int  # of convolutions on the host, in float32
+    computation: float  # both, in float32 multiply-accumulates: MACs x bits x bits / 1024
+    training_computation: float  # without the final test
+    computation_of_smb_fp32: float  # the same as a share of the same schedule in float32, nothing saved
+    computation_of_smb_int8: float
+    cycles: int | None
+    bytes_moved: int | None
+    saturations: int
+    retries: int  # of transfers
+    remote_calls_per_step: float | None  # of executed training steps, on a board
+    device_s_per_step: float | None  # waiting for the board
+    moving_share: float | None  # what of that moved bytes
+    energy_modelled_j: float  # of the training, by the cost table named below
+    energy_modelled_source: str
+    energy_of_smb_fp32: float  # modelled, as a share of training the same schedule in float32
+    energy_of_smb_int8: float  # modelled, as a share of training it in int8 with nothing saved
+    energy_factors: dict[str, float]  # what each technique multiplies the modelled energy by
+    energy_measured_j: float | None  # of the training, by a meter
+    energy_simulated_j: float | None  # the same from a simulated board's sensor
+    energy_source: str | None  # which meter
+    energy_reason: str | None  # why there is none
+    energy_net_j: float | None  # above idle power
+    energy_idle_power_w: float | None
+    energy_duration_s: float
+    threads: int
+    wall_s: float
+    out: str
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The text of summary.json."""
+        return json.dumps(asdict(self), indent=indent)
+
+
+def summarise(
+    session: Session,
+    account: Account,
+    table: CostTable,
+    energy: list[dict[str, Any]],
+    *,
+    accuracy: float,
+    wall_s: float,
+    out: str,
+) -> Summary:
+    """Put together what a run did; ``energy`` is what the meters of all parts and ranks say."""
+    config, offloads = session.config, session.method.offloads
+    rows = account.rows
+    total = _total(rows)
+    elements, predicted = (sum(getattr(row, key) for row in rows) for key in ("elements", "predicted"))
+    trained = (*account.training, *account.averaging)
+    saved = savings(config, account, table)
+    run_j = saved.run.total_j
+    return Summary(
+        preset=config.preset,
+        method=config.method,
+        device=config.device if offloads else "host",
+        board=config.board,
+        ranks=config.ranks,
+        seed=config.seed,
+        test_accuracy=accuracy,
+        steps_run=account.steps_run,
+        steps_dropped=session.steps_dropped,
+        blocks_run=sum(session.block_runs),
+        blocks_skipped=session.samples * len(session.block_runs) - sum(session.block_runs),
+        block_skip_rates=[1 - runs / max(1, session.samples) for runs in session.block_runs],
+        psg_predicted_fraction=predicted / elements if elements else None,
+        weights_sha256=weights_sha256(session.model),
+        state_sha256=state_sha256(session.state()),
+        config_sha256=config.hash,
+        macs=total.macs if offloads else None,
+        host_macs=total.host_macs,
+        computation=computation(rows, config.psg),
+        training_computation=computation(trained, config.psg),
+        computation_of_smb_fp32=saved.computation_of_fp32,
+        computation_of_smb_int8=saved.computation_of_int8,
+        cycles=total.cycles,
+        bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
+        saturations=sum(row.saturations for row in rows),
+        retries=total.retries,
+        **_board_figures(_total(trained), account.steps_run),
+        energy_modelled_j=run_j,
+        energy_modelled_source=f"{table.title}; {table.note}",
+        energy_of_smb_fp32=run_j / saved.smb_fp32.total_j,
+        energy_of_smb_int8=run_j / saved.smb_int8.total_j,
+        energy_factors=saved.factors,
+        **_energy_figures(energy),
+        threads=config.threads,
+        wall_s=round(wall_s, 3),
+        out=out,
+    )
+
+
+def _total(rows: Iterable[LedgerRow]) -> Counters:
+    return sum((row.counters for row in rows), Counters())
+
+
+def _board_figures(total: Counters, steps: int) -> dict[str, Any]:
+    """What a training step takes on a board; None where there is none."""
+    if not total.device_s or not steps:
+        return dict.fromkeys(("remote_calls_per_step", "device_s_per_step", "moving_share"))
+    return {
+        "remote_calls_per_step": total.remote_calls / steps,
+        "device_s_per_step": total.device_s / steps,
+        "moving_share": total.moving_s / total.device_s,
+    }
+
+
+def _energy_figures(energy: list[dict[str, Any]]) -> dict[str, Any]:
+    """The parts added up; no figure where one of them has none, but its reason."""
+    reasons = [part["reason"] for part in energy if part["energy_j"] is None]
+    origins = {part["origin"] for part in energy}
+    if not reasons and len(origins) > 1:
+        reasons = ["parts of the run were measured, others simulated"]
+    whole = bool(energy) and not reasons
+    energy_j, net_j = (
+        _sum(part[key] for part in energy) if whole else None for key in ("energy_j", "net_energy_j")
+    )
+    return {
+        "energy_measured_j": energy_j if origins == {"measured"} else None,
+        "energy_simulated_j": energy_j if origins == {"simulated"} else None,
+        "energy_source": energy[-1]["source"] if whole else None,
+        "energy_reason": None if whole else next(iter(reasons), "nothing was measured"),
+        "energy_net_j": net_j,
+        "energy_idle_power_w": energy[-1]["idle_power_w"] if whole else None,
+        "energy_duration_s": sum(part["duration_s"] for part in energy),
+    }
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``e2train energy`` as a user types it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# Writes the log that an external meter would: 5 W, 100 times a second.
+LOGGED = """
+import sys, time
+with open(sys.argv[1], "w") as log:
+    log.write("time_s,power_w\\n")
+    end = time.time() + 0.6
+    while (now := time.time()) < end:
+        log.write(f"{now:.6f},5.0\\n")
+        time.sleep(0.01)
+sys.exit(int(sys.argv[2]))
+"""
+
+
+def energy(*arguments, cwd) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "e2train", "energy", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_sensors_say_what_there_is_or_why_not(tmp_path):
+    done = energy("sensors", "--json", cwd=tmp_path)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["kind"] for row in rows} == {"hwmon", "pmbus", "rapl", "ina226", "joulescope", "csv"}
+    assert all(row["found"] or row["reason"] for row in rows)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_record_measures_a_command_and_passes_its_exit_code_on(tmp_path, code):
+    log = tmp_path / "log.csv"
+    command = (sys.executable, "-c", LOGGED, log, code)
+    done = energy("record", "--meter", f"csv:{log}", "--idle", 0, "--json", "--", *command, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    told = json.loads(done.stdout)
+    assert told["exit_code"] == code
+    assert told["reason"] is None
+    assert told["energy_j"] == pytest.approx(5.0 * told["duration_s"], rel=0.01)
+    assert told["source"] == "measured by log.csv"
+    assert json.loads((tmp_path / "energy" / "energy.json").read_text()) == told
+    assert (tmp_path / "energy" / "power.csv").read_text().startswith("time_s,power_w,step\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("record", "--meter", "none", "--", "true"), 2, "e2train: no meter was asked for"),
+        (("record", "--meter", "watts", "--", "true"), 2, "e2train: no meter 'watts'; there are: auto"),
+        (("record", "--meter", "csv:x.csv", "--idle", 0, "--", "no-such-command"), 127, "cannot run no-such"),
+        (("report", "nothing"), 2, "e2train: no folder nothing; give the folder of a run"),
+        (("report", ".", "--costs", "x.toml"), 2, "e2train: cannot read x.toml: No such file or directory"),
+        (("sensors", "--device", "pynq"), 2, "a board's sensors need its overlay"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path, arguments, code, told):
+    done = energy(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_log_that_never_came_is_a_reason_and_no_energy(tmp_path):
+    done = energy("record", "--meter", "csv:x.csv", "--idle", 0, "--", "sleep", "0.1", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == "no energy: cannot read x.csv: No such file or directory\n"
+    assert json.loads((tmp_path / "energy" / "energy.json").read_text())["energy_j"] is None

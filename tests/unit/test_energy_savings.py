@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modelled energy: worked by hand, against the ledger of real runs, and split into factors that multiply."""
+
+from dataclasses import replace
+from math import prod
+
+import pytest
+from e2train.config import load_config
+from e2train.devices import Counters
+from e2train.energy import Work, load_costs, modelled
+from e2train.nn import build_model
+from e2train.runtime import LedgerRow, works
+from e2train.train import PRESETS, read_record, run_training
+from e2train.train.savings import TECHNIQUES, full_training, savings
+
+CONFIG = PRESETS["digits"].changed(
+    steps=24, batch=16, seed=3, swa_first=0.5, skip=0.6, gate_weight=100.0, test_pictures=20
+)
+
+
+def run(tmp_path, **options):
+    config = CONFIG.changed(**options)
+    summary = run_training(config, out=tmp_path)
+    return config, summary, read_record(tmp_path).account
+
+
+def test_a_work_is_priced_as_by_hand():
+    table = load_costs()
+    work = Work(
+        layer="conv",
+        direction="forward",
+        macs=1000,
+        a_bits=8,
+        b_bits=8,
+        a_stored_bits=8,
+        b_stored_bits=8,
+        a_reads_per_mac=1 / 8,
+        b_reads_per_mac=1.0,
+        a_values=64,
+        b_values=16,
+        results=32,
+    )
+    priced = modelled([work], table)
+    assert priced.arithmetic_j == pytest.approx(1000 * (0.2 + 0.1) * 1e-12, rel=1e-3)  # Horowitz' figures
+    assert priced.sram_j == pytest.approx(1000 * 9 / 64 * 20e-12)
+    assert priced.dram_j == pytest.approx((64 * 8 + 16 * 8 + 32 * 32) / 64 * 1950e-12)
+    assert priced.total_j == priced.arithmetic_j + priced.sram_j + priced.dram_j
+
+
+@pytest.mark.parametrize(
+    ("mode", "multiplied", "stored", "reads", "result_bits"),
+    [
+        ("forward", (8, 8), (8, 8), (1 / 8, 1.0), 32),
+        ("grad_input", (16, 8), (16, 8), (1 / 8, 1.0), 32),
+        ("grad_weight", (8, 16), (8, 16), (1 / 8, 1 / 16), 64),
+        ("grad_msb", (4, 10), (8, 16), (1 / 8, 1 / 16), 64),
+    ],
+)
+def test_widths_and_reads_are_those_of_the_engine(mode, multiplied, stored, reads, result_bits):
+    row = LedgerRow(name="conv", mode=mode, a_values=5, b_values=6, results=7, counters=Counters(macs=9))
+    (work,) = works([row], config=load_config("pynq_z2"))
+    assert (work.a_bits, work.b_bits) == multiplied
+    assert (work.a_stored_bits, work.b_stored_bits) == stored
+    assert (work.a_reads_per_mac, work.b_reads_per_mac) == reads
+    assert (work.macs, work.a_values, work.b_values, work.results) == (9, 5, 6, 7)
+    assert (work.result_bits, work.on_host) == (result_bits, False)
+
+
+def test_what_is_expected_of_a_full_training_is_what_its_ledger_says(tmp_path):
+    """Two independent counts: shapes of the model times the schedule, and calls as they ran."""
+    _, _, account = run(tmp_path, method="smb-int8")
+    expected = full_training("digits", calls=24, samples=24 * 16)
+    ran = {(row.name, row.mode): replace(row, saturations=0) for row in account.training}
+    assert {(row.name, row.mode) for row in expected} == set(ran)
+    for row in expected:
+        assert replace(ran[row.name, row.mode], counters=Counters(macs=row.counters.macs)) == row
+
+
+@pytest.mark.parametrize("method", ["smb-fp32", "smb-int8"])
+def test_methods_that_save_nothing_have_factors_of_one(tmp_path, method):
+    _, summary, _ = run(tmp_path, method=method)
+    factors = dict(summary.energy_factors)
+    widths = factors.pop("widths")
+    assert factors == pytest.approx(dict.fromkeys(TECHNIQUES[1:], 1.0), rel=1e-12)
+    assert widths == pytest.approx(1.0 if method == "smb-fp32" else summary.energy_of_smb_fp32, rel=1e-12)
+    same = summary.energy_of_smb_fp32 if method == "smb-fp32" else summary.energy_of_smb_int8
+    assert same == pytest.approx(1.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("psg_mode", ["resolve", "sparsify", "predict"])
+def test_factors_multiply_to_the_whole(tmp_path, psg_mode):
+    config, summary, account = run(tmp_path, method="e2train", psg_mode=psg_mode)
+    saved = savings(config, account, load_costs())
+    assert tuple(summary.energy_factors) == TECHNIQUES
+    assert prod(summary.energy_factors.values()) == pytest.approx(summary.energy_of_smb_fp32, rel=1e-12)
+    assert summary.energy_modelled_j == pytest.approx(saved.smb_fp32.total_j * summary.energy_of_smb_fp32)
+    assert summary.energy_factors["smd"] == pytest.approx(summary.steps_run / 24, rel=1e-9)
+    assert 0.2 < summary.energy_factors["slu"] < 0.95
+    assert summary.energy_factors["averaging"] > 1
+    assert (summary.energy_factors["psg"] > 1) == (psg_mode == "resolve")
+
+
+def test_one_technique_alone_leaves_the_other_factors_at_one(tmp_path):
+    for method, technique in (("smd", "smd"), ("slu", "slu"), ("psg", "psg")):
+        _, summary, _ = run(tmp_path / method, method=method, swa_first=1)
+        for name in set(TECHNIQUES[1:]) - {technique}:
+            assert summary.energy_factors[name] == pytest.approx(1.0, rel=1e-12), (method, name)
+        assert summary.energy_factors[technique] < 1
+
+
+def test_computation_is_that_of_the_widths(tmp_path):
+    _, summary, _ = run(tmp_path, method="smb-int8")
+    assert summary.computation_of_smb_int8 == 1.0
+    assert 64 / 1024 < summary.computation_of_smb_fp32 < 128 / 1024
+
+
+def test_convolutions_on_the_host_are_float32_in_every_method():
+    rows = full_training("mobilenetv2", calls=1, samples=2)
+    model, _ = build_model("mobilenetv2")
+    depthwise = {name for name, module in model.named_modules() if getattr(module, "groups", 1) > 1}
+    assert depthwise
+    assert {row.name for row in rows if row.counters.host_macs} == depthwise
+    assert all(work.on_host for work in works(rows, config=load_config("pynq_z2")) if work.layer in depthwise)

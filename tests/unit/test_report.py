@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports: one file that needs nothing else, and the same figures as JSON and CSV."""
+
+import csv
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from e2train.energy import load_costs
+from e2train.train import PRESETS, TrainError, read_record, run_training, write_reports
+from e2train.train.record import PowerSamples
+from e2train.train.report import render_report
+
+CONFIG = PRESETS["digits"].changed(steps=24, batch=16, seed=3, skip=0.6, gate_weight=100.0, test_pictures=20)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folders = []
+    for method in ("smb-fp32", "smb-int8", "e2train"):
+        folders.append(tmp_path_factory.mktemp(method))
+        run_training(CONFIG.changed(method=method), out=folders[-1])
+    return [read_record(folder) for folder in folders]
+
+
+@pytest.fixture(scope="module")
+def reported(records, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    path = write_reports(records, load_costs(), folder)
+    return path.read_text(), json.loads((folder / "report.json").read_text()), folder / "report.csv"
+
+
+def test_the_page_needs_nothing_else(reported):
+    page, _, _ = reported
+    fetched = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')\s>]+)', page)
+    assert all(target.startswith(("#", "data:")) for target in fetched), fetched
+    assert "<script" not in page
+    assert page.count("<svg") == 8
+    assert "viewport" in page
+    assert "@media print" in page
+
+
+def test_every_run_is_there_with_its_hashes_and_settings(reported, records):
+    page, told, _ = reported
+    for record, one in zip(records, told, strict=True):
+        assert record.summary.weights_sha256 in page
+        assert one["summary"]["state_sha256"] == record.summary.state_sha256
+        assert one["label"] in page
+    assert "the device is no board with a power sensor" in page  # why nothing was measured
+    assert load_costs().note in page
+
+
+def test_json_and_csv_hold_the_figures_of_the_summaries(reported, records):
+    _, told, path = reported
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    for record, one in zip(records, told, strict=True):
+        energy_j = record.summary.energy_modelled_j
+        assert one["modelled"]["run_j"] == pytest.approx(energy_j, rel=1e-12)
+        assert sum(layer["modelled_j"] for layer in one["layers"]) == pytest.approx(energy_j, rel=1e-9)
+        parts = ("modelled_arithmetic_j", "modelled_sram_j", "modelled_dram_j")
+        mine = [row for row in rows if row["run"] == one["label"]]
+        assert sum(float(row[part]) for row in mine for part in parts) == pytest.approx(energy_j, rel=1e-9)
+
+
+def test_kinds_of_energy_have_columns_and_colours_of_their_own(records):
+    record = records[2]
+    power = PowerSamples(times_s=np.arange(5.0), powers_w=np.full(5, 7.0), steps=np.arange(5) - 1.0)
+    energies = {"energy_duration_s": 4.0, "energy_reason": None, "energy_source": "by the chip"}
+    measured = replace(
+        record, summary=replace(record.summary, energy_measured_j=123.0, **energies), power=power
+    )
+    simulated = replace(
+        record, summary=replace(record.summary, energy_simulated_j=456.0, **energies), power=power
+    )
+    page = render_report([measured, simulated], load_costs())
+    assert '<td class="measured">123</td>' in page
+    assert '<td class="simulated">456</td>' in page
+    assert page.count('<td class="measured">–</td>') == 1  # noqa: RUF001
+    assert "measured power, W" in page
+    assert "simulated power, W" in page
+    for kind in ("modelled", "simulated", "measured"):
+        assert f"{kind} energy of the training, J" in page  # an axis of its own
+
+
+def test_runs_with_the_same_method_are_told_apart(records):
+    other = replace(records[1], summary=replace(records[1].summary, seed=4))
+    page = render_report([records[1], other], load_costs())
+    assert "smb-int8 on emulator, digits, seed 3" in page
+    assert "smb-int8 on emulator, digits, seed 4" in page
+
+
+def test_what_a_run_is_called_is_not_html(records):
+    odd = replace(records[1], summary=replace(records[1].summary, energy_reason="<b>&"))
+    assert "&lt;b&gt;&amp;" in render_report([odd], load_costs())
+
+
+def test_the_same_runs_give_the_same_page(records):
+    assert render_report(records, load_costs()) == render_report(records, load_costs())
+
+
+def test_folders_that_hold_no_finished_run_are_one_line(tmp_path, records):
+    with pytest.raises(TrainError, match=r"^no folder .*; give the folder of a run"):
+        read_record(tmp_path / "nothing")
+    with pytest.raises(TrainError, match=r"holds no finished run: no summary\.json$"):
+        read_record(tmp_path)
+    (tmp_path / "summary.json").write_text(records[0].summary.to_json())
+    (tmp_path / "config.toml").write_text(records[0].config.to_toml())
+    with pytest.raises(TrainError, match=r"^cannot read .*ledger\.json: No such file or directory; let"):
+        read_record(tmp_path)
+    (tmp_path / "ledger.json").write_text('{"training": 3}')
+    with pytest.raises(TrainError, match=r"ledger\.json is damaged"):
+        read_record(tmp_path)
+    (tmp_path / "summary.json").write_text("{")
+    with pytest.raises(TrainError, match=r"summary\.json is damaged or of another version"):
+        read_record(tmp_path)
