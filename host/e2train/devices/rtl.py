@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from queue import LifoQueue
 
 import numpy as np
@@ -34,16 +35,18 @@ class RtlDevice(Closing):
         memory_bytes: int = 64 << 20,
         timing: MemoryTiming | None = None,
         stall_cycles: int = 2_000_000,
+        activity: bool = False,
     ) -> None:
-        if instances < 1:
-            raise ValueError(f"instances must be at least 1, not {instances}")
+        """With ``activity`` the switching of the engine's signals can be recorded, by one instance."""
+        if instances < 1 or (activity and instances > 1):
+            raise ValueError(f"instances must be at least 1, and 1 to record activity, not {instances}")
         self.config = config
         self.parallel = instances
         self._memory_bytes = memory_bytes
         self._timing = timing
         self._stall_cycles = stall_cycles
         try:
-            self._library = build_soc(build_rtl(engine_kernel(config)))
+            self._library = build_soc(build_rtl(engine_kernel(config)), activity=activity)
             socs = [self._open() for _ in range(instances)]
         except (HlsError, SimulationError) as error:
             raise DeviceError(f"cannot open device rtl for {config.name}: {error}") from error
@@ -69,6 +72,15 @@ class RtlDevice(Closing):
         finally:  # Ctrl-C too leaves a transfer under way
             self._idle.put(soc if clean else self._recovered(soc))
         return Transfer(reply=reply, cycles=stats.cycles)
+
+    def record_activity(self, path: Path | None) -> None:
+        """Count the switching of the engine's signals into a SAIF file, from now on; None ends it."""
+        soc = self._idle.get()
+        try:
+            if soc is not None:
+                soc.record(path)
+        finally:
+            self._idle.put(soc)
 
     def close(self) -> None:
         """End the simulations, each after the transfer that it is in."""
