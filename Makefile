@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 SOURCES := host hls/e2hls sim tests scripts
 CPP := $(wildcard hls/kernels/*.?pp hls/include/* sim/soc/*.?pp)
 
-.PHONY: help setup train test board-test test-slow lint format clean
+.PHONY: help setup train test board-test browser-test test-slow lint format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,17 +21,28 @@ $(READY): pyproject.toml constraints.txt
 	PYNQ_REMOTE=1 $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,sim,remote,dev]'
 	@touch $@
 
-train: $(READY)  ## train a small CNN, every convolution on the simulated FPGA
-	$(BIN)/e2train train digits --device rtl --out runs/digits
+# One run, gone on with where it was stopped.
+trained = $(BIN)/e2train train digits --method $(1) --device $(2) --out runs/digits-$(1) \
+	$$(test ! -e runs/digits-$(1)/checkpoint.pt -o -e runs/digits-$(1)/summary.json || echo --resume)
 
-test: $(READY)  ## run all tests that need no board
-	$(BIN)/pytest -m 'not slow'
+train: $(READY)  ## train a small CNN in three ways, its convolutions on the simulated FPGA, and report
+	$(call trained,smb-fp32,emulator)
+	$(call trained,smb-int8,rtl)
+	$(call trained,e2train,rtl)
+	$(BIN)/e2train energy report runs/digits-smb-fp32 runs/digits-smb-int8 runs/digits-e2train --out runs/digits
+
+test: $(READY)  ## run all tests that need no real board, sensor or browser
+	$(BIN)/pytest -m 'not slow and not browser'
 
 board-test: $(READY)  ## run the tests on simulated boards alone, through the real pynq client
 	$(BIN)/pytest tests/board
 
 test-slow: $(READY)  ## run the tests that take minutes each
 	$(BIN)/pytest -m slow
+
+browser-test: $(READY)  ## look at a report in headless Chromium (package chromium)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/pytest -n0 -m browser tests/browser
 
 lint: $(READY)  ## ruff, mypy --strict, clang-format, codespell, doctests, unit tests
 	$(BIN)/ruff check $(SOURCES)

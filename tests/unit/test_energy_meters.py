@@ -6,11 +6,13 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from e2train.energy import Recorder, Recording
+from e2sim.board.power import PowerModel, SimulatedSensor
+from e2train.energy import EnergyError, Recorder, Recording
 from e2train.energy.meters import (
     find_hwmon,
     find_rapl,
@@ -19,6 +21,7 @@ from e2train.energy.meters import (
     open_joulescope,
     pmbus,
     read_csv_log,
+    read_local_file,
 )
 from pynq.pmbus import Rail, SysFSSensor
 
@@ -207,6 +210,25 @@ def test_a_logs_integral_is_right_to_a_percent(rng, tmp_path, waveform, columns)
                 writer.writerow([repr(load.now_s + 1e9), *values])
     recording = read_csv_log(path).recording(offset_s=1e9)
     assert_energy(recording, load, start=1, stop=PERIODS - 1)
+
+
+def test_a_simulated_boards_sensor_is_read_as_a_real_one_and_says_what_it_is(tmp_path):
+    """The same files natively, as on the board itself; the boards' tests read them remotely."""
+    busy = SimpleNamespace(s=0.0)
+    sensor = SimulatedSensor(lambda: busy.s)
+    chip = tmp_path / "hwmon0"
+    chip.mkdir()
+    for path, content in sensor.files(str(chip), "ina226_u183").items():
+        Path(path).write_bytes(content() if callable(content) else content)
+    (meter,) = find_hwmon(read_local_file, root=str(tmp_path))
+    assert (meter.name, meter.origin) == ("simulated_ina226_u183", "simulated")
+    assert meter.read().value == PowerModel().idle_w
+    (chip / "name").write_text("ina226_u183\n")
+    (real,) = find_hwmon(read_local_file, root=str(tmp_path))
+    assert real.origin == "measured"
+    (chip / "power1_input").unlink()
+    with pytest.raises(EnergyError, match=r"^sensor ina226_u183 is gone: no file .*power1_input$"):
+        real.read()
 
 
 def test_a_negative_current_is_negative(monkeypatch, tmp_path):
