@@ -7,13 +7,14 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from e2train.config import ConfigError
+from e2train.config import ConfigError, config_header
 from e2train.overlay import (
     BITSTREAMS,
     OverlayError,
@@ -124,6 +125,28 @@ def test_the_tcl_runs_to_its_end(tmp_path, name):
     assert f"connect_bd_intf_net memory_0/M00_AXI ps_0/{board.memory_port}" in calls
     clocked = re.findall(r"connect_bd_net ps_0/\w+ (\S+)", calls)
     assert {"engine_0/clk", "axi_dma_0/m_axi_mm2s_aclk", "axi_dma_0/s_axi_lite_aclk"} <= set(clocked)
+
+
+@pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh on PATH (apt install tcl)")
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_tcl_for_vitis_runs_to_its_end(tmp_path, name):
+    """With the commands of Vitis HLS replaced by ones that take notes."""
+    commands = (
+        *("open_project", "set_top", "add_files", "open_solution", "set_part", "create_clock"),
+        *("csynth_design", "export_design"),
+    )
+    stubs = "".join(f"proc {command} args {{puts [list {command} {{*}}$args]}}\n" for command in commands)
+    script = tmp_path / "test.tcl"
+    vitis = BITSTREAMS.parent / "scripts" / "vitis_hls.tcl"
+    arguments = f"-f {vitis} -tclargs {name} {tmp_path / 'out'} {sys.executable}"
+    script.write_text(f"{stubs}set argv [list {arguments}]\nsource {vitis}\n")
+    done = subprocess.run(["tclsh", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    board = load_board(name)
+    assert f"set_part {board.config.part}\ncreate_clock -period {board.config.period_ns}\n" in done.stdout
+    (source,) = re.findall(r"add_files (\S+engine_top\.cpp)", done.stdout)
+    assert Path(source).is_file()
+    assert (tmp_path / "out" / "engine_config.hpp").read_text() == config_header(board.config)
 
 
 def test_an_archive_comes_back_whole(tmp_path):
