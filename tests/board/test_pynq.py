@@ -61,7 +61,7 @@ def test_training_gives_the_emulators_bits(serve, archive, tmp_path):
     where = ("--device", f"pynq:{board.address}", "--board", BOARD, "--overlay", str(archive))
     told = [
         json.loads(run(*TRAIN, "--out", str(tmp_path / name), *options).stdout)
-        for name, options in (("emulator", ()), ("pynq", where))
+        for name, options in (("emulator", ("--board", BOARD)), ("pynq", where))
     ]
     for key in ("weights_sha256", "state_sha256"):
         assert told[0][key] == told[1][key]

@@ -16,8 +16,9 @@ from e2train.nn import Engine, Group, SkipPolicy, digits_net, offload, share
 from e2train.nn.parallel import Processes, pack_signs, unpack_signs
 from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger
+from e2train.train.account import rows_from
 from e2train.train.ranks import average_statistics, combine_gradients
-from e2train.train.tally import Tally, rows_of
+from e2train.train.tally import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.multiprocessing import spawn
@@ -152,12 +153,15 @@ def tally(group: Group) -> None:
     Engine(device=Emulator(), ledger=ledger).run(call)
     spent = held.gather()
     assert len(spent) == RANKS
-    assert [row.counters.macs for row in rows_of([spent[group.rank]])] == [call.shape.macs]
-    assert rows_of(spent)[0].calls == RANKS
+    (mine,) = rows_from(spent[group.rank]["rows"])
+    assert mine.counters.macs == call.shape.macs
+    (both,) = rows_from(row for rank in spent for row in rank["rows"])
+    assert both.calls == RANKS
+    assert isinstance(both.counters, Counters)
     other = Tally(ledger=Ledger(), group=group)
     other.restore(json.loads(json.dumps(spent)))
-    assert rows_of(other.gather()) == rows_of(spent)
-    assert isinstance(rows_of(spent)[0].counters, Counters)
+    assert other.take_rows() == (both,)
+    assert other.gather()[group.rank]["rows"] == []
 
 
 def test_every_rank_goes_on_with_its_own_account(tmp_path):

@@ -151,8 +151,16 @@ def test_what_was_logged_after_the_checkpoint_is_forgotten(undisturbed, tmp_path
     assert rows_of(tmp_path) == rows_of(undisturbed[0])
 
 
-def test_ctrl_c_acts_as_before_once_a_run_is_over(undisturbed):
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def test_ctrl_c_acts_as_before_once_a_run_is_over(tmp_path):
+    def handler(number, frame):
+        raise AssertionError(number)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        run_training(CONFIG.changed(steps=1), out=tmp_path)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_torch_is_left_as_it_was(tmp_path):
