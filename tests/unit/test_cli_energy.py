@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-# Writes the log that an external meter would: 5 W, 100 times a second.
+# Writes the log that an external meter would: 5 W, 20 times a second.
 LOGGED = """
 import sys, time
 with open(sys.argv[1], "w") as log:
     log.write("time_s,power_w\\n")
-    end = time.time() + 0.6
+    end = time.time() + 1.5
     while (now := time.time()) < end:
         log.write(f"{now:.6f},5.0\\n")
-        time.sleep(0.01)
+        time.sleep(0.05)
 sys.exit(int(sys.argv[2]))
 """
 

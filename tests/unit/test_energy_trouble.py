@@ -20,7 +20,9 @@ from e2train.energy import (
     sensor_rows,
     write_samples,
 )
-from e2train.energy.meters import Reading, find_rapl, open_ina226, open_joulescope, read_csv_log
+from e2train.energy.meters import Reading, find_hwmon, find_rapl, open_ina226, open_joulescope, read_csv_log
+from e2train.train import RunFolder
+from e2train.train.summary import _energy_figures
 
 
 def power(times_s, values=None, **options) -> Recording:
@@ -285,3 +287,72 @@ def test_a_cost_below_nothing_is_refused(tmp_path):
     text = model._TABLES.read_text(encoding="utf-8").replace("sram_pj = 20.0", "sram_pj = -1.0")
     with pytest.raises(EnergyError, match=r"sram_pj must be a number of at least 0, not -1\.0"):
         load_costs(log(tmp_path / "costs.toml", text))
+
+
+def part(energy_j, duration_s=10.0, **more):
+    told = {"energy_j": energy_j, "net_energy_j": energy_j, "duration_s": duration_s, "idle_power_w": 2.0}
+    return told | {"source": "s", "origin": "measured", "reason": None if energy_j else "too short"} | more
+
+
+def test_parts_and_ranks_add_up():
+    two_boards = [[part(10.0), part(20.0)], [part(30.0), part(40.0)]]
+    told = _energy_figures(two_boards)
+    assert (told["energy_measured_j"], told["energy_duration_s"]) == (100.0, 20.0)
+    assert told["energy_idle_power_w"] == 4.0
+    one_meter = _energy_figures([[part(10.0)], []])
+    assert (one_meter["energy_measured_j"], one_meter["energy_duration_s"]) == (10.0, 10.0)
+    assert one_meter["energy_idle_power_w"] == 2.0
+
+
+def test_a_part_of_no_length_does_not_void_the_rest_but_a_real_one_does():
+    assert _energy_figures([[part(10.0), part(None, duration_s=0.02)]])["energy_measured_j"] == 10.0
+    told = _energy_figures([[part(10.0), part(None, duration_s=5.0)]])
+    assert (told["energy_measured_j"], told["energy_reason"]) == (None, "too short")
+    told = _energy_figures([[part(10.0), part(10.0, origin="simulated")]])
+    assert (told["energy_measured_j"], told["energy_simulated_j"], told["energy_origin"]) == (None,) * 3
+
+
+def test_chips_that_cannot_be_read_and_gaps_hide_no_others():
+    def read(path):
+        number = int(path.split("hwmon")[2].split("/")[0])
+        if number in (1, 2):
+            return None
+        if number == 0 and path.endswith("power1_input"):
+            raise PermissionError
+        return (
+            {"name": b"ina260_u14\n", "power1_input": b"5000000\n"}[path.split("/")[-1]]
+            if number < 4
+            else None
+        )
+
+    assert [meter.read().value for meter in find_hwmon(read)] == [5.0]
+
+
+def test_auto_prefers_what_watches_the_whole_board():
+    def board(*names):
+        def read(path):
+            number = int(path.split("hwmon")[2].split("/")[0])
+            if number >= len(names):
+                return None
+            return names[number].encode() if path.endswith("name") else b"1000000"
+
+        return read
+
+    assert open_meter("auto", board("irps5401", "ina226_u76")).name == "ina226_u76"
+    assert open_meter("auto", board("irps5401", "irps5402")) == (
+        "the board has several power sensors; name one with --meter: hwmon:irps5401, hwmon:irps5402"
+    )
+    assert open_meter("hwmon:irps5402", board("irps5401", "irps5402")).name == "irps5402"
+
+
+def test_a_log_of_a_spreadsheet_is_read(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("time_s, power_w\n1, 2.5\n2, 2.5\n", encoding="utf-8-sig")
+    assert read_csv_log(path).powers_w.tolist() == [2.5, 2.5]
+
+
+def test_going_on_forgets_what_a_meter_said_after_the_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.power.write_text("time_s,power_w,step\n-1.0,2,-1\n5.0,2,3\n9.0,2,8\n")
+    folder.go_on(4, measured_s=6.0)
+    assert folder.power.read_text() == "time_s,power_w,step\n-1.0,2,-1\n5.0,2,3\n"

@@ -70,10 +70,14 @@ def test_kinds_of_energy_have_columns_and_colours_of_their_own(records):
     power = PowerSamples(times_s=np.arange(5.0), powers_w=np.full(5, 7.0), steps=np.arange(5) - 1.0)
     energies = {"energy_duration_s": 4.0, "energy_reason": None, "energy_source": "by the chip"}
     measured = replace(
-        record, summary=replace(record.summary, energy_measured_j=123.0, **energies), power=power
+        record,
+        summary=replace(record.summary, energy_measured_j=123.0, energy_origin="measured", **energies),
+        power=power,
     )
     simulated = replace(
-        record, summary=replace(record.summary, energy_simulated_j=456.0, **energies), power=power
+        record,
+        summary=replace(record.summary, energy_simulated_j=456.0, energy_origin="simulated", **energies),
+        power=power,
     )
     page = render_report([measured, simulated], load_costs())
     assert '<td class="measured">123</td>' in page
@@ -83,6 +87,21 @@ def test_kinds_of_energy_have_columns_and_colours_of_their_own(records):
     assert "simulated power, W" in page
     for kind in ("modelled", "simulated", "measured"):
         assert f"{kind} energy of the training, J" in page  # an axis of its own
+
+
+def test_power_without_an_energy_keeps_its_kind(records):
+    power = PowerSamples(times_s=np.arange(5.0), powers_w=np.full(5, 7.0), steps=np.arange(5) - 1.0)
+    for origin, shown in (("simulated", True), (None, False)):
+        summary = replace(records[2].summary, energy_origin=origin)
+        page = render_report([replace(records[2], summary=summary, power=power)], load_costs())
+        assert ("simulated power, W" in page) == shown
+        assert "measured power, W" not in page
+
+
+def test_copies_of_a_run_are_told_apart(records):
+    page = render_report([records[1], records[1]], load_costs())
+    assert "(1)</td>" in page
+    assert "(2)</td>" in page
 
 
 def test_runs_with_the_same_method_are_told_apart(records):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from e2train.energy import (
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 
 _NOT_FOUND = 127  # as a shell reports a command that is not there
+_SIGNALLED = 128  # and one that a signal ended, with the signal's number
 
 Device = Annotated[str, typer.Option(help="pynq or pynq:HOST[:PORT], to look at a board's sensors too.")]
 Overlay = Annotated[Path | None, typer.Option(help="Overlay archive of that board.")]
@@ -63,7 +65,9 @@ def sensors(
     for heading in ("meter", "where", "found"):
         table.add_column(heading)
     for row in rows:
-        table.add_row(row.kind, row.where, f"[green]{', '.join(row.found)}" if row.found else row.reason)
+        table.add_row(
+            row.kind, row.where, f"[green]{escape(', '.join(row.found))}" if row.found else escape(row.reason)
+        )
     Console().print(table)
 
 
@@ -85,12 +89,12 @@ def record(
         )
     out.mkdir(parents=True, exist_ok=True)
     opened = _board(device, board, overlay)
-    source = open_meter(meter, opened.read_file if opened else None)
-    if isinstance(source, str):
-        raise EnergyError(source)
-    if idle:
-        sys.stderr.write(f"e2train: taking the idle power for at least {idle:g} s\n")
     try:
+        source = open_meter(meter, opened.read_file if opened else None)
+        if isinstance(source, str):
+            raise EnergyError(source)
+        if idle:
+            sys.stderr.write(f"e2train: taking the idle power for at least {idle:g} s\n")
         with gauge(source, idle_s=idle) as running:
             code = _run(context.args)
     finally:
@@ -133,7 +137,8 @@ def _run(command: list[str]) -> int:
         return _NOT_FOUND
     while True:
         try:
-            return process.wait()
+            code = process.wait()
+            return code if code >= 0 else _SIGNALLED - code
         except KeyboardInterrupt:
             continue  # the command has got it too
 

@@ -322,7 +322,8 @@ class _Board:
 
         Raises: _LostError, DeviceError.
         """
-        self.calls += calls if self._remote else 0
+        if calls and self._remote:  # a meter's thread comes here too, with none
+            self.calls += calls
         try:
             return call()
         except DeviceError:

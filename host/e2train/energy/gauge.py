@@ -90,6 +90,8 @@ class Gauge:
         duration_s = self.duration_s
         if isinstance(self._meter, str):
             return Measured(duration_s=duration_s, reason=self._meter)
+        if isinstance(self._meter, LogSpec) and self._stop_s is None:  # it is still being written
+            return Measured(duration_s=duration_s, reason="a log cannot be read before the run is over")
         recording = None
         try:
             recording = self.recording()

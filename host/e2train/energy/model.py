@@ -141,6 +141,8 @@ def load_costs(path: Path = _TABLES, name: str | None = None) -> CostTable:
         if not (isinstance(value, str) if is_text else _is_cost(value)):
             wanted = "a text" if is_text else "a number of at least 0"
             raise EnergyError(f"{path}, table {name}: {key} must be {wanted}, not {value!r}")
+    if not any(value for key, value in table.items() if kinds[key] == "float"):
+        raise EnergyError(f"{path}, table {name}: every cost is 0; one must be above")
     return CostTable(name=name, **table)
 
 

@@ -95,6 +95,8 @@ class Recorder:
 
     def _watch_wall_clock(self, now_s: float) -> None:
         offset_s = self._wall() - now_s
+        if self._clock() - now_s > _CLOCK_STEP_S / 10:  # held up in between
+            return
         if self._wall_offset_s is not None and abs(offset_s - self._wall_offset_s) > _CLOCK_STEP_S:
             step_s = offset_s - self._wall_offset_s
             self._notes.append(f"the wall clock stepped by {step_s:+.3f} s; samples keep monotonic time")

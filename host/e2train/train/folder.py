@@ -92,10 +92,14 @@ class RunFolder:
         self.metrics.write_text("", encoding="utf-8")
         write_atomically(self.config, config.to_toml())
 
-    def go_on(self, step: int) -> None:
-        """Forget what was logged after a step."""
+    def go_on(self, step: int, *, measured_s: float = 0.0) -> None:
+        """Forget what was logged after a step, and what a meter said later than ``measured_s``."""
         kept = [json.dumps(row) for row in self.rows() if row["step"] <= step]
         write_atomically(self.metrics, "".join(f"{line}\n" for line in kept))
+        if self.power.exists():
+            head, *samples = self.power.read_text(encoding="utf-8").splitlines(keepends=True)
+            early = [line for line in samples if float(line.partition(",")[0]) <= measured_s]
+            write_atomically(self.power, "".join([head, *early]))
 
     def log(self, row: Row) -> None:
         """Append a step."""

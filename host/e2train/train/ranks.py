@@ -68,7 +68,7 @@ def combine_gradients(model: ResidualNet, group: Group) -> None:
 
 
 def average_statistics(model: ResidualNet, group: Group, *, by_batches: bool = False) -> None:
-    """Give all ranks the mean of their running statistics, weighted by how many batches went into each."""
+    """Give all ranks the mean of their running statistics, weighted by their batches if ``by_batches``."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     if group.size == 1 or not norms:
         return

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from e2train.energy import EnergyError, read_csv_log
+from e2train.energy import read_csv_log
 from e2train.train.account import Account, read_account
 from e2train.train.config import RunConfig, read_config
 from e2train.train.errors import TrainError
@@ -72,12 +72,12 @@ def read_record(path: Path) -> Record:
 
 
 def read_power(path: Path) -> PowerSamples | None:
-    """The samples of a power.csv; None where there is none."""
-    if not path.exists():
+    """The samples of a power.csv; None where there are fewer than two.
+
+    Raises: EnergyError when it is damaged.
+    """
+    if not path.exists() or len(path.read_text(encoding="utf-8").splitlines()) < 3:  # the header is one
         return None
-    try:
-        log = read_csv_log(path)
-        steps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=2, ndmin=1)
-    except EnergyError:  # fewer than two samples make no curve
-        return None
+    log = read_csv_log(path)
+    steps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=2, ndmin=1)
     return PowerSamples(times_s=log.times_s, powers_w=log.powers_w, steps=steps)

@@ -61,7 +61,7 @@ def run_training(
             session.restore(state)
             tally.restore(spent)
             if first:
-                folder.go_on(session.step)
+                folder.go_on(session.step, measured_s=tally.measured_s)
         elif first:
             folder.begin(config, overwrite=overwrite)
         with stop_on_signals() as flag:
@@ -71,7 +71,7 @@ def run_training(
                 training = tally.take_rows()
                 finish(session, stopped=stop)
                 averaging = tally.take_rows()
-            energy = [part for rank in tally.gather() for part in rank["energy"]]
+            energy = [rank["energy"] for rank in tally.gather()]
             accuracy = evaluate(session, stopped=stop)
         if accuracy is None:
             raise _interrupted(session, folder)
@@ -99,11 +99,17 @@ def run_training(
 
 @contextmanager
 def _measured(config: RunConfig, engine: Engine | None, folder: RunFolder, tally: Tally) -> Iterator[Gauge]:
-    """Measure the energy of a block, and keep the samples whatever happens in it."""
-    meter = open_meter(config.meter, getattr(engine.device, "read_file", None) if engine else None)
-    earlier_s = sum(part["duration_s"] for part in tally.earlier_energy)
+    """Measure the energy of a block, and keep the samples whatever happens in it.
+
+    Every rank measures its own board; of any other meter there is but one, which the first rank reads.
+    """
+    read_board = getattr(engine.device, "read_file", None) if engine else None
+    own = read_board is not None and config.meter.partition(":")[0] in ("auto", "hwmon")
+    takes_part = own or tally.group.rank == 0
+    meter = open_meter(config.meter, read_board) if takes_part else "the first rank measures"
+    earlier_s = tally.measured_s
     with gauge(meter) as running:
-        tally.gauge = running
+        tally.gauge = running if takes_part else None
         try:
             yield running
         finally:

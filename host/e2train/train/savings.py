@@ -50,7 +50,8 @@ class Savings:
         """What each technique multiplied the energy by; all of them together give the run's share."""
         energies_j = [step.total_j for step in (self.smb_fp32, *self.after)]
         pairs = zip(TECHNIQUES, energies_j, energies_j[1:], strict=False)
-        return {technique: after / before for technique, before, after in pairs}
+        # Where every batch was dropped nothing is left to save.
+        return {technique: after / before if before else 1.0 for technique, before, after in pairs}
 
 
 def savings(config: RunConfig, account: Account, table: CostTable) -> Savings:

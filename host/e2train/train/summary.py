@@ -18,6 +18,8 @@ from e2train.train.session import Session
 
 __all__ = ["Summary", "summarise"]
 
+_NEGLIGIBLE = 0.01  # share of a run's time
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
@@ -61,6 +63,7 @@ class Summary:
     energy_simulated_j: float | None  # the same from a simulated board's sensor
     energy_source: str | None  # which meter
     energy_reason: str | None  # why there is none
+    energy_origin: str | None  # of the samples in power.csv: measured or simulated
     energy_net_j: float | None  # above idle power
     energy_idle_power_w: float | None
     energy_duration_s: float
@@ -77,13 +80,13 @@ def summarise(
     session: Session,
     account: Account,
     table: CostTable,
-    energy: list[dict[str, Any]],
+    energy: list[list[dict[str, Any]]],
     *,
     accuracy: float,
     wall_s: float,
     out: str,
 ) -> Summary:
-    """Put together what a run did; ``energy`` is what the meters of all parts and ranks say."""
+    """Put together what a run did; ``energy`` is what each rank's meter says of each part."""
     config, offloads = session.config, session.method.offloads
     rows = account.rows
     total = _total(rows)
@@ -146,24 +149,39 @@ def _board_figures(total: Counters, steps: int) -> dict[str, Any]:
     }
 
 
-def _energy_figures(energy: list[dict[str, Any]]) -> dict[str, Any]:
-    """The parts added up; no figure where one of them has none, but its reason."""
-    reasons = [part["reason"] for part in energy if part["energy_j"] is None]
-    origins = {part["origin"] for part in energy}
+def _energy_figures(energy: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """The parts added up, of all ranks; no figure where one of them has none, but its reason.
+
+    A part without a figure that lasted next to nothing, such as one resumed for its test, is left out.
+    """
+    duration_s = sum(part["duration_s"] for part in energy[0]) if energy else 0.0
+    ranks = [
+        [
+            part
+            for part in parts
+            if part["energy_j"] is not None or part["duration_s"] > _NEGLIGIBLE * duration_s
+        ]
+        for parts in energy
+    ]
+    all_parts = [part for parts in ranks for part in parts]
+    reasons = [part["reason"] for part in all_parts if part["energy_j"] is None]
+    origins = {part["origin"] for part in all_parts}
     if not reasons and len(origins) > 1:
         reasons = ["parts of the run were measured, others simulated"]
-    whole = bool(energy) and not reasons
+    whole = bool(all_parts) and not reasons
     energy_j, net_j = (
-        _sum(part[key] for part in energy) if whole else None for key in ("energy_j", "net_energy_j")
+        _sum(part[key] for part in all_parts) if whole else None for key in ("energy_j", "net_energy_j")
     )
+    idle_w = [parts[-1]["idle_power_w"] for parts in ranks if parts]
     return {
         "energy_measured_j": energy_j if origins == {"measured"} else None,
         "energy_simulated_j": energy_j if origins == {"simulated"} else None,
-        "energy_source": energy[-1]["source"] if whole else None,
+        "energy_source": all_parts[-1]["source"] if whole else None,
         "energy_reason": None if whole else next(iter(reasons), "nothing was measured"),
+        "energy_origin": next(iter(origins)) if len(origins) == 1 else None,
         "energy_net_j": net_j,
-        "energy_idle_power_w": energy[-1]["idle_power_w"] if whole else None,
-        "energy_duration_s": sum(part["duration_s"] for part in energy),
+        "energy_idle_power_w": _sum(idle_w) if whole else None,
+        "energy_duration_s": duration_s,
     }
 
 

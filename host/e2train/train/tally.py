@@ -34,6 +34,11 @@ class Tally:
         return self.earlier_s + time.monotonic() - self.started_s
 
     @property
+    def measured_s(self) -> float:
+        """For how long a meter has watched earlier parts."""
+        return float(sum(part["duration_s"] for part in self.earlier_energy))
+
+    @property
     def energy(self) -> list[dict[str, Any]]:
         """What the meter says of every part, this one last."""
         return [*self.earlier_energy, *([self.gauge.measured().to_dict()] if self.gauge else [])]

@@ -71,8 +71,8 @@ def read_csv_log(path: Path) -> CsvLog:
     try:
         if path.stat().st_size > _LARGEST:
             raise EnergyError(f"{path} is larger than {_LARGEST >> 30} GiB; cut it to the run")
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
             columns = _power_columns(path, reader.fieldnames or ())
             rows = list(_rows(path, reader, columns))
     except OSError as error:

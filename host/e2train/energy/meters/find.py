@@ -76,7 +76,12 @@ def open_meter(spec: str, read_board: ReadFile | None = None) -> Meter | LogSpec
         if read_board is None:
             return "the device is no board with a power sensor; name another meter with --meter"
         found = find_hwmon(read_board)
-        return found[0] if found else "the board has no power sensor; name another meter with --meter"
+        # Regulators of single rails are in hwmon too; what watches the whole board is an INA2xx.
+        chosen = [meter for meter in found if "ina2" in meter.name] or found
+        if len(chosen) > 1:
+            names = ", ".join(f"hwmon:{meter.name}" for meter in chosen)
+            return f"the board has several power sensors; name one with --meter: {names}"
+        return chosen[0] if chosen else "the board has no power sensor; name another meter with --meter"
     if kind in ("csv", "csv-marker"):
         return LogSpec(path=Path(rest), by_marker=kind == "csv-marker")
     if kind == "ina226":
@@ -118,7 +123,7 @@ def _chosen(kind: str, name: str, found: Sequence[Meter]) -> Meter:
 def _row(kind: str, where: str, find: Callable[[], Sequence[Meter]], nothing: str) -> SensorRow:
     try:
         found = tuple(meter.name for meter in find())
-    except EnergyError as error:
+    except (OSError, RuntimeError) as error:
         return SensorRow(kind=kind, where=where, found=(), reason=str(error))
     return SensorRow(kind=kind, where=where, found=found, reason="" if found else nothing)
 

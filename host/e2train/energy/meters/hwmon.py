@@ -16,6 +16,7 @@ __all__ = ["HwmonMeter", "find_hwmon", "read_local_file"]
 
 _ROOT = "/sys/class/hwmon"
 _MOST = 64  # chips looked at
+_GAP = 4  # numbers in a row without a chip: there are no more; unbound drivers leave smaller gaps
 _SIMULATED = "simulated_"
 _PERIOD_S = 0.15  # INA260s on Kria boards give 6 to 7 values a second; others are as fast or faster
 
@@ -54,17 +55,26 @@ class HwmonMeter:
 
 
 def find_hwmon(read_file: ReadFile, root: str = _ROOT) -> list[HwmonMeter]:
-    """All chips that measure power; hwmon numbers them without gaps."""
-    meters = []
+    """All chips that measure power; one that cannot be read, as while it is off, is left out."""
+    meters: list[HwmonMeter] = []
+    missing = 0
     for index in range(_MOST):
         folder = f"{root}/hwmon{index}"
         name = read_file(f"{folder}/name")
-        if name is None:
+        missing = missing + 1 if name is None else 0
+        if missing == _GAP:
             break
         path = f"{folder}/power1_input"
-        if read_file(path) is not None:
+        if name is not None and _readable(read_file, path):
             meters.append(HwmonMeter(name=name.decode().strip(), path=path, read_file=read_file))
     return meters
+
+
+def _readable(read_file: ReadFile, path: str) -> bool:
+    try:
+        return read_file(path) is not None
+    except (OSError, RuntimeError):
+        return False
 
 
 def read_local_file(path: str) -> bytes | None:

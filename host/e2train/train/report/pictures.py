@@ -82,7 +82,7 @@ def techniques(runs: Sequence[RunFigures]) -> str:
     def bar(values: list[float], colour: str, label: str, **style: Any) -> None:
         nonlocal left
         shares = 100 * np.array(values) / np.array([run.savings.smb_fp32.total_j for run in runs])
-        axes.barh(labels, shares, left=left, color=colour, label=label, **style)
+        axes.barh(range(len(runs)), shares, left=left, color=colour, label=label, **style)
         left = left + shares
 
     for part, colour in _PARTS.items():
@@ -95,6 +95,7 @@ def techniques(runs: Sequence[RunFigures]) -> str:
         chains = [(run.savings.smb_fp32, *run.savings.after) for run in runs]
         saved = [max(0.0, chain[index].total_j - chain[index + 1].total_j) for chain in chains]
         bar(saved, colour, f"saved: {name}", hatch="//", edgecolor="white", linewidth=0)
+    axes.set_yticks(range(len(runs)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("modelled energy, % of the same schedule in float32 with nothing saved")
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)

@@ -73,6 +73,8 @@ def _labelled(records: Sequence[Record], table: CostTable) -> list[RunFigures]:
             f"{label}, {more(record.summary)}" if times[label] > 1 else label
             for label, record in zip(labels, records, strict=True)
         ]
+    times = Counter(labels)
+    labels = [f"{label} ({number})" if times[label] > 1 else label for number, label in enumerate(labels, 1)]
     return [run_figures(record, label, table) for record, label in zip(records, labels, strict=True)]
 
 
@@ -103,8 +105,8 @@ def _layer_pictures(run: RunFigures) -> dict[str, str]:
 
 
 def _power_picture(run: RunFigures) -> str:
-    samples, simulated = run.record.power, run.record.summary.energy_simulated_j is not None
-    return "" if samples is None else pictures.power(samples, "simulated" if simulated else "measured")
+    samples, origin = run.record.power, run.record.summary.energy_origin
+    return "" if samples is None or origin is None else pictures.power(samples, origin)
 
 
 def _told(run: RunFigures) -> dict[str, Any]:
