@@ -124,7 +124,7 @@ def test_idle_power_is_taken_off():
         time.sleep(1.0)
     measured = running.measured()
     assert measured.reason is None
-    assert measured.idle_power_w == pytest.approx(1.0, rel=0.05)
+    assert measured.idle_power_w == pytest.approx(1.0)
     assert measured.energy_j == pytest.approx(5.0 * measured.duration_s, rel=0.1)
     assert measured.net_energy_j == pytest.approx(
         measured.energy_j - measured.idle_power_w * measured.duration_s

@@ -115,11 +115,11 @@ class Gauge:
 
     def _idle_power_w(self, recording: Recording) -> float | None:
         """Mean power of what was recorded before the window; None where that is too little."""
-        if not len(recording.times_s):
+        before = recording.times_s[recording.times_s < 0]
+        if not len(before):
             return None
-        begin_s = max(float(recording.times_s[0]), -self._idle_s)
-        try:
-            return recording.window(begin_s, 0.0).power_w
+        try:  # up to the last idle sample: the line from there to the next one is no longer idle
+            return recording.window(max(float(before[0]), -self._idle_s), float(before[-1])).power_w
         except EnergyError:
             return None
 
