@@ -4,7 +4,8 @@
 
 One run after the other, each in a process of its own under OUT/TABLE/ROW-seedN; finished runs are kept, a
 stopped one goes on where it was. Accuracy is the mean and standard deviation over the seeds. Computation is
-MACs x bits x bits / 1024 of all that was executed, the final test apart.
+MACs x bits x bits / 1024 of all that was executed, the final test apart; energy is modelled, and its factors
+by technique are in the JSON.
 """
 
 from __future__ import annotations
@@ -150,6 +151,11 @@ def row(name: str, runs: list[dict[str, Any]], bases: dict[str, float | None]) -
         "accuracy": statistics.fmean(accuracies),
         "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         **{f"computation_to_{base}": computation / value if value else None for base, value in bases.items()},
+        **{key: mean(runs, key) for key in ("energy_of_smb_fp32", "energy_of_smb_int8")},
+        "energy_factors": {
+            technique: statistics.fmean(run["energy_factors"][technique] for run in runs)
+            for technique in runs[0]["energy_factors"]
+        },
         "steps_run": mean(runs, "steps_run"),
         "blocks_skipped": sum(run["blocks_skipped"] for run in runs) / blocks,
         "predicted": mean(runs, "psg_predicted_fraction"),
@@ -163,12 +169,14 @@ def markdown(table: Table, rows: list[dict[str, Any]]) -> str:
     lines = [
         f"{table.preset}, {common}.",
         "",
-        "| | accuracy | seeds | computation to fp32 | to int8 | steps | blocks skipped | predicted | time |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| | accuracy | seeds | computation to fp32 | to int8 | modelled energy of fp32 | of int8 | steps "
+        "| blocks skipped | predicted | time |",
+        f"| --- {'| ---: ' * 10}|",
     ]
     for r in rows:
         deviation = "" if r["deviation"] is None else f" ± {100 * r['deviation']:.2f}"
         shares = [percent(r[f"computation_to_{base}"]) for base in BASES]
+        shares += [percent(r[f"energy_of_{base.replace('-', '_')}"]) for base in BASES]
         lines.append(
             f"| {r['row']} | {100 * r['accuracy']:.2f}{deviation} % | {r['seeds']} | {' | '.join(shares)} | "
             f"{r['steps_run']:.0f} | {percent(r['blocks_skipped'])} | {percent(r['predicted'])} | "
