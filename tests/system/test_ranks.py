@@ -32,6 +32,7 @@ def train(*command) -> dict:
     return json.loads(out)  # one line: the first rank's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["sum", "vote"])
 def test_two_ranks_learn_digits(tmp_path, combine):
     told = train("train", "digits", "--set", f"combine={combine}", "--out", tmp_path)
@@ -42,7 +43,7 @@ def test_two_ranks_learn_digits(tmp_path, combine):
     }
 
 
-@pytest.mark.parametrize("combine", ["sum", "vote"])
+@pytest.mark.parametrize("combine", ["sum", pytest.param("vote", marks=pytest.mark.slow)])
 def test_ranks_count_what_one_would(tmp_path, combine):
     """The same shares of the same batches: as many steps, blocks and MACs, whatever the weights."""
     options = (*SHORT, "--method", "psg", "--set", f"combine={combine}", *LESS)
