@@ -11,7 +11,7 @@
 #include "dma.hpp"
 #include "verilated.h"
 #ifdef SOC_ACTIVITY
-#include "verilated_saif_c.h"
+  #include "verilated_saif_c.h"
 #endif
 
 // Verilator's defaults end the process; an assertion must end one simulation only.
