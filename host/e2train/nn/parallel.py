@@ -38,9 +38,9 @@ class Group:
         """Every rank's text, in the order of the ranks."""
         return [text]
 
-    def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Whether some rank has the flag up, for each flag."""
-        return tuple(bool(flag) for flag in self.max(torch.tensor([int(flag) for flag in flags])))
+    def any(self, flag: bool) -> bool:
+        """Whether some rank has the flag up."""
+        return bool(self.max(torch.tensor(int(flag))))
 
 
 class Processes(Group):

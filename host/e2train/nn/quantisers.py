@@ -116,7 +116,7 @@ class InputQuant(nn.Module):
         """Quantise; the result is a Brevitas quantised tensor."""
         negative = bool(x.numel()) and x.detach().amin().item() < 0
         if self.training:
-            (negative,) = self.group.any(negative)
+            negative = self.group.any(negative)
             self.saw_negative |= negative
         quant = self.signed if negative or self.saw_negative else self.unsigned
         quantised: Tensor = quant(x)

@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
     def _gated(self, x: Tensor, gate: Tensor) -> Tensor:
         out: Tensor = self.shortcut(x)  # type: ignore[misc]  # the caller has looked
         kept = gate.detach().nonzero().squeeze(1)
-        runs_somewhere = self.group.any(len(kept) > 0)[0] if self.training else len(kept) > 0
+        runs_somewhere = self.group.any(len(kept) > 0) if self.training else len(kept) > 0
         if not runs_somewhere:
             return out
         with _statistics_move_less(self.branch, len(kept) / len(x)):

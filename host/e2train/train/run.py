@@ -120,7 +120,7 @@ def _measured(config: RunConfig, engine: Engine | None, folder: RunFolder, tally
 
 def _agreed(group: Group, flag: StopFlag) -> bool:
     """Whether some rank was asked to stop: then all do."""
-    return group.any(flag())[0]
+    return group.any(flag())
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def _train(
             folder.log(row)
             watch(row)
         stops = stop()
-        (late,) = session.group.any(monotonic() - saved_s > _SAVE_EVERY_S)
+        late = session.group.any(monotonic() - saved_s > _SAVE_EVERY_S)
         if stops or late or session.step % session.batches.per_epoch == 0:
             _save(session, folder, tally)
             saved_s = monotonic()
