@@ -21,11 +21,14 @@ class RunFolder:
     """Settings, metrics, checkpoint, summary and report of one run."""
 
     def __init__(self, path: Path) -> None:
-        """Make the folder.
+        self.path = path
+
+    def make(self) -> None:
+        """Make the folder, for a run to write to.
 
         Raises: TrainError when it cannot be written.
         """
-        self.path = path
+        path = self.path
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -67,18 +70,6 @@ class RunFolder:
     def report(self) -> Path:
         """The run in pictures."""
         return self.path / "report.html"
-
-    @classmethod
-    def existing(cls, path: Path) -> RunFolder:
-        """A folder that is there, to read from.
-
-        Raises: TrainError when it is not.
-        """
-        if not path.is_dir():
-            raise TrainError(f"no folder {path}; give the folder of a run, such as runs/digits-int8")
-        folder = cls.__new__(cls)
-        folder.path = path
-        return folder
 
     def begin(self, config: RunConfig, *, overwrite: bool = False) -> None:
         """Start a new run, in the place of any finished one that was here.

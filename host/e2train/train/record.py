@@ -53,7 +53,9 @@ def read_record(path: Path) -> Record:
 
     Raises: TrainError when it is none.
     """
-    folder = RunFolder.existing(path)
+    if not path.is_dir():
+        raise TrainError(f"no folder {path}; give the folder of a run, such as runs/digits-smb-int8")
+    folder = RunFolder(path)
     try:
         told = json.loads(folder.summary.read_text(encoding="utf-8"))
         known = {field.name for field in fields(Summary)}

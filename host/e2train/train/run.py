@@ -54,6 +54,7 @@ def run_training(
         config = config.changed(ranks=group.size)
         first = group.rank == 0
         folder = RunFolder(out)
+        folder.make()
         ledger = engine.ledger if engine else Ledger()
         session, tally = Session.start(config, engine, ledger, group), Tally(ledger=ledger, group=group)
         if resume:
