@@ -11,6 +11,7 @@ import pytest
 from e2train.energy import (
     EnergyError,
     LogSpec,
+    Measured,
     Recorder,
     Recording,
     check_meter,
@@ -22,7 +23,7 @@ from e2train.energy import (
 )
 from e2train.energy.meters import Reading, find_hwmon, find_rapl, open_ina226, open_joulescope, read_csv_log
 from e2train.train import RunFolder
-from e2train.train.summary import _energy_figures
+from e2train.train.summary import energy_figures
 
 
 def power(times_s, values=None, **options) -> Recording:
@@ -130,7 +131,7 @@ def test_idle_power_is_taken_off():
         measured.energy_j - measured.idle_power_w * measured.duration_s
     )
     assert measured.source == "measured by scripted"
-    json.dumps(measured.to_dict())
+    assert Measured.from_dict(json.loads(json.dumps(measured.to_dict()))) == measured
 
 
 def test_without_a_sensor_there_is_a_reason_and_no_energy():
@@ -291,24 +292,24 @@ def test_a_cost_below_nothing_is_refused(tmp_path):
 
 def part(energy_j, duration_s=10.0, **more):
     told = {"energy_j": energy_j, "net_energy_j": energy_j, "duration_s": duration_s, "idle_power_w": 2.0}
-    return told | {"source": "s", "origin": "measured", "reason": None if energy_j else "too short"} | more
+    return Measured(**told | {"source": "s", "reason": None if energy_j else "too short"} | more)
 
 
 def test_parts_and_ranks_add_up():
     two_boards = [[part(10.0), part(20.0)], [part(30.0), part(40.0)]]
-    told = _energy_figures(two_boards)
+    told = energy_figures(two_boards)
     assert (told["energy_measured_j"], told["energy_duration_s"]) == (100.0, 20.0)
     assert told["energy_idle_power_w"] == 4.0
-    one_meter = _energy_figures([[part(10.0)], []])
+    one_meter = energy_figures([[part(10.0)], []])
     assert (one_meter["energy_measured_j"], one_meter["energy_duration_s"]) == (10.0, 10.0)
     assert one_meter["energy_idle_power_w"] == 2.0
 
 
 def test_a_part_of_no_length_does_not_void_the_rest_but_a_real_one_does():
-    assert _energy_figures([[part(10.0), part(None, duration_s=0.02)]])["energy_measured_j"] == 10.0
-    told = _energy_figures([[part(10.0), part(None, duration_s=5.0)]])
+    assert energy_figures([[part(10.0), part(None, duration_s=0.02)]])["energy_measured_j"] == 10.0
+    told = energy_figures([[part(10.0), part(None, duration_s=5.0)]])
     assert (told["energy_measured_j"], told["energy_reason"]) == (None, "too short")
-    told = _energy_figures([[part(10.0), part(10.0, origin="simulated")]])
+    told = energy_figures([[part(10.0), part(10.0, origin="simulated")]])
     assert (told["energy_measured_j"], told["energy_simulated_j"], told["energy_origin"]) == (None,) * 3
 
 

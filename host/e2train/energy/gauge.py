@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,6 +38,12 @@ class Measured:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> Measured:
+        """Back from JSON."""
+        gaps = tuple(Gap(**gap) for gap in told["gaps"])
+        return cls(**{**told, "gaps": gaps, "notes": tuple(told["notes"])})
 
 
 class Gauge:
@@ -139,16 +145,8 @@ class Gauge:
 
 
 @contextmanager
-def gauge(
-    meter: Meter | LogSpec | str,
-    *,
-    idle_s: float = _IDLE_S,
-    watch: Callable[[float], None] = lambda seconds: None,
-) -> Iterator[Gauge]:
-    """Take the idle power, then start a window, which ends with the block unless it was stopped before.
-
-    ``watch`` is told for how long nothing will happen but that.
-    """
+def gauge(meter: Meter | LogSpec | str, *, idle_s: float = _IDLE_S) -> Iterator[Gauge]:
+    """Take the idle power, then start a window, which ends with the block unless it was stopped before."""
     with ExitStack() as stack:
         recorder = None
         if not isinstance(meter, str | LogSpec):
@@ -157,7 +155,6 @@ def gauge(
         if not isinstance(meter, str) and idle_s:
             if recorder is not None and not isinstance(meter, LogSpec):
                 idle_s = max(idle_s, 1.2 * shortest_window_s(meter.period_s))
-            watch(idle_s)
             time.sleep(idle_s)
         started = Gauge(meter, recorder, idle_s)
         try:

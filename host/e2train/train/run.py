@@ -72,7 +72,7 @@ def run_training(
                 training = tally.take_rows()
                 finish(session, stopped=stop)
                 averaging = tally.take_rows()
-            energy = [rank["energy"] for rank in tally.gather()]
+            energy = tally.energy_of_ranks()
             accuracy = evaluate(session, stopped=stop)
         if accuracy is None:
             raise _interrupted(session, folder)

@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from e2train.devices import Counters
-from e2train.energy import CostTable
+from e2train.energy import CostTable, Measured
 from e2train.runtime import LedgerRow, computation
 from e2train.train.account import Account
 from e2train.train.hashing import state_sha256, weights_sha256
 from e2train.train.savings import savings
 from e2train.train.session import Session
 
-__all__ = ["Summary", "summarise"]
+__all__ = ["Summary", "energy_figures", "summarise"]
 
 _NEGLIGIBLE = 0.01  # share of a run's time
 
@@ -80,7 +80,7 @@ def summarise(
     session: Session,
     account: Account,
     table: CostTable,
-    energy: list[list[dict[str, Any]]],
+    energy: Sequence[Sequence[Measured]],
     *,
     accuracy: float,
     wall_s: float,
@@ -127,7 +127,7 @@ def summarise(
         energy_of_smb_fp32=run_j / saved.smb_fp32.total_j,
         energy_of_smb_int8=run_j / saved.smb_int8.total_j,
         energy_factors=saved.factors,
-        **_energy_figures(energy),
+        **energy_figures(energy),
         threads=config.threads,
         wall_s=round(wall_s, 3),
         out=out,
@@ -149,38 +149,31 @@ def _board_figures(total: Counters, steps: int) -> dict[str, Any]:
     }
 
 
-def _energy_figures(energy: list[list[dict[str, Any]]]) -> dict[str, Any]:
+def energy_figures(energy: Sequence[Sequence[Measured]]) -> dict[str, Any]:
     """The parts added up, of all ranks; no figure where one of them has none, but its reason.
 
     A part without a figure that lasted next to nothing, such as one resumed for its test, is left out.
     """
-    duration_s = sum(part["duration_s"] for part in energy[0]) if energy else 0.0
+    duration_s = sum(part.duration_s for part in energy[0])
+    least_s = _NEGLIGIBLE * duration_s
     ranks = [
-        [
-            part
-            for part in parts
-            if part["energy_j"] is not None or part["duration_s"] > _NEGLIGIBLE * duration_s
-        ]
-        for parts in energy
+        [part for part in parts if part.energy_j is not None or part.duration_s > least_s] for parts in energy
     ]
     all_parts = [part for parts in ranks for part in parts]
-    reasons = [part["reason"] for part in all_parts if part["energy_j"] is None]
-    origins = {part["origin"] for part in all_parts}
+    reasons = [part.reason for part in all_parts if part.energy_j is None]
+    origins = {part.origin for part in all_parts}
     if not reasons and len(origins) > 1:
         reasons = ["parts of the run were measured, others simulated"]
     whole = bool(all_parts) and not reasons
-    energy_j, net_j = (
-        _sum(part[key] for part in all_parts) if whole else None for key in ("energy_j", "net_energy_j")
-    )
-    idle_w = [parts[-1]["idle_power_w"] for parts in ranks if parts]
+    energy_j = _sum(part.energy_j for part in all_parts) if whole else None
     return {
         "energy_measured_j": energy_j if origins == {"measured"} else None,
         "energy_simulated_j": energy_j if origins == {"simulated"} else None,
-        "energy_source": all_parts[-1]["source"] if whole else None,
+        "energy_source": all_parts[-1].source if whole else None,
         "energy_reason": None if whole else next(iter(reasons), "nothing was measured"),
         "energy_origin": next(iter(origins)) if len(origins) == 1 else None,
-        "energy_net_j": net_j,
-        "energy_idle_power_w": _sum(idle_w) if whole else None,
+        "energy_net_j": _sum(part.net_energy_j for part in all_parts) if whole else None,
+        "energy_idle_power_w": _sum(parts[-1].idle_power_w for parts in ranks if parts) if whole else None,
         "energy_duration_s": duration_s,
     }
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from e2train.energy import Gauge
+from e2train.energy import Gauge, Measured
 from e2train.nn import Group
 from e2train.runtime import Ledger, LedgerRow, merged
 from e2train.train.account import rows_from
@@ -25,7 +25,7 @@ class Tally:
     gauge: Gauge | None = None
     earlier: tuple[LedgerRow, ...] = ()
     earlier_s: float = 0.0
-    earlier_energy: list[dict[str, Any]] = field(default_factory=list)  # one for each part
+    earlier_energy: tuple[Measured, ...] = ()  # one for each part
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -36,29 +36,38 @@ class Tally:
     @property
     def measured_s(self) -> float:
         """For how long a meter has watched earlier parts."""
-        return float(sum(part["duration_s"] for part in self.earlier_energy))
-
-    @property
-    def energy(self) -> list[dict[str, Any]]:
-        """What the meter says of every part, this one last."""
-        return [*self.earlier_energy, *([self.gauge.measured().to_dict()] if self.gauge else [])]
+        return sum(part.duration_s for part in self.earlier_energy)
 
     def gather(self) -> list[dict[str, Any]]:
         """What goes into a checkpoint: what every rank has spent, in the order of the ranks."""
-        rows = merged((*self.earlier, *self.ledger.snapshot()))
-        spent = {"wall_s": self.wall_s, "rows": [asdict(row) for row in rows], "energy": self.energy}
-        return [json.loads(text) for text in self.group.texts(json.dumps(spent))]
+        rows = [asdict(row) for row in self._rows()]
+        energy = [part.to_dict() for part in self._energy()]
+        return self._from_all({"wall_s": self.wall_s, "rows": rows, "energy": energy})
 
     def take_rows(self) -> tuple[LedgerRow, ...]:
         """The rows of all ranks added up; the next phase begins with none."""
-        rows = rows_from(row for rank in self.gather() for row in rank["rows"])
+        of_ranks = self._from_all([asdict(row) for row in self._rows()])
         self.earlier = ()
         self.ledger.clear()
-        return rows
+        return rows_from(row for rows in of_ranks for row in rows)
+
+    def energy_of_ranks(self) -> list[list[Measured]]:
+        """What each rank's meter says of each part of the run."""
+        of_ranks = self._from_all([part.to_dict() for part in self._energy()])
+        return [[Measured.from_dict(part) for part in parts] for parts in of_ranks]
 
     def restore(self, spent: list[dict[str, Any]]) -> None:
         """Go on from a checkpoint."""
         mine = spent[self.group.rank]
         self.earlier_s = mine["wall_s"]
         self.earlier = rows_from(mine["rows"])
-        self.earlier_energy = mine["energy"]
+        self.earlier_energy = tuple(map(Measured.from_dict, mine["energy"]))
+
+    def _rows(self) -> tuple[LedgerRow, ...]:
+        return merged((*self.earlier, *self.ledger.snapshot()))
+
+    def _energy(self) -> tuple[Measured, ...]:
+        return (*self.earlier_energy, *([self.gauge.measured()] if self.gauge else []))
+
+    def _from_all(self, told: Any) -> list[Any]:
+        return [json.loads(text) for text in self.group.texts(json.dumps(told))]
