@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from e2train.devices import (
     MODES,
@@ -21,7 +20,7 @@ from e2train.devices import (
 )
 from e2train.devices.protocol import OPERANDS
 from e2train.nn.functions import safe_shift
-from e2train.nn.models import build_model
+from e2train.nn.trace import trace_convs
 from e2train.numerics.frame import G_BITS, X_BITS
 from e2train.runtime import execute
 
@@ -57,20 +56,14 @@ def bench_layers(model_name: str, *, batch: int) -> list[BenchLayer]:
     >>> [(layer.name, layer.count) for layer in bench_layers("resnet8", batch=1)][:2]
     [('stem.0', 1), ('blocks.0.branch.0', 2)]
     """
-    model, picture = build_model(model_name)
-    model.to("meta").eval()
-    found: dict[ConvShape, list[str]] = {}
-
-    def hook(name: str) -> Callable[[nn.Conv2d, tuple[Tensor], Tensor], None]:
-        return lambda conv, args, _: found.setdefault(_shape(conv, args[0]), []).append(name)
-
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and module.groups == 1:  # grouped ones stay on the host
-            module.register_forward_hook(hook(name))
-    model(torch.empty(batch, *picture, device="meta"))
+    names: dict[ConvShape, list[str]] = {}
+    convs = [conv for conv in trace_convs(model_name, batch=batch) if conv.groups == 1]  # others: the host's
+    for conv in convs:
+        names.setdefault(conv.shape, []).append(conv.name)
+    first = next(conv.shape for conv in convs if conv.first)
     return [
-        BenchLayer(name=names[0], shape=shape, count=len(names), first=not index)
-        for index, (shape, names) in enumerate(found.items())
+        BenchLayer(name=same[0], shape=shape, count=len(same), first=shape == first)
+        for shape, same in names.items()
     ]
 
 
@@ -103,22 +96,6 @@ def weighted_utilisation(rows: list[BenchRow], mode: Mode) -> float | None:
     chosen = [row for row in rows if row.mode == mode and not row.first and row.utilisation is not None]
     macs = sum(row.macs * row.count for row in chosen)
     return sum(row.macs * row.count * (row.utilisation or 0.0) for row in chosen) / macs if macs else None
-
-
-def _shape(conv: nn.Conv2d, x: Tensor) -> ConvShape:
-    N, C, H, W = x.shape
-    left, right, top, bottom = conv._reversed_padding_repeated_twice
-    return ConvShape(
-        N=N,
-        C=C,
-        H=H,
-        W=W,
-        K=conv.out_channels,
-        R=conv.kernel_size[0],
-        S=conv.kernel_size[1],
-        stride=(conv.stride[0], conv.stride[1]),
-        padding=(top, bottom, left, right),
-    )
 
 
 def _random_call(layer: BenchLayer, mode: Mode, rng: np.random.Generator) -> LayerCall:

@@ -8,17 +8,13 @@ dropped batches, skipped blocks, predicted signs; last comes what averaging the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import prod
-
-import torch
-from torch import Tensor, nn
 
 from e2train.config import load_config
 from e2train.devices import OUTER_MODES, Counters, Mode
 from e2train.energy import CostTable, Modelled, modelled
-from e2train.nn import build_model
+from e2train.nn.trace import trace_convs
 from e2train.runtime import LedgerRow, computation, merged, works
 from e2train.train.account import Account
 from e2train.train.config import RunConfig
@@ -84,38 +80,27 @@ def savings(config: RunConfig, account: Account, table: CostTable) -> Savings:
 
 def full_training(model_name: str, *, calls: int, samples: int) -> tuple[LedgerRow, ...]:
     """Rows of training every block with full gradients, ``samples`` pictures in ``calls`` batches."""
-    model, picture = build_model(model_name)
-    model.to("meta").eval()
-    images = torch.empty(1, *picture, device="meta")
-    rows: list[LedgerRow] = []
-
-    def hook(name: str) -> Callable[[nn.Conv2d, tuple[Tensor], Tensor], None]:
-        def enter(conv: nn.Conv2d, args: tuple[Tensor], result: Tensor) -> None:
-            x, w, y = args[0].numel() * samples, conv.weight.numel() * calls, result.numel() * samples
-            macs = samples * result.numel() * prod(conv.weight.shape[1:])
-            counters = Counters(macs=macs) if conv.groups == 1 else Counters(host_macs=macs)
-            values: dict[Mode, tuple[int, int, int]] = {"forward": (x, w, y), "grad_weight": (x, y, w)}
-            if args[0] is not images:  # nobody needs the gradient of pictures
-                values["grad_input"] = (y, w, x)
-            for mode, (a, b, results) in values.items():
-                rows.append(
-                    LedgerRow(
-                        name=name,
-                        mode=mode,
-                        calls=calls,
-                        a_values=a,
-                        b_values=b,
-                        results=results,
-                        counters=counters,
-                    )
-                )
-
-        return enter
-
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(hook(name))
-    model(images)
+    rows = []
+    for conv in trace_convs(model_name, batch=1):
+        s = conv.shape
+        x, y = samples * s.C * s.H * s.W, samples * s.K * s.P * s.Q
+        w = calls * s.K * s.C * s.R * s.S // conv.groups
+        macs = samples * s.macs // conv.groups
+        counters = Counters(macs=macs) if conv.groups == 1 else Counters(host_macs=macs)
+        values: dict[Mode, tuple[int, int, int]] = {"forward": (x, w, y), "grad_weight": (x, y, w)}
+        if not conv.first:
+            values["grad_input"] = (y, w, x)
+        for mode, (a, b, results) in values.items():
+            row = LedgerRow(
+                name=conv.name,
+                mode=mode,
+                calls=calls,
+                a_values=a,
+                b_values=b,
+                results=results,
+                counters=counters,
+            )
+            rows.append(row)
     return merged(rows)
 
 

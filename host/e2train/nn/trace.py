@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The convolutions of a model, without computing any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from e2train.devices import ConvShape
+from e2train.nn.models import build_model
+
+__all__ = ["TracedConv", "trace_convs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedConv:
+    """One convolution as it meets a batch of pictures."""
+
+    name: str
+    shape: ConvShape  # of a grouped one: of all channels, as if it were not
+    groups: int
+    first: bool  # takes the pictures, whose gradient nobody needs
+
+
+def trace_convs(model_name: str, *, batch: int) -> list[TracedConv]:
+    """All convolutions of a model by name, in order of use.
+
+    >>> [conv.name for conv in trace_convs("resnet8", batch=1)][:2]
+    ['stem.0', 'blocks.0.branch.0']
+    """
+    model, picture = build_model(model_name)
+    model.to("meta").eval()
+    images = torch.empty(batch, *picture, device="meta")
+    found: list[TracedConv] = []
+
+    def hook(name: str) -> Callable[[nn.Conv2d, tuple[Tensor], Tensor], None]:
+        return lambda conv, args, _: found.append(
+            TracedConv(name=name, shape=_shape(conv, args[0]), groups=conv.groups, first=args[0] is images)
+        )
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(hook(name))
+    model(images)
+    return found
+
+
+def _shape(conv: nn.Conv2d, x: Tensor) -> ConvShape:
+    N, C, H, W = x.shape
+    left, right, top, bottom = conv._reversed_padding_repeated_twice
+    return ConvShape(
+        N=N,
+        C=C,
+        H=H,
+        W=W,
+        K=conv.out_channels,
+        R=conv.kernel_size[0],
+        S=conv.kernel_size[1],
+        stride=(conv.stride[0], conv.stride[1]),
+        padding=(top, bottom, left, right),
+    )
