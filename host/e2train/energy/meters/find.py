@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2train.energy.meters.csv_log import CsvLog, read_csv_log
-from e2train.energy.meters.hwmon import find_hwmon, read_local_file
+from e2train.energy.meters.files import read_local_file
+from e2train.energy.meters.hwmon import find_hwmon
 from e2train.energy.meters.ina226 import open_ina226
 from e2train.energy.meters.joulescope import open_joulescope
 from e2train.energy.meters.pmbus import find_rails

@@ -7,12 +7,12 @@ The function is the board's: local files on the board itself, PYNQ.remote's file
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from e2train.energy.meters.files import read_micro
 from e2train.energy.meters.protocol import ReadFile, Reading
-from e2train.energy.readings import EnergyError, Origin
+from e2train.energy.readings import Origin
 
-__all__ = ["HwmonMeter", "find_hwmon", "read_local_file"]
+__all__ = ["HwmonMeter", "find_hwmon"]
 
 _ROOT = "/sys/class/hwmon"
 _MOST = 64  # chips looked at
@@ -42,13 +42,7 @@ class HwmonMeter:
 
         Raises: EnergyError when it has gone, or says something that is no number.
         """
-        content = self.read_file(self.path)
-        if content is None:
-            raise EnergyError(f"sensor {self.name} is gone: no file {self.path}")
-        try:
-            return Reading(int(content) / 1e6)
-        except ValueError:
-            raise EnergyError(f"sensor {self.name} says {content[:40]!r}, which is no number") from None
+        return Reading(read_micro(self.read_file, self.path, self.name))
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -75,11 +69,3 @@ def _readable(read_file: ReadFile, path: str) -> bool:
         return read_file(path) is not None
     except (OSError, RuntimeError):
         return False
-
-
-def read_local_file(path: str) -> bytes | None:
-    """A file of this machine."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        return None

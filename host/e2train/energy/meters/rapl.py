@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2train.energy.meters.hwmon import read_local_file
+from e2train.energy.meters.files import read_local_file, read_micro
 from e2train.energy.meters.protocol import ReadFile, Reading
 from e2train.energy.readings import EnergyError, Origin
 
@@ -33,7 +33,7 @@ class RaplMeter:
 
         Raises: EnergyError when the counter has gone; OSError when it may not be read.
         """
-        return Reading(_number(self.read_file, f"{self.folder}/energy_uj") / 1e6)
+        return Reading(read_micro(self.read_file, f"{self.folder}/energy_uj", self.name))
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -55,17 +55,7 @@ def find_rapl(read_file: ReadFile = read_local_file, root: str = _ROOT) -> list[
         except PermissionError:
             path = Path(folder) / "energy_uj"
             raise EnergyError(f"{path} may not be read; run as root, or: sudo chmod a+r {path}") from None
-        wraps_at_j = _number(read_file, f"{folder}/max_energy_range_uj") / 1e6
         label = f"rapl {name.decode().strip()}"
+        wraps_at_j = read_micro(read_file, f"{folder}/max_energy_range_uj", label)
         meters.append(RaplMeter(name=label, folder=folder, wraps_at_j=wraps_at_j, read_file=read_file))
     return meters
-
-
-def _number(read_file: ReadFile, path: str) -> int:
-    content = read_file(path)
-    if content is None:
-        raise EnergyError(f"no file {path}: the counter is gone")
-    try:
-        return int(content)
-    except ValueError:
-        raise EnergyError(f"{path} says {content[:40]!r}, which is no number") from None
