@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -13,6 +14,7 @@ from e2train.devices import DeviceError, DeviceLostError, open_device
 from e2train.devices.spec import SpecDevice
 from e2train.runtime import execute
 from e2train.runtime.board_check import mode_call
+from e2train.train import PRESETS, Interrupted, run_training
 
 BOARD = "pynq_z2"
 GONE = "the board no longer answers"
@@ -62,6 +64,32 @@ def test_a_fault_that_stays_ends_in_one_line(serve, overlay, call, fault, cause)
             execute(call, device)
         assert time.monotonic() - begin < 20
         assert execute(call, device).counters.retries == 0  # the board is ready again
+
+
+def test_training_on_a_board_that_fails_resumes_with_nothing_lost(serve, overlay, tmp_path):
+    """The checkpoint stands, and another board goes on from it to the undisturbed state."""
+    config = PRESETS["digits"].changed(
+        method="psg", board=BOARD, overlay=str(overlay(BOARD)), steps=4, batch=8, seed=7, test_pictures=4
+    )
+    whole = run_training(config, out=tmp_path / "whole")
+
+    def stop_after_two(row):
+        if row.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "cut"
+    with pytest.raises(Interrupted):
+        run_training(config, out=out, watch=stop_after_two)
+    failing = serve(BOARD, *(word for n in range(9, 12) for word in ("--fault", f"hang@{IDENTIFY + n}")))
+    with pytest.raises(
+        DeviceError, match=r"^\S+ \(\w+\) on pynq: no whole reply within 1 s \(tried 3 times\)$"
+    ):
+        run_training(config.changed(device=f"pynq:{failing.address}", deadline_s=1.0), out=out, resume=True)
+    assert not (out / "summary.json").exists()
+    healthy = serve(BOARD)
+    resumed = run_training(config.changed(device=f"pynq:{healthy.address}"), out=out, resume=True)
+    for key in ("weights_sha256", "state_sha256", "macs", "steps_run"):
+        assert getattr(resumed, key) == getattr(whole, key), key
 
 
 def test_a_board_that_restarts_is_connected_again(serve, overlay, call, want):

@@ -2,6 +2,8 @@
 """Ranks that train together: two processes that exchange through gloo."""
 
 import json
+import multiprocessing
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 
@@ -21,24 +23,61 @@ from e2train.train.ranks import average_statistics, combine_gradients
 from e2train.train.tally import Tally
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.multiprocessing import spawn
 
 RANKS = 2
 SIGNS = st.lists(st.sampled_from([-1, 0, 1]), max_size=40)
 
 
-def together(work, folder) -> None:
-    """Run ``work(group)`` on every rank; its assertions are the test's."""
-    spawn(_enter, (str(folder / "meeting"), work), nprocs=RANKS)
+class Ranks:
+    """Two processes that have met, started once for all tests, and anew after a failure."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        self.meetings = 0
+        self.pools: list[ProcessPoolExecutor] = []
+
+    def __call__(self, work) -> None:
+        """Run ``work(group)`` on every rank; its assertions are the test's."""
+        if not self.pools:
+            self.meetings += 1
+            meeting = str(self.folder / f"meeting{self.meetings}")
+            context = multiprocessing.get_context("spawn")
+            self.pools = [
+                ProcessPoolExecutor(1, mp_context=context, initializer=_join, initargs=(rank, meeting))
+                for rank in range(RANKS)
+            ]
+        runs = [pool.submit(_run, work) for pool in self.pools]
+        done, waiting = wait(runs, timeout=100, return_when=FIRST_EXCEPTION)
+        failures = [error for run in done if (error := run.exception())]
+        if failures or waiting:
+            self.end()
+        for error in failures:
+            raise error
+        assert not waiting, "a rank waits for the other"
+
+    def end(self) -> None:
+        """Let no rank wait for one that has failed."""
+        for pool in self.pools:
+            for process in pool._processes.values():
+                process.kill()
+            pool.shutdown()
+        self.pools = []
 
 
-def _enter(rank: int, meeting: str, work) -> None:
+def _join(rank: int, meeting: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=RANKS)
-    try:
-        work(Processes())
-    finally:
-        dist.destroy_process_group()
+
+
+def _run(work) -> None:
+    work(Processes())
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    ranks = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield ranks
+    ranks.end()
 
 
 @given(signs=SIGNS)
@@ -58,8 +97,8 @@ def exchange(group: Group) -> None:
     assert group.texts("ä" * group.rank) == ["", "ä"]
 
 
-def test_exchanges(tmp_path):
-    together(exchange, tmp_path)
+def test_exchanges(together):
+    together(exchange)
 
 
 def vote(group: Group) -> None:
@@ -68,8 +107,8 @@ def vote(group: Group) -> None:
     assert got.tolist() == torch.tensor([a + b for a, b in every]).sign().view(3, 3).tolist()
 
 
-def test_votes_are_the_sign_of_the_sum(tmp_path):
-    together(vote, tmp_path)
+def test_votes_are_the_sign_of_the_sum(together):
+    together(vote)
 
 
 def joined_calls(seed: int) -> tuple[LayerCall, list[LayerCall]]:
@@ -97,8 +136,8 @@ def summed(group: Group, seed: int) -> None:
         assert torch.equal(shared.signs(parts[group.rank], psg), alone.signs(whole, psg)), mode
 
 
-def test_summed_gradients_are_those_of_the_joined_batch(tmp_path, rng):
-    together(partial(summed, seed=int(rng.integers(1 << 32))), tmp_path)
+def test_summed_gradients_are_those_of_the_joined_batch(together, rng):
+    together(partial(summed, seed=int(rng.integers(1 << 32))))
 
 
 def voted(group: Group, seed: int) -> None:
@@ -109,8 +148,8 @@ def voted(group: Group, seed: int) -> None:
     assert torch.equal(shared.signs(parts[group.rank], Psg()), want)
 
 
-def test_voted_gradients_are_the_ranks_signs(tmp_path, rng):
-    together(partial(voted, seed=int(rng.integers(1 << 32))), tmp_path)
+def test_voted_gradients_are_the_ranks_signs(together, rng):
+    together(partial(voted, seed=int(rng.integers(1 << 32))))
 
 
 class OnlyOnRank(SkipPolicy):
@@ -142,9 +181,9 @@ def skip_apart(group: Group) -> None:
     assert all(weight.grad is None for weight in net.blocks[second].branch.parameters())
 
 
-def test_a_block_may_run_on_one_rank_alone(tmp_path):
+def test_a_block_may_run_on_one_rank_alone(together):
     """Every rank enters every exchange, and ends with the same gradients and statistics."""
-    together(skip_apart, tmp_path)
+    together(skip_apart)
 
 
 def tally(group: Group) -> None:
@@ -165,8 +204,19 @@ def tally(group: Group) -> None:
     assert other.gather()[group.rank]["rows"] == []
 
 
-def test_every_rank_goes_on_with_its_own_account(tmp_path):
-    together(tally, tmp_path)
+def test_every_rank_goes_on_with_its_own_account(together):
+    together(tally)
+
+
+def fail_on_one(group: Group) -> None:
+    assert group.rank == 0, "rank 1 fails"
+    group.sum(torch.ones(1))
+
+
+def test_a_failure_on_one_rank_fails_the_test(together):
+    with pytest.raises(AssertionError, match="rank 1 fails"):
+        together(fail_on_one)
+    together(exchange)
 
 
 def test_one_process_alone_exchanges_with_nobody():
