@@ -52,7 +52,7 @@ class Summary:
     saturations: int
     retries: int  # of transfers
     remote_calls_per_step: float | None  # of executed training steps, on a board
-    device_s_per_step: float | None  # waiting for the board
+    device_s_per_step: float | None  # waiting for the board; a mean over the ranks' boards
     moving_share: float | None  # what of that moved bytes
     energy_modelled_j: float  # of the training, by the cost table named below
     energy_modelled_source: str
@@ -121,7 +121,7 @@ def summarise(
         bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
         saturations=sum(row.saturations for row in rows),
         retries=total.retries,
-        **_board_figures(_total(trained), account.steps_run),
+        **_board_figures(_total(trained), steps=account.steps_run, ranks=account.ranks),
         energy_modelled_j=run_j,
         energy_modelled_source=f"{table.title}; {table.note}",
         energy_of_smb_fp32=run_j / saved.smb_fp32.total_j,
@@ -138,13 +138,13 @@ def _total(rows: Iterable[LedgerRow]) -> Counters:
     return sum((row.counters for row in rows), Counters())
 
 
-def _board_figures(total: Counters, steps: int) -> dict[str, Any]:
+def _board_figures(total: Counters, *, steps: int, ranks: int) -> dict[str, Any]:
     """What a training step takes on a board; None where there is none."""
     if not total.device_s or not steps:
         return dict.fromkeys(("remote_calls_per_step", "device_s_per_step", "moving_share"))
     return {
         "remote_calls_per_step": total.remote_calls / steps,
-        "device_s_per_step": total.device_s / steps,
+        "device_s_per_step": total.device_s / steps / ranks,
         "moving_share": total.moving_s / total.device_s,
     }
 
