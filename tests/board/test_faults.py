@@ -6,12 +6,16 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from e2sim.board import BoardServer
 from e2train.config import load_config
 from e2train.devices import DeviceError, DeviceLostError, open_device
+from e2train.devices.simulated_board import board_model, build_logic
 from e2train.devices.spec import SpecDevice
+from e2train.overlay import load_board, read_overlay
 from e2train.runtime import execute
 from e2train.runtime.board_check import mode_call
 from e2train.train import PRESETS, Interrupted, run_training
@@ -129,6 +133,46 @@ def test_a_forgotten_flush_shows(serve, overlay, call, monkeypatch):
         monkeypatch.setattr(RemoteBuffer, "flush", lambda self: None)
         with pytest.raises(DeviceError):
             execute(call, device)
+
+
+def test_a_board_out_of_contiguous_memory_is_one_line_and_goes_on_with_less(overlay, call, want):
+    model = replace(board_model(load_board(BOARD)), memory_bytes=64 << 10)
+    large = mode_call("forward", np.random.default_rng(1), 64)
+    with (
+        BoardServer(model, build_logic, port=0) as server,
+        opened(f"127.0.0.1:{server.port}", overlay(BOARD)) as device,
+    ):
+        with pytest.raises(
+            DeviceError,
+            match=r"on pynq: the board has no contiguous memory left for a buffer of \d+ KiB; free",
+        ):
+            execute(large, device)
+        assert np.array_equal(execute(call, device).value, want)
+
+
+@pytest.mark.parametrize("content", ["cut off", "of another version"])
+def test_a_stale_firmware_file_is_one_line(overlay, content):
+    """The client keeps to a file of the overlay's name that lies on the board, whatever is in it."""
+    archive = overlay(BOARD)
+    model = board_model(load_board(BOARD))
+    path = f"/lib/firmware/{read_overlay(archive).name}.bin"
+    with BoardServer(model, build_logic, port=0) as server:
+        opened(f"127.0.0.1:{server.port}", archive).close()
+        uploaded = server.board.files.read(path)
+    assert uploaded
+    config_hash = str(load_config(BOARD).hash32).encode()
+    words = np.frombuffer(uploaded, ">u4").astype("<u4").tobytes()
+    assert config_hash in words
+    other = words.replace(config_hash, str(int(config_hash) ^ 1).encode())
+    stale = uploaded[:100] if content == "cut off" else np.frombuffer(other, "<u4").astype(">u4").tobytes()
+    cause = "is cut off" if content == "cut off" else "the bitstream is for another pynq_z2"
+    with BoardServer(model, build_logic, port=0) as server:
+        server.board.files.add(path, stale)
+        with pytest.raises(
+            DeviceError,
+            match=rf"^the board cannot be programmed with \S+\.bit: .*{cause}.*; if an old {path} lies on it",
+        ):
+            opened(f"127.0.0.1:{server.port}", archive)
 
 
 def test_the_overlay_of_another_configuration_is_refused(overlay):

@@ -205,7 +205,7 @@ class _Board:
         folder = cache_dir() / "overlays"
         bit = overlay.unpack(folder)
         with _locked(folder / "lock"):
-            self._overlay = self._answered(lambda: pynq.Overlay(str(bit), device=self.device))
+            self._overlay = self._programmed(bit)
         dma = getattr(self._overlay, "axi_dma_0", None)
         if dma is None:
             raise DeviceError(f"the overlay {overlay.name} has no axi_dma_0")
@@ -213,6 +213,19 @@ class _Board:
         self._buffers: dict[tuple[int, int], _Buffer] = {}
         self._addressed: dict[int, int] = {}
         self.reset()
+
+    def _programmed(self, bit: Path) -> Any:
+        """The overlay of a bitstream, which the board then runs."""
+        try:
+            return self._answered(lambda: self._pynq.Overlay(str(bit), device=self.device))
+        except _LostError:
+            raise
+        except DeviceError as error:
+            # The client uploads no file whose name is there already, whatever it holds.
+            raise DeviceError(
+                f"the board cannot be programmed with {bit.name}: {error}; if an old "
+                f"/lib/firmware/{bit.stem}.bin lies on it, delete that file"
+            ) from error
 
     def transfer(
         self, words: NDArray[np.uint64], reply_words: int, deadline_s: float
@@ -281,6 +294,12 @@ class _Board:
         if key not in self._buffers:
             shape = (room // 8,)
             array = self._answered(lambda: self._pynq.allocate(shape, np.uint64, target=self.device), calls=1)
+            if not getattr(array, "buffer_id", True):  # all that a remote board says
+                array.freed = True  # there is nothing for its destructor to give back
+                raise DeviceError(
+                    f"the board has no contiguous memory left for a buffer of {room >> 10} KiB; "
+                    "free what other programs hold, or train with a smaller --batch"
+                )
             address = int(self._answered(lambda: array.physical_address, calls=1))
             self._buffers[key] = _Buffer(array, address)
         return self._buffers[key]
