@@ -20,7 +20,7 @@ ALLOWED_BELOW_NN = {
     "devices/csim.py": {"e2hls"},
     "devices/rtl.py": {"e2hls", "e2sim"},
     "devices/simulated_board.py": {"e2hls", "e2sim"},
-    "devices/pynq.py": {"e2hls", "pynq"},  # of e2hls the folder of the cache
+    "devices/pynq_board.py": {"e2hls", "pynq"},  # of e2hls the folder of the cache
     "config/__init__.py": {"tomli"},
     "energy/meters/ina226.py": {"smbus2"},
     "energy/meters/joulescope.py": {"joulescope"},
