@@ -2,6 +2,7 @@
 // Arbitrary-precision integers with the vendor's names, widths and wrap-around, built on clang's _BitInt.
 //
 // A sum, difference or product is as wide as its exact value needs; an assignment keeps the low bits.
+// Longer than other files, since a number and the references to its bits are made of each other.
 #ifndef E2HLS_AP_INT_H
 #define E2HLS_AP_INT_H
 
