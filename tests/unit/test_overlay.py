@@ -208,6 +208,26 @@ def test_without_vivado_one_line_says_so(tmp_path, monkeypatch):
         VivadoBuild(load_board("pynq_z2"), tmp_path, rtl=()).run()
 
 
+def test_vivado_finds_its_files_from_any_folder(tmp_path, monkeypatch):
+    """A stand-in for Vivado that looks where it is told, as the build script does."""
+    vivado = tmp_path / "bin" / "vivado"
+    vivado.parent.mkdir()
+    vivado.write_text(
+        "#!/bin/sh\nset -e\n"
+        'while [ "$1" != -tclargs ]; do shift; done\n'
+        'grep -q e2train "$2"; test -f "$4"\n'
+        'echo bit > "$3/overlay.bit"; echo hwh > "$3/overlay.hwh"\n'
+        'echo \'{"slack_ns": 0.5, "tool": "stub", "resources": {"lut": 1}}\' > "$3/result.json"\n'
+    )
+    vivado.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{vivado.parent}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    rtl = tmp_path / "engine.v"
+    rtl.write_text("module engine; endmodule\n")
+    overlay = VivadoBuild(load_board("pynq_z2"), Path("build"), rtl=(rtl,)).run()
+    assert (overlay.bit, overlay.manifest.slack_ns, overlay.manifest.simulated) == (b"bit\n", 0.5, False)
+
+
 def test_dry_run_prints_every_step(tmp_path):
     steps = VivadoBuild(load_board("pynq_z2"), tmp_path, rtl=(Path("engine.v"),)).steps()
     assert steps[0] == "e2train hls build --board pynq_z2"

@@ -32,7 +32,10 @@ def train(
     data: Annotated[Path | None, typer.Option(help="Folder of the data set; digits need none.")] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="emulator, csim, rtl; pynq on a board, pynq:HOST or agent:HOST from a PC."),
+        typer.Option(
+            help="emulator, csim, rtl; pynq on a board, pynq:HOST or agent:HOST from a PC; "
+            "under torchrun one for each rank: pynq:HOST1,pynq:HOST2."
+        ),
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Overlay archive, for a pynq device.")] = None,
     board: Annotated[str | None, typer.Option(help="Configuration in boards.toml.")] = None,

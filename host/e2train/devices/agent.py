@@ -97,5 +97,6 @@ def _token(file: Path | None) -> str:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise DeviceError(
-            f"no token in {path}: copy it from the board, where the agent wrote it, or give --token-file"
+            f"no token in {path}: copy it from the board, where the agent wrote it, or give its place"
+            " with --set token_file=FILE"
         ) from error

@@ -35,7 +35,7 @@ class VivadoBuild:
     def __init__(self, board: BoardDescription, out: Path, *, rtl: Sequence[Path]) -> None:
         self.board = board
         self.rtl = tuple(rtl)
-        self.folder = out / f"vivado-{board.name}"
+        self.folder = out.resolve() / f"vivado-{board.name}"  # Vivado runs in it
 
     def steps(self) -> list[str]:
         """The commands, as one could type them."""
@@ -43,7 +43,7 @@ class VivadoBuild:
             f"e2train hls build --board {self.board.config.name}",
             f"write {self.folder / 'board.tcl'}:",
             *(f"    {line}" for line in board_tcl(self.board).splitlines()),
-            shlex.join(self._command()),
+            shlex.join([*self._command(), *([] if self.rtl else ["RTL..."])]),  # what the first step writes
             f"pack {self.folder / 'overlay.bit'}, {self.folder / 'overlay.hwh'} and manifest.json",
         ]
 
