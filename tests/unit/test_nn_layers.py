@@ -2,6 +2,7 @@
 """Offloaded layers: exact against torch in float64, on the integers that they sent."""
 
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from brevitas.nn import QuantConv2d
 from brevitas.quant.fixed_point import Int8WeightPerChannelFixedPoint
 from e2train.devices import ShapeError, open_device
-from e2train.nn import Engine, HostLayerWarning, OffloadConv2d, WeightInt8, offload
+from e2train.nn import Engine, HostLayerWarning, OffloadConv2d, WeightInt8, count_host_macs, offload
 from e2train.nn.functions import safe_shift
 from e2train.nn.quantisers import quantise_gradient
+from e2train.runtime import Ledger
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -123,6 +125,18 @@ def test_ledger_holds_what_was_needed(engine, rng):
         ("2", "grad_input"): 2 * 16 * 2 * 4,
         ("2", "grad_weight"): 2 * 16 * 2 * 4,
     }
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_counting_on_the_host_keeps_no_tensor_alive(rng, depthwise):
+    ledger = Ledger()
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3 if depthwise else 1), nn.ReLU())
+    count_host_macs(model, ledger)
+    outputs = []
+    model[0].register_forward_hook(lambda module, args, y: outputs.append(weakref.ref(y)))
+    model(pictures(rng, 2, 3, 6, 6, signed=False)).sum().backward()
+    assert [row.mode for row in ledger.snapshot()] == ["forward", "grad_input", "grad_weight"]
+    assert outputs[0]() is None
 
 
 def test_an_empty_batch_trains_nothing(engine):

@@ -25,7 +25,9 @@ def count_host_macs(model: nn.Module, ledger: Ledger) -> None:
 def _counts(name: str, ledger: Ledger) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def count(module: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
         macs = y.numel() * module.weight[0].numel()  # type: ignore[index]
-        x, w = args[0].numel(), module.weight.numel()  # type: ignore[operator]
+        # Numbers only: a tensor that its own hook refers to is never freed.
+        x, w, outputs = args[0].numel(), module.weight.numel(), y.numel()  # type: ignore[operator]
+        to_input = args[0].requires_grad
 
         def enter(mode: Mode, a: int, b: int, result: int) -> None:
             counters = Counters(host_macs=macs)
@@ -36,11 +38,11 @@ def _counts(name: str, ledger: Ledger) -> Callable[[nn.Module, tuple[Tensor, ...
             )
 
         def backward(_: Tensor) -> None:
-            if args[0].requires_grad:
-                enter("grad_input", y.numel(), w, x)
-            enter("grad_weight", x, y.numel(), w)
+            if to_input:
+                enter("grad_input", outputs, w, x)
+            enter("grad_weight", x, outputs, w)
 
-        enter("forward", x, w, y.numel())
+        enter("forward", x, w, outputs)
         if y.requires_grad:
             y.register_hook(backward)  # type: ignore[no-untyped-call]
 
