@@ -22,7 +22,8 @@ from serving import E2TRAIN, served
 
 TOKEN = "secret"
 CONFIG = load_config("pynq_z2")
-TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--seed", "7", "--json")
+TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--batch", "8", "--seed", "7", "--json")
+FEW = ("--set", "test_pictures=8")
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_training_through_a_board_gives_the_emulators_bits(serve, overlay, tmp_p
         told = [
             json.loads(
                 subprocess.run(
-                    [*E2TRAIN, *TRAIN, "--out", tmp_path / name, *where],
+                    [*E2TRAIN, *TRAIN, *FEW, "--out", tmp_path / name, *where],
                     capture_output=True,
                     text=True,
                     check=True,

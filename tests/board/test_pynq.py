@@ -19,7 +19,8 @@ from e2train.runtime.board_check import mode_call
 from serving import E2TRAIN
 
 BOARD = "zcu104"
-TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--seed", "7", "--json")
+TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--batch", "8", "--seed", "7", "--json")
+FEW = ("--set", "test_pictures=8")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +61,7 @@ def test_training_gives_the_emulators_bits(serve, archive, tmp_path):
     board = serve(BOARD)
     where = ("--device", f"pynq:{board.address}", "--board", BOARD, "--overlay", str(archive))
     told = [
-        json.loads(run(*TRAIN, "--out", str(tmp_path / name), *options).stdout)
+        json.loads(run(*TRAIN, *FEW, "--out", str(tmp_path / name), *options).stdout)
         for name, options in (("emulator", ("--board", BOARD)), ("pynq", where))
     ]
     for key in ("weights_sha256", "state_sha256"):

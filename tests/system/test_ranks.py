@@ -59,7 +59,7 @@ def test_ranks_count_what_one_would(tmp_path, combine):
 
 
 def test_a_stopped_run_resumes_to_the_undisturbed_state(tmp_path):
-    options = ("train", "digits", "--steps", "60", "--seed", "3", *LESS)
+    options = ("train", "digits", "--steps", "30", "--batch", "12", "--seed", "3", *LESS)
     whole = train(*options, "--out", tmp_path / "whole")
     run = start(*options, "--out", tmp_path / "cut")
     metrics = tmp_path / "cut" / "metrics.jsonl"

@@ -19,6 +19,17 @@ __all__ = ["app", "main"]
 
 _USER_ERROR = 2
 _STOPPED = 130  # as a shell reports SIGINT
+_USER_ERRORS = {
+    "e2hls": ("HlsError",),
+    "e2sim": ("SimulationError",),
+    "e2train.config": ("ConfigError",),
+    "e2train.devices": ("DeviceError", "ShapeError"),
+    "e2train.energy": ("EnergyError",),
+    "e2train.nn": ("DivergenceError", "ModelError"),
+    "e2train.numerics": ("ExactnessError",),
+    "e2train.overlay": ("OverlayError",),
+    "e2train.train": ("DataError", "TrainError"),
+}
 
 app = typer.Typer(
     help="Train CNNs with low-precision convolutions, forward and backward, on a PYNQ-class FPGA.",
@@ -48,22 +59,16 @@ def main() -> None:
 
 def _exit_code(error: Exception) -> int | None:
     """Exit code of an error that needs no traceback, else None."""
-    from e2hls import HlsError
-    from e2sim import SimulationError
-
-    from e2train.config import ConfigError
-    from e2train.devices import DeviceError, ShapeError
-    from e2train.energy import EnergyError
-    from e2train.nn import DivergenceError, ModelError
-    from e2train.numerics import ExactnessError
-    from e2train.overlay import OverlayError
-    from e2train.train import DataError, Interrupted, TrainError
-
-    if isinstance(error, Interrupted):
+    if isinstance(error, _known({"e2train.train": ("Interrupted",)})):
         return _STOPPED
-    known = (ConfigError, DataError, DeviceError, DivergenceError, EnergyError, ExactnessError, HlsError,
-             ModelError, OSError, OverlayError, ShapeError, SimulationError, TrainError)  # fmt: skip
-    return _USER_ERROR if isinstance(error, known) else None
+    return _USER_ERROR if isinstance(error, (OSError, *_known(_USER_ERRORS))) else None
+
+
+def _known(errors: dict[str, tuple[str, ...]]) -> tuple[type[Exception], ...]:
+    """The classes; a package that nothing has imported, torch behind it perhaps, has raised none."""
+    loaded = ((sys.modules[name], classes) for name, classes in errors.items() if name in sys.modules)
+    found = ((module, name) for module, classes in loaded for name in classes if hasattr(module, name))
+    return tuple(getattr(module, name) for module, name in found)
 
 
 def _one_line(error: Exception) -> str:
