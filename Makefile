@@ -48,6 +48,7 @@ lint: $(READY)  ## ruff, mypy --strict, clang-format, codespell, doctests, unit 
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/mypy scripts/*.py
 	$(BIN)/python scripts/format_cpp.py --check $(CPP)
 	$(BIN)/codespell README.md CHANGELOG.md $(SOURCES) hls
 	$(BIN)/pytest --doctest-modules host tests/unit

@@ -21,7 +21,7 @@ import numpy as np
 from e2train.config import EngineConfig
 from e2train.devices import LayerCall, LayerResult, StreamDevice, open_device
 from e2train.devices.emulator import Emulator
-from e2train.nn import Engine
+from e2train.nn import Engine, Group
 from e2train.numerics.psg import Psg, decided, sign
 from e2train.runtime import execute, plan
 from e2train.train import PRESETS, Session, deterministic, train
@@ -69,7 +69,7 @@ def recorded(*, data: str, model: str, steps: int, batch: int, seed: int) -> dic
     )
     with deterministic(config.threads):
         engine = Engine(device=recorder)
-        for _ in train(Session.start(config, engine, engine.ledger)):
+        for _ in train(Session.start(config, engine, engine.ledger, Group())):
             pass
     return recorder.calls
 

@@ -51,7 +51,7 @@ class Trainee:
     def step(self, number: int, images: Tensor, labels: Tensor) -> None:
         begin = time.perf_counter()
         if not self.smd.drops(number):
-            F.cross_entropy(self.model(images), labels).backward()
+            F.cross_entropy(self.model(images), labels).backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             self.optimiser.zero_grad()
             self.executed += 1
@@ -81,7 +81,7 @@ def measure(*, name: str, batch: int, steps: int, drop: float, skip: float) -> d
     images = torch.rand((batch, 3, 32, 32), generator=generator)
     labels = torch.randint(0, 10, (batch,), generator=generator)
     for both in (whole, saving):  # warm up
-        F.cross_entropy(both.model(images), labels).backward()
+        F.cross_entropy(both.model(images), labels).backward()  # type: ignore[no-untyped-call]
         both.optimiser.zero_grad()
     for number in range(steps):
         whole.step(number, images, labels)

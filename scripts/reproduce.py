@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e2train.train import PRESETS, RunConfig, read_config
+from e2train.energy import load_costs
+from e2train.train import PRESETS, Record, RunConfig, TrainError, read_config, read_record
+from e2train.train.savings import TECHNIQUES, savings
 from matplotlib.figure import Figure
 
 BASES = ("smb-fp32", "smb-int8")
@@ -84,23 +86,21 @@ def main() -> int:
     names = options.rows or list(table.rows)
     if unknown := set(names) - set(table.rows):
         parser.error(f"no rows {', '.join(sorted(unknown))}; there are: {', '.join(table.rows)}")
-    runs = [
-        (name, seed) for seed in range(options.seeds) for name in names
-    ]  # every row once before any twice
-    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        running = [
-            pool.submit(
-                run,
-                config(table, name, seed=seed, data=options.data, host=options.host),
-                folder(out, name, seed),
-            )
-            for name, seed in runs
+    planned = {
+        name: [
+            (config(table, name, seed=seed, data=options.data, host=options.host), folder(out, name, seed))
+            for seed in range(options.seeds)
         ]
+        for name in table.rows
+    }
+    runs = [planned[name][seed] for seed in range(options.seeds) for name in names]
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        running = [pool.submit(run, *each) for each in runs]
         try:
             for ended in as_completed(running):
                 if failure := ended.result():
                     sys.exit(failure)
-                write(out, table, seeds=options.seeds)
+                write(out, table, planned)
         finally:
             pool.shutdown(cancel_futures=True)
     print((out / "table.md").read_text())
@@ -120,16 +120,13 @@ def folder(out: Path, name: str, seed: int) -> Path:
 
 def run(settings: RunConfig, where: Path) -> str | None:
     """Train, unless the very same run is there already; what went wrong, if anything did."""
-    file = where / "config.toml"
-    same = file.exists() and read_config(file).hash == settings.hash
-    if same and (where / "summary.json").exists():
+    if finished(settings, where):
         return None
-    where.mkdir(parents=True, exist_ok=True)
-    options = ["--overwrite"]
-    if same and (where / "checkpoint.pt").exists():
-        options = ["--resume"]
-    else:
-        file.write_text(settings.to_toml(), encoding="utf-8")
+    begun, file = where / "config.toml", where.parent / f"{where.name}.toml"
+    where.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(settings.to_toml(), encoding="utf-8")
+    same = begun.exists() and read_config(begun).hash == settings.hash
+    options = ["--resume"] if same and (where / "checkpoint.pt").exists() else ["--overwrite"]
     print(f"{where}", flush=True)
     command = [sys.executable, "-m", "e2train", "train", str(file), "--out", str(where), *options]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
@@ -138,48 +135,58 @@ def run(settings: RunConfig, where: Path) -> str | None:
     return None
 
 
-def write(out: Path, table: Table, *, seeds: int) -> None:
+def finished(settings: RunConfig, where: Path) -> Record | None:
+    """The run in a folder, if it has ended and was set so."""
+    try:
+        record = read_record(where)
+    except TrainError:
+        return None
+    return record if record.summary.config_sha256 == settings.hash else None
+
+
+def write(out: Path, table: Table, planned: dict[str, list[tuple[RunConfig, Path]]]) -> None:
     """The table of all runs that are there."""
     found = {
-        name: [
-            json.loads(path.read_text())
-            for seed in range(seeds)
-            if (path := folder(out, name, seed) / "summary.json").exists()
-        ]
-        for name in table.rows
+        name: [record for each in runs if (record := finished(*each)) is not None]
+        for name, runs in planned.items()
     }
-    bases = {base: mean(found.get(base, ()), "training_computation") for base in BASES}
+    bases = {base: computation(runs) if (runs := found.get(base)) else None for base in BASES}
     rows = [row(name, runs, bases) for name, runs in found.items() if runs]
     (out / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     (out / "table.md").write_text(markdown(table, rows), encoding="utf-8")
     plot(rows, out / "table.svg")
 
 
-def mean(runs: Any, key: str) -> float | None:
-    values = [run[key] for run in runs if run[key] is not None]
-    return statistics.fmean(values) if values else None
+def computation(runs: list[Record]) -> float:
+    return statistics.fmean(run.summary.training_computation for run in runs)
 
 
-def row(name: str, runs: list[dict[str, Any]], bases: dict[str, float | None]) -> dict[str, Any]:
+def row(name: str, runs: list[Record], bases: dict[str, float | None]) -> dict[str, Any]:
     """One row: means over its seeds."""
-    accuracies = [run["test_accuracy"] for run in runs]
-    computation = mean(runs, "training_computation") or 0.0
-    blocks = sum(run["blocks_run"] + run["blocks_skipped"] for run in runs)
+    summaries = [run.summary for run in runs]
+    saved = [savings(run.config, run.account, load_costs()) for run in runs]
+    accuracies = [run.test_accuracy for run in summaries]
+    blocks = sum(run.blocks_run + run.blocks_skipped for run in summaries)
+    predicted = [run.psg_predicted_fraction for run in summaries if run.psg_predicted_fraction is not None]
+    mean = statistics.fmean
     return {
         "row": name,
         "seeds": len(runs),
-        "accuracy": statistics.fmean(accuracies),
+        "accuracy": mean(accuracies),
         "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        **{f"computation_to_{base}": computation / value if value else None for base, value in bases.items()},
-        **{key: mean(runs, key) for key in ("energy_of_smb_fp32", "energy_of_smb_int8")},
-        "energy_factors": {
-            technique: statistics.fmean(run["energy_factors"][technique] for run in runs)
-            for technique in runs[0]["energy_factors"]
+        **{
+            f"computation_to_{base}": computation(runs) / value if value else None
+            for base, value in bases.items()
         },
-        "steps_run": mean(runs, "steps_run"),
-        "blocks_skipped": sum(run["blocks_skipped"] for run in runs) / blocks,
-        "predicted": mean(runs, "psg_predicted_fraction"),
-        "wall_s": mean(runs, "wall_s"),
+        "energy_of_smb_fp32": mean(each.run.total_j / each.smb_fp32.total_j for each in saved),
+        "energy_of_smb_int8": mean(each.run.total_j / each.smb_int8.total_j for each in saved),
+        "energy_factors": {
+            technique: mean(each.factors[technique] for each in saved) for technique in TECHNIQUES
+        },
+        "steps_run": mean(run.steps_run for run in summaries),
+        "blocks_skipped": sum(run.blocks_skipped for run in summaries) / blocks,
+        "predicted": mean(predicted) if predicted else None,
+        "wall_s": mean(run.wall_s for run in summaries),
     }
 
 

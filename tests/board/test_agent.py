@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import subprocess
 import sys
@@ -113,6 +114,25 @@ def test_a_wrong_token_is_refused(agent, tmp_path):
 def test_another_configuration_is_refused(agent, token_file):
     with pytest.raises(DeviceError, match=r"serves the configuration 'pynq_z2', the host expects zcu104"):
         open_device(f"agent:127.0.0.1:{agent.server_port}", config="zcu104", token_file=token_file)
+
+
+def test_another_server_is_told_apart(token_file):
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        address = f"agent:127.0.0.1:{other.server_port}"
+        with pytest.raises(DeviceError, match=r"^what answers at 127.0.0.1:\d+ is no e2train agent$"):
+            open_device(address, config="pynq_z2", token_file=token_file)
+        other.shutdown()
 
 
 def test_a_missing_token_says_what_to_do(tmp_path):

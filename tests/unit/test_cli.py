@@ -38,7 +38,7 @@ def run(monkeypatch, capsys, tmp_path):
          "cifar10-resnet8 needs its data: give the folder where it lies with --data DIR"),
         (["train", "cifar10-resnet8", "--data", "/none"],
          "no folder /none/cifar-10-batches-py: unpack CIFAR-10's python archive and give --data its place"),
-        (["train", "digits", "--seed", "-1"], "seed must be at least 0, not -1"),
+        (["train", "digits", "--seed", "-1"], "seed must be in 0..9223372036854775807, not -1"),
         (["train", "none.toml"], "cannot read none.toml: No such file or directory"),
         (
             ["train", "digits", "--out", "/proc/run"],

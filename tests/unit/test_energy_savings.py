@@ -53,7 +53,7 @@ def test_a_work_is_priced_as_by_hand():
         ("forward", (8, 8), (8, 8), (1 / 8, 1.0), 32),
         ("grad_input", (16, 8), (16, 8), (1 / 8, 1.0), 32),
         ("grad_weight", (8, 16), (8, 16), (1 / 8, 1 / 16), 64),
-        ("grad_msb", (4, 10), (8, 16), (1 / 8, 1 / 16), 64),
+        ("grad_msb", (4, 10), (8, 16), (1 / 16, 1 / 16), 32),
     ],
 )
 def test_widths_and_reads_are_those_of_the_engine(mode, multiplied, stored, reads, result_bits):

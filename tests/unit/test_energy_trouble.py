@@ -247,6 +247,19 @@ def test_a_joulescope_needs_its_package(monkeypatch):
         open_joulescope()
 
 
+def test_one_of_several_packages_must_be_named(monkeypatch):
+    files = {
+        f"/sys/class/powercap/intel-rapl:{index}/{name}": text
+        for index in range(2)
+        for name, text in {"name": f"package-{index}", "energy_uj": "1", "max_energy_range_uj": "9"}.items()
+    }
+    read = {path: text.encode() for path, text in files.items()}.get
+    monkeypatch.setattr("e2train.energy.meters.find.find_rapl", lambda: find_rapl(read))
+    with pytest.raises(EnergyError, match=r"several rapl meters; name one: rapl:package-0, rapl:package-1$"):
+        open_meter("rapl")
+    assert open_meter("rapl:package-1").name == "rapl package-1"
+
+
 def test_counters_that_only_root_may_read_say_so():
     def read(path):
         if path.endswith("energy_uj"):

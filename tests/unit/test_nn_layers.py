@@ -139,6 +139,15 @@ def test_counting_on_the_host_keeps_no_tensor_alive(rng, depthwise):
     assert outputs[0]() is None
 
 
+def test_backward_frees_what_the_layer_kept(engine, rng):
+    model = offload(nn.Conv2d(3, 4, 3), engine)
+    loss = model(pictures(rng, 2, 3, 6, 6, signed=False)).sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+    assert len(engine.ledger.snapshot()) == 3  # and counts nothing
+
+
 def test_an_empty_batch_trains_nothing(engine):
     layer = offload(nn.Conv2d(3, 4, 3), engine)
     y = layer(torch.zeros(0, 3, 5, 5, requires_grad=True))

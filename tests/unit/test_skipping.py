@@ -176,7 +176,7 @@ def test_the_task_reaches_a_gate_through_samples_that_ran():
 
 
 def test_stochastic_depth_skips_as_often_as_asked():
-    policy = StochasticDepth(blocks=9, skip=0.3, seed=4).train()
+    policy = StochasticDepth(range(1, 9), blocks=9, skip=0.3, seed=4).train()
     x = torch.zeros(3, 1, 1, 1)
     runs = 0
     for policy.step in range(2000):
@@ -185,8 +185,14 @@ def test_stochastic_depth_skips_as_often_as_asked():
     assert policy.eval().gate(8, x).tolist() == [pytest.approx(0.4)] * 3
 
 
+@pytest.mark.parametrize("skippable", [range(1, 17), [2, 4, 5, 7, 8, 9, 11, 12, 14, 15]])
+def test_stochastic_depth_spreads_the_share_over_the_blocks_that_may_skip(skippable):
+    policy = StochasticDepth(skippable, blocks=17, skip=0.2, seed=0)
+    assert sum(1 - policy.survival(index) for index in skippable) / 17 == pytest.approx(0.2)
+
+
 def test_stochastic_depth_draws_the_same_again():
-    policy = StochasticDepth(blocks=5, skip=0.4, seed=4).train()
+    policy = StochasticDepth(range(1, 5), blocks=5, skip=0.4, seed=4).train()
     x = torch.zeros(2, 1, 1, 1)
 
     def draws():

@@ -17,6 +17,12 @@ def test_toml_gives_the_same_back(tmp_path):
     assert find_config(str(path)) == config
 
 
+@pytest.mark.parametrize("data", ["/data/\U0001f600", 'a "quoted" \\ one', "\x7f\x01\n"])
+def test_any_path_comes_back(tmp_path, data):
+    (tmp_path / "run.toml").write_text(PRESETS["digits"].changed(data=data).to_toml(), encoding="utf-8")
+    assert read_config(tmp_path / "run.toml").data == data
+
+
 def test_a_short_file_takes_the_rest_from_its_preset(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('preset = "digits"\nlr = 1\n')
@@ -37,7 +43,7 @@ def test_hash_tells_what_is_trained_and_not_where():
         ({"smd": 1.0}, "smd must be in 0..0.99, not 1.0"),
         ({"psg_x_bits": 5}, "psg_x_bits must be in 1..4, not 5"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
-        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"seed": -1}, "seed must be in 0..9223372036854775807, not -1"),
         ({"lr": float("nan")}, "lr must be at least 0, not nan"),
     ],
 )

@@ -2,10 +2,12 @@
 """Runs: their files, their determinism, and going on after a stop as if nothing had been."""
 
 import json
+import shutil
 import signal
 
 import pytest
 import torch
+from e2train.energy import EnergyError
 from e2train.nn import DivergenceError
 from e2train.train import PRESETS, Interrupted, TrainError, run_training
 from e2train.train.data import Batches
@@ -202,6 +204,19 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, content):
 def test_diverging_training_is_an_error(tmp_path):
     with pytest.raises(DivergenceError, match=r"use a smaller --lr$"):
         run_training(CONFIG.changed(lr=1e30, steps=20), out=tmp_path)
+
+
+def test_a_meter_that_is_not_there_costs_no_earlier_run(undisturbed, tmp_path):
+    shutil.copytree(undisturbed[0], tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(EnergyError):
+        run_training(CONFIG.changed(meter="hwmon:nothing"), out=tmp_path / "run", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_skip_that_stochastic_depth_cannot_reach_is_refused(tmp_path):
+    with pytest.raises(TrainError, match=r"cannot skip 60.0% of the blocks of digits, only up to 50.0%"):
+        run_training(CONFIG.changed(method="sd", skip=0.6), out=tmp_path)
 
 
 def test_an_unfinished_run_is_not_overwritten_unasked(tmp_path):

@@ -40,10 +40,14 @@ class AgentDevice(Closing):
         self._deadline_s = deadline_s
         self._token = _token(token_file)
         self._connection = http.client.HTTPConnection(host, int(port or _PORT), timeout=deadline_s)
-        told = json.loads(self._ask("GET", "/info", b""))
-        if told.get("config_hash") != config.hash32:
+        try:
+            told = json.loads(self._ask("GET", "/info", b""))
+            served = (told["config"], told["config_hash"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DeviceError(f"what answers at {self._address} is no e2train agent") from error
+        if served[1] != config.hash32:
             raise DeviceError(
-                f"the agent at {self._address} serves the configuration {told.get('config')!r}, the host "
+                f"the agent at {self._address} serves the configuration {served[0]!r}, the host "
                 f"expects {config.name}; choose it with --board"
             )
 

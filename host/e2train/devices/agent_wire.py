@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.devices.protocol import ConvShape, Counters, LayerCall, LayerResult
+from e2train.devices.protocol import ConvShape, Counters, LayerCall, LayerResult, on_host
 
 __all__ = ["WireError", "decode_call", "decode_result", "default_token_file", "encode_call", "encode_result"]
 
@@ -30,7 +30,7 @@ class WireError(ValueError):
 def encode_call(call: LayerCall) -> bytes:
     """A call as one message."""
     head = {key: getattr(call, key) for key in ("mode", "shift", "x_bits", "g_bits", "name")}
-    return _encode(head | {"shape": asdict(call.shape)}, [np.asarray(call.a), np.asarray(call.b)])
+    return _encode(head | {"shape": asdict(call.shape)}, [on_host(call.a), on_host(call.b)])
 
 
 def decode_call(message: bytes) -> LayerCall:

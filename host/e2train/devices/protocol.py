@@ -28,6 +28,7 @@ __all__ = [
     "StreamDevice",
     "TensorDevice",
     "Transfer",
+    "on_host",
     "products_per_multiplier",
 ]
 
@@ -90,6 +91,11 @@ class ConvShape:
     def Q(self) -> int:  # noqa: N802
         """Output columns."""
         return (self.W + self.padding[2] + self.padding[3] - self.S) // self.stride[1] + 1
+
+    @property
+    def results(self) -> int:
+        """Outputs of the forward direction."""
+        return self.N * self.K * self.P * self.Q
 
     @property
     def macs(self) -> int:
@@ -259,6 +265,11 @@ _DTYPES = {"x": ("uint8", "int8"), "w": ("int8",), "gy": ("int16",)}
 def dtype_name(operand: Any) -> str:
     """The name that NumPy and torch share for a dtype."""
     return str(operand.dtype).removeprefix("torch.")
+
+
+def on_host(operand: Any) -> NDArray[Any]:
+    """An operand as NumPy, wherever torch holds it."""
+    return np.asarray(operand.cpu() if hasattr(operand, "cpu") else operand)
 
 
 def products_per_multiplier(mode: Mode) -> int:

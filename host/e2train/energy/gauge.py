@@ -171,7 +171,7 @@ def write_samples(recording: Recording, path: Path, *, after_s: float | None = N
     times_s, powers_w = recording.power()
     marks = recording.marks[-len(times_s) :] if len(times_s) else recording.marks[:0]
     lines = "".join(
-        f"{time_s + (after_s or 0.0):.6f},{power_w:.6f},{mark}\n"
+        f"{time_s + (after_s or 0.0):.9f},{power_w:.6f},{mark}\n"
         for time_s, power_w, mark in zip(times_s, powers_w, marks, strict=True)
         if after_s is None or time_s >= 0
     )

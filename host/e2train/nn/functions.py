@@ -18,59 +18,62 @@ __all__ = ["ConvJob", "OffloadedConv", "safe_shift"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvJob:
-    """One layer's integers on their way to a device: real = integers * scale."""
+    """One layer on its way to a device: real = integers * scale."""
 
     engine: Engine
     name: str
     shape: ConvShape
-    x: Tensor  # (N, C, H, W) uint8 or int8
-    w: Tensor  # (K, C, R, S) int8
     x_scale: float
     w_scale: float
 
     def run(self, mode: Mode, a: Tensor, b: Tensor, shift: int = 0) -> Tensor:
         """The device's integers, as float32 on the operands' torch device."""
-        return self._float(self.engine.run(self._call(mode, a, b, shift)))
+        return _float(self.engine.run(self._call(mode, a, b, shift)), a)
 
-    def weight_gradient(self, gy: Tensor, gy_scale: float) -> Tensor:
+    def weight_gradient(self, x: Tensor, gy: Tensor, gy_scale: float) -> Tensor:
         """The weights' gradient, or its signs where the engine predicts them."""
-        call = self._call("grad_weight", self.x, gy)
+        call = self._call("grad_weight", x, gy)
         if self.engine.psg is not None:
-            return self._float(self.engine.signs(call, self.engine.psg))
+            return _float(self.engine.signs(call, self.engine.psg), x)
         if self.engine.votes:
-            return self._float(self.engine.group.vote(self.engine.run(call).sign()))
-        return self._float(self.engine.total(call)) * (self.x_scale * gy_scale)
+            return _float(self.engine.group.vote(self.engine.run(call).sign()), x)
+        return _float(self.engine.total(call), x) * (self.x_scale * gy_scale)
 
     def _call(self, mode: Mode, a: Tensor, b: Tensor, shift: int = 0) -> LayerCall:
         return LayerCall(mode=mode, shape=self.shape, a=a, b=b, shift=shift, name=self.name)
-
-    def _float(self, ints: Tensor) -> Tensor:
-        return ints.to(device=self.x.device, dtype=torch.float32)
 
 
 class OffloadedConv(torch.autograd.Function):
     """y = conv(x, w) on a device, with gradients from the device too.
 
-    The float operands carry the graph; the integers in the job are what is computed with.
+    The float operands carry the graph; their integers are what is computed with.
+
+    Shapes: x (N, C, H, W), w (K, C, R, S); x_ints uint8 or int8, w_ints int8.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, job: ConvJob) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, x_ints: Tensor, w_ints: Tensor, job: ConvJob) -> Tensor:
+        ctx.save_for_backward(x_ints, w_ints)
         ctx.job = job
-        return job.run("forward", job.x, job.w) * (job.x_scale * job.w_scale)
+        return job.run("forward", x_ints, w_ints) * (job.x_scale * job.w_scale)
 
     @staticmethod
-    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
         job: ConvJob = ctx.job
+        x_ints, w_ints = ctx.saved_tensors
         gx = gw = None
         grad = quantise_gradient(gy, job.engine.group)
         if ctx.needs_input_grad[0]:
-            shift = safe_shift(job.w, grad.largest)
-            gx = job.run("grad_input", grad.ints, job.w, shift)
+            shift = safe_shift(w_ints, grad.largest)
+            gx = job.run("grad_input", grad.ints, w_ints, shift)
             gx = gx * (grad.scale * job.w_scale * 2.0**shift)
         if ctx.needs_input_grad[1]:
-            gw = job.weight_gradient(grad.ints, grad.scale)
-        return gx, gw, None
+            gw = job.weight_gradient(x_ints, grad.ints, grad.scale)
+        return gx, gw, None, None, None
+
+
+def _float(ints: Tensor, operand: Tensor) -> Tensor:
+    return ints.to(device=operand.device, dtype=torch.float32)
 
 
 def safe_shift(w: Tensor, largest: int) -> int:

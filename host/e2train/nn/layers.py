@@ -88,16 +88,15 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         shape = ConvShape(
             N=N, C=C, H=H, W=W, K=K, R=R, S=S, stride=self.stride, padding=(top, bottom, left, right)
         )
+        ints = _ints(x, self.name), _ints(w, self.name)
         job = ConvJob(
             engine=self.engine,
             name=self.name,
             shape=shape,
-            x=_ints(x, self.name),
-            w=_ints(w, self.name),
             x_scale=x.scale.item(),
             w_scale=w.scale.item(),
         )
-        y: Tensor = OffloadedConv.apply(x.value, w.value, job)  # type: ignore[no-untyped-call]
+        y: Tensor = OffloadedConv.apply(x.value, w.value, *ints, job)  # type: ignore[no-untyped-call]
         return y if self.bias is None else y + self.bias.view(1, -1, 1, 1)
 
     def _quantised_input(self, x: Tensor | IntQuantTensor) -> IntQuantTensor:

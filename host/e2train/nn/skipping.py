@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -41,20 +43,21 @@ class RunAll(SkipPolicy):
 class StochasticDepth(SkipPolicy):
     """Whole batches skip blocks by chance, later blocks more often; testing runs all, scaled.
 
-    ``skip`` is the expected share over all ``blocks`` of a network, the first of which never skips.
+    ``skip`` is the expected share over all ``blocks`` of a network, of which only the ``skippable`` skip.
     Source: Huang et al., Deep Networks with Stochastic Depth (arXiv:1603.09382).
     """
 
-    def __init__(self, *, blocks: int, skip: float, seed: int) -> None:
+    def __init__(self, skippable: Sequence[int], *, blocks: int, skip: float, seed: int) -> None:
         super().__init__()
         self.blocks = blocks
-        self.last_skip = min(1.0, 2 * skip)  # a line from 0 at the first block: its mean is half its end
+        # The end of a line from 0 at the first block; above 1, ``skip`` is out of reach.
+        self.last_skip = skip * blocks * (blocks - 1) / sum(skippable)
         self.seed = seed
 
     def survival(self, index: int) -> float:
         """Probability that a block runs.
 
-        >>> policy = StochasticDepth(blocks=5, skip=0.25, seed=0)
+        >>> policy = StochasticDepth(range(1, 5), blocks=5, skip=0.25, seed=0)
         >>> [policy.survival(index) for index in range(5)]
         [1.0, 0.875, 0.75, 0.625, 0.5]
         """

@@ -15,6 +15,7 @@ from e2train.config import EngineConfig
 from e2train.devices.agent_wire import WireError, decode_call, encode_result
 from e2train.devices.protocol import DeviceError, ShapeError, StreamDevice, TensorDevice
 from e2train.numerics import ExactnessError
+from e2train.numerics.frame import FrameError
 from e2train.runtime.execute import execute
 
 __all__ = ["AgentServer", "make_token"]
@@ -79,10 +80,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             call = decode_call(message)
+            if call.mode == "forward" and 4 * call.shape.results > self.server.most_bytes:
+                raise WireError(f"the result would take {4 * call.shape.results} bytes; send smaller batches")
             with self.server.computing:
                 result = execute(call, self.server.device)
-        except (WireError, ShapeError, ExactnessError) as error:
-            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+        except (WireError, ShapeError, ExactnessError, FrameError, MemoryError) as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, str(error) or "out of memory")
         except DeviceError as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.devices.protocol import OUTER_MODES, LayerCall
+from e2train.devices.protocol import OUTER_MODES, LayerCall, on_host
 from e2train.numerics import round_shift, saturate
 from e2train.packing import (
     Frame,
@@ -30,7 +30,7 @@ class Operands:
     def __init__(self, plan: Plan, call: LayerCall) -> None:
         self._depth = plan.config.x_depth
         self._ic, self._oc = plan.config.ic_lanes, plan.config.oc_lanes
-        a, b = np.asarray(call.a), np.asarray(call.b)
+        a, b = on_host(call.a), on_host(call.b)
         self._x = channels_last(a, self._ic)
         self._gy = channels_last(b, self._oc * plan.k_vectors) if call.mode in OUTER_MODES else None
         self._w = self._kernels(plan, b) if self._gy is None else {}

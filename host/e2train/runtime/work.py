@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from e2train.config import EngineConfig
-from e2train.devices.protocol import OUTER_MODES
+from e2train.devices.protocol import OUTER_MODES, products_per_multiplier
 from e2train.energy import Work
 from e2train.numerics.psg import Psg
 from e2train.runtime.computation import operand_bits
@@ -14,7 +14,7 @@ from e2train.runtime.ledger import LedgerRow
 
 __all__ = ["works"]
 
-_WIDE_BITS = 64  # of weight gradients on their way to the host
+_WIDE_BITS = 64  # of full weight gradients on their way to the host
 _RESULT_BITS = 32
 _FLOAT_BITS = 32
 
@@ -22,7 +22,8 @@ _FLOAT_BITS = 32
 def works(rows: Iterable[LedgerRow], *, config: EngineConfig, psg: Psg | None = None) -> list[Work]:
     """What each layer did in each direction, on the device and on the host.
 
-    Buffers are read as the engine of ``config`` reads them: x serves all output lanes; a weight serves one
+    Buffers are read as the engine of ``config`` reads them: x serves all output lanes,
+    twice with high bits; a weight serves one
     multiplier, as every output position reads it again; in weight gradients, gy serves all input lanes. What
     the host computes in float32 is counted as if the same array did so.
     """
@@ -32,7 +33,7 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, psg: Psg | None = 
         common = {
             "layer": row.name,
             "direction": row.mode,
-            "a_reads_per_mac": 1 / config.oc_lanes,
+            "a_reads_per_mac": 1 / (config.oc_lanes * products_per_multiplier(row.mode)),
             "b_reads_per_mac": 1 / config.ic_lanes if outer else 1.0,
             "a_values": row.a_values,
             "b_values": row.b_values,
@@ -49,7 +50,7 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, psg: Psg | None = 
                     b_bits=b_bits,
                     a_stored_bits=a_stored,
                     b_stored_bits=b_stored,
-                    result_bits=_WIDE_BITS if outer else _RESULT_BITS,
+                    result_bits=_WIDE_BITS if row.mode == "grad_weight" else _RESULT_BITS,
                 )
             )
         elif row.counters.host_macs:

@@ -44,7 +44,7 @@ def load_checkpoint(path: Path, *, config_hash: str) -> tuple[dict[str, Any], li
     if not path.is_file():
         raise TrainError(f"nothing to resume: {path} does not exist; leave --resume out to start")
     try:
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises a different one for each way of being damaged
         reason = " ".join(str(error).split())[:100] or "empty"
         raise TrainError(f"{path} is damaged: {reason}; start again without --resume") from error

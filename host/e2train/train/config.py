@@ -134,7 +134,9 @@ class RunConfig:
         >>> RunConfig(preset="digits").to_toml().splitlines()[0]
         'preset = "digits"'
         """
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
+        # TOML knows no surrogates, so nothing but ASCII control characters is escaped.
+        values = {key: json.dumps(value, ensure_ascii=False) for key, value in asdict(self).items()}
+        return "".join(f"{key} = {value}\n" for key, value in values.items()).replace("\x7f", "\\u007f")
 
 
 _ANY = float("inf")
@@ -150,10 +152,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch", "threads", "ranks"), (1, _ANY)),
-    **dict.fromkeys(
-        ("seed", "steps", "lr", "weight_decay", "gate_weight", "sign_lr", "test_pictures"), (0, _ANY)
-    ),
+    **dict.fromkeys(("steps", "lr", "weight_decay", "gate_weight", "sign_lr", "test_pictures"), (0, _ANY)),
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first"), (0, 1)),
+    "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),
     "deadline_s": (0.1, _ANY),
 }

@@ -81,4 +81,6 @@ class Averager:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.count, self._means = state["count"], dict(state["means"])
+        self.count = state["count"]
+        weights = dict(self._model.named_parameters())
+        self._means = {name: mean.to(weights[name].device) for name, mean in state["means"].items()}

@@ -73,7 +73,7 @@ def average_statistics(model: ResidualNet, group: Group, *, by_batches: bool = F
     if group.size == 1 or not norms:
         return
     batches = torch.stack([norm.num_batches_tracked for norm in norms])  # type: ignore[misc]
-    weights = batches.double() if by_batches else torch.ones(len(norms), dtype=torch.float64)
+    weights = batches.double() if by_batches else torch.ones_like(batches, dtype=torch.float64)
     statistics = [torch.cat([norm.running_mean, norm.running_var]) for norm in norms]  # type: ignore[list-item]
     weighted = [weight * each.double() for weight, each in zip(weights, statistics, strict=True)]
     *means, weight = torch.split(

@@ -11,7 +11,7 @@ from shlex import quote
 from time import monotonic
 
 from e2train.devices import open_device
-from e2train.energy import Gauge, gauge, load_costs, open_meter, write_samples
+from e2train.energy import Gauge, LogSpec, Meter, gauge, load_costs, open_meter, write_samples
 from e2train.nn import Engine, Group
 from e2train.runtime import Ledger
 from e2train.train.account import Account
@@ -57,6 +57,7 @@ def run_training(
         folder.make()
         ledger = engine.ledger if engine else Ledger()
         session, tally = Session.start(config, engine, ledger, group), Tally(ledger=ledger, group=group)
+        meter = _meter(config, engine, group)  # where there is none as asked, an earlier run stays
         if resume:
             state, spent = load_checkpoint(folder.checkpoint, config_hash=config.hash)
             session.restore(state)
@@ -67,7 +68,7 @@ def run_training(
             folder.begin(config, overwrite=overwrite)
         with stop_on_signals() as flag:
             stop = partial(_agreed, group, flag)
-            with _measured(config, engine, folder, tally) as running:
+            with _measured(meter, folder, tally) as running:
                 _train(session, folder, tally, running, stop=stop, watch=watch)
                 training = tally.take_rows()
                 finish(session, stopped=stop)
@@ -98,19 +99,22 @@ def run_training(
     return summary if first else None
 
 
-@contextmanager
-def _measured(config: RunConfig, engine: Engine | None, folder: RunFolder, tally: Tally) -> Iterator[Gauge]:
-    """Measure the energy of a block, and keep the samples whatever happens in it.
+def _meter(config: RunConfig, engine: Engine | None, group: Group) -> Meter | LogSpec | str | None:
+    """What measures this rank: its own board's sensor, else the one meter, which the first rank reads.
 
-    Every rank measures its own board; of any other meter there is but one, which the first rank reads.
+    Raises: EnergyError when the meter that was named is not there.
     """
     read_board = getattr(engine.device, "read_file", None) if engine else None
     own = read_board is not None and config.meter.partition(":")[0] in ("auto", "hwmon")
-    takes_part = own or tally.group.rank == 0
-    meter = open_meter(config.meter, read_board) if takes_part else "the first rank measures"
+    return open_meter(config.meter, read_board) if own or group.rank == 0 else None
+
+
+@contextmanager
+def _measured(meter: Meter | LogSpec | str | None, folder: RunFolder, tally: Tally) -> Iterator[Gauge]:
+    """Measure the energy of a block, and keep the samples whatever happens in it."""
     earlier_s = tally.measured_s
-    with gauge(meter) as running:
-        tally.gauge = running if takes_part else None
+    with gauge("the first rank measures" if meter is None else meter) as running:
+        tally.gauge = None if meter is None else running
         try:
             yield running
         finally:
@@ -163,6 +167,8 @@ def _train(
             folder.log(row)
             watch(row)
         stops = stop()
+        if stops:
+            running.stop()  # before saving, as a log is read only when the window is over
         late = session.group.any(monotonic() - saved_s > _SAVE_EVERY_S)
         if stops or late or session.step % session.batches.per_epoch == 0:
             _save(session, folder, tally)

@@ -157,23 +157,33 @@ _COUNTS = ("step", "steps_dropped", "samples", "block_runs")
 
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
-    """Give torch a fixed number of threads and deterministic algorithms, for a while."""
+    """Give torch a fixed number of threads, deterministic algorithms and whole float32, for a while."""
     if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    short = torch.backends.cudnn.allow_tf32
     with torch.random.fork_rng(devices=[]):
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.allow_tf32 = False
         try:
             yield
         finally:
             torch.set_num_threads(before)
             torch.use_deterministic_algorithms(strict)
+            torch.backends.cudnn.allow_tf32 = short
 
 
 def _policy(config: RunConfig, method: Method, model: ResidualNet) -> SkipPolicy | None:
     if method.skips == "by chance":
-        return StochasticDepth(blocks=len(model.blocks), skip=config.skip, seed=config.seed)
+        blocks = len(model.blocks)
+        policy = StochasticDepth(model.skippable, blocks=blocks, skip=config.skip, seed=config.seed)
+        if policy.last_skip > 1:
+            raise TrainError(
+                f"stochastic depth cannot skip {config.skip:.1%} of the blocks of {config.preset}, "
+                f"only up to {config.skip / policy.last_skip:.1%}; use a smaller --set skip=..."
+            )
+        return policy
     if method.skips == "by gate":
         channels = {index: model.blocks[index].in_channels for index in model.skippable}
         return GatedSkip(

@@ -121,7 +121,7 @@ def summarise(
         bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
         saturations=sum(row.saturations for row in rows),
         retries=total.retries,
-        **_board_figures(_total(trained), steps=account.steps_run, ranks=account.ranks),
+        **_board_figures(_total(account.training), steps=account.steps_run, ranks=account.ranks),
         energy_modelled_j=run_j,
         energy_modelled_source=f"{table.title}; {table.note}",
         energy_of_smb_fp32=run_j / saved.smb_fp32.total_j,

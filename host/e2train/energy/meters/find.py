@@ -21,8 +21,9 @@ __all__ = ["METER_HELP", "LogSpec", "SensorRow", "check_meter", "open_meter", "s
 
 _KINDS = ("none", "hwmon", "pmbus", "rapl", "ina226", "joulescope", "csv")
 METER_HELP = (
-    "auto (a board's own sensor), none, hwmon[:NAME], pmbus[:RAIL], rapl, ina226:BUS,ADDRESS,SHUNT_OHM, "
-    "joulescope, csv:FILE or csv-marker:FILE (an external meter's log, aligned by time or by its marker)"
+    "auto (a board's own sensor), none, hwmon[:NAME], pmbus[:RAIL], rapl[:PACKAGE], "
+    "ina226:BUS,ADDRESS,SHUNT_OHM, joulescope, csv:FILE or csv-marker:FILE (an external meter's log, aligned "
+    "by time or by its marker)"
 )
 
 
@@ -114,6 +115,9 @@ def sensor_rows(read_board: ReadFile | None = None, board: str = "") -> list[Sen
 
 
 def _chosen(kind: str, name: str, found: Sequence[Meter]) -> Meter:
+    if not name and len(found) > 1:
+        names = ", ".join(f"{kind}:{meter.name.removeprefix(f'{kind} ')}" for meter in found)
+        raise EnergyError(f"there are several {kind} meters; name one: {names}")
     for meter in found:
         if name in ("", meter.name, meter.name.removeprefix(f"{kind} ")):
             return meter
