@@ -101,6 +101,8 @@ def main() -> int:
                 if failure := ended.result():
                     sys.exit(failure)
                 write(out, table, planned)
+        except KeyboardInterrupt:
+            sys.exit("stopped; start again to go on")
         finally:
             pool.shutdown(cancel_futures=True)
     print((out / "table.md").read_text())

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from serving import E2TRAIN, served
 TOKEN = "secret"
 CONFIG = load_config("pynq_z2")
 TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--batch", "8", "--seed", "7", "--json")
+CALL = mode_call("forward", np.random.default_rng(1))
 FEW = ("--set", "test_pictures=8")
 
 
@@ -167,6 +169,7 @@ def test_a_broken_message_is_refused(agent, message, reason):
         ({"shift": "1"}, "a whole number is wanted, not '1'"),
         ({"shape": {"N": 1}}, "the call has no shape of a convolution"),
         ({"name": "x" * 2000}, "a short text is wanted"),
+        ({"shape": asdict(CALL.shape) | {"padding": [5000] * 4}}, "the result would take"),
     ],
 )
 def test_a_call_that_makes_no_sense_is_refused(agent, change, reason):
@@ -202,7 +205,7 @@ def test_other_paths_are_not_there(agent):
 
 def altered(change: dict[str, object]) -> bytes:
     """A good message with another head."""
-    message = encode_call(mode_call("forward", np.random.default_rng(1)))
+    message = encode_call(CALL)
     size = int.from_bytes(message[:4], "little")
     head = json.dumps(json.loads(message[4 : 4 + size]) | change).encode()
     return len(head).to_bytes(4, "little") + head + message[4 + size :]

@@ -17,7 +17,7 @@ SETTINGS = ("--set", "test_pictures=4", "--set", "smd=0.3", "--set", "skip=0.4")
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("combine", ["sum", pytest.param("vote", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("combine", ["sum", "vote"])
 def test_two_boards_give_the_bits_of_two_emulators(serve, overlay, tmp_path, combine):
     boards = ",".join(f"pynq:{serve(BOARD).address}" for _ in range(2))
     where = ("--device", boards, "--board", BOARD, "--overlay", str(overlay(BOARD)))

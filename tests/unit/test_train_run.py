@@ -4,6 +4,8 @@
 import json
 import shutil
 import signal
+import threading
+import time
 
 import pytest
 import torch
@@ -212,6 +214,37 @@ def test_a_meter_that_is_not_there_costs_no_earlier_run(undisturbed, tmp_path):
     with pytest.raises(EnergyError):
         run_training(CONFIG.changed(meter="hwmon:nothing"), out=tmp_path / "run", overwrite=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+@pytest.fixture
+def external_meter(tmp_path):
+    """A meter of 5 W that writes a log, 200 times a second."""
+    stop, path = threading.Event(), tmp_path / "log.csv"
+
+    def write():
+        with path.open("w", buffering=1) as log:
+            log.write("time_s,power_w\n")
+            while not stop.wait(0.005):
+                log.write(f"{time.time():.6f},5.0\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    yield path
+    stop.set()
+    writer.join()
+
+
+def test_a_log_tells_the_energy_of_a_run_that_was_stopped(external_meter, tmp_path):
+    def watch(row):
+        time.sleep(0.5)
+        stop_after(4)(row)
+
+    slow, out = CONFIG.changed(steps=8, meter=f"csv:{external_meter}", test_pictures=8), tmp_path / "run"
+    with pytest.raises(Interrupted):
+        run_training(slow, out=out, watch=watch)
+    summary = run_training(slow, out=out, resume=True, watch=lambda row: time.sleep(0.5))
+    assert summary.energy_duration_s > 8 * 0.5
+    assert summary.energy_measured_j == pytest.approx(5 * summary.energy_duration_s, rel=0.01)
 
 
 def test_a_skip_that_stochastic_depth_cannot_reach_is_refused(tmp_path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -64,11 +65,11 @@ def _exit_code(error: Exception) -> int | None:
     return _USER_ERROR if isinstance(error, (OSError, *_known(_USER_ERRORS))) else None
 
 
-def _known(errors: dict[str, tuple[str, ...]]) -> tuple[type[Exception], ...]:
+def _known(errors: dict[str, tuple[str, ...]]) -> tuple[Any, ...]:
     """The classes; a package that nothing has imported, torch behind it perhaps, has raised none."""
-    loaded = ((sys.modules[name], classes) for name, classes in errors.items() if name in sys.modules)
-    found = ((module, name) for module, classes in loaded for name in classes if hasattr(module, name))
-    return tuple(getattr(module, name) for module, name in found)
+    return tuple(
+        getattr(sys.modules.get(package), name, ()) for package, names in errors.items() for name in names
+    )
 
 
 def _one_line(error: Exception) -> str:

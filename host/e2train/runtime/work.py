@@ -22,10 +22,9 @@ _FLOAT_BITS = 32
 def works(rows: Iterable[LedgerRow], *, config: EngineConfig, psg: Psg | None = None) -> list[Work]:
     """What each layer did in each direction, on the device and on the host.
 
-    Buffers are read as the engine of ``config`` reads them: x serves all output lanes,
-    twice with high bits; a weight serves one
-    multiplier, as every output position reads it again; in weight gradients, gy serves all input lanes. What
-    the host computes in float32 is counted as if the same array did so.
+    Buffers are read as the engine of ``config`` reads them: x serves all output lanes, with high bits twice;
+    a weight serves one multiplier, as every output position reads it again; in weight gradients, gy serves
+    all input lanes. What the host computes in float32 is counted as if the same array did so.
     """
     found = []
     for row in rows:

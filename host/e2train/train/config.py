@@ -134,7 +134,7 @@ class RunConfig:
         >>> RunConfig(preset="digits").to_toml().splitlines()[0]
         'preset = "digits"'
         """
-        # TOML knows no surrogates, so nothing but ASCII control characters is escaped.
+        # A string of JSON is one of TOML where nothing but quotes and control characters is escaped.
         values = {key: json.dumps(value, ensure_ascii=False) for key, value in asdict(self).items()}
         return "".join(f"{key} = {value}\n" for key, value in values.items()).replace("\x7f", "\\u007f")
 
