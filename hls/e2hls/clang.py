@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C++ compiler: the clang inside the ``ziglang`` package."""
+"""The C++ compiler: the clang inside the ``ziglang`` package; the system's g++ links what it compiled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from e2hls.cache import cache_dir
 from e2hls.errors import HlsError
 from e2hls.ir import Loc
 
-__all__ = ["INCLUDE_DIR", "WARNINGS", "compiler_id", "run_clang"]
+__all__ = ["INCLUDE_DIR", "WARNINGS", "compiler_id", "link_shared", "run_clang", "system_library"]
 
 INCLUDE_DIR = Path(__file__).resolve().parent.parent / "include"
 WARNINGS = (
@@ -63,6 +63,41 @@ def run_clang(arguments: Sequence[str | Path]) -> None:
         raise HlsError(f"cannot run {command[0]}: {error.strerror}") from None
     if done.returncode != 0:
         raise _first_error(done.stderr)
+
+
+@cache
+def system_library() -> tuple[str, ...]:
+    """Options by which clang compiles against g++'s C++ library: zig's own takes minutes to build.
+
+    Raises: HlsError when there is no g++.
+    """
+    shown = _run_gxx(["-E", "-Wp,-v", "-x", "c++", os.devnull, "-o", os.devnull])
+    folders = [line.strip() for line in shown.splitlines() if line.startswith(" /") and "c++" in line]
+    # Not -isystem: these headers must be found before the C headers that zig adds.
+    return ("-nostdinc++", *(f"-I{folder}" for folder in folders))
+
+
+def link_shared(objects: Sequence[Path], library: Path) -> None:
+    """Make a shared library of objects that were compiled against ``system_library``.
+
+    Raises: HlsError when there is no g++, or with its first error.
+    """
+    _run_gxx(["-shared", "-pthread", *map(str, objects), "-o", str(library)])
+
+
+def _run_gxx(arguments: Sequence[str]) -> str:
+    """Run g++; what it printed to stderr."""
+    try:
+        # Its messages are searched for English words.
+        environment = os.environ | {"LC_ALL": "C"}
+        done = subprocess.run(
+            ["g++", *arguments], capture_output=True, text=True, env=environment, check=False
+        )
+    except OSError:
+        raise HlsError("no g++ on PATH: it links compiled kernels (apt install build-essential)") from None
+    if done.returncode != 0:
+        raise HlsError(f"g++ failed: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
+    return done.stderr
 
 
 def _first_error(text: str) -> HlsError:

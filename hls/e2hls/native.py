@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2hls.cache import cached, content_key
-from e2hls.clang import INCLUDE_DIR, WARNINGS, compiler_id, run_clang
+from e2hls.clang import INCLUDE_DIR, WARNINGS, compiler_id, link_shared, run_clang, system_library
 from e2hls.errors import HlsError
 from e2hls.kernel import Kernel
 
 __all__ = ["NativeKernel", "Words", "build_native"]
 
-_OPTIONS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-fno-sanitize=undefined", "-fvisibility=hidden")
+_OPTIONS = ("-std=c++20", "-O3", "-fPIC", "-c", "-fno-sanitize=undefined", "-fvisibility=hidden")
 _MAIN = """\
 #include "{source}"
 
@@ -115,13 +115,16 @@ def build_native(kernel: Kernel) -> NativeKernel:
     Raises: HlsError with the compiler's first error.
     """
     source = kernel.source.resolve()
-    options = (*_OPTIONS, *WARNINGS, "-pthread")
+    options = (*_OPTIONS, *WARNINGS, *system_library())
     include_dirs = (INCLUDE_DIR, *kernel.include_dirs)
 
     def build(folder: Path) -> None:
         main = folder / "main.cpp"
         main.write_text(_MAIN.format(source=source, name=kernel.name))
-        run_clang([*options, *(f"-I{path}" for path in include_dirs), main, "-o", folder / "kernel.so"])
+        compiled = folder / "kernel.o"
+        run_clang([*options, *(f"-I{path}" for path in include_dirs), main, "-o", compiled])
+        link_shared([compiled], folder / "kernel.so")
+        compiled.unlink()
 
     parts = _sources(source, include_dirs)
     ports = _port_names(kernel)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from e2hls.cache import cached, content_key
+from e2hls.clang import system_library
 
 from e2sim.toolchain import JOBS, Rtl, Toolchain, machine
 
@@ -42,15 +43,13 @@ def build_soc(design: Rtl, *, activity: bool = False) -> Path:
     sources = sorted(_SOURCES.glob("*.cpp"))
     inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files]
     verilator = (*_VERILATOR, *(_ACTIVITY if activity else ()))
-    cxx = _CXX + (" -DSOC_ACTIVITY" if activity else "")
+    cxx = " ".join((_CXX, *system_library(), *(("-DSOC_ACTIVITY",) if activity else ())))
     key = content_key("soc", design.name, verilator, cxx, machine(), *inputs)
 
     def build(directory: Path) -> None:
-        clang = tools.clang
-        make = (
-            f"OPT_FAST=-O3 OPT_SLOW=-O1 OPT_GLOBAL=-O2 'CXX={clang}' 'LINK={clang}' PYTHON3={sys.executable}"
-        )
-        make += " CFG_CXXFLAGS_PCH_I=-include"  # left empty by the wheel: large designs fail
+        make = f"OPT_FAST=-O3 OPT_SLOW=-O1 OPT_GLOBAL=-O2 'CXX={tools.clang}' LINK=g++"
+        # The wheel leaves the second one empty: large designs fail.
+        make += f" PYTHON3={sys.executable} CFG_CXXFLAGS_PCH_I=-include"
         arguments = [*verilator, "--top-module", design.name, "-CFLAGS", f"{cxx} -I{_SOURCES}"]
         arguments += ["-LDFLAGS", "-shared", "-MAKEFLAGS", make]
         tools.verilate([*arguments, *map(str, [*design.sv_files, *sources])], directory=directory)

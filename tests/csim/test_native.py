@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from e2hls.clang import system_library
 from e2hls.errors import HlsError
 from e2hls.kernel import Kernel
 from e2hls.native import Words, build_native
@@ -118,3 +119,10 @@ def test_an_edited_header_builds_again(tmp_path):
         (tmp_path / "step.hpp").write_text(f"constexpr int kStep = {step};\n")
         kernel = build_native(Kernel("top", source))
         assert _ints(kernel.run({"x_in": _words([5])})["y_out"]) == [5 + step]
+
+
+def test_without_a_linker(build, monkeypatch, tmp_path):
+    system_library.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HlsError, match=r"^no g\+\+ on PATH: it links .*apt install build-essential"):
+        build(COPY % "y_out.write(x_in.read());")

@@ -41,7 +41,7 @@ def test_missing_tool_is_named(tool: str, tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / present).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SimulationError) as caught:
-        Toolchain.find(compiler="g++")
+        Toolchain.find()
     want = f"no {tool} on PATH: simulation compiles C++, install it (apt install build-essential)"
     assert str(caught.value) == want
 
