@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from e2hls.cache import cached, content_key
 from e2hls.native import Words
 from e2hls.rtl_design import PortReport, RtlDesign
 from e2sim.toolchain import Toolchain
@@ -19,6 +20,7 @@ __all__ = ["Simulation", "build_simulation", "from_words", "random_words", "to_w
 
 _SOURCE = Path(__file__).parent / "stream_harness.cpp"
 _WARNINGS_THAT_FAIL = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
+_CXX = "-std=c++17"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,21 @@ def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> 
     (folder / "ports.inc").write_text(table)
     shutil.copy(_SOURCE, folder / "harness.cpp")
     level = "-O0" if quick else "-O2"
-    make = f"OPT_FAST={level} OPT_SLOW=-O0 OPT_GLOBAL=-O1"
+    make = f"OPT_FAST={level} OPT_SLOW=-O0 VM_GLOBAL_FAST= VM_GLOBAL_SLOW="
     Toolchain.find().verilate(
         [
             *("--cc", "--exe", "--build", "--prefix", "Vkernel", "--top-module", design.name, "--assert"),
             *("--x-assign", "unique", "--x-initial", "unique", "--no-timing", "-O3", *_WARNINGS_THAT_FAIL),
-            *("-CFLAGS", f"-std=c++17 -I{folder}", "-MAKEFLAGS", make, "--output-split", "20000"),
+            *(
+                "-CFLAGS",
+                f"{_CXX} -I{folder}",
+                "-LDFLAGS",
+                str(_runtime()),
+                "-MAKEFLAGS",
+                make,
+                "--output-split",
+                "20000",
+            ),
             *("--Mdir", "obj", "-o", "../simulation"),
             *(str(path) for path in design.sv_files),
             "harness.cpp",
@@ -89,6 +100,21 @@ def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> 
         directory=folder,
     )
     return Simulation(folder / "simulation", design.report.ports)
+
+
+def _runtime() -> Path:
+    """Verilator's run-time library: the same for every kernel, it is compiled once."""
+    tools = Toolchain.find()
+
+    def build(folder: Path) -> None:
+        (folder / "empty.sv").write_text("module empty (input logic clk_i);\nendmodule\n")
+        options = ("--cc", "--build", "--no-timing", "-Wno-fatal", "-CFLAGS", _CXX, "--Mdir", "obj")
+        tools.verilate([*options, "-MAKEFLAGS", "OPT_GLOBAL=-O1", "empty.sv"], directory=folder)
+        shutil.move(folder / "obj" / "libverilated.a", folder)
+        shutil.rmtree(folder / "obj")
+
+    sources = sorted((tools.verilator_root / "include").glob("verilated*"))
+    return cached("verilated", content_key(_CXX, *sources), build) / "libverilated.a"
 
 
 def random_words(rng: random.Random, count: int, width: int) -> list[int]:
