@@ -15,6 +15,7 @@ SHORT = PRESETS["digits"].changed(steps=8, batch=12, seed=7, skip=0.4, test_pict
 VARIANTS = {
     "smb-int8": {"method": "smb-int8"},
     **{f"e2train, {mode}": {"psg_mode": mode} for mode in ("predict", "sparsify", "resolve")},
+    "e2train, 8-bit gradients": {"gradient_bits": 8, "psg_g_bits": 8},
 }
 
 

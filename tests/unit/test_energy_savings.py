@@ -112,6 +112,10 @@ def test_computation_is_that_of_the_widths(tmp_path):
     _, summary, _ = run(tmp_path, method="smb-int8")
     assert summary.computation_of_smb_int8 == 1.0
     assert 64 / 1024 < summary.computation_of_smb_fp32 < 128 / 1024
+    _, narrow, _ = run(tmp_path / "narrow", method="smb-int8", gradient_bits=8)
+    assert 192 / 320 < narrow.computation_of_smb_int8 < 192 / 320 * 1.05  # the stem has no grad_input
+    assert narrow.energy_factors["widths"] < summary.energy_factors["widths"]
+    assert narrow.energy_of_smb_int8 < 1
 
 
 def test_convolutions_on_the_host_are_float32_in_every_method():

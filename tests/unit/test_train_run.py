@@ -93,10 +93,18 @@ def test_a_stopped_run_goes_on_to_the_same_state(undisturbed, tmp_path, step):
     assert rows_of(tmp_path) == rows_of(out)
 
 
-@pytest.mark.parametrize("method", ["sd", "e2train"])
-@pytest.mark.parametrize("psg_mode", ["predict", "resolve"])
-def test_a_run_with_savings_goes_on_to_the_same_state(tmp_path, method, psg_mode):
-    config = CONFIG.changed(method=method, psg_mode=psg_mode, steps=20, skip=0.4, swa_first=0.3)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "sd"},
+        {"method": "e2train", "psg_mode": "predict"},
+        {"method": "e2train", "psg_mode": "resolve"},
+        {"method": "e2train", "gradient_bits": 8, "psg_g_bits": 6},
+    ],
+    ids=str,
+)
+def test_a_run_with_savings_goes_on_to_the_same_state(tmp_path, settings):
+    config = CONFIG.changed(steps=20, skip=0.4, swa_first=0.3, **settings)
     whole = run_training(config, out=tmp_path / "whole")
     executed = [row["step"] for row in rows_of(tmp_path / "whole")]
     with pytest.raises(Interrupted):

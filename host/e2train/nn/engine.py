@@ -21,6 +21,8 @@ __all__ = ["Engine"]
 class Engine:
     """A device whose work is entered in a ledger; with ``psg``, weight gradients are signs.
 
+    Output gradients are rounded to ``gradient_bits`` on their way to the device.
+
     Over the ranks of ``group`` weight gradients are added up as integers, or where ``votes`` is set, signs
     are voted on.
     """
@@ -28,6 +30,7 @@ class Engine:
     device: TensorDevice | StreamDevice
     ledger: Ledger = field(default_factory=Ledger)
     psg: Psg | None = None
+    gradient_bits: int = 16
     group: Group = field(default_factory=Group)
     votes: bool = False
 

@@ -62,7 +62,7 @@ class OffloadedConv(torch.autograd.Function):
         job: ConvJob = ctx.job
         x_ints, w_ints = ctx.saved_tensors
         gx = gw = None
-        grad = quantise_gradient(gy, job.engine.group)
+        grad = quantise_gradient(gy, job.engine.group, bits=job.engine.gradient_bits)
         if ctx.needs_input_grad[0]:
             shift = safe_shift(w_ints, grad.largest)
             gx = job.run("grad_input", grad.ints, w_ints, shift)

@@ -28,7 +28,7 @@ __all__ = [
     "quantise_gradient",
 ]
 
-_GRAD_BITS = 15  # magnitude bits of an int16
+_GRAD_BITS = 16
 _MIN_EXPONENT = -90  # keeps every product of three scales above float32's subnormals
 
 
@@ -132,17 +132,30 @@ class QuantGradient:
     largest: int  # magnitude, in LSBs
 
 
-def quantise_gradient(gy: Tensor, group: Group | None = None) -> QuantGradient:
-    """Round a gradient to int16, halves to even, with the exponent of its largest magnitude over all ranks.
+def quantise_gradient(gy: Tensor, group: Group | None = None, *, bits: int = _GRAD_BITS) -> QuantGradient:
+    """Round a gradient to int16, with the exponent of its largest magnitude over all ranks.
+
+    With fewer ``bits`` only the upper ones are used, and rounding is stochastic, up with the probability of
+    the fraction, by torch's random numbers: rounded to the nearest, what is small would vanish everywhere.
+    All 16 are rounded to the nearest, halves to even.
 
     Raises: DivergenceError when it is not finite.
 
     >>> quantise_gradient(torch.tensor([0.5, -0.25])).ints.tolist()
     [32767, -16384]
+    >>> quantise_gradient(torch.tensor([0.5, -0.25]), bits=8).ints.tolist()
+    [32512, -16384]
     """
     largest_here = gy.abs().max() if gy.numel() else gy.new_zeros(())
-    exponent = power_of_two((group or Group()).max(largest_here).item()) - _GRAD_BITS
-    scaled = torch.round(gy * math.ldexp(1.0, -exponent))
-    ints = scaled.clamp(-(1 << _GRAD_BITS), (1 << _GRAD_BITS) - 1).to(torch.int16)
+    unused, top = _GRAD_BITS - bits, 1 << bits - 1
+    exponent = power_of_two((group or Group()).max(largest_here).item()) - (_GRAD_BITS - 1)
+    scaled = gy * math.ldexp(1.0, -exponent - unused)
+    rounded = _round_stochastically(scaled) if unused else torch.round(scaled)
+    ints = (rounded.clamp(-top, top - 1) * (1 << unused)).to(torch.int16)
     largest = int(ints.to(torch.int32).abs().max()) if gy.numel() else 0
     return QuantGradient(ints=ints, scale=math.ldexp(1.0, exponent), largest=largest)
+
+
+def _round_stochastically(values: Tensor) -> Tensor:
+    # By the host's generator on every device: its state is part of a checkpoint.
+    return torch.floor(values + torch.rand(values.shape).to(values.device))

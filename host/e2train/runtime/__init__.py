@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plan a layer, run it on a device, and keep account of what was executed."""
 
-from e2train.runtime.computation import computation, operand_bits
+from e2train.runtime.computation import FULL_WIDTHS, Widths, computation, operand_bits
 from e2train.runtime.execute import execute
 from e2train.runtime.ledger import Ledger, LedgerRow, merged
 from e2train.runtime.plan import Block, Plan, plan
@@ -9,11 +9,13 @@ from e2train.runtime.signs import Signs, grad_signs
 from e2train.runtime.work import works
 
 __all__ = [
+    "FULL_WIDTHS",
     "Block",
     "Ledger",
     "LedgerRow",
     "Plan",
     "Signs",
+    "Widths",
     "computation",
     "execute",
     "grad_signs",

@@ -4,28 +4,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from e2train.numerics.psg import Psg
 from e2train.runtime.ledger import LedgerRow
 
-__all__ = ["computation", "operand_bits"]
+__all__ = ["FULL_WIDTHS", "Widths", "computation", "operand_bits"]
 
 _FLOAT32 = (32, 32)
 
 
-def operand_bits(mode: str, psg: Psg | None = None) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """What a run chooses of its operands' widths; activations and weights have 8 bits."""
+
+    gradient_bits: int = 16  # of an output's gradient
+    psg: Psg = field(default_factory=Psg)
+
+
+FULL_WIDTHS = Widths()
+
+
+def operand_bits(mode: str, widths: Widths = FULL_WIDTHS) -> tuple[int, int]:
     """Widths of a device's operands in a mode.
 
-    >>> operand_bits("grad_weight"), operand_bits("grad_msb", Psg())
+    >>> operand_bits("grad_weight"), operand_bits("grad_msb")
     ((8, 16), (4, 10))
     """
     if mode == "grad_msb":
-        psg = psg or Psg()
-        return psg.x_bits, psg.g_bits
-    return {"forward": (8, 8), "grad_input": (16, 8), "grad_weight": (8, 16)}[mode]
+        return widths.psg.x_bits, widths.psg.g_bits
+    gradient = widths.gradient_bits
+    return {"forward": (8, 8), "grad_input": (gradient, 8), "grad_weight": (8, gradient)}[mode]
 
 
-def computation(rows: Iterable[LedgerRow], psg: Psg | None = None) -> float:
+def computation(rows: Iterable[LedgerRow], widths: Widths = FULL_WIDTHS) -> float:
     """Executed computation, in float32 multiply-accumulates: MACs x bits x bits / 1024.
 
     >>> from e2train.devices.protocol import Counters
@@ -36,6 +48,6 @@ def computation(rows: Iterable[LedgerRow], psg: Psg | None = None) -> float:
     whole = _FLOAT32[0] * _FLOAT32[1]
     total = 0.0
     for row in rows:
-        a, b = operand_bits(row.mode, psg)
+        a, b = operand_bits(row.mode, widths)
         total += row.counters.macs * a * b / whole + row.counters.host_macs
     return total

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from e2train.config import EngineConfig
 from e2train.devices.protocol import OUTER_MODES, products_per_multiplier
 from e2train.energy import Work
-from e2train.numerics.psg import Psg
-from e2train.runtime.computation import operand_bits
+from e2train.runtime.computation import FULL_WIDTHS, Widths, operand_bits
 from e2train.runtime.ledger import LedgerRow
 
 __all__ = ["works"]
@@ -19,12 +18,13 @@ _RESULT_BITS = 32
 _FLOAT_BITS = 32
 
 
-def works(rows: Iterable[LedgerRow], *, config: EngineConfig, psg: Psg | None = None) -> list[Work]:
+def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = FULL_WIDTHS) -> list[Work]:
     """What each layer did in each direction, on the device and on the host.
 
     Buffers are read as the engine of ``config`` reads them: x serves all output lanes, with high bits twice;
     a weight serves one multiplier, as every output position reads it again; in weight gradients, gy serves
-    all input lanes. What the host computes in float32 is counted as if the same array did so.
+    all input lanes. Operands of fewer bits than the engine's are moved as wide as its own. What the host
+    computes in float32 is counted as if the same array did so.
     """
     found = []
     for row in rows:
@@ -39,7 +39,7 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, psg: Psg | None = 
             "results": row.results,
         }
         if row.counters.macs:
-            a_bits, b_bits = operand_bits(row.mode, psg)
+            a_bits, b_bits = operand_bits(row.mode, widths)
             a_stored, b_stored = operand_bits("grad_weight" if outer else row.mode)
             found.append(
                 Work(

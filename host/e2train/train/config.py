@@ -14,6 +14,7 @@ from e2train.config import config_names
 from e2train.devices import DeviceError, check_device
 from e2train.energy import EnergyError, check_meter
 from e2train.numerics.psg import Psg, PsgMode
+from e2train.runtime import Widths
 from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS
 from e2train.train.presets import PRESET_NAMES, SETTINGS
@@ -66,6 +67,7 @@ class RunConfig:
     swa_first: float = (
         0.75  # methods with signs average their weights from this share of the steps on; 1: never
     )
+    gradient_bits: int = 16  # of an output's gradient; fewer are rounded stochastically
     psg_mode: PsgMode = "predict"
     psg_x_bits: int = 4
     psg_g_bits: int = 10
@@ -87,6 +89,13 @@ class RunConfig:
             check_meter(self.meter)
         except (ValueError, DeviceError, EnergyError) as error:
             raise TrainError(str(error)) from None
+        if METHODS[self.method].signs == "predicted" and self.psg_g_bits > self.gradient_bits:
+            raise TrainError(f"psg_g_bits must be at most {self.gradient_bits}, as gradient_bits is")
+        if self.ranks > 1 and self.gradient_bits < 16:
+            raise TrainError(
+                f"gradient_bits must be 16 with {self.ranks} ranks: "
+                "each would round by random numbers of its own"
+            )
         if self.combine == "vote" and METHODS[self.method].signs == "none":
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
 
@@ -94,6 +103,11 @@ class RunConfig:
     def psg(self) -> Psg:
         """How signs are predicted, where the method does."""
         return Psg(mode=self.psg_mode, x_bits=self.psg_x_bits, g_bits=self.psg_g_bits, beta=self.psg_beta)
+
+    @property
+    def widths(self) -> Widths:
+        """Widths of the operands on the device."""
+        return Widths(gradient_bits=self.gradient_bits, psg=self.psg)
 
     @property
     def hash(self) -> str:
@@ -156,6 +170,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first"), (0, 1)),
     "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),
+    "gradient_bits": (4, 16),
     "deadline_s": (0.1, _ANY),
 }
 

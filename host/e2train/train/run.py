@@ -144,7 +144,13 @@ def _engine(config: RunConfig, group: Group) -> Iterator[Engine | None]:
     )
     try:
         psg = config.psg if method.signs == "predicted" else None
-        yield Engine(device=device, psg=psg, group=group, votes=config.combine == "vote")
+        yield Engine(
+            device=device,
+            psg=psg,
+            gradient_bits=config.gradient_bits,
+            group=group,
+            votes=config.combine == "vote",
+        )
     finally:
         device.close()
 

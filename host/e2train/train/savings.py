@@ -15,7 +15,7 @@ from e2train.config import load_config
 from e2train.devices import OUTER_MODES, Counters, Mode
 from e2train.energy import CostTable, Modelled, modelled
 from e2train.nn.trace import trace_convs
-from e2train.runtime import LedgerRow, computation, merged, works
+from e2train.runtime import FULL_WIDTHS, LedgerRow, Widths, computation, merged, works
 from e2train.train.account import Account
 from e2train.train.config import RunConfig
 from e2train.train.methods import METHODS
@@ -53,8 +53,8 @@ class Savings:
 def savings(config: RunConfig, account: Account, table: CostTable) -> Savings:
     """Price a run, its references, and everything in between."""
 
-    def price(rows: Iterable[LedgerRow]) -> Modelled:
-        return modelled(works(rows, config=load_config(config.board), psg=config.psg), table)
+    def price(rows: Iterable[LedgerRow], widths: Widths = config.widths) -> Modelled:
+        return modelled(works(rows, config=load_config(config.board), widths=widths), table)
 
     def full(steps: int, samples: int) -> tuple[LedgerRow, ...]:
         return full_training(MODELS[config.preset], calls=steps * account.ranks, samples=samples)
@@ -68,10 +68,10 @@ def savings(config: RunConfig, account: Account, table: CostTable) -> Savings:
         after = [price(scheduled), executed, unsigned, price(account.training), run]
     else:
         after = [run] * len(TECHNIQUES)
-    computed = computation((*account.training, *account.averaging), config.psg)
+    computed = computation((*account.training, *account.averaging), config.widths)
     return Savings(
         smb_fp32=smb_fp32,
-        smb_int8=price(scheduled),
+        smb_int8=price(scheduled, FULL_WIDTHS),
         computation_of_fp32=computed / computation(map(_in_float32, scheduled)),
         computation_of_int8=computed / computation(scheduled),
         after=tuple(after),

@@ -59,7 +59,7 @@ def run_figures(record: Record, label: str, table: CostTable) -> RunFigures:
                 utilisation=counters.macs / (lanes * counters.cycles) if counters.cycles else None,
                 saturations=row.saturations,
                 predicted=row.predicted / row.elements if row.elements else None,
-                modelled=modelled(works([row], config=config, psg=record.config.psg), table),
+                modelled=modelled(works([row], config=config, widths=record.config.widths), table),
             )
         )
     saved = savings(record.config, record.account, table)
