@@ -89,19 +89,14 @@ def test_gradient_is_int16_rounded_halves_to_even():
 
 
 @pytest.mark.parametrize("bits", [4, 8, 12])
-def test_gradient_of_few_bits_is_unbiased_and_uses_the_upper_ones(bits):
-    torch.manual_seed(0)
+def test_gradient_of_few_bits_uses_the_upper_ones(bits):
     step = 2.0 ** (1 - bits)
-    for value in (0.0, 0.25, 0.5, -0.3, 0.97):  # in steps
-        gy = torch.full((4096,), value * step)
-        gy[:3] = torch.tensor([1.0, -1.0, 1 - step])  # on the grid, but for the top that int16 lacks
-        grad = quantise_gradient(gy, bits=bits)
-        assert (grad.ints % (1 << 16 - bits) == 0).all()
-        steps = grad.ints.to(torch.float64) * grad.scale / step
-        assert steps[:3].tolist() == [1 / step - 1, -1 / step, 1 / step - 1]
-        assert set(steps[3:].tolist()) <= {math.floor(value), math.floor(value) + 1}
-        fraction = value - math.floor(value)
-        assert abs(steps[3:].mean() - value) <= 5 * math.sqrt(fraction * (1 - fraction) / 4093)
+    gy = step * torch.tensor([1 / step, -1 / step, 1 / step - 1, 0.5, 1.5, 2.5, -0.5, 0.51, -3.0])
+    grad = quantise_gradient(gy, bits=bits)
+    top = 1 << bits - 1
+    assert (grad.ints >> 16 - bits).tolist() == [top - 1, -top, top - 1, 0, 2, 2, 0, 1, -3]
+    assert (grad.ints % (1 << 16 - bits) == 0).all()
+    assert grad.scale == quantise_gradient(gy).scale
 
 
 @pytest.mark.parametrize("gy", [torch.zeros(3), torch.zeros(0)])

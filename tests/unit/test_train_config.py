@@ -44,10 +44,6 @@ def test_hash_tells_what_is_trained_and_not_where():
         ({"psg_x_bits": 5}, "psg_x_bits must be in 1..4, not 5"),
         ({"gradient_bits": 17}, "gradient_bits must be in 4..16, not 17"),
         ({"gradient_bits": 8}, "psg_g_bits must be at most 8, as gradient_bits is"),
-        (
-            {"method": "smb-int8", "gradient_bits": 8, "ranks": 2},
-            "gradient_bits must be 16 with 2 ranks: each would round by random numbers of its own",
-        ),
         ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"seed": -1}, "seed must be in 0..9223372036854775807, not -1"),
         ({"lr": float("nan")}, "lr must be at least 0, not nan"),

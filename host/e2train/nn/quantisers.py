@@ -133,11 +133,9 @@ class QuantGradient:
 
 
 def quantise_gradient(gy: Tensor, group: Group | None = None, *, bits: int = _GRAD_BITS) -> QuantGradient:
-    """Round a gradient to int16, with the exponent of its largest magnitude over all ranks.
+    """Round a gradient to int16, halves to even, with the exponent of its largest magnitude over all ranks.
 
-    With fewer ``bits`` only the upper ones are used, and rounding is stochastic, up with the probability of
-    the fraction, by torch's random numbers: rounded to the nearest, what is small would vanish everywhere.
-    All 16 are rounded to the nearest, halves to even.
+    With fewer ``bits`` only the upper ones are used.
 
     Raises: DivergenceError when it is not finite.
 
@@ -149,13 +147,7 @@ def quantise_gradient(gy: Tensor, group: Group | None = None, *, bits: int = _GR
     largest_here = gy.abs().max() if gy.numel() else gy.new_zeros(())
     unused, top = _GRAD_BITS - bits, 1 << bits - 1
     exponent = power_of_two((group or Group()).max(largest_here).item()) - (_GRAD_BITS - 1)
-    scaled = gy * math.ldexp(1.0, -exponent - unused)
-    rounded = _round_stochastically(scaled) if unused else torch.round(scaled)
+    rounded = torch.round(gy * math.ldexp(1.0, -exponent - unused))
     ints = (rounded.clamp(-top, top - 1) * (1 << unused)).to(torch.int16)
     largest = int(ints.to(torch.int32).abs().max()) if gy.numel() else 0
     return QuantGradient(ints=ints, scale=math.ldexp(1.0, exponent), largest=largest)
-
-
-def _round_stochastically(values: Tensor) -> Tensor:
-    # By the host's generator on every device: its state is part of a checkpoint.
-    return torch.floor(values + torch.rand(values.shape).to(values.device))

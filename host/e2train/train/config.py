@@ -67,7 +67,7 @@ class RunConfig:
     swa_first: float = (
         0.75  # methods with signs average their weights from this share of the steps on; 1: never
     )
-    gradient_bits: int = 16  # of an output's gradient; fewer are rounded stochastically
+    gradient_bits: int = 16  # of an output's gradient
     psg_mode: PsgMode = "predict"
     psg_x_bits: int = 4
     psg_g_bits: int = 10
@@ -91,11 +91,6 @@ class RunConfig:
             raise TrainError(str(error)) from None
         if METHODS[self.method].signs == "predicted" and self.psg_g_bits > self.gradient_bits:
             raise TrainError(f"psg_g_bits must be at most {self.gradient_bits}, as gradient_bits is")
-        if self.ranks > 1 and self.gradient_bits < 16:
-            raise TrainError(
-                f"gradient_bits must be 16 with {self.ranks} ranks: "
-                "each would round by random numbers of its own"
-            )
         if self.combine == "vote" and METHODS[self.method].signs == "none":
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
 

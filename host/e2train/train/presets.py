@@ -20,7 +20,7 @@ MODELS = {
 PRESET_NAMES = tuple(MODELS)
 
 # The paper's: batch 128, learning rate 0.1 cut to a tenth at half and at three quarters of 64,000 steps.
-_CIFAR = {"batch": 128, "steps": 64_000, "schedule": "steps", "warmup": 0.0, "threads": 2}
+_CIFAR = {"batch": 128, "steps": 64_000, "schedule": "steps", "warmup": 0.0, "threads": 2, "sign_lr": 7e-4}
 SETTINGS: dict[str, dict[str, object]] = {
     "digits": {"label_smoothing": 0.1, "sign_lr": 0.006, "gate_weight": 10.0},
     **{name: _CIFAR for name in PRESET_NAMES if name.startswith("cifar")},
