@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from e2hls.errors import HlsError
@@ -45,7 +47,8 @@ def _data(part: str | bytes | Path | tuple[str, ...]) -> bytes:
 def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     """The folder that ``build`` filled for ``key``; it runs only where no such folder exists.
 
-    The folder appears whole or not at all, so an interrupted or a parallel build leaves nothing half-made.
+    The folder appears whole or not at all, so an interrupted build leaves nothing half-made. Who wants what
+    another process is building waits for it.
 
     Raises: HlsError when the cache cannot be written.
     """
@@ -60,11 +63,25 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
             f"cannot write {folder.parent}: {error.strerror}; set E2TRAIN_CACHE to a writable folder"
         ) from None
     try:
-        build(scratch)
-        _publish(scratch, folder)
+        with _alone(folder.parent / f".{key}.lock"):
+            if not folder.is_dir():
+                build(scratch)
+                _publish(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Be the only one, of all processes and threads, that holds the file ``lock``."""
+    with lock.open("w") as file:
+        with suppress(OSError):  # a file system without locks: both build, and one is kept
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _publish(scratch: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2hls.clang import INCLUDE_DIR, run_clang
+from e2hls.clang import INCLUDE_DIR, run_clang, system_library
 from e2train.config import config_header, load_config
 from e2train.devices.build import KERNELS
 from e2train.numerics.engine import run_transfer
@@ -46,12 +46,15 @@ def test_integers_as_amd_computes_them(tmp_path, amd_headers):
             "-O0",
             "-w",
             "-fno-sanitize=undefined",
+            *system_library(),
             f"-I{INCLUDE_DIR}",
+            "-c",
             source,
             "-o",
-            tmp_path / "own",
+            tmp_path / "own.o",
         ]
     )
+    subprocess.run(["g++", tmp_path / "own.o", "-o", tmp_path / "own"], check=True)
     amd, own = (
         subprocess.run([tmp_path / name], capture_output=True, text=True, check=True).stdout.split("\n")
         for name in ("amd", "own")
