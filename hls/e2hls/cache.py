@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from e2hls.errors import HlsError
 
@@ -58,12 +59,13 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=folder.parent))
+        lock = (folder.parent / f".{key}.lock").open("w")
     except OSError as error:
         raise HlsError(
             f"cannot write {folder.parent}: {error.strerror}; set E2TRAIN_CACHE to a writable folder"
         ) from None
     try:
-        with _alone(folder.parent / f".{key}.lock"):
+        with _alone(lock):
             if not folder.is_dir():
                 build(scratch)
                 _publish(scratch, folder)
@@ -73,15 +75,12 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Be the only one, of all processes and threads, that holds the file ``lock``."""
-    with lock.open("w") as file:
+def _alone(lock: TextIO) -> Iterator[None]:
+    """Be the only one, of all processes and threads, that holds a file, and close it in the end."""
+    with lock:
         with suppress(OSError):  # a file system without locks: both build, and one is kept
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _publish(scratch: Path, folder: Path) -> None:

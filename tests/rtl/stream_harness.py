@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from e2hls.cache import cached, content_key
+from e2hls.clang import system_library
 from e2hls.native import Words
 from e2hls.rtl_design import PortReport, RtlDesign
 from e2sim.toolchain import Toolchain
@@ -105,16 +106,17 @@ def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> 
 def _runtime() -> Path:
     """Verilator's run-time library: the same for every kernel, it is compiled once."""
     tools = Toolchain.find()
+    options = ("--cc", "--build", "--no-timing", "-Wno-fatal", "-CFLAGS", _CXX, "--Mdir", "obj")
+    options += ("-MAKEFLAGS", "OPT_GLOBAL=-O1")
 
     def build(folder: Path) -> None:
         (folder / "empty.sv").write_text("module empty (input logic clk_i);\nendmodule\n")
-        options = ("--cc", "--build", "--no-timing", "-Wno-fatal", "-CFLAGS", _CXX, "--Mdir", "obj")
-        tools.verilate([*options, "-MAKEFLAGS", "OPT_GLOBAL=-O1", "empty.sv"], directory=folder)
+        tools.verilate([*options, "empty.sv"], directory=folder)
         shutil.move(folder / "obj" / "libverilated.a", folder)
         shutil.rmtree(folder / "obj")
 
     sources = sorted((tools.verilator_root / "include").glob("verilated*"))
-    return cached("verilated", content_key(_CXX, *sources), build) / "libverilated.a"
+    return cached("verilated", content_key(options, system_library(), *sources), build) / "libverilated.a"
 
 
 def random_words(rng: random.Random, count: int, width: int) -> list[int]:

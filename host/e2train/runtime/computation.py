@@ -16,10 +16,19 @@ _FLOAT32 = (32, 32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Widths:
-    """What a run chooses of its operands' widths; activations and weights have 8 bits."""
+    """What a run chooses of its operands' widths; activations and weights have 8 bits.
 
-    gradient_bits: int = 16  # of an output's gradient
+    The engine moves and multiplies output gradients of 16 bits, of which ``gradient_bits`` are in use.
+
+    Raises: ValueError when there are no such gradients.
+    """
+
+    gradient_bits: int = 16
     psg: Psg = field(default_factory=Psg)
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.gradient_bits <= 16:
+            raise ValueError(f"gradient_bits must be in 4..16, not {self.gradient_bits}")
 
 
 FULL_WIDTHS = Widths()

@@ -67,7 +67,7 @@ class RunConfig:
     swa_first: float = (
         0.75  # methods with signs average their weights from this share of the steps on; 1: never
     )
-    gradient_bits: int = 16  # of an output's gradient
+    gradient_bits: int = 16  # that are in use of an output's gradient; it travels as int16
     psg_mode: PsgMode = "predict"
     psg_x_bits: int = 4
     psg_g_bits: int = 10
@@ -83,14 +83,16 @@ class RunConfig:
                 bounds = f"at least {lowest}" if highest == _ANY else f"in {lowest}..{highest}"
                 raise TrainError(f"{key} must be {bounds}, not {getattr(self, key)}")
         try:
-            _ = self.psg
+            _ = self.widths
             for device in self.device.split(","):
                 check_device(device)
             check_meter(self.meter)
         except (ValueError, DeviceError, EnergyError) as error:
             raise TrainError(str(error)) from None
         if METHODS[self.method].signs == "predicted" and self.psg_g_bits > self.gradient_bits:
-            raise TrainError(f"psg_g_bits must be at most {self.gradient_bits}, as gradient_bits is")
+            raise TrainError(
+                f"psg_g_bits must be at most gradient_bits, {self.gradient_bits}, not {self.psg_g_bits}"
+            )
         if self.combine == "vote" and METHODS[self.method].signs == "none":
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
 
@@ -165,7 +167,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first"), (0, 1)),
     "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),
-    "gradient_bits": (4, 16),
     "deadline_s": (0.1, _ANY),
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wide words put together only in the cycles in which they are valid.
+"""Wide words put together only in the cycles in which they are valid, for the speed of a simulation.
 
-The hardware is the same, for nothing reads a word that is not valid. Verilator packs every word of XLS's
-text anew in each cycle, which took a fifth of the time of the training engine's simulation.
+Nothing reads a word that is not valid. Verilator packs every word of XLS's text anew in each cycle, which
+took a fifth of the time of the training engine's simulation.
 """
 
 from __future__ import annotations
