@@ -66,7 +66,7 @@ def run_clang(arguments: Sequence[str | Path]) -> None:
     Raises: HlsError with the first error that it reports.
     """
     command = [str(_zig()), "c++", *map(str, arguments)]
-    # zig's own cache.
+    # zig keeps what it compiled in a cache of its own.
     environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig")}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -20,12 +20,12 @@ def pack_when_valid(verilog: str) -> str:
     for assign, port, wire in [(match[0], match[1], match[2]) for match in _OUTPUT.finditer(verilog)]:
         declared = re.search(rf"^  wire \[(\d+):0\] {wire};\n", verilog, re.MULTILINE)
         packed = re.search(rf"^  assign {wire} = (\{{[^?;]*\}});\n", verilog, re.MULTILINE)
-        if declared is None or packed is None or int(declared[1]) < _WIDE_BITS:
+        if declared is None or packed is None or (width := int(declared[1]) + 1) < _WIDE_BITS:
             continue
         if len(re.findall(rf"\b{wire}\b", verilog)) != 3:  # something else reads it
             continue
         block = (
-            f"  always @ (*) begin\n    {port}_tdata = {int(declared[1]) + 1}'bx;\n"
+            f"  always @ (*) begin\n    {port}_tdata = {width}'bx;\n"
             f"    if ({port}_tvalid) {port}_tdata = {packed[1]};\n  end\n"
         )
         verilog = verilog.replace(assign, block).replace(declared[0], "").replace(packed[0], "")
