@@ -56,11 +56,11 @@ TABLES = {
                 "smd": 0.35,
                 "skip": 0.05,
             },
-            "e2train, 8-bit gradients, 11 % dropped, skip 0": {
+            "e2train, 8-bit gradients, 12 % dropped, skip 0": {
                 "method": "e2train",
                 "gradient_bits": 8,
                 "psg_g_bits": 8,
-                "smd": 0.11,
+                "smd": 0.12,
                 "skip": 0.0,
                 "gate_weight": 30.0,
             },

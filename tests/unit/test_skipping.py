@@ -7,15 +7,18 @@ import pytest
 import torch
 from e2train.devices.emulator import Emulator
 from e2train.nn import (
+    GATES,
     Engine,
     GatedSkip,
     ResidualBlock,
     SkipPolicy,
     StochasticDepth,
+    count_host_macs,
     digits_net,
     offload,
     resnet,
 )
+from e2train.runtime import Ledger
 from e2train.train.optimiser import SignSgd, parameter_groups
 from torch import nn
 
@@ -199,3 +202,37 @@ def test_stochastic_depth_draws_the_same_again():
         return [policy.gate(index, x).tolist() for policy.step in range(20) for index in range(1, 5)]
 
     assert draws() == draws()
+
+
+def gate_macs(net, x, *, backward: bool) -> tuple[dict[str, int], int]:
+    """MACs of the gates by mode, and those of all convolutions forward, by the ledger."""
+    ledger = Ledger()
+    net.policy = gated(net)
+    count_host_macs(net, ledger)
+    out = net(x)
+    if backward:
+        (out.sum() + net.policy.penalty()).backward()
+    macs = {(row.name, row.mode): row.counters.host_macs for row in ledger.snapshot()}
+    gates = {mode: count for (name, mode), count in macs.items() if name == GATES}
+    convs = sum(count for (name, mode), count in macs.items() if name != GATES and mode == "forward")
+    return gates, convs
+
+
+def test_gates_of_resnet74_cost_less_than_four_parts_in_ten_thousand():
+    net = resnet(74)
+    gates, convs = gate_macs(net.eval(), torch.rand(1, 3, 32, 32), backward=False)
+    embed, each = 10 * (12 * 16 + 12 * 32 + 11 * 64), 4 * 10 * (10 + 10) + 10
+    assert (gates, convs) == ({"forward": embed + 35 * each}, 167_952_384)
+    assert gates["forward"] < 0.0004 * convs
+
+
+def test_gates_are_counted_forward_and_backward():
+    net = small_net()
+    channels = [net.blocks[index].in_channels for index in net.skippable]
+    embed, cell, out = 10 * sum(channels), len(channels) * 4 * 10 * (10 + 10), len(channels) * 10
+    gates, _ = gate_macs(net, images(6), backward=True)
+    assert gates == {
+        "forward": 6 * (embed + cell + out),
+        "grad_weight": 6 * (embed + cell + out),
+        "grad_input": 6 * (cell - 4 * 10 * 10 + out),  # features and the first hidden state want none
+    }

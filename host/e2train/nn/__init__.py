@@ -2,7 +2,7 @@
 """Layers that compute on a device, their quantisers, and models made of them."""
 
 from e2train.nn.engine import Engine
-from e2train.nn.host_macs import count_host_macs
+from e2train.nn.host_macs import GATES, count_host_macs
 from e2train.nn.layers import OffloadConv2d
 from e2train.nn.models import (
     MODEL_NAMES,
@@ -20,6 +20,7 @@ from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.nn.skipping import GatedSkip, RunAll, SkipPolicy, StochasticDepth
 
 __all__ = [
+    "GATES",
     "MODEL_NAMES",
     "ActInt8",
     "ActUint8",

@@ -42,7 +42,7 @@ class Summary:
     state_sha256: str
     config_sha256: str
     macs: int | None  # on the device
-    host_macs: int  # of convolutions on the host, in float32
+    host_macs: int  # of convolutions on the host and of gates, in float32
     computation: float  # both, in float32 multiply-accumulates: MACs x bits x bits / 1024
     training_computation: float  # without the final test
     computation_of_smb_fp32: float  # the same as a share of the same schedule in float32, nothing saved
