@@ -92,7 +92,8 @@ def test_factors_multiply_to_the_whole(tmp_path, psg_mode):
     config, summary, account = run(tmp_path, method="e2train", psg_mode=psg_mode)
     saved = savings(config, account, load_costs())
     assert tuple(summary.energy_factors) == TECHNIQUES
-    assert {row.mode for row in account.training if row.name == GATES} == {"forward", "grad_input", "grad_weight"}
+    gates = {row.mode for row in account.training if row.name == GATES}
+    assert gates == {"forward", "grad_input", "grad_weight"}
     assert prod(summary.energy_factors.values()) == pytest.approx(summary.energy_of_smb_fp32, rel=1e-12)
     assert summary.energy_modelled_j == pytest.approx(saved.smb_fp32.total_j * summary.energy_of_smb_fp32)
     assert summary.energy_factors["smd"] == pytest.approx(summary.steps_run / 24, rel=1e-9)
