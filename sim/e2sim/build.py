@@ -10,7 +10,7 @@ from pathlib import Path
 from e2hls.cache import cached, content_key
 from e2hls.clang import SHARED_LIBRARY, system_library
 
-from e2sim import wide_outputs
+from e2sim import lanes, wide_outputs
 from e2sim.toolchain import JOBS, Rtl, Toolchain, machine
 
 __all__ = ["build_soc"]
@@ -44,6 +44,7 @@ def build_soc(design: Rtl, *, activity: bool = False) -> Path:
     tools = Toolchain.find()
     sources = sorted(_SOURCES.glob("*.cpp"))
     inputs = [*sources, *sorted(_SOURCES.glob("*.hpp")), *design.sv_files, Path(wide_outputs.__file__)]
+    inputs += sorted(Path(lanes.__file__).parent.glob("*.py"))
     verilator = (*_VERILATOR, *(_ACTIVITY if activity else ()))
     cxx = " ".join((_CXX, *system_library(), *(("-DSOC_ACTIVITY",) if activity else ())))
     key = content_key("soc", design.name, verilator, cxx, SHARED_LIBRARY, machine(), *inputs)
@@ -57,7 +58,9 @@ def build_soc(design: Rtl, *, activity: bool = False) -> Path:
         rtl = [directory / source.name for source in design.sv_files]
         for source, copy in zip(design.sv_files, rtl, strict=True):
             text = source.read_text(encoding="utf-8")
-            copy.write_text(text if activity else wide_outputs.pack_when_valid(text), encoding="utf-8")
+            if not activity:
+                text = lanes.roll_lanes(wide_outputs.pack_when_valid(text))
+            copy.write_text(text, encoding="utf-8")
         tools.verilate([*arguments, *map(str, [*rtl, *sources])], directory=directory)
         shutil.rmtree(directory / "obj")
 

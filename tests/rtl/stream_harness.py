@@ -17,7 +17,7 @@ from e2hls.native import Words
 from e2hls.rtl_design import PortReport, RtlDesign
 from e2sim.toolchain import Toolchain
 
-__all__ = ["Simulation", "build_simulation", "from_words", "random_words", "to_words"]
+__all__ = ["Simulation", "build_simulation", "from_words", "random_words", "to_words", "verilated_library"]
 
 _SOURCE = Path(__file__).parent / "stream_harness.cpp"
 _WARNINGS_THAT_FAIL = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
@@ -88,7 +88,7 @@ def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> 
                 "-CFLAGS",
                 f"{_CXX} -I{folder}",
                 "-LDFLAGS",
-                str(_runtime()),
+                str(verilated_library()),
                 "-MAKEFLAGS",
                 make,
                 "--output-split",
@@ -103,7 +103,7 @@ def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> 
     return Simulation(folder / "simulation", design.report.ports)
 
 
-def _runtime() -> Path:
+def verilated_library() -> Path:
     """Verilator's run-time library: the same for every kernel, it is compiled once."""
     tools = Toolchain.find()
     options = ("--cc", "--build", "--no-timing", "-Wno-fatal", "-CFLAGS", _CXX, "--Mdir", "obj")

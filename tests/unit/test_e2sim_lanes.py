@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which lanes become arrays; that they stay the same module is for the tests in Verilator."""
+
+from __future__ import annotations
+
+import pytest
+from e2sim.lanes import roll_lanes
+
+
+def module(lanes: int, *, tapped: bool = False, added: str = "8'h01") -> str:
+    """Registers that each add to a word's byte; with ``tapped`` something else reads a lane's wire."""
+    lines = [
+        "module m(",
+        "  input wire clk,",
+        f"  input wire [{8 * lanes - 1}:0] word,",
+        "  output wire [7:0] y",
+        ");",
+    ]
+    for n in range(lanes):
+        lines += [f"  reg [7:0] p_{n};", f"  wire [7:0] n{n};"]
+        lines.append(f"  assign n{n} = word[{8 * n + 7}:{8 * n}] + {added.format(n=n)};")
+    lines.append(f"  assign y = {'n3' if tapped else 'p_3'};")
+    lines += ["  always_ff @ (posedge clk) begin", *(f"    p_{n} <= n{n};" for n in range(lanes)), "  end"]
+    return "\n".join([*lines, "endmodule", ""])
+
+
+def test_like_registers_become_one_array() -> None:
+    rolled = roll_lanes(module(8))
+    assert "  reg [7:0] lanes0 [0:7];\n" in rolled
+    assert "  assign y = lanes0[3];\n" in rolled
+    assert "        lanes0_leaf0[5] = word[47:40];\n" in rolled
+    assert "p_3" not in rolled
+    assert "n3" not in rolled
+
+
+def test_a_wire_that_something_else_reads_stays() -> None:
+    rolled = roll_lanes(module(8, tapped=True))
+    assert "  assign y = n3;\n" in rolled
+    assert "  assign n3 = word[31:24] + 8'h01;\n" in rolled
+    assert "  reg [7:0] p_3;\n" in rolled  # computed apart from the others, which are too few then
+
+
+@pytest.mark.parametrize("text", [module(7), module(8, added="8'h0{n}")], ids=["seven", "unlike"])
+def test_too_few_or_unlike_lanes_are_left_alone(text) -> None:
+    assert roll_lanes(text) == text
