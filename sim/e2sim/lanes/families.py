@@ -77,16 +77,12 @@ def _private_wires(module: ModuleText) -> set[str]:
     """Wires that nothing but a few registers depends on."""
     reached: dict[str, frozenset[str] | None] = {}
 
-    def reach(wire: str) -> frozenset[str] | None:
-        if wire not in reached:
-            reached[wire] = _union(
-                reach(reader) if reader in module.wires else _only_register(reader)
-                for reader in module.readers[wire]
-            )
-        return reached[wire]
-
-    def _only_register(reader: str | None) -> frozenset[str] | None:
-        return None if reader is None else frozenset((reader,))
+    def reach(name: str | None) -> frozenset[str] | None:
+        if name not in module.wires:
+            return None if name is None else frozenset((name,))
+        if name not in reached:
+            reached[name] = _union(map(reach, module.readers[name]))
+        return reached[name]
 
     # Readers come after what they read, so that no recursion is deep.
     for wire in sorted(module.wires, key=lambda wire: module.wires[wire].line, reverse=True):
@@ -134,20 +130,17 @@ def _lane(module: ModuleText, register: str, private: set[str]) -> tuple[Shape, 
         return _OPERAND.sub(operand, expression)
 
     reset = module.resets.get(register)
+    computed = tuple((module.widths[wire], abstract(module.wires[wire].value)) for wire in wires)
+    value = abstract(update.value)
     shape = Shape(
         branch=update.branch,
         width=module.widths[register],
         reset=(reset.branch, reset.value) if reset else (0, ""),
-        steps=tuple((module.widths[wire], abstract(module.wires[wire].value)) for wire in wires),
-        value=abstract(update.value),
-        leaf_widths=(),
+        steps=computed,
+        value=value,
+        leaf_widths=tuple(leaf.width for leaf in leaves),
     )
-    return _with_leaves(shape, tuple(leaves)), tuple(leaves), list(wires)
-
-
-def _with_leaves(shape: Shape, leaves: tuple[Leaf, ...]) -> Shape:
-    widths = tuple(leaf.width for leaf in leaves)
-    return Shape(shape.branch, shape.width, shape.reset, shape.steps, shape.value, widths)
+    return shape, tuple(leaves), list(wires)
 
 
 def _order(module: ModuleText, families: list[Family]) -> None:
