@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cocotb_tools.config import libs_dir
 from e2hls.cache import cached, content_key
 
 from e2sim.runner import BenchRunner
@@ -121,7 +122,9 @@ def _nothing(target: VerifyTarget, log: Path) -> VerifyRow:
 
 
 def _build(design: Rtl, runner: BenchRunner, *, waves: bool) -> Path:
-    key = content_key(design.name, *runner.options(waves=waves), sys.version, *design.sv_files)
+    # The simulation looks for cocotb's libraries where they were when it was built.
+    installed = (sys.version, str(libs_dir))
+    key = content_key(design.name, *runner.options(waves=waves), *installed, *design.sv_files)
 
     def build(directory: Path) -> None:
         log = directory / "build.log"
