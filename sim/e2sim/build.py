@@ -36,8 +36,8 @@ _CXX = (
 def build_soc(design: Rtl, *, activity: bool = False) -> Path:
     """Compile the SoC with ``design`` as its kernel; the same design is compiled once.
 
-    With ``activity`` it can count how often the kernel's signals switch, and is slower. Without, wide words
-    between processes have a value only while they are valid.
+    With ``activity`` it can count how often the kernel's signals switch, and is slower. Without, like
+    lanes are arrays and loops, and wide words between processes have a value only while they are valid.
 
     Raises: SimulationError when a tool is missing or the RTL does not compile; HlsError when g++ fails.
     """

@@ -59,7 +59,7 @@ def matrix() -> str:
         "  always_ff @ (posedge clk) begin",
         "    if (!rst_n) begin",
         *(f"      sum_{n} <= 16'h0007;" for n in reversed(lanes)),
-        *(f"      row_{n} <= 8'h00;" for n in range(8)),
+        *(f"      row_{n} <= 8'h0c;" for n in range(8)),
         "    end else begin",
         "      if (first | run) begin",
         *(f"        row_{n} <= turned_{n};" for n in range(8)),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,9 +21,9 @@ GATES = "gates"
 
 
 def count_host_macs(model: nn.Module, ledger: Ledger) -> None:
-    """Enter what ``model`` multiplies on the host into the ledger, from now on.
+    """Enter the convolutions of ``model`` that run on the host into the ledger, from now on, and its gates.
 
-    That is every convolution that does not run on a device, and the gates of a skip policy.
+    The classifier is left out, in every method alike.
     """
     for name, module in model.named_modules():
         on_host = not isinstance(module, OffloadConv2d) or module.host_reason is not None
@@ -34,13 +35,26 @@ def count_host_macs(model: nn.Module, ledger: Ledger) -> None:
                     part.register_forward_hook(_counts(GATES, ledger))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Product:
+    """A matrix product of a layer's forward pass, in numbers only.
+
+    A tensor that its own hook refers to is never freed.
+    """
+
+    macs: int
+    x: int  # values of x, w and y
+    w: int
+    y: int
+    to_input: bool  # x wants its gradient
+
+
 def _counts(name: str, ledger: Ledger) -> Callable[[nn.Module, Any, Any], None]:
     def count(module: nn.Module, args: Any, result: Any) -> None:
-        # Numbers only: a tensor that its own hook refers to is never freed.
         products = _products(module, args, result)
         y: Tensor = result[0] if isinstance(result, tuple) else result
 
-        def enter(mode: Mode, macs: int, a: int, b: int, results: int) -> None:
+        def enter(mode: Mode, macs: int, *, a: int, b: int, results: int) -> None:
             counters = Counters(host_macs=macs)
             ledger.enter(
                 LedgerRow(
@@ -49,32 +63,35 @@ def _counts(name: str, ledger: Ledger) -> Callable[[nn.Module, Any, Any], None]:
             )
 
         def backward(_: Tensor) -> None:
-            for macs, x, w, outputs, to_input in products:
-                if to_input:
-                    enter("grad_input", macs, outputs, w, x)
-                enter("grad_weight", macs, x, outputs, w)
+            for p in products:
+                if p.to_input:
+                    enter("grad_input", p.macs, a=p.y, b=p.w, results=p.x)
+                enter("grad_weight", p.macs, a=p.x, b=p.y, results=p.w)
 
-        for macs, x, w, outputs, _ in products:
-            enter("forward", macs, x, w, outputs)
+        for p in products:
+            enter("forward", p.macs, a=p.x, b=p.w, results=p.y)
         if y.requires_grad:
             y.register_hook(backward)  # type: ignore[no-untyped-call]
 
     return count
 
 
-_Product = tuple[int, int, int, int, bool]  # MACs; values of x, w and y; whether x wants its gradient
-
-
-def _products(module: nn.Module, args: tuple[Any, ...], result: Any) -> list[_Product]:
-    """The matrix products of a layer's forward pass."""
+def _products(module: nn.Module, args: Any, result: Any) -> list[_Product]:
     if isinstance(module, nn.LSTMCell):
-        x, state = args
+        x, state = (*args, None)[:2]
         rows = len(x)
         wants = state is not None and state[0].requires_grad  # without a state, a hidden one of zeros
         return [
-            (rows * w.numel(), rows * w.shape[1], w.numel(), rows * w.shape[0], to_input)
+            _Product(
+                macs=rows * w.numel(),
+                x=rows * w.shape[1],
+                w=w.numel(),
+                y=rows * w.shape[0],
+                to_input=to_input,
+            )
             for w, to_input in ((module.weight_ih, x.requires_grad), (module.weight_hh, wants))
         ]
-    x, w, outputs = args[0], module.weight, result.numel()
+    x, w, y = args[0], module.weight, result.numel()
     assert isinstance(w, Tensor)
-    return [(outputs * w[0].numel(), x.numel(), w.numel(), outputs, x.requires_grad)]
+    macs = y * w[0].numel()
+    return [_Product(macs=macs, x=x.numel(), w=w.numel(), y=y, to_input=x.requires_grad)]

@@ -3,7 +3,7 @@
 
 XLS writes every lane of an unrolled loop out, in registers and wires of its own. Verilator makes one long
 program of that, too long for a processor's instruction cache and without anything that a compiler could
-vectorise. Here registers whose next values are the same expression of other registers become one array, and
+vectorise. Here registers whose next values are the same expression of other operands become one array, and
 their next values one loop.
 """
 

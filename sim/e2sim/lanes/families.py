@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 
 from e2sim.lanes.module_text import NAME, ModuleText
 
@@ -15,7 +16,7 @@ __all__ = ["Family", "Leaf", "Shape", "find_families"]
 _FEWEST = 8  # lanes that are worth a loop
 _SHARED_BY = 4  # registers at most for which a wire is computed anew
 _OPERAND = re.compile(NAME.pattern + r"(?:\[(\d+)(?::(\d+))?\])?")
-_EXTENDED = re.compile(r"\{\{\d+\{(\w+)\[(\d+)\]\}\}, (\w+)\}$")
+_EXTENDED = re.compile(r"\{\{(\d+)\{(\w+)\[(\d+)\]\}\}, (\w+)\}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +101,7 @@ def _union(sets: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
 
 def _lane(module: ModuleText, register: str, private: set[str]) -> tuple[Shape, tuple[Leaf, ...], list[str]]:
     update = module.updates[register]
-    wires: dict[str, None] = {}  # in the order in which they are computed
-
-    def visit(expression: str) -> None:
-        for name in NAME.findall(expression):
-            if name in private and name not in wires:
-                visit(module.wires[name].value)
-                wires[name] = None
-
-    visit(update.value)
+    wires = _computed_for(module, update.value, private)
     steps = {wire: f"step{number}" for number, wire in enumerate(wires)}
     leaves: dict[Leaf, str] = {}
 
@@ -123,24 +116,43 @@ def _lane(module: ModuleText, register: str, private: set[str]) -> tuple[Shape, 
         width = int(high) - int(low or high) + 1 if high else module.widths[name]
         return leaves.setdefault(Leaf(name, text[len(name) :], width), f"leaf{len(leaves)}")
 
-    def abstract(expression: str) -> str:
-        match = _EXTENDED.match(expression)  # as sign extension a compiler knows it again
-        if match and match[1] == match[3] and module.widths[match[1]] == int(match[2]) + 1:
-            expression = f"$signed({match[1]})"
+    def abstract(expression: str, width: int) -> str:
+        if match := _EXTENDED.match(expression):  # as sign extension a compiler knows it again
+            count, name, top, whole = match.groups()
+            known = module.widths.get(name)
+            if name == whole and known == int(top) + 1 and known + int(count) == width:
+                expression = f"$signed({name})"
         return _OPERAND.sub(operand, expression)
 
     reset = module.resets.get(register)
-    computed = tuple((module.widths[wire], abstract(module.wires[wire].value)) for wire in wires)
-    value = abstract(update.value)
+
+    def step(name: str, value: str) -> tuple[int, str]:
+        width = module.widths[name]
+        return width, abstract(value, width)
+
+    computed = tuple(step(wire, module.wires[wire].value) for wire in wires)
+    width, value = step(register, update.value)
     shape = Shape(
         branch=update.branch,
-        width=module.widths[register],
+        width=width,
         reset=(reset.branch, reset.value) if reset else (0, ""),
         steps=computed,
         value=value,
         leaf_widths=tuple(leaf.width for leaf in leaves),
     )
-    return shape, tuple(leaves), list(wires)
+    return shape, tuple(leaves), wires
+
+
+def _computed_for(module: ModuleText, value: str, private: set[str]) -> list[str]:
+    """The private wires that a value depends on, each after those that it reads."""
+    reads: dict[str, list[str]] = {}
+    waiting = [name for name in NAME.findall(value) if name in private]
+    while waiting:
+        wire = waiting.pop()
+        if wire not in reads:
+            reads[wire] = [name for name in NAME.findall(module.wires[wire].value) if name in private]
+            waiting += reads[wire]
+    return list(TopologicalSorter(reads).static_order())
 
 
 def _order(module: ModuleText, families: list[Family]) -> None:
@@ -188,4 +200,4 @@ def _packed(module: ModuleText, family_of: dict[str, Family]) -> Iterable[list[s
             for name in reversed(match[1].split(", ")):
                 if name in family_of:
                     lanes[id(family_of[name])].append(name)
-            yield from lanes.values()
+            yield from (list(dict.fromkeys(names)) for names in lanes.values())

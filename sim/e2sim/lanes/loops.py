@@ -16,8 +16,10 @@ from e2sim.lanes.module_text import NAME, ModuleText
 
 __all__ = ["roll_lanes"]
 
+_OURS = re.compile(r"(row|column|lane|(leaf|step|lanes|roll_lanes)\d+\w*)$")  # names in the text written here
 _HOLD = re.compile(r"(leaf\d+) \? (\w+) : (leaf\d+)$")
 _KEEP_LOOP = "/* verilator unroll_disable */"
+# Verilator extends the operands of a product by hand to any width but 64 bits.
 _PRODUCT = re.compile(
     r"(function automatic \[(\d+):0\] smul(?:(?!endfunction).)*?reg signed \[)\d+(:0\] signed_result;)", re.S
 )
@@ -28,7 +30,9 @@ def roll_lanes(verilog: str) -> str:
     wider = _PRODUCT.sub(lambda match: f"{match[1]}{max(63, int(match[2]))}{match[3]}", verilog)
     module = ModuleText.parse(wider)
     families = find_families(module)
-    return _Writer(module, families).write() if families else verilog
+    if not families or any(map(_OURS.match, module.widths)):
+        return verilog
+    return _Writer(module, families).write()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class _Writer:
                 self.arrays[lane] = array
                 self.places[lane] = place
         instead: dict[int, list[str]] = {}
-        first: dict[int, int] = {}  # line in a branch
+        first: dict[int, int] = {}  # line of a branch, where all its lanes are computed
         for family in _readers_first(self.families):
             rolled = self._roll(self.arrays[family.lanes[0]])
             update = self.module.updates[family.lanes[0]].line
@@ -149,7 +153,8 @@ class _Writer:
         # A register that keeps its value under a condition needs nothing computed then.
         if value == f"step{len(steps) - 1}" and (hold := _HOLD.match(steps[-1][1])):
             own = f"{array.name}{array.here}"
-            if operands[hold[1]].level == "before" and operands[hold[3]].source == own:
+            of_one_width = steps[-1][0] == shape.width
+            if of_one_width and operands[hold[1]].level == "before" and operands[hold[3]].source == own:
                 enable, value = operands[hold[1]].source, hold[2]
                 del steps[-1]
         text = " ".join((value, *(expression for _, expression in steps)))

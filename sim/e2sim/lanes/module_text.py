@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-__all__ = ["NAME", "ModuleText", "Update"]
+__all__ = ["NAME", "Assigned", "ModuleText"]
 
 NAME = re.compile(r"(?<![\w'$.])[A-Za-z_]\w*")
 """An identifier; neither a system function nor the digits of a literal."""
@@ -16,12 +16,13 @@ _DECLARATION = re.compile(r"  ((?:input |output )?(?:wire|reg)) (?:\[(\d+):0\] )
 _ASSIGN = re.compile(r"  assign (\w+) = (.*);$")
 _UPDATE = re.compile(r"( +)(\w+) <= (.*);$")
 _LITERAL = re.compile(r"\d+'h[0-9a-f_]+$")
+_WRITTEN = re.compile(r"(\w+)(?:\[[^\]]*\])* <?= ")  # in a line of another form
 _RESET_INDENT = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """Where a register takes which value, and in which branch of which clocked block."""
+class Assigned:
+    """Where a wire or a register takes which value; of a register, in which branch of which clocked block."""
 
     line: int
     value: str
@@ -36,9 +37,9 @@ class ModuleText:
     widths: dict[str, int] = field(default_factory=dict)  # of every port, wire and register
     declared: dict[str, int] = field(default_factory=dict)  # lines of wires and registers that are no ports
     registers: set[str] = field(default_factory=set)
-    wires: dict[str, Update] = field(default_factory=dict)  # their assignments
-    updates: dict[str, Update] = field(default_factory=dict)
-    resets: dict[str, Update] = field(default_factory=dict)
+    wires: dict[str, Assigned] = field(default_factory=dict)  # their assignments
+    updates: dict[str, Assigned] = field(default_factory=dict)
+    resets: dict[str, Assigned] = field(default_factory=dict)
     readers: dict[str, set[str | None]] = field(default_factory=lambda: defaultdict(set))
     """Wires and registers whose values depend on a name; None for anything else that reads it."""
 
@@ -55,7 +56,7 @@ class ModuleText:
                     if kind == "reg":
                         module.registers.add(name)
             elif (match := _ASSIGN.match(line)) and match[1] in module.declared:
-                module.wires[match[1]] = Update(number, match[2])
+                module.wires[match[1]] = Assigned(number, match[2])
         module._read_clocked_blocks()
         module._find_readers()
         return module
@@ -70,7 +71,7 @@ class ModuleText:
                 branch += 1
             elif line == "  end":
                 clocked = False
-            elif clocked and line.lstrip().startswith(("if ", "end else")):
+            elif clocked and line.lstrip().startswith(("if ", "else", "end")):
                 branch += 1
             elif clocked and (match := _UPDATE.match(line)) and match[2] in self.registers:
                 indent, name, value = match.groups()
@@ -78,7 +79,7 @@ class ModuleText:
                 found = self.resets if resets else self.updates
                 if name in found:
                     twice.add(name)
-                found[name] = Update(number, value, branch)
+                found[name] = Assigned(number, value, branch)
         for name in twice:
             self.updates.pop(name, None)
 
@@ -93,3 +94,5 @@ class ModuleText:
             if number not in known:
                 for name in NAME.findall(line):
                     self.readers[name].add(None)
+                if written := _WRITTEN.search(line):
+                    self.updates.pop(written[1], None)
