@@ -271,6 +271,8 @@ def test_counters_add_up_with_and_without_a_clock():
     timed = Counters() + Counters(macs=1, cycles=10) + Counters(cycles=5, frames=1)
     assert timed == Counters(macs=1, cycles=15, frames=1)
     assert timed + Counters(macs=2) == Counters(macs=3, cycles=None, frames=1)
+    assert timed + Counters(host_macs=7) == Counters(macs=1, host_macs=7, cycles=15, frames=1)
+    assert Counters(host_macs=7) + Counters(host_macs=1) == Counters(host_macs=8)
 
 
 @pytest.mark.parametrize("name", ["pynq_z2", "kv260", "zcu104"])

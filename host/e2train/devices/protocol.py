@@ -167,11 +167,13 @@ class Counters:
     def __add__(self, other: Counters) -> Counters:
         if self == Counters() or other == Counters():
             return self if other == Counters() else other
-        timed = self.cycles is not None and other.cycles is not None
+        # What stayed on the host takes no cycles; otherwise a part is not the whole.
+        parts = [part.cycles for part in (self, other) if part.macs or part.frames or part.cycles]
+        timed = [cycles for cycles in parts if cycles is not None]
         return Counters(
             macs=self.macs + other.macs,
             host_macs=self.host_macs + other.host_macs,
-            cycles=(self.cycles or 0) + (other.cycles or 0) if timed else None,  # a part is not the whole
+            cycles=sum(timed) if timed and len(timed) == len(parts) else None,
             words_in=self.words_in + other.words_in,
             words_out=self.words_out + other.words_out,
             frames=self.frames + other.frames,
