@@ -84,22 +84,22 @@ def _any_skips(runs: Sequence[RunFigures]) -> bool:
 
 def _layer_pictures(run: RunFigures) -> dict[str, str]:
     """Captions and pictures of one run's layers."""
-    clocked = any(row.cycles for row in run.layers)
+    on_device = [row for row in run.layers if not row.on_host]
     found = {
         "Modelled energy by layer": pictures.layer_bars(
             run.layers, lambda row: 1e3 * row.modelled.total_j, "modelled energy, mJ"
         )
     }
-    if clocked:
+    if any(row.cycles for row in on_device):
         found["Cycles by layer"] = pictures.layer_bars(
-            run.layers, lambda row: (row.cycles or 0) / 1e6, "million cycles"
+            on_device, lambda row: (row.cycles or 0) / 1e6, "million cycles"
         )
         found["How busy the multipliers were"] = pictures.layer_bars(
-            run.layers, lambda row: 100 * (row.utilisation or 0.0), "utilisation, %", stacked=False
+            on_device, lambda row: 100 * (row.utilisation or 0.0), "utilisation, %", stacked=False
         )
     if any(row.predicted for row in run.layers):
         found["Signs that high bits decided"] = pictures.layer_bars(
-            run.layers, lambda row: 100 * (row.predicted or 0.0), "predicted signs, %"
+            on_device, lambda row: 100 * (row.predicted or 0.0), "predicted signs, %"
         )
     return found
 
