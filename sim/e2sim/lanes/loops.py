@@ -102,11 +102,8 @@ class _Writer:
         return "\n".join([*lines[:start], *self.declarations, *lines[start:end], *self.tasks, *lines[end:]])
 
     def _element(self, name: str) -> str:
-        return (
-            f"{self.arrays[name].name}{self.arrays[name].at(self.places[name])}"
-            if name in self.arrays
-            else name
-        )
+        array = self.arrays.get(name)
+        return f"{array.name}{array.at(self.places[name])}" if array else name
 
     def _columns(self) -> dict[int, int]:
         """For families of a size, how many lanes make a row."""
@@ -146,44 +143,43 @@ class _Writer:
 
     def _roll(self, array: _Array) -> dict[int, list[str]]:
         """Declare an array and its task; what stands instead of the lines of its lanes."""
-        family, shape, module = array.family, array.family.shape, self.module
-        instead: dict[int, list[str]] = {module.declared[lane]: [] for lane in family.lanes}
+        lanes, shape, module = array.family.lanes, array.family.shape, self.module
         operands = {f"leaf{n}": self._operand(array, n) for n in range(len(shape.leaf_widths))}
-        steps, value, enable = list(shape.steps), shape.value, ""
-        # A register that keeps its value under a condition needs nothing computed then.
-        if value == f"step{len(steps) - 1}" and (hold := _HOLD.match(steps[-1][1])):
-            own = f"{array.name}{array.here}"
-            of_one_width = steps[-1][0] == shape.width
-            if of_one_width and operands[hold[1]].level == "before" and operands[hold[3]].source == own:
-                enable, value = operands[hold[1]].source, hold[2]
-                del steps[-1]
+        enable, steps, value = _without_hold(array, operands)
         text = " ".join((value, *(expression for _, expression in steps)))
         operands = {leaf: operand for leaf, operand in operands.items() if re.search(rf"\b{leaf}\b", text)}
-        gathered = []
+        gathered = self._gather(array, operands)
+        self._declare(shape.width, array.name, array)
+        self._declare(shape.width, f"{array.name}_next", array)
+        self._write_task(array, operands, steps, value)
+        rolled = [*gathered, f"roll_{array.name};"]
+        if enable:
+            rolled = [f"if ({enable}) begin", *rolled, "end"]
+        instead: dict[int, list[str]] = {}
+        for lane in lanes:
+            instead[module.declared[lane]] = instead[module.updates[lane].line] = []
+        instead[module.updates[lanes[0]].line] = [f"        {line}" for line in rolled]
+        if shape.reset[1]:
+            instead |= {module.resets[lane].line: [] for lane in lanes}
+            default = f"'{{default: {shape.reset[1]}}}"
+            default = f"'{{default: {default}}}" if array.columns else default
+            instead[module.resets[lanes[0]].line] = [f"      {array.name} <= {default};"]
+        return instead
+
+    def _gather(self, array: _Array, operands: dict[str, _Operand]) -> list[str]:
+        """Copies of leaves into arrays of their own, where nothing else has them in order."""
+        copies = []
         for leaf, operand in operands.items():
             if not operand.source:
                 number = int(leaf.removeprefix("leaf"))
                 source = f"{array.name}_{leaf}"
-                self._declare(shape.leaf_widths[number], source, array)
+                self._declare(array.family.shape.leaf_widths[number], source, array)
                 operands[leaf] = _Operand(f"{source}{array.here}", "inner")
-                gathered += [
+                copies += [
                     f"{source}{array.at(at)} = {self._element(part.name)}{part.bits};"
-                    for at, part in enumerate(family.operands(number))
+                    for at, part in enumerate(array.family.operands(number))
                 ]
-        self._declare(shape.width, array.name, array)
-        self._declare(shape.width, f"{array.name}_next", array)
-        self._write_task(array, operands, steps, value)
-        lines = [*gathered, f"roll_{array.name};"]
-        if enable:
-            lines = [f"if ({enable}) begin", *lines, "end"]
-        instead |= {module.updates[lane].line: [] for lane in family.lanes}
-        instead[module.updates[family.lanes[0]].line] = [f"        {line}" for line in lines]
-        if shape.reset[1]:
-            instead |= {module.resets[lane].line: [] for lane in family.lanes}
-            default = f"'{{default: {shape.reset[1]}}}"
-            default = f"'{{default: {default}}}" if array.columns else default
-            instead[module.resets[family.lanes[0]].line] = [f"      {array.name} <= {default};"]
-        return instead
+        return copies
 
     def _declare(self, width: int, name: str, array: _Array) -> None:
         self.declarations.append(f"  reg [{width - 1}:0] {name} {array.dimensions};")
@@ -226,6 +222,19 @@ class _Writer:
             unused |= found
             candidates -= found
         return {name for name in unused if name in self.module.wires}
+
+
+def _without_hold(array: _Array, operands: dict[str, _Operand]) -> tuple[str, list[tuple[int, str]], str]:
+    """When lanes take another value at all, and steps and value then: otherwise nothing need be computed."""
+    shape = array.family.shape
+    steps = list(shape.steps)
+    if shape.value == f"step{len(steps) - 1}" and (hold := _HOLD.match(steps[-1][1])):
+        condition, value, kept = hold.groups()
+        of_one_width = steps[-1][0] == shape.width
+        own = f"{array.name}{array.here}"
+        if of_one_width and operands[condition].level == "before" and operands[kept].source == own:
+            return operands[condition].source, steps[:-1], value
+    return "", steps, shape.value
 
 
 def _readers_first(families: list[Family]) -> list[Family]:
