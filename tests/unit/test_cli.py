@@ -3,6 +3,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 from e2train.cli.app import main
@@ -104,3 +106,17 @@ def test_a_fault_of_ours_keeps_its_traceback(run, monkeypatch):
     monkeypatch.setattr("sys.argv", ["e2train", "train", "digits"])
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def test_ctrl_c_during_imports_ends_the_process_at_once():
+    swallowing = (
+        "import os, signal\n"
+        "from e2train.cli.interrupt import ends_at_once\n"
+        "with ends_at_once():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n"
+        "        pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", swallowing], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

@@ -13,13 +13,13 @@ from e2train.cli.bitstream import app as bitstream
 from e2train.cli.board import app as board
 from e2train.cli.energy import app as energy
 from e2train.cli.hls import app as hls
+from e2train.cli.interrupt import STOPPED
 from e2train.cli.train import train
 from e2train.cli.verify import verify
 
 __all__ = ["app", "main"]
 
 _USER_ERROR = 2
-_STOPPED = 130  # as a shell reports SIGINT
 _USER_ERRORS = {
     "e2hls": ("HlsError",),
     "e2sim": ("SimulationError",),
@@ -61,7 +61,7 @@ def main() -> None:
 def _exit_code(error: Exception) -> int | None:
     """Exit code of an error that needs no traceback, else None."""
     if isinstance(error, _known({"e2train.train": ("Interrupted",)})):
-        return _STOPPED
+        return STOPPED
     return _USER_ERROR if isinstance(error, (OSError, *_known(_USER_ERRORS))) else None
 
 

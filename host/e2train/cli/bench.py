@@ -21,7 +21,9 @@ __all__ = ["bench"]
 
 
 def bench(
-    model: Annotated[str, typer.Option(help="digits, or resnet with its depth.")] = "resnet20",
+    model: Annotated[
+        str, typer.Option(help="digits, resnet8 to resnet110, resnet18 or mobilenetv2.")
+    ] = "resnet20",
     device: Annotated[str, typer.Option(help="Device to measure.")] = "rtl",
     board: Annotated[str, typer.Option(help="Configuration in boards.toml.")] = "pynq_z2",
     batch: Annotated[int, typer.Option(help="Pictures per batch.", min=1)] = 8,

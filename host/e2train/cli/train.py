@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from e2train.cli.interrupt import ends_at_once
+
 if TYPE_CHECKING:
     from e2train.train import Summary
 
@@ -60,7 +62,8 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON line.")] = False,
 ) -> None:
     """Train a network; every option that is left out is the preset's or the file's."""
-    from e2train.train import Row, find_config, run_training
+    with ends_at_once():
+        from e2train.train import Row, find_config, run_training
 
     where = {"device": device, "board": board, "meter": meter}
     where |= {key: str(path) for key, path in (("data", data), ("overlay", overlay)) if path is not None}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -199,7 +200,8 @@ def _save(session: Session, folder: RunFolder, tally: Tally) -> None:
 
 
 def _interrupted(session: Session, folder: RunFolder) -> Interrupted:
-    program = "e2train" if session.group.size == 1 else "torchrun ... -m e2train"
+    called = sys.argv[0] if Path(sys.argv[0]).name == "e2train" else "e2train"
+    program = quote(called) if session.group.size == 1 else "torchrun ... -m e2train"
     return Interrupted(
         f"stopped after step {session.step} of {session.steps}, saved; "
         f"go on with: {program} train {quote(str(folder.config))} --out {quote(str(folder.path))} --resume"
