@@ -165,8 +165,6 @@ class Counters:
     moving_s: float = 0.0
 
     def __add__(self, other: Counters) -> Counters:
-        if self == Counters() or other == Counters():
-            return self if other == Counters() else other
         # What stayed on the host takes no cycles; otherwise a part is not the whole.
         parts = [part.cycles for part in (self, other) if part.macs or part.frames or part.cycles]
         timed = [cycles for cycles in parts if cycles is not None]
