@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from e2train.cli.interrupt import ends_at_once
 from e2train.devices import MODES, Mode, open_device
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per row.")] = False,
 ) -> None:
     """Measure every distinct convolution of a model, forward and backward."""
-    from e2train.nn.bench import bench_layers, bench_rows, weighted_utilisation
+    with ends_at_once():
+        from e2train.nn.bench import bench_layers, bench_rows, weighted_utilisation
 
     layers = bench_layers(model, batch=batch)
     rows = []

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from e2train.cli.interrupt import ends_at_once
 from e2train.energy import (
     METER_HELP,
     EnergyError,
@@ -121,7 +122,8 @@ def report(
     table: Annotated[str | None, typer.Option(help="Table in it, where there are several.")] = None,
 ) -> None:
     """Show one or several runs side by side: accuracy, energy by technique and layer, power, cycles."""
-    from e2train.train import read_record, write_reports
+    with ends_at_once():
+        from e2train.train import read_record, write_reports
 
     costs_table = load_costs(costs, table) if costs else load_costs(name=table)
     path = write_reports([read_record(run) for run in runs], costs_table, out)

@@ -97,7 +97,7 @@ def _layer_pictures(run: RunFigures) -> dict[str, str]:
         found["How busy the multipliers were"] = pictures.layer_bars(
             on_device, lambda row: 100 * (row.utilisation or 0.0), "utilisation, %", stacked=False
         )
-    if any(row.predicted for row in run.layers):
+    if any(row.predicted for row in on_device):
         found["Signs that high bits decided"] = pictures.layer_bars(
             on_device, lambda row: 100 * (row.predicted or 0.0), "predicted signs, %"
         )
