@@ -19,7 +19,7 @@ def seed(rng) -> int:
 
 
 def matrix() -> str:
-    """LANES products of a row's and a column's operand, summed up, held and reset."""
+    """LANES sums over bits of a word and an operand that two lanes share, held and reset."""
     lanes = range(LANES)
     declared = [f"  reg [4:0] p_{n};\n  reg [15:0] sum_{n};\n  wire [15:0] wide_{n};" for n in lanes]
     declared += [f"  wire [4:0] n{n};\n  wire [15:0] added_{n};\n  wire [15:0] next_{n};" for n in lanes]

@@ -24,16 +24,17 @@ class Leaf:
     """An operand that a lane does not compute: a name, or some bits of it."""
 
     name: str
-    bits: str = ""  # as "[7:0]"
-    width: int = 1
+    bits: str  # as "[7:0]", or nothing
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What lanes have in common.
 
-    ``steps`` are the wires that a lane computes, width and expression, and ``value`` is the register's next
-    value. In both, ``step0`` stands for a wire and ``leaf0`` for a leaf.
+    ``reset`` is the branch and value of the register's reset. ``steps`` are the wires that a lane computes,
+    width and expression, and ``value`` is the register's next value. In both, ``step0`` stands for a wire and
+    ``leaf0`` for a leaf.
     """
 
     branch: int

@@ -70,6 +70,8 @@ class _Array:
 
 @dataclass(slots=True)
 class _Writer:
+    """The text of a module whose families are arrays."""
+
     module: ModuleText
     families: list[Family]
     arrays: dict[str, _Array] = field(default_factory=dict)  # of each lane
