@@ -2,6 +2,7 @@
 """Runs: their files, their determinism, and going on after a stop as if nothing had been."""
 
 import json
+import math
 import shutil
 import signal
 import threading
@@ -13,6 +14,7 @@ from e2train.energy import EnergyError
 from e2train.nn import DivergenceError
 from e2train.train import PRESETS, Interrupted, TrainError, run_training
 from e2train.train.data import Batches
+from e2train.train.optimiser import SignSgd
 from e2train.train.smd import Smd
 
 CONFIG = PRESETS["digits"].changed(method="smb-int8", steps=6, batch=8, seed=7)
@@ -212,8 +214,32 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, content):
 
 
 def test_diverging_training_is_an_error(tmp_path):
-    with pytest.raises(DivergenceError, match=r"use a smaller --lr$"):
+    with pytest.raises(DivergenceError, match=r"^step \d+: .*; use a smaller --lr$"):
         run_training(CONFIG.changed(lr=1e30, steps=20), out=tmp_path)
+
+
+def test_the_last_good_checkpoint_outlives_a_divergence(tmp_path, monkeypatch):
+    steps, saved = [], []
+    move = SignSgd.step
+
+    def step(self):
+        move(self)
+        steps.append(1)
+        if len(steps) == CONFIG.steps:
+            self.param_groups[0]["params"][0].data.fill_(math.inf)
+
+    def watch(row):
+        path = tmp_path / "checkpoint.pt"
+        saved.append(path.read_bytes() if path.exists() else b"")
+
+    monkeypatch.setattr(SignSgd, "step", step)
+    monkeypatch.setattr("e2train.train.run._SAVE_EVERY_S", -1.0)  # after every step
+    with pytest.raises(
+        DivergenceError, match=rf"^step {CONFIG.steps}: .* is not finite; use a smaller --lr$"
+    ):
+        run_training(CONFIG, out=tmp_path, watch=watch)
+    assert saved[-1]
+    assert (tmp_path / "checkpoint.pt").read_bytes() == saved[-1]
 
 
 def test_a_meter_that_is_not_there_costs_no_earlier_run(undisturbed, tmp_path):
@@ -255,9 +281,13 @@ def test_a_log_tells_the_energy_of_a_run_that_was_stopped(external_meter, tmp_pa
     assert summary.energy_measured_j == pytest.approx(5 * summary.energy_duration_s, rel=0.01)
 
 
-def test_a_skip_that_stochastic_depth_cannot_reach_is_refused(tmp_path):
-    with pytest.raises(TrainError, match=r"cannot skip 60.0% of the blocks of digits, only up to 50.0%"):
-        run_training(CONFIG.changed(method="sd", skip=0.6), out=tmp_path)
+@pytest.mark.parametrize(
+    ("method", "skip", "most"), [("sd", 0.6, 50), ("slu", 0.8, 75), ("e2train", 0.8, 75)]
+)
+def test_a_skip_that_cannot_be_reached_is_refused(tmp_path, method, skip, most):
+    told = rf"^{method} cannot skip {skip:.1%} of the blocks of digits, only up to {most}.0%; use a smaller"
+    with pytest.raises(TrainError, match=told):
+        run_training(CONFIG.changed(method=method, skip=skip), out=tmp_path)
 
 
 def test_an_unfinished_run_is_not_overwritten_unasked(tmp_path):

@@ -50,8 +50,8 @@ class StochasticDepth(SkipPolicy):
     def __init__(self, skippable: Sequence[int], *, blocks: int, skip: float, seed: int) -> None:
         super().__init__()
         self.blocks = blocks
-        # The end of a line from 0 at the first block; above 1, ``skip`` is out of reach.
-        self.last_skip = skip * blocks * (blocks - 1) / sum(skippable)
+        self.most = sum(skippable) / (blocks * (blocks - 1))  # the largest share that can be skipped
+        self.last_skip = skip / self.most  # the end of a line from 0 at the first block
         self.seed = seed
 
     def survival(self, index: int) -> float:

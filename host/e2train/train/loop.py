@@ -37,7 +37,7 @@ class Row:
 def train(session: Session) -> Iterator[Row]:
     """Train from where the session stands, one executed step for each row that is taken.
 
-    Raises: DivergenceError when the loss is no longer finite.
+    Raises: DivergenceError naming the step, when the loss or what it depends on is no longer finite.
     """
     session.model.train()
     while session.step < session.steps:
@@ -46,7 +46,10 @@ def train(session: Session) -> Iterator[Row]:
         if session.smd.drops(step):
             session.steps_dropped += 1
         else:
-            row = _execute(session, step)
+            try:
+                row = _execute(session, step)
+            except DivergenceError as error:
+                raise DivergenceError(f"step {step + 1}: {error}") from error
         session.averager.see(step)
         session.step += 1
         if row is not None:
@@ -75,7 +78,7 @@ def _execute(session: Session, step: int) -> Row:
     ).tolist()
     session.count(samples, [int(run) for run in runs])
     if not math.isfinite(total_loss):
-        raise DivergenceError(f"the loss is {total_loss} at step {step + 1}; use a smaller --lr")
+        raise DivergenceError(f"the loss is {total_loss}; use a smaller --lr")
     return Row(
         step=step + 1,
         steps=session.steps,

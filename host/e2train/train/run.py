@@ -186,6 +186,7 @@ def _train(
 
 
 def _save(session: Session, folder: RunFolder, tally: Tally) -> None:
+    session.check_finite()  # the last good checkpoint stands
     spent = tally.gather()
     if session.group.rank != 0:
         return

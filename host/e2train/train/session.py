@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from e2train.nn import (
+    DivergenceError,
     Engine,
     GatedSkip,
     Group,
@@ -130,6 +131,15 @@ class Session:
         self.samples += samples
         self.block_runs = [before + now for before, now in zip(self.block_runs, runs, strict=True)]
 
+    def check_finite(self) -> None:
+        """Make sure that the model can go on.
+
+        Raises: DivergenceError naming the step, when a weight or a statistic is no longer finite.
+        """
+        for name, tensor in self.model.state_dict().items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise DivergenceError(f"step {self.step}: {name} is not finite; use a smaller --lr")
+
     def state(self) -> dict[str, Any]:
         """All that the rest of the run depends on."""
         return {
@@ -175,24 +185,26 @@ def deterministic(threads: int) -> Iterator[None]:
 
 
 def _policy(config: RunConfig, method: Method, model: ResidualNet) -> SkipPolicy | None:
+    blocks = len(model.blocks)
+    policy: StochasticDepth | GatedSkip
     if method.skips == "by chance":
-        blocks = len(model.blocks)
         policy = StochasticDepth(model.skippable, blocks=blocks, skip=config.skip, seed=config.seed)
-        if policy.last_skip > 1:
-            raise TrainError(
-                f"stochastic depth cannot skip {config.skip:.1%} of the blocks of {config.preset}, "
-                f"only up to {config.skip / policy.last_skip:.1%}; use a smaller --set skip=..."
-            )
-        return policy
-    if method.skips == "by gate":
+    elif method.skips == "by gate":
         channels = {index: model.blocks[index].in_channels for index in model.skippable}
-        return GatedSkip(
+        policy = GatedSkip(
             channels,  # type: ignore[arg-type]  # nn.ModuleList knows no element type
-            blocks=len(model.blocks),
+            blocks=blocks,
             skip=config.skip,
             weight=config.gate_weight,
         )
-    return None
+    else:
+        return None
+    if config.skip > policy.most:
+        raise TrainError(
+            f"{config.method} cannot skip {config.skip:.1%} of the blocks of {config.preset}, "
+            f"only up to {policy.most:.1%}; use a smaller --set skip=..."
+        )
+    return policy
 
 
 def _lr_factor(config: RunConfig, step: int, steps: int) -> float:
