@@ -21,7 +21,7 @@ from e2train.energy import (
     sensor_rows,
     write_samples,
 )
-from e2train.energy.meters import Reading, find_hwmon, find_rapl, open_ina226, open_joulescope, read_csv_log
+from e2train.energy.meters import Reading, find_rapl, open_ina226, open_joulescope, read_csv_log
 from e2train.train import RunFolder
 from e2train.train.summary import energy_figures
 
@@ -324,39 +324,6 @@ def test_a_part_of_no_length_does_not_void_the_rest_but_a_real_one_does():
     assert (told["energy_measured_j"], told["energy_reason"]) == (None, "too short")
     told = energy_figures([[part(10.0), part(10.0, origin="simulated")]])
     assert (told["energy_measured_j"], told["energy_simulated_j"], told["energy_origin"]) == (None,) * 3
-
-
-def test_chips_that_cannot_be_read_and_gaps_hide_no_others():
-    def read(path):
-        number = int(path.split("hwmon")[2].split("/")[0])
-        if number in (1, 2):
-            return None
-        if number == 0 and path.endswith("power1_input"):
-            raise PermissionError
-        return (
-            {"name": b"ina260_u14\n", "power1_input": b"5000000\n"}[path.split("/")[-1]]
-            if number < 4
-            else None
-        )
-
-    assert [meter.read().value for meter in find_hwmon(read)] == [5.0]
-
-
-def test_auto_prefers_what_watches_the_whole_board():
-    def board(*names):
-        def read(path):
-            number = int(path.split("hwmon")[2].split("/")[0])
-            if number >= len(names):
-                return None
-            return names[number].encode() if path.endswith("name") else b"1000000"
-
-        return read
-
-    assert open_meter("auto", board("irps5401", "ina226_u76")).name == "ina226_u76"
-    assert open_meter("auto", board("irps5401", "irps5402")) == (
-        "the board has several power sensors; name one with --meter: hwmon:irps5401, hwmon:irps5402"
-    )
-    assert open_meter("hwmon:irps5402", board("irps5401", "irps5402")).name == "irps5402"
 
 
 def test_a_log_of_a_spreadsheet_is_read(tmp_path):

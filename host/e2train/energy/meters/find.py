@@ -9,7 +9,7 @@ from pathlib import Path
 
 from e2train.energy.meters.csv_log import CsvLog, read_csv_log
 from e2train.energy.meters.files import read_local_file
-from e2train.energy.meters.hwmon import find_hwmon
+from e2train.energy.meters.hwmon import base_name, find_hwmon
 from e2train.energy.meters.ina226 import open_ina226
 from e2train.energy.meters.joulescope import open_joulescope
 from e2train.energy.meters.pmbus import find_rails
@@ -115,14 +115,21 @@ def sensor_rows(read_board: ReadFile | None = None, board: str = "") -> list[Sen
 
 
 def _chosen(kind: str, name: str, found: Sequence[Meter]) -> Meter:
-    if not name and len(found) > 1:
-        names = ", ".join(f"{kind}:{meter.name.removeprefix(f'{kind} ')}" for meter in found)
-        raise EnergyError(f"there are several {kind} meters; name one: {names}")
-    for meter in found:
-        if name in ("", meter.name, meter.name.removeprefix(f"{kind} ")):
-            return meter
-    names = ", ".join(meter.name for meter in found) or "none"
-    raise EnergyError(f"no {kind} meter{f' {name!r}' if name else ''}; there are: {names}")
+    """The one meter of a kind that ``name`` means; an empty name means any.
+
+    Raises: EnergyError when there is none, or more than one.
+    """
+    names = [meter.name.removeprefix(f"{kind} ") for meter in found]
+    pairs = list(zip(names, found, strict=True))
+    matching = [pair for pair in pairs if name in ("", pair[0], pair[1].name)]
+    if len(matching) == 1:
+        return matching[0][1]
+    matching = matching or [pair for pair in pairs if name == base_name(pair[0])]
+    asked = f" {name!r}" if name else ""
+    if matching:
+        choice = ", ".join(f"{kind}:{known}" for known, _ in matching)
+        raise EnergyError(f"there are several {kind} meters{asked}; name one: {choice}")
+    raise EnergyError(f"no {kind} meter{asked}; there are: {', '.join(names) or 'none'}")
 
 
 def _row(kind: str, where: str, find: Callable[[], Sequence[Meter]], nothing: str) -> SensorRow:

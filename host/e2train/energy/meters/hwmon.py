@@ -12,12 +12,13 @@ from e2train.energy.meters.files import read_micro
 from e2train.energy.meters.protocol import ReadFile, Reading
 from e2train.energy.readings import Origin
 
-__all__ = ["HwmonMeter", "find_hwmon"]
+__all__ = ["HwmonMeter", "base_name", "find_hwmon"]
 
 _ROOT = "/sys/class/hwmon"
 _MOST = 64  # chips looked at
 _GAP = 4  # numbers in a row without a chip: there are no more; unbound drivers leave smaller gaps
 _SIMULATED = "simulated_"
+_AT = "@"  # between a name and what tells it from others
 _PERIOD_S = 0.15  # INA260s on Kria boards give 6 to 7 values a second; others are as fast or faster
 
 
@@ -49,23 +50,63 @@ class HwmonMeter:
 
 
 def find_hwmon(read_file: ReadFile, root: str = _ROOT) -> list[HwmonMeter]:
-    """All chips that measure power; one that cannot be read, as while it is off, is left out."""
-    meters: list[HwmonMeter] = []
+    """All chips that measure power; one that cannot be read, as while it is off, is left out.
+
+    A chip's name is that of its driver. Where several have one name, each is NAME@LABEL, or, if their labels
+    do not tell them apart, NAME@hwmon3 of its folder.
+    """
+    chips: list[tuple[str, str, bool]] = []
     missing = 0
     for index in range(_MOST):
         folder = f"{root}/hwmon{index}"
-        name = read_file(f"{folder}/name")
+        name = _text(read_file, f"{folder}/name")
         missing = missing + 1 if name is None else 0
         if missing == _GAP:
             break
-        path = f"{folder}/power1_input"
-        if name is not None and _readable(read_file, path):
-            meters.append(HwmonMeter(name=name.decode().strip(), path=path, read_file=read_file))
-    return meters
+        if name is not None and (readable := _is_readable(read_file, f"{folder}/power1_input")) is not None:
+            chips.append((name, folder, readable))
+    names = _distinct_names(read_file, [(name, folder) for name, folder, _ in chips])
+    return [
+        HwmonMeter(name=names[folder], path=f"{folder}/power1_input", read_file=read_file)
+        for _, folder, readable in chips
+        if readable
+    ]
 
 
-def _readable(read_file: ReadFile, path: str) -> bool:
+def base_name(name: str) -> str:
+    """A meter's name without what tells it from others of its kind.
+
+    >>> base_name("ina226@hwmon3")
+    'ina226'
+    """
+    return name.partition(_AT)[0]
+
+
+def _distinct_names(read_file: ReadFile, chips: list[tuple[str, str]]) -> dict[str, str]:
+    """A name for each chip's folder, no two alike; labels are read only where names are."""
+    folders: dict[str, list[str]] = {}
+    for name, folder in chips:
+        folders.setdefault(name, []).append(folder)
+    names: dict[str, str] = {}
+    for name, alike in folders.items():
+        if len(alike) == 1:
+            names[alike[0]] = name
+            continue
+        labels = [_text(read_file, f"{folder}/label") for folder in alike]
+        if not all(labels) or len(set(labels)) < len(labels):
+            labels = [folder.rpartition("/")[2] for folder in alike]
+        names |= {folder: f"{name}{_AT}{label}" for folder, label in zip(alike, labels, strict=True)}
+    return names
+
+
+def _text(read_file: ReadFile, path: str) -> str | None:
+    content = read_file(path)
+    return None if content is None else content.decode(errors="replace").strip()
+
+
+def _is_readable(read_file: ReadFile, path: str) -> bool | None:
+    """Whether a file can be read; None where there is none."""
     try:
-        return read_file(path) is not None
+        return None if read_file(path) is None else True
     except (OSError, RuntimeError):
         return False
