@@ -40,11 +40,11 @@ class Variable:
 class DebugInfo:
     """A view on the metadata nodes of a module."""
 
-    def __init__(self, metadata: Mapping[str, str], *, own_headers: Path, files: Iterable[Path]) -> None:
+    def __init__(self, metadata: Mapping[str, str], *, own_headers: Path, files: Iterable[str]) -> None:
         self._nodes = metadata
         self._own = str(own_headers)
         self._places: dict[str, Loc | None] = {}
-        self._names = {os.path.abspath(path): str(path) for path in files}  # as the user wrote them
+        self._names = {os.path.abspath(path): path for path in files}  # as the user wrote them
 
     @property
     def start(self) -> Loc | None:

@@ -24,8 +24,8 @@ from e2hls.lowering import FunctionLowering
 from e2hls.marks import loop_number, read_marks
 from e2hls.narrow import narrow_phis
 from e2hls.pointers import Pointer, gep
-from e2hls.pragmas import Sources, rewrite_sources
 from e2hls.prepare import prepare
+from e2hls.translation_unit import TranslationUnit, place_markers
 from e2hls.variables import Port, Variables
 
 __all__ = ["lower"]
@@ -40,11 +40,14 @@ _SYNTHESIS = (
         "-fexperimental-max-bitint-width=65536",
         "-std=c++20",
         "-O1",
-        "-Xclang",
-        "-disable-llvm-passes",
     ),
-    *("-S", "-emit-llvm", "-g", "-fstandalone-debug", "-fno-discard-value-names", "-D__SYNTHESIS__"),
     *("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
+)
+# As Microsoft's compiler does, and Vitis HLS, expand the macros in a pragma.
+_PREPROCESS = ("-E", "-fms-extensions", "-U_MSC_EXTENSIONS")
+_EMIT = (
+    *("-Xclang", "-disable-llvm-passes", "-S", "-emit-llvm"),
+    *("-g", "-fstandalone-debug", "-fno-discard-value-names"),
 )
 
 
@@ -54,28 +57,33 @@ def lower(kernel: Kernel) -> Design:
     Raises: HlsError for whatever this flow does not take, with its place in the source.
     """
     with tempfile.TemporaryDirectory(prefix="e2hls-") as folder:
-        include_dirs = (*kernel.include_dirs, INCLUDE_DIR)
-        sources = rewrite_sources(kernel.source, include_dirs, Path(folder))
-        module = _compile(sources, include_dirs, Path(folder))
-    return _Frontend(kernel, module, sources).design()
+        unit, module = _compile(kernel, Path(folder))
+    return _Frontend(kernel, module, unit).design()
 
 
-def _compile(sources: Sources, include_dirs: tuple[Path, ...], folder: Path) -> Module:
-    output = folder / "kernel.ll"
-    includes = [f"-I{each}" for each in include_dirs]
-    run_clang(
-        [
-            *_SYNTHESIS,
-            *WARNINGS,
-            *includes,
-            "-include",
-            INCLUDE_DIR / "hls_pragma.h",
-            "-o",
-            output,
-            sources.main,
-        ]
-    )
-    return parse_module(passes.strip_target(output.read_text()))
+def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, Module]:
+    """The kernel with markers for its pragmas, as text and as LLVM IR."""
+    source = kernel.source
+    try:
+        source.open("rb").close()
+    except OSError as error:
+        raise HlsError(f"cannot read {source}: {error.strerror}") from None
+    preprocessed, output = folder / "kernel.ii", folder / "kernel.ll"
+    paths = [f"-I{each}" for each in (*kernel.include_dirs, INCLUDE_DIR)]
+    read = ("-D__SYNTHESIS__", *paths, "-include", str(INCLUDE_DIR / "hls_pragma.h"), str(source))
+    run_clang([*_SYNTHESIS, *_PREPROCESS, *read, "-o", preprocessed])
+    unit = place_markers(preprocessed.read_text(errors="surrogateescape"))
+    preprocessed.write_text(unit.text, errors="surrogateescape")
+    emit = (*_SYNTHESIS, *_EMIT, "-o", str(output))
+    try:
+        run_clang([*emit, *WARNINGS, preprocessed])
+    except HlsError as error:
+        # What is right in a macro may draw a warning where that is expanded: the source itself decides.
+        run_clang([*emit, *WARNINGS, *read])
+        if "[-Werror" not in error.message:
+            raise unit.explain(error) from None
+        run_clang([*emit, "-w", preprocessed])
+    return unit, parse_module(passes.strip_target(output.read_text()))
 
 
 def _without_choices(module: Module, functions: tuple[str, ...]) -> Module:
@@ -96,24 +104,24 @@ class _Call:
 class _Frontend:
     """The stages between clang's output and the design, in order."""
 
-    def __init__(self, kernel: Kernel, module: Module, sources: Sources) -> None:
+    def __init__(self, kernel: Kernel, module: Module, unit: TranslationUnit) -> None:
         self._kernel = kernel
         own = INCLUDE_DIR
-        debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
+        debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
         kept = prepare(module, kernel.name, debug)
         module = parse_module(passes.inline_all(str(module)))
-        self._debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
+        self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
         self._variables = Variables(self._debug)
         self._variables.declare(module, kept)
         _without_choices(module, kept)
-        self._marks = read_marks(module, kept, self._debug, sources.labels)
+        self._marks = read_marks(module, kept, self._debug, unit)
         module = _without_choices(parse_module(passes.simplify(str(module))), kept)
         module = parse_module(passes.unroll(str(module)))
-        self._debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
+        self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
         self._require_unrolled(module, kept)
         module = self._without_fills(_without_choices(module, kept), kept)
         module = parse_module(passes.optimise(str(module)))
-        self._debug = DebugInfo(module.metadata, own_headers=own, files=sources.files)
+        self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
         self._module, self._kept = module, kept
         self._layout = Layout(module.others)
         self._variables.bind(module, kept, self._layout)

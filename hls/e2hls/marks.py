@@ -13,6 +13,7 @@ from e2hls.errors import HlsError
 from e2hls.flow_graph import Loop, find_loops, predecessors
 from e2hls.ir import Loc, LoopInfo
 from e2hls.llvm_text import Function, Module, parse_line, split_operands
+from e2hls.translation_unit import TranslationUnit
 
 __all__ = ["Mark", "MarkedLoop", "Marks", "loop_number", "read_marks"]
 
@@ -50,9 +51,7 @@ class Marks:
     pipelined: dict[str, LoopInfo] = field(default_factory=dict)  # functions that are pipelined themselves
 
 
-def read_marks(
-    module: Module, functions: tuple[str, ...], debug: DebugInfo, labels: Mapping[tuple[str, int], str]
-) -> Marks:
+def read_marks(module: Module, functions: tuple[str, ...], debug: DebugInfo, unit: TranslationUnit) -> Marks:
     """Take the marker calls out of ``functions`` and give each loop one latch and its metadata.
 
     Raises: HlsError for a constant that a pragma needs and does not get.
@@ -60,11 +59,11 @@ def read_marks(
     marks = Marks()
     for name in functions:
         function = module.functions[name]
-        calls = _take_out(function, marks, debug)
+        calls = _take_out(function, marks, debug, unit)
         loops = find_loops(function)
         plan = _plan(function, loops, calls, marks, debug)
         for loop in loops:
-            _label_loop(module, function, loop, plan[loop.header], marks, debug, labels)
+            _label_loop(module, function, loop, plan[loop.header], marks, debug, unit.labels)
     return marks
 
 
@@ -77,7 +76,9 @@ def loop_number(metadata: Mapping[str, str], node: str) -> int | None:
     return None
 
 
-def _take_out(function: Function, marks: Marks, debug: DebugInfo) -> list[tuple[str, str, int, Loc | None]]:
+def _take_out(
+    function: Function, marks: Marks, debug: DebugInfo, unit: TranslationUnit
+) -> list[tuple[str, str, int, Loc | None]]:
     """Remove the markers; return those of loops as (block, kind, value, place)."""
     calls = []
     for label, lines in function.blocks.items():
@@ -87,7 +88,7 @@ def _take_out(function: Function, marks: Marks, debug: DebugInfo) -> list[tuple[
             if not found:
                 kept.append(text)
                 continue
-            loc = debug.loc(parse_line(text).attached.get("dbg", ""))
+            loc = unit.written(debug.loc(parse_line(text).attached.get("dbg", "")))
             args = [operand.split()[-1] for operand in split_operands(found["args"])]
             kind = found["kind"]
             if kind == "dataflow":

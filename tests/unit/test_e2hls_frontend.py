@@ -9,6 +9,7 @@ from e2hls.frontend import lower
 from e2hls.ir import Array, Design, Process
 from e2hls.kernel import Kernel
 
+OWN = Path(__file__).parent / "kernels"
 KERNELS = Path(__file__).parents[1] / "rtl" / "kernels"
 HEAD = "#include <ap_int.h>\n#include <hls_stream.h>\nusing In = hls::stream<ap_int<16>>;\n"
 
@@ -178,3 +179,34 @@ def test_a_repeated_load_takes_one_port(lowered: Lower) -> None:
       a[at] = x;"""
     (process,) = lowered(body).processes
     assert ops(process, "load") == 1
+
+
+def test_pragmas_reach_their_loops_without_braces_and_through_macros() -> None:
+    (process,) = lower(Kernel("pragmas", OWN / "pragmas.cpp")).processes
+    loops = {info.loc.line: (info.name, info.ii) for info in process.loops.values() if info.loc}
+    assert loops == {
+        12: ("loop@12", 1),
+        30: ("words", 1),
+        33: ("loop@33", 2),
+        43: ("loop@43", 1),
+        52: ("loop@52", 1),
+        56: ("loop@56", 2),
+    }
+    assert ops(process, "stream_read") == 2  # one in the loop of two, which is unrolled
+
+
+def test_several_pragmas_share_a_line_and_one_takes_several(lowered: Lower) -> None:
+    body = """
+      static ap_int<16> a[2][8], b[2][8], c[2][8];
+      _Pragma("HLS ARRAY_PARTITION variable=a") _Pragma("HLS ARRAY_PARTITION dim=2 variable=b")
+      #pragma \\
+        HLS ARRAY_PARTITION \\
+        variable=c
+      const ap_int<16> x = x_in.read();
+      a[x & 1][x >> 1 & 7] = x;
+      b[x & 1][x >> 1 & 7] = c[x & 1][x >> 1 & 7] = x;
+      y_out.write(a[1][x >> 7 & 7] + b[x >> 1 & 1][2] + c[0][x >> 2 & 7]);"""
+    design = lowered(body)
+    assert array(design, "a").partitioned == (True, False)
+    assert array(design, "b").partitioned == (False, True)
+    assert array(design, "c").partitioned == (True, False)

@@ -78,11 +78,53 @@ CASES = {
     ),
     "unknown variable": (
         TOP + "  #pragma HLS STREAM variable=nothing depth=4\n" + ECHO,
-        "5:35: use of undeclared identifier 'nothing'",
+        "5:3: pragma HLS: use of undeclared identifier 'nothing'",
     ),
     "missing option": (
         TOP + "  #pragma HLS STREAM depth=4\n" + ECHO,
         "5:3: pragma HLS STREAM needs variable=",
+    ),
+    "unknown word": (
+        TOP + "  #pragma HLS PIPELINE II 2\n" + ECHO,
+        "5:3: pragma HLS PIPELINE does not take ii",
+    ),
+    "option twice": (
+        TOP + "  static ap_int<16> a[2][4];\n  #pragma HLS ARRAY_PARTITION variable=a dim=1 dim=2\n" + ECHO,
+        "6:3: pragma HLS ARRAY_PARTITION gives dim= twice; write one pragma for each",
+    ),
+    "pragma outside of functions": (
+        "#pragma HLS PIPELINE II=1\n" + TOP + ECHO,
+        "4:1: this pragma cannot stand here; put it first in the body of the loop or function that it is for",
+    ),
+    "pragma before a function's body": (
+        'extern "C" void k(In& x_in, In& y_out)\n#pragma HLS PIPELINE\n{\n' + ECHO,
+        "5:1: this pragma cannot stand here; put it first in the body of the loop or function that it is for",
+    ),
+    "pragma in a class": (
+        "struct S {\n  #pragma HLS PIPELINE\n  int x;\n};\n" + TOP + ECHO,
+        "5:3: this pragma cannot stand here; put it first in the body of the loop or function that it is for",
+    ),
+    "pragma after an access specifier": (
+        "struct S {\n public:\n  #pragma HLS PIPELINE\n  int x;\n};\n" + TOP + ECHO,
+        "6:3: this pragma cannot stand here; put it first in the body of the loop or function that it is for",
+    ),
+    "pragma in a loop's header": (
+        TOP + "  for (int i = 0;\n    #pragma HLS PIPELINE\n    i < 3; ++i) y_out.write(1);\n" + ECHO,
+        "6:5: this pragma cannot stand here; put it first in the body of the loop or function that it is for",
+    ),
+    "pragma in an expression": (
+        TOP + "  y_out.write(x_in.read() > 0 ? 1 :\n    #pragma HLS PIPELINE\n    2);\n}\n",
+        "6:5: this pragma cannot stand here; put it first in the body of the loop or function that it is for",
+    ),
+    "pragma before else": (
+        TOP
+        + "  const int x = x_in.read();\n  if (x) {\n    y_out.write(1);\n  }\n"
+        + "  #pragma HLS PIPELINE\n  else\n    y_out.write(2);\n}\n",
+        "9:3: this pragma cannot stand here; put it first in the body of the loop or function that it is for",
+    ),
+    "pragma from a macro": (
+        '#define FAST _Pragma("HLS PIPELINE III=1")\n' + TOP + "  FAST\n" + ECHO,
+        "6:3: pragma HLS PIPELINE does not take iii=",
     ),
     "partial unrolling": (
         TOP + "  for (int i = 0; i < 8; ++i) {\n    #pragma HLS UNROLL factor=2\n" + ECHO + "}\n",

@@ -16,6 +16,7 @@ CASES = {
     OWN / "control.cpp": 400,
     OWN / "fills.cpp": 300,
     OWN / "operators.cpp": 60,
+    OWN / "pragmas.cpp": 12 * 30,
     SHARED / "banks.cpp": 128,
     SHARED / "fir.cpp": 50,
     SHARED / "matmul.cpp": 256,
