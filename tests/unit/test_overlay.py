@@ -228,6 +228,31 @@ def test_vivado_finds_its_files_from_any_folder(tmp_path, monkeypatch):
     assert (overlay.bit, overlay.manifest.slack_ns, overlay.manifest.simulated) == (b"bit\n", 0.5, False)
 
 
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ('{"slack_ns": , "tool": ""}', "result.json of the build script is wrong: Expecting value"),
+        ("{}", "result.json of the build script is wrong: "),
+        ('{"slack_ns": -0.5, "tool": "stub", "resources": {}}',
+         "the timing is not met: slack -0.5 ns at 100 MHz;"),
+        ('{"slack_ns": NaN, "tool": "stub", "resources": {}}',
+         "slack_ns must be in 0..1000 or null, not nan"),
+    ],
+)  # fmt: skip
+def test_a_result_of_vivado_that_makes_no_sense_is_one_line(tmp_path, monkeypatch, result, told):
+    vivado = tmp_path / "bin" / "vivado"
+    vivado.parent.mkdir()
+    vivado.write_text("#!/bin/sh\n")
+    vivado.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{vivado.parent}:/usr/bin:/bin")
+    build = VivadoBuild(load_board("pynq_z2"), tmp_path, rtl=())
+    build.folder.mkdir()
+    for name, content in {"overlay.bit": "bit", "overlay.hwh": "hwh", "result.json": result}.items():
+        (build.folder / name).write_text(content)
+    with pytest.raises(OverlayError, match=re.escape(told)):
+        build.run()
+
+
 def test_dry_run_prints_every_step(tmp_path):
     steps = VivadoBuild(load_board("pynq_z2"), tmp_path, rtl=(Path("engine.v"),)).steps()
     assert steps[0] == "e2train hls build --board pynq_z2"

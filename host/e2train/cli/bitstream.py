@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 __all__ = ["app"]
@@ -54,18 +55,22 @@ def check(
     """Verify an overlay archive against its manifest, and against this version's configuration."""
     from e2train.config import load_config
     from e2train.overlay import OverlayError, read_overlay
+    from e2train.overlay.bitfile import read_bit_header
 
-    manifest = read_overlay(file).manifest
-    wanted = load_config(manifest.config).hash32
-    if manifest.config_hash != wanted:
+    overlay = read_overlay(file)
+    manifest, config = overlay.manifest, load_config(overlay.manifest.config)
+    if manifest.config_hash != config.hash32:
         raise OverlayError(
             f"{file} was built for another {manifest.config} ({manifest.config_hash:#010x}, this version has "
-            f"{wanted:#010x}); build it anew"
+            f"{config.hash32:#010x}); rebuild it"
         )
+    header = read_bit_header(overlay.bit)
+    if not header.fits(config.part):
+        raise OverlayError(f"{file}: the .bit file is for {header.part!r}, {config.name} has {config.part!r}")
     if as_json:
         typer.echo(json.dumps(asdict(manifest)))
         return
-    table = Table(title=f"{file}: whole", show_header=False)
+    table = Table(title=escape(f"{file}: whole"), show_header=False)
     for key, value in asdict(manifest).items():
-        table.add_row(key, "not known" if value is None else str(value))
+        table.add_row(key, "not known" if value is None else escape(str(value)))
     Console().print(table)

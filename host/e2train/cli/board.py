@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from e2train.cli.agent import AGENT_HELP
@@ -51,7 +52,7 @@ def info(
     table = Table(show_header=False)
     for key, value in told.items():
         text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        table.add_row(key.replace("_", " "), text or "none")
+        table.add_row(key.replace("_", " "), escape(text) or "none")
     Console().print(table)
 
 
@@ -78,7 +79,7 @@ def check(
         for heading in ("check", "", "found"):
             table.add_column(heading)
         for row in rows:
-            table.add_row(row.name, "[green]pass" if row.passed else "[red]FAIL", row.found)
+            table.add_row(row.name, "[green]pass" if row.passed else "[red]FAIL", escape(row.found))
         Console().print(table)
     raise typer.Exit(0 if rows and all(row.passed for row in rows) else 1)
 

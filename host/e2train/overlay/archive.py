@@ -5,40 +5,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zipfile
-from dataclasses import asdict, dataclass, fields
+import zlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from e2train.overlay.bitfile import simulated_bitstream
+from e2train.overlay.bitfile import read_bit_header, simulated_bitstream
 from e2train.overlay.description import BoardDescription
-from e2train.overlay.hwh import hwh_text
+from e2train.overlay.hwh import check_hwh, hwh_text
+from e2train.overlay.manifest import Manifest, OverlayError, read_manifest
 
-__all__ = ["Manifest", "OverlayError", "OverlaySet", "read_overlay", "simulated_overlay", "write_overlay"]
+__all__ = ["OverlaySet", "read_overlay", "simulated_overlay", "write_overlay"]
 
 _MANIFEST = "manifest.json"
-_MOST_BYTES = 128 << 20  # of one file; a ZCU104's bitstream has 19 MB
-
-
-class OverlayError(ValueError):
-    """An overlay that is not there, not whole, or not for this board."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What an overlay is; what was not measured is None."""
-
-    board: str
-    config: str
-    config_hash: int
-    source_sha256: str  # of the RTL
-    tool: str
-    clock_mhz: float
-    slack_ns: float | None
-    resources: dict[str, int] | None  # used lut, ff, bram36, dsp
-    simulated: bool
-    bit_sha256: str
-    hwh_sha256: str
+_MAX_BYTES = {_MANIFEST: 64 << 10, ".bit": 128 << 20, ".hwh": 32 << 20}  # a ZCU104's bitstream has 19 MB
+_ENCRYPTED = 1 << 0 | 1 << 6  # bits of a member's flags: encrypted, and strongly so
+# What zipfile raises for damaged archives, beside its own error: it passes on what its parts raise.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
+    *(NotImplementedError, RuntimeError, ValueError, OverflowError),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +74,11 @@ def simulated_overlay(board: BoardDescription, *, source_sha256: str) -> Overlay
 
 
 def write_overlay(overlay: OverlaySet, folder: Path) -> Path:
-    """Put an overlay into one archive in ``folder``, the same bytes for the same content."""
+    """Put an overlay into one archive in ``folder``, the same bytes for the same content.
+
+    Raises: OverlayError when its files are not what they should be.
+    """
+    _check_content(overlay)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{overlay.name}.zip"
     manifest = json.dumps(asdict(overlay.manifest), indent=2) + "\n"
@@ -101,57 +92,76 @@ def write_overlay(overlay: OverlaySet, folder: Path) -> Path:
 def read_overlay(path: Path) -> OverlaySet:
     """An overlay from its archive, verified against its manifest.
 
-    Raises: OverlayError when it is not there, not whole, or altered.
+    Raises: OverlayError when it is not there, not whole, or altered, or its files are not an overlay's.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            manifest = _manifest(
-                path, _member(path, archive, [n for n in names if n == _MANIFEST], _MANIFEST)
-            )
-            bit, hwh = (
-                _member(path, archive, [n for n in names if n.endswith(ending)], f"one {ending} file")
-                for ending in (".bit", ".hwh")
-            )
+        manifest, bit, hwh = _members(path)
+        overlay = OverlaySet(manifest=_manifest(manifest), bit=bit, hwh=hwh)
+        _check_content(overlay)
     except OSError as error:
-        raise OverlayError(f"cannot read {path}: {error.strerror}") from error
-    except zipfile.BadZipFile as error:
+        raise OverlayError(f"cannot read {path}: {error.strerror or error}") from error
+    except OverlayError as error:
+        raise OverlayError(f"{path}: {error}") from None
+    except _DAMAGED as error:
         raise OverlayError(f"{path} is no overlay archive: {error}") from error
-    for ending, content, wanted in ((".bit", bit, manifest.bit_sha256), (".hwh", hwh, manifest.hwh_sha256)):
-        if _sha256(content) != wanted:
-            raise OverlayError(
-                f"{path}: the {ending} file is not the one of its manifest; get the archive anew"
-            )
-    return OverlaySet(manifest=manifest, bit=bit, hwh=hwh)
+    return overlay
 
 
-def _member(path: Path, archive: zipfile.ZipFile, names: list[str], wanted: str) -> bytes:
-    if len(names) != 1:
-        raise OverlayError(f"{path} must hold {wanted}, it holds {len(names)}")
-    if archive.getinfo(names[0]).file_size > _MOST_BYTES:
-        raise OverlayError(f"{path}: {names[0]} has more than {_MOST_BYTES >> 20} MiB")
-    return archive.read(names[0])
+def _members(path: Path) -> tuple[bytes, bytes, bytes]:
+    """The content of manifest, .bit and .hwh."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        manifest = _member(archive, [entry for entry in entries if entry.filename == _MANIFEST], _MANIFEST)
+        bit, hwh = (
+            _member(archive, [entry for entry in entries if entry.filename.endswith(ending)], ending)
+            for ending in (".bit", ".hwh")
+        )
+    return manifest, bit, hwh
 
 
-def _manifest(path: Path, text: bytes) -> Manifest:
-    kinds: dict[str, tuple[type, ...]] = {
-        "int": (int,),
-        "float": (int, float),
-        "bool": (bool,),
-        "str": (str,),
-        "float | None": (int, float, type(None)),
-        "dict[str, int] | None": (dict, type(None)),
-    }
+def _member(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], ending: str) -> bytes:
+    if len(entries) != 1:
+        wanted = ending if ending == _MANIFEST else f"one {ending} file"
+        raise OverlayError(f"the archive must hold {wanted}, it holds {len(entries)}")
+    entry, most = entries[0], _MAX_BYTES[ending]
+    if entry.file_size > most:
+        raise OverlayError(f"the {ending} file has {entry.file_size} bytes, more than {most}")
+    if entry.flag_bits & _ENCRYPTED:
+        raise OverlayError(f"the {ending} file is encrypted; an overlay archive needs no password")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise OverlayError(
+            f"the {ending} file is compressed by method {entry.compress_type}, must be stored or deflated"
+        )
+    return archive.read(entry)
+
+
+def _manifest(text: bytes) -> Manifest:
     try:
-        told: Any = json.loads(text)
-    except ValueError as error:
-        raise OverlayError(f"{path}: {_MANIFEST} is not JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise OverlayError(f"{path}: {_MANIFEST} must hold an object")
-    for field in fields(Manifest):
-        if field.name not in told or not isinstance(told[field.name], kinds[str(field.type)]):
-            raise OverlayError(f"{path}: {_MANIFEST} must have {field.name} of type {field.type}")
-    return Manifest(**{field.name: told[field.name] for field in fields(Manifest)})
+        return read_manifest(text)
+    except OverlayError as error:
+        raise OverlayError(f"{_MANIFEST} {error}") from None
+
+
+def _check_content(overlay: OverlaySet) -> None:
+    """Compare the two files with the manifest, and look into them.
+
+    Raises: OverlayError.
+    """
+    manifest = overlay.manifest
+    for ending, content, wanted in (
+        (".bit", overlay.bit, manifest.bit_sha256),
+        (".hwh", overlay.hwh, manifest.hwh_sha256),
+    ):
+        if _sha256(content) != wanted:
+            raise OverlayError(f"the {ending} file is not the one of its manifest; get the archive anew")
+    header = read_bit_header(overlay.bit)
+    if header.simulated != manifest.simulated:
+        kinds = {True: "the simulated board", False: "a real board"}
+        raise OverlayError(
+            f"the .bit file is for {kinds[header.simulated]}, its manifest says it is for "
+            f"{kinds[manifest.simulated]}"
+        )
+    check_hwh(overlay.hwh)
 
 
 def _sha256(content: bytes) -> str:

@@ -15,10 +15,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["BITSTREAMS", "BoardDescription", "board_names", "load_board"]
+__all__ = ["BITSTREAMS", "PROCESSING_SYSTEMS", "BoardDescription", "board_names", "load_board"]
 
 BITSTREAMS = Path(__file__).resolve().parents[3] / "bitstreams"
 
+PROCESSING_SYSTEMS = ("processing_system7", "zynq_ultra_ps_e")
 _DATA_BITS = 64  # of the engine's streams, and of the DMA's port to the memory
 
 
@@ -46,10 +47,9 @@ class BoardDescription:
     power_sensor: str
 
     def __post_init__(self) -> None:
-        known = ("processing_system7", "zynq_ultra_ps_e")
-        if self.processing_system not in known:
+        if self.processing_system not in PROCESSING_SYSTEMS:
             raise ConfigError(
-                f"{self.name}: processing_system must be one of {', '.join(known)}, "
+                f"{self.name}: processing_system must be one of {', '.join(PROCESSING_SYSTEMS)}, "
                 f"not {self.processing_system!r}"
             )
         if self.architecture not in ("armv7l", "aarch64"):

@@ -6,14 +6,19 @@ Vivado writes it on a real build. This one describes the same design for the sim
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
+from xml.parsers import expat
 
-from e2train.overlay.description import BoardDescription
+from e2train.overlay.description import PROCESSING_SYSTEMS, BoardDescription
+from e2train.overlay.manifest import OverlayError
 
-__all__ = ["DMA_NAME", "divisors", "hwh_text"]
+__all__ = ["DMA_NAME", "check_hwh", "divisors", "hwh_text"]
 
 DMA_NAME = "axi_dma_0"
+_DECLARATION = "<?xml version='1.0' encoding='utf-8'?>"  # whatever the locale
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _AXI = "xilinx.com:interface:aximm:1.0"
 _AXIS = "xilinx.com:interface:axis:1.0"
 _PL_CLOCKS = 4  # pynq asks for all of them
@@ -32,7 +37,58 @@ def hwh_text(board: BoardDescription) -> str:
     _engine(modules, board)
     _processing_system(modules, board)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return f"{_DECLARATION}\n{ET.tostring(root, encoding='unicode')}\n"
+
+
+def check_hwh(hwh: bytes) -> None:
+    """Look whether a hand-off can be one of an overlay: its processing system, and the DMA at an address.
+
+    Raises: OverlayError.
+    """
+    reader = _HwhReader()
+    try:
+        reader.parser.Parse(hwh, True)
+    except expat.ExpatError as error:
+        raise OverlayError(f"the .hwh file is no XML: {error}") from None
+    if reader.root != "EDKSYSTEM":
+        raise OverlayError(f"the .hwh file must hold EDKSYSTEM, not {reader.root[:40]!a}")
+    if not set(PROCESSING_SYSTEMS) & set(reader.types.values()):
+        raise OverlayError(f"the .hwh file has no module of type {' or '.join(PROCESSING_SYSTEMS)}")
+    if reader.types.get(DMA_NAME) != "axi_dma":
+        raise OverlayError(f"the .hwh file has no module {DMA_NAME} of type axi_dma")
+    if not _ADDRESS.fullmatch(reader.addresses.get(DMA_NAME, "")):
+        raise OverlayError(f"the .hwh file gives {DMA_NAME} no address")
+
+
+class _HwhReader:
+    """Modules and addresses of a hand-off.
+
+    A document type declaration is refused: only there can entities be defined.
+    """
+
+    def __init__(self) -> None:
+        self.root = ""
+        self.types: dict[str, str] = {}  # by instance
+        self.addresses: dict[str, str] = {}
+        self.parser = expat.ParserCreate()  # as in pynq's ElementTree, so that both read the same
+        self.parser.XmlDeclHandler = self._xml_declaration
+        self.parser.StartDoctypeDeclHandler = self._document_type
+        self.parser.StartElementHandler = self._element
+
+    def _xml_declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        if encoding is not None and encoding.lower() != "utf-8":
+            raise OverlayError(f"the .hwh file has encoding {encoding[:40]!a}, must be UTF-8")
+
+    def _document_type(self, *declared: object) -> None:
+        raise OverlayError("the .hwh file has a document type declaration; a hand-off has none")
+
+    def _element(self, tag: str, attributes: dict[str, str]) -> None:
+        self.root = self.root or tag
+        instance = attributes.get("INSTANCE", "")
+        if tag == "MODULE":
+            self.types[instance] = attributes.get("MODTYPE", "")
+        elif tag == "MEMRANGE":
+            self.addresses[instance] = attributes.get("BASEVALUE", "")
 
 
 def _module(

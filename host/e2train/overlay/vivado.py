@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2train.overlay.archive import Manifest, OverlayError, OverlaySet
+from e2train.overlay.archive import OverlaySet
 from e2train.overlay.description import BITSTREAMS, BoardDescription
+from e2train.overlay.manifest import Manifest, OverlayError
 
 __all__ = ["VivadoBuild", "board_tcl", "source_hash"]
 
@@ -75,8 +76,17 @@ class VivadoBuild:
 
     def _collected(self) -> OverlaySet:
         bit, hwh = ((self.folder / f"overlay{ending}").read_bytes() for ending in (".bit", ".hwh"))
-        told = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
-        result = _Result(**told)
+        try:
+            result = _Result(**json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
+        except (TypeError, ValueError) as error:
+            raise OverlayError(
+                f"{self.folder / 'result.json'} of the build script is wrong: {error}"
+            ) from None
+        if result.slack_ns < 0:
+            raise OverlayError(
+                f"the timing is not met: slack {result.slack_ns} ns at {self.board.clock_mhz:g} MHz; raise "
+                f"period_ns of [{self.board.config.name}] in boards.toml"
+            )
         manifest = Manifest(
             board=self.board.name,
             config=self.board.config.name,
@@ -90,11 +100,6 @@ class VivadoBuild:
             bit_sha256=hashlib.sha256(bit).hexdigest(),
             hwh_sha256=hashlib.sha256(hwh).hexdigest(),
         )
-        if result.slack_ns < 0:
-            raise OverlayError(
-                f"the timing is not met: slack {result.slack_ns} ns at {self.board.clock_mhz:g} MHz; raise "
-                f"period_ns of [{self.board.config.name}] in boards.toml"
-            )
         return OverlaySet(manifest=manifest, bit=bit, hwh=hwh)
 
 
