@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// data(t + 1) = mem[read_addr(t)]; a write at t is seen by reads from t + 1 on.
+// data(t + 1) = mem[read_addr(t)]; a write at t is seen by reads from t + 1 on, one in reset never: the
+// writer's registers may hold anything then, and initial values must outlast it.
 //
 // One write port without handshake, one read port with. The response stays in the memory's own output
 // register until it is taken, so a read per cycle needs no further storage.
@@ -45,7 +46,7 @@ module e2hls_ram #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (write_i) mem[write_addr_i] <= write_data_i;
+    if (rst_ni && write_i) mem[write_addr_i] <= write_data_i;
     if (read_valid_i && read_ready_o) data_q <= mem[read_addr_i];
   end
 
