@@ -91,8 +91,8 @@ struct HighBits {
 
   void set(const Word& word, bool x_signed) {
     #pragma HLS INLINE
-    const ap_uint<4> x_kept = word(23, 20);
-    const ap_uint<4> g_kept = word(27, 24);
+    const ap_uint<4> x_kept = word(39, 36);
+    const ap_uint<4> g_kept = word(43, 40);
     x_half = ap_int<9>(128) >> x_kept;
     x_mask = ap_int<9>(-256) >> x_kept;
     x_end = x_signed ? 128 : 256;
@@ -167,7 +167,7 @@ void compute(const ap_uint<16 * kIcLanes> x_buf[kXDepth],
 
   Order order;
   order.mode = plan[0](31, 24);
-  order.tag = plan[3](15, 0);
+  order.nonce = plan[3](kNonceBits - 1, 0);
   const ap_uint<8> shift = plan[0](63, 56);
   order.shift = shift < kMaxShift ? shift : ap_uint<8>(kMaxShift);
   order.wide = plan[0][51];
@@ -193,7 +193,7 @@ levels:
     levels[i].dx = word(31, 22);
     levels[i].dxa = word(47, 32);
     levels[i].dwa = word(63, 48);
-    levels[i].summed = plan[3](19, 16) > i;
+    levels[i].summed = plan[3](35, 32) > i;
   }
   Walk walk;
   walk.start(levels, plan[2](47, 32), plan[2](63, 48));

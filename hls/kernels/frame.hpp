@@ -7,12 +7,13 @@ using Beat = ap_axiu<64, 0, 0, 0>;
 
 constexpr int kFrameMagic = 0xE27A;
 constexpr int kReplyMagic = 0xE27B;
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr int kHeaderWords = 12;
 constexpr int kPlanWords = kHeaderWords + 1;  // the header, and what was found on reading the frame
 constexpr int kLevels = 7;                    // of the loop nest, described by words 4 to 10
 constexpr int kFirstLevel = 4;
 constexpr int kTrailerWords = 5;
+constexpr int kNonceBits = 32;  // of a request, returned in the trailer of its reply
 
 // Modes; codes from kModes on are free.
 constexpr int kIdentify = 0;

@@ -94,10 +94,10 @@ header:
     const bool fits = x_count <= kXDepth && w_count <= kOcLanes * kWDepth;
     const bool none = x_count == 0 && w_count == 0;
     header.length = i == 1 ? fits && (none || !known.identify) : header.length;
-    const ap_uint<4> depth = word(19, 16);
+    const ap_uint<4> depth = word(35, 32);
     header.depth = i == 3 ? depth >= 1 && depth <= kLevels : header.depth;
-    const ap_uint<4> x_kept = word(23, 20);
-    const ap_uint<4> g_kept = word(27, 24);
+    const ap_uint<4> x_kept = word(39, 36);
+    const ap_uint<4> g_kept = word(43, 40);
     const bool sound = x_kept >= 1 && x_kept <= kXKept && g_kept >= 1 && g_kept <= kGKept;
     header.bits = i == 3 ? !known.msb || (sound && !known.x16) : header.bits;
     header.check = i == kHeaderWords - 1 ? receiver.sums.s1 == word : header.check;

@@ -8,7 +8,7 @@
 // What store needs to know of a frame.
 struct Order {
   ap_uint<8> mode;
-  ap_uint<16> tag;
+  ap_uint<kNonceBits> nonce;
   ap_uint<8> status;
   ap_uint<6> shift;
   bool wide;          // sums leave as int64, unshifted

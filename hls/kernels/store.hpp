@@ -192,8 +192,8 @@ trailer:
     #pragma HLS PIPELINE II=1
     const Word lanes = (Word(kXDepth) << 32) | (kOcLanes << 16) | kIcLanes;
     const Word depth = (Word(kConfigHash) << 32) | kWDepth;
-    const Word state = (Word(order.mode) << 48) | (Word(order.tag) << 32) | (Word(order.status) << 24) |
-                       (kVersion << 16) | kReplyMagic;
+    const Word state =
+        (Word(order.nonce) << 32) | (Word(order.status) << 24) | (kVersion << 16) | kReplyMagic;
     const Word done = (Word(saturations) << 32) | Word(iterations);
     const Word moved = (Word(words) << 32) | Word(order.words);
     const Word said = i == 0 ? lanes : i == 1 ? depth : i == 2 ? state : i == 3 ? done : moved;

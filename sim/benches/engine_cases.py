@@ -15,6 +15,8 @@ from e2train.numerics.frame import (
     HEADER_WORDS,
     LEVELS,
     MODE_IDS,
+    NONCE_BITS,
+    VERSION,
     X_BITS,
     Header,
     Level,
@@ -148,7 +150,7 @@ class Cases:
         cfg = self.cfg
         return (
             ("magic", {"magic": 0xE27B}),
-            ("version", {"version": 2}),
+            ("version", {"version": VERSION + 1}),
             *((f"mode {mode}", {"mode": mode}) for mode in (5, 6, 128, 255)),
             ("ic lanes", {"ic_lanes": cfg.ic_lanes * 2}),
             ("oc lanes", {"oc_lanes": cfg.oc_lanes + 1}),
@@ -200,7 +202,7 @@ class Cases:
             mode=MODE_IDS[mode],
             ic_lanes=self.cfg.ic_lanes,
             oc_lanes=self.cfg.oc_lanes,
-            tag=int(self.rng.integers(1 << 16)),
+            nonce=int(self.rng.integers(1 << NONCE_BITS)),
             **fields,
         )
 

@@ -117,7 +117,7 @@ def random_frame(mode: str, rng: np.random.Generator) -> Frame:
         W=int(rng.integers(1, 9)),
         y0=int(rng.integers(-3, 4)),
         x0=int(rng.integers(-3, 4)),
-        tag=int(rng.integers(1 << 16)),
+        nonce=int(rng.integers(1 << 32)),
         depth=int(rng.integers(1, 8)),
         levels=levels,
     )
@@ -196,7 +196,7 @@ def one_row(**changes) -> Frame:
         "H": 1,
         "W": 1,
     }
-    header = Header(**(fields | {"tag": 0x1234} | changes))
+    header = Header(**(fields | {"nonce": 0x12345678} | changes))
     x = np.full(header.x_words * 4, -32768, np.int16)
     return Frame(header=header, x=x, w=np.full(header.w_words * 8, -127, np.int8))
 
@@ -211,18 +211,18 @@ def test_the_worst_case_saturates_once_after_the_whole_sum(iterations, saturatio
 
 
 def replies(words: np.ndarray) -> tuple[list[int], int]:
-    """Fields of a lone error reply: status, tag, mode, words in; and that all else in it is as it must be."""
+    """Fields of a lone error reply: status, nonce, words in; and that all else in it is as it must be."""
     reply = run_transfer(words, PYNQ)
     assert reply.size == 5
     assert check_sums(reply[:3]) == (int(reply[3]), int(reply[4]))
     first, counts, sizes = (int(word) for word in reply[:3])
-    assert (first & 0xFFFFFF, counts, sizes >> 32) == (0x01E27B, 0, 0)
-    return [first >> 24 & 0xFF, first >> 32 & 0xFFFF, first >> 48], sizes
+    assert (first & 0xFFFFFF, counts, sizes >> 32) == (0x02E27B, 0, 0)
+    return [first >> 24 & 0xFF, first >> 32], sizes
 
 
 HEADER_ERRORS = {
     Status.MAGIC: {"magic": 0xE27B},
-    Status.VERSION: {"version": 2},
+    Status.VERSION: {"version": 1},
     Status.MODE: {"mode": 5},
     Status.LANES: {"oc_lanes": 16},
     Status.LENGTH: {"x_count": 2049},
@@ -233,7 +233,7 @@ HEADER_ERRORS = {
 @pytest.mark.parametrize("status", HEADER_ERRORS, ids=lambda status: status.name)
 def test_a_wrong_header_is_answered_with_its_status(status):
     frame = one_row(**HEADER_ERRORS[status])
-    assert replies(join_transfer([frame])) == ([status, 0x1234, frame.header.mode], 12)
+    assert replies(join_transfer([frame])) == ([status, 0x12345678], 12)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +241,12 @@ def test_a_wrong_header_is_answered_with_its_status(status):
 )
 def test_every_wrong_length_is_found(changes):
     frame = one_row(**changes)
-    assert replies(join_transfer([frame])) == ([Status.LENGTH, 0x1234, frame.header.mode], 12)
+    assert replies(join_transfer([frame])) == ([Status.LENGTH, 0x12345678], 12)
 
 
 def test_headers_are_judged_in_order():
     wrong = {"magic": 0, "version": 0, "mode": 9, "ic_lanes": 4, "depth": 0}
-    right = {"magic": 0xE27A, "version": 1, "mode": 1, "ic_lanes": 16, "depth": 1}
+    right = {"magic": 0xE27A, "version": 2, "mode": 1, "ic_lanes": 16, "depth": 1}
     words = np.append(encode_header(Header(oc_lanes=8, **wrong)), np.uint64(0))
     words[11] ^= np.uint64(1)
     found = [replies(words)[0][0]]
@@ -269,7 +269,7 @@ def test_a_flipped_bit_in_the_payload_is_found():
     for at in (12, words.size - 3, words.size - 2, words.size - 1):
         noisy = words.copy()
         noisy[at] ^= np.uint64(1 << 63)
-        assert replies(noisy) == ([Status.FRAME_CHECK, 0x1234, 2], words.size)
+        assert replies(noisy) == ([Status.FRAME_CHECK, 0x12345678], words.size)
 
 
 def test_a_transfer_may_end_early_anywhere():
@@ -277,18 +277,18 @@ def test_a_transfer_may_end_early_anywhere():
     for size in range(1, words.size):
         fields, words_in = replies(words[:size])
         assert words_in == size
-        assert fields == [Status.EARLY_END, 0x1234 if size > 3 else 0, 2]
+        assert fields == [Status.EARLY_END, 0x12345678 if size > 3 else 0]
 
 
 def test_more_frames_announced_than_sent_are_an_early_end():
     words = join_transfer([one_row(), one_row()])
     first = words[: words.size // 2]
-    assert replies(first) == ([Status.EARLY_END, 0x1234, 2], first.size)
+    assert replies(first) == ([Status.EARLY_END, 0x12345678], first.size)
 
 
 def test_words_after_the_last_frame_are_a_late_end():
     words = join_transfer([one_row()])
-    assert replies(np.append(words, words)) == ([Status.LATE_END, 0x1234, 2], words.size)
+    assert replies(np.append(words, words)) == ([Status.LATE_END, 0x12345678], words.size)
 
 
 def test_an_error_ends_the_reply_and_swallows_the_rest():

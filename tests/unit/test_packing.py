@@ -15,14 +15,15 @@ from e2train.packing import (
     join_transfer,
     split_replies,
     weight_rows,
+    with_nonces,
 )
 
 PYNQ = load_config("pynq_z2")
 NOTHING = np.zeros(0, np.uint8)
 
 
-def identify(tag: int = 0) -> Frame:
-    return Frame(header=Header(mode=0, ic_lanes=16, oc_lanes=8, tag=tag), x=NOTHING, w=NOTHING)
+def identify(nonce: int = 0) -> Frame:
+    return Frame(header=Header(mode=0, ic_lanes=16, oc_lanes=8, nonce=nonce), x=NOTHING, w=NOTHING)
 
 
 @pytest.mark.parametrize("channels", [1, 15, 16, 17, 40])
@@ -75,16 +76,16 @@ def test_a_header_is_laid_out_bit_by_bit():
         W=0x5678,
         y0=-1,
         x0=-2,
-        tag=0xBEEF,
+        nonce=0xDEADBEEF,
         depth=3,
         levels=(Level(limit=4096, dy=-1, dx=511, dxa=-2, dwa=0x7FFF), *[Level()] * 6),
     )
     words = [int(word) for word in encode_header(header)]
     assert words[:5] == [
-        0x09_0B_08_10_02_01_E27A,
+        0x09_0B_08_10_02_02_E27A,
         0x55667788_11223344,
         0xFFFE_FFFF_5678_1234,
-        0x3_BEEF,
+        0x3_DEADBEEF,
         0x7FFF_FFFE_7FFFFFFF,
     ]
     assert words[5:11] == [0] * 6
@@ -124,7 +125,7 @@ def test_a_payload_that_its_header_does_not_announce_is_refused():
 
 
 def test_replies_come_back_in_order():
-    frames = [identify(tag) for tag in range(3)]
+    frames = [identify(nonce) for nonce in range(3)]
     words = join_transfer(frames)
     assert words.size == 3 * 14
     replies = split_replies(run_transfer(words, PYNQ), [frame.header for frame in frames])
@@ -172,7 +173,8 @@ def damaged(kind: str) -> tuple[np.ndarray, list[Header]]:
         ("long", "14 words too many after the replies to 2 frames"),
         (
             "other frame",
-            "frame 1 of 2: the reply's first trailer word is 0x70001e27b, must be 0x80001e27b",
+            "frame 1 of 2: this is the reply to another request: its nonce is 0x00000007, must be "
+            "0x00000008; does another program use the device?",
         ),
     ],
 )
@@ -180,6 +182,28 @@ def test_damaged_replies_say_what_is_wrong(kind, message):
     with pytest.raises(ReplyError) as error:
         split_replies(*damaged(kind))
     assert str(error.value) == message
+
+
+def test_nonces_of_a_transfer_follow_each_other_and_those_of_the_next_are_others(monkeypatch):
+    headers = [identify().header] * 3
+    one, other = with_nonces(headers), with_nonces(headers)
+    assert {header.nonce for header in one}.isdisjoint(header.nonce for header in other)
+    monkeypatch.setattr("secrets.randbits", lambda bits: (1 << bits) - 2)
+    assert [header.nonce for header in with_nonces(headers)] == [0xFFFFFFFE, 0xFFFFFFFF, 0]
+
+
+def test_a_reply_to_an_equal_request_is_refused():
+    """All but the nonce is the same: what another program on the same board would get."""
+    mine, other = (with_nonces([identify().header] * 2) for _ in range(2))
+    frames = [Frame(header=header, x=NOTHING, w=NOTHING) for header in other]
+    reply = run_transfer(join_transfer(frames), PYNQ)
+    assert len(split_replies(reply, other)) == 2
+    with pytest.raises(ReplyError) as error:
+        split_replies(reply, mine)
+    assert str(error.value) == (
+        f"frame 1 of 2: this is the reply to another request: its nonce is {other[0].nonce:#010x}, "
+        f"must be {mine[0].nonce:#010x}; does another program use the device?"
+    )
 
 
 def test_every_status_has_words():

@@ -238,6 +238,37 @@ def test_an_error_status_names_layer_device_and_cause(rng):
     )
 
 
+@pytest.mark.parametrize("config", [PYNQ, TINY], ids=lambda config: config.name)
+def test_replies_to_equal_requests_of_others_are_tried_again_and_never_taken(config, rng, assert_same_bits):
+    """As where two programs share a board: each call first gets what the call before it was answered."""
+
+    class Shared(SpecDevice):
+        tries = 2
+        earlier: np.ndarray | None = None
+
+        def transfer(self, words, *, reply_words):
+            own = super().transfer(words, reply_words=reply_words)
+            stale, self.earlier = self.earlier, None
+            if stale is None:
+                self.earlier = own.reply
+            return own if stale is None else Transfer(reply=stale)
+
+    shared = Shared(config)
+    case = cases.CORNERS[2]
+    rounds = [[call for call, _, _ in cases.calls(case, rng)] for _ in range(2)]
+    for call in [call for pair in zip(*rounds, strict=True) for call in pair]:  # each after one of its form
+        result = execute(call, shared)
+        want = execute(call, SpecDevice(config)).value
+        assert_same_bits(result.value, want, case=call.label, a=call.a, b=call.b)
+    shared.tries, shared.earlier = 1, None
+    first, second = (turn[0] for turn in rounds)
+    execute(first, shared)
+    with pytest.raises(
+        DeviceError, match=r"^resnet block \(forward\) on spec: frame 1 of \d+: this is the reply to another"
+    ):
+        execute(second, shared)
+
+
 def test_a_tensor_device_gets_the_call_itself(rng):
     class Direct(Closing):
         name = "direct"

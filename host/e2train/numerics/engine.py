@@ -16,6 +16,7 @@ from e2train.numerics.frame import (
     LEVELS,
     MAGIC,
     MODE_IDS,
+    NONCE_BITS,
     REPLY_MAGIC,
     VERSION,
     X_BITS,
@@ -40,8 +41,7 @@ class _Outcome:
     """What one frame led to."""
 
     status: Status
-    tag: int
-    mode: int
+    nonce: int
     words_in: int
     more: bool = False
     iterations: int = 0
@@ -71,8 +71,8 @@ def _outcomes(words: Words, cfg: EngineConfig) -> Iterator[_Outcome]:
 def _frame(words: Words, cfg: EngineConfig) -> _Outcome:
     """Judge the first frame of the words, and compute it when all is well."""
     if words.size <= HEADER_WORDS:
-        tag = int(words[3]) & 0xFFFF if words.size > 3 else 0
-        return _failed(Status.EARLY_END, tag, int(words[0]) >> 24 & 0xFF, words.size)
+        nonce = int(words[3]) & (1 << NONCE_BITS) - 1 if words.size > 3 else 0
+        return _failed(Status.EARLY_END, nonce, words.size)
     header = decode_header(words)
     status = _judge_header(header, words, cfg)
     used = HEADER_WORDS
@@ -80,13 +80,12 @@ def _frame(words: Words, cfg: EngineConfig) -> _Outcome:
         used = min(words.size, header.frame_words)
         status = _judge_frame(header, words)
     if status is not Status.OK:
-        return _failed(status, header.tag, header.mode, used)
+        return _failed(status, header.nonce, used)
     payload = words[HEADER_WORDS : header.frame_words - 2]
     results, saturations = _compute(header, payload, cfg)
     return _Outcome(
         status=status,
-        tag=header.tag,
-        mode=header.mode,
+        nonce=header.nonce,
         words_in=used,
         more=header.more,
         iterations=header.iterations,
@@ -125,14 +124,14 @@ def _judge_frame(header: Header, words: Words) -> Status:
     return Status.LATE_END if words.size > size and not header.more else Status.OK
 
 
-def _failed(status: Status, tag: int, mode: int, words_in: int) -> _Outcome:
-    return _Outcome(status=status, tag=tag, mode=mode, words_in=words_in, results=np.zeros(0, np.uint64))
+def _failed(status: Status, nonce: int, words_in: int) -> _Outcome:
+    return _Outcome(status=status, nonce=nonce, words_in=words_in, results=np.zeros(0, np.uint64))
 
 
 def _reply(outcome: _Outcome) -> Words:
     o = outcome
     trailer = [
-        REPLY_MAGIC | VERSION << 16 | o.status << 24 | o.tag << 32 | o.mode << 48,
+        REPLY_MAGIC | VERSION << 16 | o.status << 24 | o.nonce << 32,
         (o.iterations & 0xFFFFFFFF) | o.saturations << 32,
         o.words_in | o.results.size << 32,
     ]

@@ -16,6 +16,7 @@ __all__ = [
     "LEVELS",
     "MAGIC",
     "MODE_IDS",
+    "NONCE_BITS",
     "REPLY_MAGIC",
     "TRAILER_WORDS",
     "VERSION",
@@ -34,10 +35,11 @@ Words = NDArray[np.uint64]  # stream words, little-endian
 
 MAGIC = 0xE27A
 REPLY_MAGIC = 0xE27B
-VERSION = 1
+VERSION = 2
 HEADER_WORDS = 12
 CHECK_WORDS = 2
 TRAILER_WORDS = 5
+NONCE_BITS = 32
 LEVELS = 7
 X_BITS, G_BITS = 4, 10  # the most high bits that grad_msb keeps of x and of gy
 MODE_IDS = {"identify": 0, "forward": 1, "grad_input": 2, "grad_weight": 3, "grad_msb": 4}
@@ -109,7 +111,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Everything that the first twelve words of a frame say."""
+    """Everything that the first twelve words of a frame say.
+
+    The engine returns ``nonce`` in the trailer of its reply: it tells the reply to this frame from any other.
+    """
 
     mode: int
     ic_lanes: int
@@ -125,7 +130,7 @@ class Header:
     W: int = 0
     y0: int = 0
     x0: int = 0
-    tag: int = 0
+    nonce: int = 0
     depth: int = 1
     x_bits: int = 0  # grad_msb alone: high bits kept of x and of gy
     g_bits: int = 0
@@ -189,7 +194,7 @@ def encode_header(header: Header) -> Words:
         ),
         _join((h.x_count, 32), (h.w_count, 32)),
         _join((h.H, 16), (h.W, 16), (h.y0, -16), (h.x0, -16)),
-        _join((h.tag, 16), (h.depth, 4), (h.x_bits, 4), (h.g_bits, 4)),
+        _join((h.nonce, NONCE_BITS), (h.depth, 4), (h.x_bits, 4), (h.g_bits, 4)),
         *(_join((v.limit - 1, 12), (v.dy, -10), (v.dx, -10), (v.dxa, -16), (v.dwa, -16)) for v in h.levels),
     ]
     return np.array([*words, sum(words) & _WORD], np.uint64)
@@ -216,10 +221,10 @@ def decode_header(words: Words) -> Header:
         W=_bits(w[2], 16, 16),
         y0=_signed(w[2], 32, 16),
         x0=_signed(w[2], 48, 16),
-        tag=_bits(w[3], 0, 16),
-        depth=_bits(w[3], 16, 4),
-        x_bits=_bits(w[3], 20, 4),
-        g_bits=_bits(w[3], 24, 4),
+        nonce=_bits(w[3], 0, NONCE_BITS),
+        depth=_bits(w[3], 32, 4),
+        x_bits=_bits(w[3], 36, 4),
+        g_bits=_bits(w[3], 40, 4),
         levels=tuple(_level(word) for word in w[4:]),
     )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors to the engine's words and back."""
 
-from e2train.packing.frames import Frame, Reply, ReplyError, join_transfer, split_replies
+from e2train.packing.frames import Frame, Reply, ReplyError, join_transfer, split_replies, with_nonces
 from e2train.packing.lanes import channels_first, channels_last, gradient_from_lanes, weight_rows
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "join_transfer",
     "split_replies",
     "weight_rows",
+    "with_nonces",
 ]

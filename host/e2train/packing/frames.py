@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from e2train.numerics.frame import (
     HEADER_WORDS,
+    NONCE_BITS,
     REPLY_MAGIC,
     TRAILER_WORDS,
     VERSION,
@@ -22,7 +24,7 @@ from e2train.numerics.frame import (
     encode_header,
 )
 
-__all__ = ["Frame", "Reply", "ReplyError", "join_transfer", "split_replies"]
+__all__ = ["Frame", "Reply", "ReplyError", "join_transfer", "split_replies", "with_nonces"]
 
 
 class ReplyError(RuntimeError):
@@ -50,6 +52,17 @@ class Reply:
     results: Words
     iterations: int
     saturations: int
+
+
+def with_nonces(headers: Sequence[Header]) -> list[Header]:
+    """The headers of one attempt at a transfer: a random nonce, and those that follow it.
+
+    Nothing but chance, 1 in 2**32, lets a reply to another attempt, process or host pass for the one to this.
+    """
+    first = secrets.randbits(NONCE_BITS)
+    return [
+        replace(header, nonce=(first + index) % (1 << NONCE_BITS)) for index, header in enumerate(headers)
+    ]
 
 
 def join_transfer(frames: Sequence[Frame]) -> Words:
@@ -99,10 +112,15 @@ def _parse(words: Words, header: Header) -> Reply:
     results, trailer = words[:-TRAILER_WORDS], [int(word) for word in words[-TRAILER_WORDS:]]
     if check_sums(words[:-2]) != (trailer[3], trailer[4]):
         raise ReplyError("the reply's check words do not match")
-    wanted = REPLY_MAGIC | VERSION << 16 | Status.OK << 24 | header.tag << 32 | header.mode << 48
+    wanted = REPLY_MAGIC | VERSION << 16 | Status.OK << 24 | header.nonce << 32
     counts = (trailer[1] & 0xFFFFFFFF, trailer[2] & 0xFFFFFFFF, trailer[2] >> 32)
-    if trailer[0] != wanted:
+    if (trailer[0] ^ wanted) & 0xFFFFFFFF:
         raise ReplyError(f"the reply's first trailer word is {trailer[0]:#x}, must be {wanted:#x}")
+    if trailer[0] != wanted:
+        raise ReplyError(
+            f"this is the reply to another request: its nonce is {trailer[0] >> 32:#010x}, must be "
+            f"{header.nonce:#010x}; does another program use the device?"
+        )
     if counts != (header.iterations, header.frame_words, results.size):
         raise ReplyError(
             f"the engine counted {counts[0]} iterations, {counts[1]} words in and {counts[2]} out, "

@@ -19,7 +19,7 @@ from e2train.devices.protocol import (
 )
 from e2train.numerics import ExactnessError, check_exact
 from e2train.numerics.frame import TRAILER_WORDS
-from e2train.packing import Reply, ReplyError, join_transfer, split_replies
+from e2train.packing import Reply, ReplyError, join_transfer, split_replies, with_nonces
 from e2train.runtime.operands import Operands, Results
 from e2train.runtime.plan import Block, plan
 
@@ -74,8 +74,8 @@ def _check_bounds(call: LayerCall) -> None:
 
 
 def _run_transfer(group: Sequence[Block], operands: Operands, device: StreamDevice) -> _Outcome:
-    words = join_transfer([operands.frame(block) for block in group])
-    headers = [block.header for block in group]
+    headers = with_nonces([block.header for block in group])
+    words = join_transfer([operands.frame(*pair) for pair in zip(group, headers, strict=True)])
     wanted = sum(header.result_words + TRAILER_WORDS for header in headers)
     transfer = device.transfer(words, reply_words=wanted)
     counters = Counters(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from e2train.devices.protocol import OUTER_MODES, LayerCall, on_host
 from e2train.numerics import round_shift, saturate
+from e2train.numerics.frame import Header
 from e2train.packing import (
     Frame,
     Reply,
@@ -35,10 +36,10 @@ class Operands:
         self._gy = channels_last(b, self._oc * plan.k_vectors) if call.mode in OUTER_MODES else None
         self._w = self._kernels(plan, b) if self._gy is None else {}
 
-    def frame(self, block: Block) -> Frame:
-        """The frame of one block."""
+    def frame(self, block: Block, header: Header) -> Frame:
+        """The frame of one block, under its header with a nonce."""
         w = self._dot_w(block) if self._gy is None else self._outer_w(block, self._gy)
-        return Frame(header=block.header, x=self._block_x(block), w=w)
+        return Frame(header=header, x=self._block_x(block), w=w)
 
     def _kernels(self, plan: Plan, w: NDArray[np.int8]) -> dict[Problem, NDArray[np.int8]]:
         """Rows of weights for each problem; in grad_input of the flipped, transposed kernel."""

@@ -103,7 +103,6 @@ def _plan(
                     mode=MODE_IDS[mode],
                     ic_lanes=config.ic_lanes,
                     oc_lanes=config.oc_lanes,
-                    tag=len(blocks) & 0xFFFF,
                     xsigned=dtype == "int8",
                     x16=problem.x16,
                     wide=split and not problem.outer,
