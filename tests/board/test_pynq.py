@@ -116,6 +116,8 @@ def test_a_call_takes_few_remote_calls(archive):
                 before = server.calls.copy()
                 counters = execute(call, device).counters
                 made = server.calls - before
+                for name in ("existsfile", "readfile", "writefile"):  # of the lock, in a thread of its own
+                    del made[name]
                 assert counters.remote_calls == made.total()
                 polls = made["read"] - 2  # the length of the reply, and the reply itself
                 assert polls >= 2

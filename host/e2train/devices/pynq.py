@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
+from e2train.devices.board_lock import BoardLock
+from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import Closing, DeviceError, DeviceLostError, Transfer
 from e2train.devices.pynq_board import Board, LostError
 from e2train.numerics.frame import MODE_IDS, TRAILER_WORDS, Header
@@ -23,10 +25,11 @@ from e2train.packing import Frame, ReplyError, join_transfer, split_replies, wit
 __all__ = ["PynqDevice"]
 
 _CLOCK_TOLERANCE = 0.01
+_CLOSE_S = 2.0  # for leaving a board that may have stopped answering
 
 
 class PynqDevice(Closing):
-    """A board with the engine's overlay.
+    """A board with the engine's overlay, locked for other programs until it is closed.
 
     A transfer that fails leaves the DMA, and with it the engine, reset, or the connection made anew; the
     caller may try it again.
@@ -46,7 +49,8 @@ class PynqDevice(Closing):
         self.config = config
         self._overlay = read_overlay(overlay)
         self._address = address
-        self._deadline_s = deadline_s
+        self._deadline = Deadline(deadline_s)
+        self._lock = BoardLock()
         self._board: Board | None = None
         self._check_manifest(overlay)
         self._open()
@@ -58,9 +62,10 @@ class PynqDevice(Closing):
             ready again then. DeviceLostError when it is not.
         """
         board = self._opened()
+        self._lock.check()
         begin, calls = time.monotonic(), board.calls
         try:
-            reply, moving_s = board.transfer(words, reply_words, self._deadline_s)
+            reply, moving_s = board.transfer(words, reply_words)
         except LostError as error:
             self._reopen(error)
             raise DeviceError(f"{error}; connected again") from error
@@ -75,10 +80,15 @@ class PynqDevice(Closing):
         )
 
     def close(self) -> None:
-        """Give the board's buffers back."""
-        if self._board is not None:
-            self._board.close()
-        self._board = None
+        """Give the board's buffers and the board itself back; one that is gone costs a moment."""
+        board, self._board = self._board, None
+        with self._deadline.running(_CLOSE_S):
+            try:
+                if board is not None:
+                    board.close()
+                self._lock.release()
+            except DeviceError:
+                self._lock.forget()
 
     @property
     def clock_mhz(self) -> float:
@@ -113,11 +123,11 @@ class PynqDevice(Closing):
             )
 
     def _open(self) -> None:
-        self._board = Board(self._address, self._overlay)
         try:
+            self._board = Board(self._address, self._overlay, lock=self._lock, deadline=self._deadline)
             self._identify()
             self._check_clock()
-        except DeviceError:
+        except BaseException:
             self.close()
             raise
 
@@ -125,17 +135,17 @@ class PynqDevice(Closing):
         """Connect again within the deadline."""
         if self._board is not None:
             self._board.abandon()
-        end = time.monotonic() + self._deadline_s
+        self._board = None
+        self._lock.forget()
+        end, most_s = time.monotonic() + self._deadline.whole_s, self._deadline.whole_s
         while True:
             try:
                 self._open()
                 return
             except DeviceError as error:
                 if time.monotonic() >= end:
-                    raise DeviceLostError(
-                        f"{lost}; not back within {self._deadline_s:g} s: {error}"
-                    ) from lost
-                time.sleep(min(0.5, self._deadline_s / 10))
+                    raise DeviceLostError(f"{lost}; not back within {most_s:g} s: {error}") from lost
+                time.sleep(min(0.5, most_s / 10))
 
     def _identify(self) -> None:
         """Ask the engine what it is."""
@@ -145,7 +155,7 @@ class PynqDevice(Closing):
         )
         empty = np.zeros(0, np.uint64)
         words = join_transfer([Frame(header=header, x=empty, w=empty)])
-        transfer = self._opened().transfer(words, header.result_words + TRAILER_WORDS, self._deadline_s)
+        transfer = self._opened().transfer(words, header.result_words + TRAILER_WORDS)
         try:
             reply = split_replies(transfer[0], [header])[0]
         except ReplyError as error:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ import numpy as np
 from e2hls.cache import cache_dir
 from numpy.typing import NDArray
 
+from e2train.devices.address import parse_address
+from e2train.devices.board_lock import BoardLock
+from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
 from e2train.overlay import OverlaySet
 
@@ -22,6 +26,8 @@ __all__ = ["Board", "LostError"]
 _T = TypeVar("_T")
 
 _PORT = 7967
+_PROGRAM_S = 60.0  # at least, for a bitstream on its way
+_FILE_S = 3.0  # at most, for a file of a sensor or the lock, which are small
 _FIRST_BUFFER = 8 << 10  # smaller ones share pages, which PYNQ.remote flushes wrongly
 _LARGEST_BUFFER = 48 << 20  # above it PYNQ.remote is slow
 
@@ -44,20 +50,28 @@ class LostError(DeviceError):
 class Board:
     """The pynq objects of one connection."""
 
-    def __init__(self, address: str, overlay: OverlaySet) -> None:
+    def __init__(self, address: str, overlay: OverlaySet, *, lock: BoardLock, deadline: Deadline) -> None:
+        """Connect, lock the board and program it.
+
+        Raises: BusyError when another program uses it; LostError when nothing answers; DeviceError.
+        """
         self.calls = 0  # remote calls; stays 0 on the board itself
+        self.where = f"the board at {address}" if address else "this board"
         self._remote = bool(address)
+        self._deadline = deadline
         try:
             import pynq
         except ImportError as error:
             raise DeviceError(f"device pynq needs pynq: {error}; pip install 'e2train[remote]'") from error
         self._pynq = pynq
-        self.device = self._answered(lambda: _device(pynq, address))
+        with deadline.running():
+            self.device = self._answered(lambda: _device(pynq, address, deadline))
+        lock.acquire(self)
         if self._remote:
             _set_clocks(pynq, self.device)
         folder = cache_dir() / "overlays"
         bit = overlay.unpack(folder)
-        with _locked(folder / "lock"):
+        with _locked(folder / "lock"), deadline.running(max(_PROGRAM_S, deadline.whole_s)):
             self._overlay = self._programmed(bit)
         dma = getattr(self._overlay, "axi_dma_0", None)
         if dma is None:
@@ -80,10 +94,12 @@ class Board:
                 f"/lib/firmware/{bit.stem}.bin lies on it, delete that file"
             ) from error
 
-    def transfer(
-        self, words: NDArray[np.uint64], reply_words: int, deadline_s: float
-    ) -> tuple[NDArray[np.uint64], float]:
-        """Reply to one packet, and the seconds that moving the bytes took."""
+    def transfer(self, words: NDArray[np.uint64], reply_words: int) -> tuple[NDArray[np.uint64], float]:
+        """Reply to one packet, and the seconds that moving the bytes took, within the deadline."""
+        with self._deadline.running():
+            return self._transferred(words, reply_words)
+
+    def _transferred(self, words: NDArray[np.uint64], reply_words: int) -> tuple[NDArray[np.uint64], float]:
         send, receive = self._buffer(_MM2S, words.nbytes), self._buffer(_S2MM, 8 * reply_words)
         begin = time.monotonic()
         send.array[: words.size] = words
@@ -91,7 +107,7 @@ class Board:
         moving_s = time.monotonic() - begin
         self._start(_S2MM, receive.address, 8 * reply_words)
         self._start(_MM2S, send.address, words.nbytes)
-        self._wait(deadline_s)
+        self._wait()
         size = self._read(_S2MM + _LENGTH) // 8
         begin = time.monotonic()
         self._answered(receive.array.invalidate, calls=2)
@@ -100,13 +116,14 @@ class Board:
 
     def reset(self) -> None:
         """Reset the DMA and the engine, and set both channels running."""
-        self._write(_MM2S + _CONTROL, _RESET)
-        end = time.monotonic() + 1.0
-        while self._read(_MM2S + _CONTROL) & _RESET:
-            if time.monotonic() > end:
-                raise DeviceError("the DMA does not come out of its reset; program the board anew")
-        for channel in (_MM2S, _S2MM):
-            self._write(channel + _CONTROL, _RUN)
+        with self._deadline.running():
+            self._write(_MM2S + _CONTROL, _RESET)
+            end = time.monotonic() + 1.0
+            while self._read(_MM2S + _CONTROL) & _RESET:
+                if time.monotonic() > end:
+                    raise DeviceError("the DMA does not come out of its reset; program the board again")
+            for channel in (_MM2S, _S2MM):
+                self._write(channel + _CONTROL, _RUN)
         self._addressed.clear()
 
     def clock_mhz(self) -> float:
@@ -115,20 +132,35 @@ class Board:
         return float(self._answered(lambda: clocks.fclk0_mhz))
 
     def read_file(self, path: str) -> bytes | None:
-        """A file on the board."""
+        """A file on the board; None where there is none."""
         if not self._remote:
             file = Path(path)
             return file.read_bytes() if file.is_file() else None
-        # Not counted among the calls: a meter reads beside the transfers, in a thread of its own.
-        if not self._answered(lambda: self.device.exists_file(path)).exists:
-            return None
-        return bytes(self._answered(lambda: self.device.read_file(path)))
+        # Not counted among the calls: meter and lock work beside the transfers, in threads of their own.
+        with self._deadline.running(_FILE_S):
+            if not self._answered(lambda: self.device.exists_file(path)).exists:
+                return None
+            return bytes(self._answered(lambda: self.device.read_file(path)))
+
+    def write_file(self, path: str, content: bytes) -> None:
+        """Write a file on the board."""
+        with self._deadline.running(_FILE_S):
+            write = (
+                self.device.write_file if self._remote else lambda name, data: Path(name).write_bytes(data)
+            )
+            self._answered(lambda: write(path, content))
 
     def close(self) -> None:
-        """Give the buffers back."""
-        for buffer in self._buffers.values():
-            buffer.array.freebuffer()
-        self._buffers.clear()
+        """End what is under way, and give the buffers back.
+
+        Raises: LostError, after which all that the board held is forgotten.
+        """
+        try:
+            self.reset()  # else the DMA may write to memory that is somebody else's by then
+            while self._buffers:
+                self._answered(self._buffers.popitem()[1].array.freebuffer)
+        finally:
+            self.abandon()
 
     def abandon(self) -> None:
         """Forget the buffers of a board that is gone."""
@@ -164,9 +196,9 @@ class Board:
             self._addressed[channel] = address
         self._write(channel + _LENGTH, size)
 
-    def _wait(self, deadline_s: float) -> None:
+    def _wait(self) -> None:
         """Until the reply has arrived."""
-        end, pause_s = time.monotonic() + deadline_s, 0.0
+        pause_s = 0.0
         while True:
             states = {way: self._read(way + _STATUS) for way in (_S2MM, _MM2S)}
             for way, state in states.items():
@@ -177,8 +209,8 @@ class Board:
                     raise DeviceError(f"the DMA's {_WAYS[way]} channel has stopped")
             if states[_S2MM] & _IDLE:
                 return
-            if time.monotonic() > end:
-                raise DeviceError(f"no whole reply within {deadline_s:g} s")
+            if self._deadline.left_s() <= 0:
+                raise DeviceError(f"no whole reply within {self._deadline.whole_s:g} s")
             time.sleep(pause_s)
             pause_s = min(0.02, pause_s + 0.0005)
 
@@ -202,8 +234,8 @@ class Board:
             raise
         except Exception as error:
             if _is_lost(error):
-                raise LostError(f"the board no longer answers ({_short(error)})") from error
-            raise DeviceError(f"pynq: {_short(error)}") from error
+                raise LostError(f"{self.where} no longer answers ({_short(error)})") from error
+            raise DeviceError(f"pynq on {self.where}: {_short(error)}") from error
 
 
 class _Buffer:
@@ -219,18 +251,27 @@ class _Buffer:
 _WAYS = {_MM2S: "sending", _S2MM: "receiving"}
 
 
-def _device(pynq: Any, address: str) -> Any:
+def _device(pynq: Any, address: str, deadline: Deadline) -> Any:
     """The pynq device at an address, or the board that this runs on."""
     if not address:
         if not pynq.Device.devices:
             raise DeviceError("pynq finds no board here; give a PYNQ.remote board as --device pynq:HOST")
         return pynq.Device.active_device
-    from pynq.pl_server.remote_device import RemoteDevice
+    from e2train.devices.remote_board import RemoteBoard
 
-    host, _, port = address.partition(":")
-    if port and not port.isdecimal():
-        raise DeviceError(f"device pynq:{address}: the port must be a number")
-    device = RemoteDevice(0, host, int(port or _PORT))
+    host, port = parse_address("pynq", address, port=_PORT)
+    try:
+        socket.getaddrinfo(host, port)
+    except (OSError, UnicodeError) as error:
+        raise DeviceError(f"no board at {address}: there is no host {host!r} ({error})") from error
+    try:
+        device = RemoteBoard(host, port, deadline)
+    except RuntimeError as error:
+        if "Failed to connect" in str(error):
+            raise LostError(
+                f"no board answers at {host}:{port}; look at the address and at the board"
+            ) from error
+        raise
     pynq.Device.active_device = device
     return device
 
@@ -247,7 +288,7 @@ def _is_lost(error: Exception) -> bool:
     code = getattr(error, "code", None)
     name = getattr(code() if callable(code) else None, "name", "")
     gone = ("UNAVAILABLE", "CANCELLED", "NOT_FOUND", "DEADLINE_EXCEEDED")
-    return name in gone or "Failed to connect" in str(error)
+    return name in gone
 
 
 def _short(error: Exception) -> str:

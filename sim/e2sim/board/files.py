@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 __all__ = ["Files"]
@@ -28,6 +29,7 @@ class Files:
         )
         self._contents: dict[str, Content] = {
             "/proc/version": version.encode(),
+            "/proc/uptime": lambda: b"%.2f 0.00\n" % time.monotonic(),
             "/proc/device-tree/chosen/pynq_board": board.encode() + b"\0",
             "/proc/device-tree/compatible": compatible.encode() + b"\0",
             f"{FPGA_MANAGER}state": b"operating\n",

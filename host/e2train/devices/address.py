@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses of boards."""
+
+from __future__ import annotations
+
+from e2train.devices.protocol import DeviceError
+
+__all__ = ["parse_address"]
+
+
+def parse_address(device: str, address: str, *, port: int) -> tuple[str, int]:
+    """Host and port of ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``; ``port`` is the default.
+
+    Raises: DeviceError.
+
+    >>> parse_address("pynq", "board.local:8000", port=7967)
+    ('board.local', 8000)
+    >>> parse_address("pynq", "[fe80::1]", port=7967)
+    ('fe80::1', 7967)
+    """
+    host, bracket, rest = address.removeprefix("[").partition("]")
+    if not (address.startswith("[") and bracket):
+        host, colon, rest = address.partition(":")
+        rest = colon + rest
+    number = rest.removeprefix(":") if rest else str(port)
+    if not host or not number.isascii() or not number.isdecimal() or not 0 < int(number[:6]) < 1 << 16:
+        raise DeviceError(
+            f"device {device}:{address}: give HOST or HOST:PORT with a port in 1..65535, an IPv6 address in "
+            "brackets"
+        )
+    return host, int(number)
