@@ -21,6 +21,7 @@ ALLOWED_BELOW_NN = {
     "devices/rtl.py": {"e2hls", "e2sim"},
     "devices/simulated_board.py": {"e2hls", "e2sim"},
     "devices/pynq_board.py": {"e2hls", "pynq"},  # of e2hls the folder of the cache
+    "devices/remote_board.py": {"grpc", "pynq"},
     "config/__init__.py": {"tomli"},
     "energy/meters/ina226.py": {"smbus2"},
     "energy/meters/joulescope.py": {"joulescope"},
