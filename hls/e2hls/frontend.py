@@ -304,9 +304,10 @@ class _Frontend:
 
     def _apply_marks(self, calls: list[_Call]) -> None:
         for mark in self._marks.variables:
-            token = mark.pointer
+            base = mark.place.base
             bindings = [call.binding for call in calls if call.function == mark.function] or [{}]
             for binding in bindings:
-                bound = binding.get(unquote(token.removeprefix("%")))
-                key = token if token.startswith("@") else f"{mark.function}:{token}"
-                self._variables.mark(bound.base if isinstance(bound, Pointer) else key, mark)
+                bound = binding.get(base.removeprefix("%"))
+                start = Pointer(base if base.startswith("@") else f"{mark.function}:{base}")
+                start = bound if isinstance(bound, Pointer) else start
+                self._variables.mark(start.moved(mark.place.offset, mark.place.terms), mark)

@@ -12,23 +12,26 @@ from e2hls.debug_info import DebugInfo
 from e2hls.errors import HlsError
 from e2hls.flow_graph import Loop, find_loops, predecessors
 from e2hls.ir import Loc, LoopInfo
-from e2hls.llvm_text import Function, Module, parse_line, split_operands
+from e2hls.layout import Layout
+from e2hls.llvm_text import Function, Line, Module, parse_line, split_operands, unquote
+from e2hls.pointers import Pointer, gep
 from e2hls.translation_unit import TranslationUnit
 
 __all__ = ["Mark", "MarkedLoop", "Marks", "loop_number", "read_marks"]
 
-_MARK = re.compile(r"^call void @_Z\d+__hls_mark_(?P<kind>[a-z]+)(?:PVKvi|PVKv|i|v)\((?P<args>.*)\)")
+_MARK = re.compile(r"^call void @_Z\d+__hls_mark_(?P<kind>[a-z]+)(?:PVKvii|PVKv|i|v)\((?P<args>.*)\)")
 
 MarkKind = Literal["depth", "independent", "partition", "axis"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a pragma says of the variable that ``pointer`` (an operand in ``function``) points at."""
+    """What a pragma says of a variable: of all behind ``place`` in an array, ``step`` bytes apart."""
 
     function: str
     kind: str
-    pointer: str
+    place: Pointer
+    step: int  # 0 for what is no array
     value: int
     loc: Loc | None
 
@@ -56,10 +59,10 @@ def read_marks(module: Module, functions: tuple[str, ...], debug: DebugInfo, uni
 
     Raises: HlsError for a constant that a pragma needs and does not get.
     """
-    marks = Marks()
+    marks, layout = Marks(), Layout(module.others)
     for name in functions:
         function = module.functions[name]
-        calls = _take_out(function, marks, debug, unit)
+        calls = _take_out(function, layout, marks, debug, unit)
         loops = find_loops(function)
         plan = _plan(function, loops, calls, marks, debug)
         for loop in loops:
@@ -77,10 +80,11 @@ def loop_number(metadata: Mapping[str, str], node: str) -> int | None:
 
 
 def _take_out(
-    function: Function, marks: Marks, debug: DebugInfo, unit: TranslationUnit
+    function: Function, layout: Layout, marks: Marks, debug: DebugInfo, unit: TranslationUnit
 ) -> list[tuple[str, str, int, Loc | None]]:
     """Remove the markers; return those of loops as (block, kind, value, place)."""
     calls = []
+    definitions = {line.result: line for line in map(parse_line, function.lines()) if line.result}
     for label, lines in function.blocks.items():
         kept = []
         for text in lines:
@@ -89,17 +93,42 @@ def _take_out(
                 kept.append(text)
                 continue
             loc = unit.written(debug.loc(parse_line(text).attached.get("dbg", "")))
-            args = [operand.split()[-1] for operand in split_operands(found["args"])]
+            args = [_token(operand) for operand in split_operands(found["args"])]
             kind = found["kind"]
             if kind == "dataflow":
                 marks.dataflow.add(function.name)
             elif kind in ("pipeline", "unroll"):
                 calls.append((label, kind, _constant(args[0], kind, loc), loc))
             else:
-                value = _constant(args[1], kind, loc) if len(args) > 1 else 0
-                marks.variables.append(Mark(function.name, kind, args[0], value, loc))
+                step, value = (_constant(arg, kind, loc) for arg in args[1:] or ("0", "0"))
+                place = _place(args[0], definitions, layout, loc)
+                marks.variables.append(Mark(function.name, kind, place, step, value, loc))
         function.blocks[label] = kept
     return calls
+
+
+def _token(operand: str) -> str:
+    """An operand without its type and attributes."""
+    found = re.search(r"getelementptr .*|\S+$", operand)
+    return found[0] if found else operand
+
+
+def _place(token: str, definitions: Mapping[str, Line], layout: Layout, loc: Loc | None) -> Pointer:
+    """The variable, and the bytes into it, that an address leads to."""
+
+    def resolve(each: str) -> Pointer:
+        if each.startswith("@"):
+            return Pointer(f"@{unquote(each[1:])}")
+        if each.startswith("getelementptr"):
+            return gep(each, layout, resolve)
+        line = definitions.get(unquote(each.removeprefix("%")))
+        if line and line.op == "getelementptr":
+            return gep(line.body, layout, resolve)
+        if line and line.op != "alloca":
+            raise HlsError("which variable this pragma names is decided at run time; name the variable", loc)
+        return Pointer(f"%{unquote(each.removeprefix('%'))}")
+
+    return resolve(token)
 
 
 def _constant(text: str, kind: str, loc: Loc | None) -> int:

@@ -61,6 +61,9 @@ def marker(pragma: str, loc: Loc) -> str:
     options, words = _parsed(kind, rest, loc)
     listed = next((key for key in _LISTS if key in options), None)
     names = re.split(r"\s*,\s*", options[listed]) if listed else [""]
+    element = next((name for name in names if "[" in name), None)
+    if element is not None:
+        raise HlsError(f"pragma HLS {kind} names {element}; name the array and choose a dimension", loc)
     calls = (_call(kind, options | ({listed: name} if listed else {}), words, loc) for name in names)
     return ", ".join(call for call in calls if call)
 
@@ -93,18 +96,19 @@ def _call(kind: str, options: Mapping[str, str], words: set[str], loc: Loc) -> s
         return "__hls_mark_dataflow()"
     if kind == "INTERFACE":
         return _interface(options, words, loc)
-    address = f"e2hls::address({_needed(kind, options, 'VARIABLE', loc)})"
+    named = _needed(kind, options, "VARIABLE", loc)
+    place = f"e2hls::address({named}), e2hls::kStep<decltype({named})>"
     if kind == "STREAM":
         if options.get("TYPE", "fifo").lower() != "fifo":
             raise HlsError("pragma HLS STREAM is taken with type=fifo only", loc)
-        return _guarded(f"depth({address}, {_needed(kind, options, 'DEPTH', loc)})")
+        return _guarded(f"depth({place}, {_needed(kind, options, 'DEPTH', loc)})")
     if kind == "DEPENDENCE":
         if "false" not in words and options.get("DEPENDENT", "").lower() != "false":
             raise HlsError("pragma HLS DEPENDENCE is taken with false only", loc)
-        return _guarded(f"independent({address})")
+        return _guarded(f"independent(e2hls::address({named}))")
     if words & {"cyclic", "block"} or options.get("TYPE", "complete").lower() != "complete":
         raise HlsError("pragma HLS ARRAY_PARTITION is taken with complete only", loc)
-    return _guarded(f"partition({address}, {options.get('DIM', '1')})")
+    return _guarded(f"partition({place}, {options.get('DIM', '1')})")
 
 
 def _interface(options: Mapping[str, str], words: set[str], loc: Loc) -> str:

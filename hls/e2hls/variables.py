@@ -13,6 +13,7 @@ from e2hls.ir import Array, Loc, Stream
 from e2hls.layout import Layout
 from e2hls.llvm_text import Module, unquote
 from e2hls.marks import Mark
+from e2hls.pointers import Pointer
 from e2hls.prepare import storage_bytes
 
 __all__ = ["Memory", "Port", "Variables"]
@@ -213,25 +214,45 @@ class Variables:
             )
         return self.ports[key]
 
-    def mark(self, key: str, mark: Mark) -> None:
-        """Apply what a pragma says of the variable at ``key``, where it is still there."""
-        if mark.kind == "depth" and key in self.ports:
-            if mark.value < 1:
-                raise HlsError(f"pragma HLS STREAM depth={mark.value} must be at least 1", mark.loc)
-            self.ports[key].depth = mark.value
-        for memory in self.memories.get(key, []):
-            self._mark_memory(memory, mark)
+    def mark(self, place: Pointer, mark: Mark) -> None:
+        """Apply what a pragma says of the variable at ``place``, where it is still there.
 
-    def _mark_memory(self, memory: Memory, mark: Mark) -> None:
-        if mark.kind == "independent":
-            memory.independent = True
-        if mark.kind == "partition":
-            if not 0 <= mark.value <= len(memory.dims):
-                raise HlsError(
-                    f"pragma HLS ARRAY_PARTITION dim={mark.value}, but {memory.name} has {len(memory.dims)}",
-                    mark.loc,
-                )
-            memory.partitioned |= set(range(len(memory.dims))) if mark.value == 0 else {mark.value - 1}
+        Raises: HlsError for what that variable does not have.
+        """
+        memories = self.memories.get(place.base, [])
+        ports = [port for key, port in self.ports.items() if _leads_to(key, place, mark.step)]
+        wrong = {"depth": [memory.name for memory in memories], "partition": [port.name for port in ports]}
+        if wrong.get(mark.kind):
+            what = "STREAM is for an hls::stream" if memories else "ARRAY_PARTITION is for an array"
+            raise HlsError(f"pragma HLS {what}, but {wrong[mark.kind][0]} is none", mark.loc)
+        if mark.kind == "depth":
+            for port in ports:
+                if mark.value < 1:
+                    raise HlsError(f"pragma HLS STREAM depth={mark.value} must be at least 1", mark.loc)
+                port.depth = mark.value
+        for memory in memories:
+            memory.independent |= mark.kind == "independent"
+            if mark.kind == "partition":
+                _partition(memory, mark)
+
+
+def _leads_to(port: str, place: Pointer, step: int) -> bool:
+    """Whether the stream with this key is the one at ``place``, or in the array that starts there."""
+    base, _, offset = port.partition("+")
+    if base != place.base:
+        return False
+    return int(offset or 0) >= place.offset if step else int(offset or 0) == place.offset
+
+
+def _partition(memory: Memory, mark: Mark) -> None:
+    """Split what is an array in the pragma's place: a row may be only the last dimensions of the memory."""
+    first = memory.strides.index(mark.step) if mark.step in memory.strides else len(memory.dims)
+    dims = range(first, len(memory.dims))
+    if not 0 <= mark.value <= len(dims):
+        raise HlsError(
+            f"pragma HLS ARRAY_PARTITION dim={mark.value}, but {memory.name} has {len(dims)}", mark.loc
+        )
+    memory.partitioned |= set(dims) if mark.value == 0 else {dims[mark.value - 1]}
 
 
 def _split_typed(text: str) -> tuple[str, str]:

@@ -7,9 +7,9 @@ void __hls_mark_pipeline(int interval) noexcept;
 void __hls_mark_unroll(int factor) noexcept;
 void __hls_mark_dataflow() noexcept;
 void __hls_mark_axis(const volatile void* stream) noexcept;
-void __hls_mark_depth(const volatile void* stream, int depth) noexcept;
+void __hls_mark_depth(const volatile void* stream, int step, int depth) noexcept;
 void __hls_mark_independent(const volatile void* array) noexcept;
-void __hls_mark_partition(const volatile void* array, int dimension) noexcept;
+void __hls_mark_partition(const volatile void* array, int step, int dimension) noexcept;
 
 namespace e2hls {
 
@@ -22,6 +22,22 @@ template <typename T>
 [[gnu::always_inline]] inline const volatile void* address(T*& array) {
   return array;
 }
+template <typename T>
+[[gnu::always_inline]] inline const volatile void* address(T* const& array) {
+  return array;
+}
+
+// Bytes from one element to the next, 0 for what is no array: it tells a row from the array that it lies in.
+template <typename T>
+constexpr int kStep = 0;
+template <typename T>
+constexpr int kStep<T&> = kStep<T>;
+template <typename T, decltype(sizeof(0)) kCount>
+constexpr int kStep<T[kCount]> = sizeof(T);
+template <typename T>
+constexpr int kStep<T*> = sizeof(T);
+template <typename T>
+constexpr int kStep<T* const> = sizeof(T);
 
 }  // namespace e2hls
 

@@ -13,16 +13,16 @@ OWN = Path(__file__).parent / "kernels"
 KERNELS = Path(__file__).parents[1] / "rtl" / "kernels"
 HEAD = "#include <ap_int.h>\n#include <hls_stream.h>\nusing In = hls::stream<ap_int<16>>;\n"
 
-Lower = Callable[[str], Design]
+Lower = Callable[..., Design]
 
 
 @pytest.fixture
 def lowered(tmp_path: Path) -> Lower:
     """The design of a kernel ``k`` with this body between ``x_in`` and ``y_out``."""
 
-    def run(body: str) -> Design:
+    def run(body: str, before: str = "") -> Design:
         source = tmp_path / "k.cpp"
-        source.write_text(f'{HEAD}extern "C" void k(In& x_in, In& y_out) {{\n{body}\n}}\n')
+        source.write_text(f'{HEAD}{before}extern "C" void k(In& x_in, In& y_out) {{\n{body}\n}}\n')
         return lower(Kernel("k", source))
 
     return run
@@ -210,3 +210,69 @@ def test_several_pragmas_share_a_line_and_one_takes_several(lowered: Lower) -> N
     assert array(design, "a").partitioned == (True, False)
     assert array(design, "b").partitioned == (False, True)
     assert array(design, "c").partitioned == (True, False)
+
+
+def test_partition_of_a_parameter_splits_the_array_that_is_passed(lowered: Lower) -> None:
+    functions = """
+      static ap_int<16> second(ap_int<16> a[4][8], int i, int j) {
+        #pragma HLS ARRAY_PARTITION variable=a dim=2
+        return a[i][j];
+      }
+      static ap_int<16> first(ap_int<16> row[8], int j) {
+        #pragma HLS ARRAY_PARTITION variable=row
+        return row[j];
+      }
+      template <int kCount>
+      ap_int<16> all(const ap_int<16> (&a)[kCount][8], int i, int j) {
+        #pragma HLS ARRAY_PARTITION variable=a dim=0
+        return a[i][j];
+      }
+    """
+    body = """
+      ap_int<16> a[4][8], b[4][8], c[4][8], d[4][8];
+      for (int i = 0; i < 32; ++i) {
+        #pragma HLS PIPELINE
+        a[i >> 3][i & 7] = b[i >> 3][i & 7] = c[i >> 3][i & 7] = d[i >> 3][i & 7] = x_in.read();
+      }
+      const ap_int<16> x = x_in.read();
+      const int i = x & 3, j = x >> 2 & 7;
+      y_out.write(second(a, i, j) + first(b[i], j) + all(c, i, j) + first(d[2], j));"""
+    design = lowered(body, functions)
+    partitioned = {name: array(design, name).partitioned for name in "abcd"}
+    assert partitioned == {
+        "a": (False, True),
+        "b": (False, True),
+        "c": (True, True),
+        "d": (False, True),
+    }
+
+
+def test_a_pragma_names_several_variables(lowered: Lower) -> None:
+    body = """
+      static ap_int<16> a[4], b[4];
+      #pragma HLS ARRAY_PARTITION variable=a, b complete
+      const ap_int<16> x = x_in.read();
+      a[x & 3] = b[x >> 2 & 3] = x;
+      y_out.write(a[x >> 4 & 3] + b[x >> 6 & 3]);"""
+    design = lowered(body)
+    assert array(design, "a").partitioned == array(design, "b").partitioned == (True,)
+
+
+def test_the_depth_of_an_array_of_streams_is_that_of_each(lowered: Lower) -> None:
+    functions = """
+      static ap_int<16> through(In& x, ap_int<16> word) {
+        #pragma HLS STREAM variable=x depth=3
+        x.write(word);
+        return x.read();
+      }
+    """
+    body = """
+      In deep[2], pair[2];
+      #pragma HLS STREAM variable=deep depth=7
+      const ap_int<16> x = x_in.read();
+      deep[0].write(x);
+      deep[1].write(x);
+      pair[0].write(x);
+      y_out.write(deep[0].read() + deep[1].read() + through(pair[1], x) + pair[0].read());"""
+    depths = [stream.depth for stream in lowered(body, functions).streams]
+    assert sorted(depths) == [2, 3, 7, 7]

@@ -88,6 +88,27 @@ CASES = {
         TOP + "  #pragma HLS PIPELINE II 2\n" + ECHO,
         "5:3: pragma HLS PIPELINE does not take ii",
     ),
+    "element of an array in a pragma": (
+        TOP + "  static ap_int<16> a[2][4];\n  #pragma HLS ARRAY_PARTITION variable=a[0]\n" + ECHO,
+        "6:3: pragma HLS ARRAY_PARTITION names a[0]; name the array and choose a dimension",
+    ),
+    "variable chosen at run time in a pragma": (
+        TOP
+        + "  ap_int<16> a[4], b[4];\n  a[0] = b[0] = x_in.read();\n"
+        + "  ap_int<16>* const p = a[0] > 3 ? a : b;\n  #pragma HLS ARRAY_PARTITION variable=p\n"
+        + "  y_out.write(p[a[0] & 3]);\n}\n",
+        "8:3: which variable this pragma names is decided at run time; name the variable",
+    ),
+    "stream as an array": (
+        TOP + "  #pragma HLS ARRAY_PARTITION variable=x_in\n" + ECHO,
+        "5:3: pragma HLS ARRAY_PARTITION is for an array, but x_in is none",
+    ),
+    "array as a stream": (
+        TOP
+        + "  static ap_int<16> a[4];\n  #pragma HLS STREAM variable=a depth=4\n"
+        + "  a[x_in.read() & 3] = 1;\n  y_out.write(a[1]);\n}\n",
+        "6:3: pragma HLS STREAM is for an hls::stream, but a is none",
+    ),
     "option twice": (
         TOP + "  static ap_int<16> a[2][4];\n  #pragma HLS ARRAY_PARTITION variable=a dim=1 dim=2\n" + ECHO,
         "6:3: pragma HLS ARRAY_PARTITION gives dim= twice; write one pragma for each",
