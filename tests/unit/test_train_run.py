@@ -194,25 +194,6 @@ def test_float_baseline_runs_on_the_host(tmp_path):
     assert "forward (host)" in (tmp_path / "report.html").read_text()
 
 
-def test_a_foreign_checkpoint_is_refused(undisturbed):
-    out = undisturbed[0]
-    with pytest.raises(TrainError) as error:
-        run_training(CONFIG.changed(seed=9), out=out, resume=True)
-    assert str(error.value) == (
-        f"{out}/checkpoint.pt was saved with other settings; resume with those of {out}/config.toml"
-    )
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
-def test_a_damaged_checkpoint_is_refused(tmp_path, content):
-    (tmp_path / "checkpoint.pt").write_bytes(content)
-    with pytest.raises(
-        TrainError, match=r"checkpoint\.pt is damaged: .*; start again without --resume$"
-    ) as error:
-        run_training(CONFIG, out=tmp_path, resume=True)
-    assert "\n" not in str(error.value)
-
-
 def test_diverging_training_is_an_error(tmp_path):
     with pytest.raises(DivergenceError, match=r"^step \d+: .*; use a smaller --lr$"):
         run_training(CONFIG.changed(lr=1e30, steps=20), out=tmp_path)

@@ -11,6 +11,7 @@ from typing import Any
 
 from e2train.devices.protocol import Counters
 from e2train.runtime import LedgerRow, merged
+from e2train.train.checks import check_numbers
 from e2train.train.errors import TrainError
 
 __all__ = ["Account", "read_account", "rows_from"]
@@ -48,13 +49,22 @@ def read_account(path: Path) -> Account:
         told = json.loads(path.read_text(encoding="utf-8"))
         for phase in ("training", "averaging", "test"):
             told[phase] = rows_from(told[phase])
-        return Account(**told)
+        account = Account(**told)
+        check_numbers(account)
     except OSError as error:
         raise TrainError(f"cannot read {path}: {error.strerror}; let the run finish first") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise TrainError(f"{path} is damaged: {' '.join(str(error).split())[:100]}") from error
+    return account
 
 
 def rows_from(told: Iterable[dict[str, Any]]) -> tuple[LedgerRow, ...]:
-    """Rows from their dictionaries, those of the same layer and mode added up."""
-    return merged(LedgerRow(**{**row, "counters": Counters(**row["counters"])}) for row in told)
+    """Rows from their dictionaries, those of the same layer and mode added up.
+
+    Raises: KeyError, TypeError or ValueError when they are no rows.
+    """
+    rows = [LedgerRow(**{**row, "counters": Counters(**row["counters"])}) for row in told]
+    for row in rows:
+        check_numbers(row)
+        check_numbers(row.counters)
+    return merged(rows)

@@ -1,76 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that are whole or not there."""
+"""Checkpoints that are whole or not there, and are read only if every bit is as it was saved."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from e2train.train.config import RunConfig
 from e2train.train.errors import TrainError
+from e2train.train.files import write_atomically
+from e2train.train.hashing import state_sha256
 
-__all__ = ["load_checkpoint", "save_checkpoint", "write_atomically"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
-_FORMAT = 2
+_FORMAT = 3  # from this one on, the settings and two hashes are in it
+_AGAIN = "start again with --overwrite instead of --resume"
+_CONTENT = {"settings": dict, "state": dict, "state_sha256": str, "spent": list}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What training depends on (``state``), its hash, and what every rank has ``spent``."""
+
+    state: dict[str, Any]
+    state_sha256: str
+    spent: list[dict[str, Any]]
 
 
 def save_checkpoint(
-    path: Path, *, config_hash: str, state: dict[str, Any], spent: list[dict[str, Any]]
+    path: Path, *, config: RunConfig, state: dict[str, Any], spent: list[dict[str, Any]]
 ) -> None:
-    """Save what training depends on (``state``) and what every rank has ``spent``."""
-    content = {"format": _FORMAT, "config_hash": config_hash, "state": state, "spent": spent}
-    scratch = path.with_suffix(".tmp")
+    """Save a state with its hash and the settings that it was reached with; a checksum ends the file."""
+    content = {
+        "format": _FORMAT,
+        "settings": config.determining,
+        "state": state,
+        "state_sha256": state_sha256(state),
+        "spent": spent,
+    }
     held = io.BytesIO()  # torch.save hides a full disk behind an error of its own
     torch.save(content, held)
-    try:
-        with scratch.open("wb") as file:
-            file.write(held.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        scratch.unlink(missing_ok=True)
-        raise
-    _publish(scratch, path)
+    held.write(_checksum(held.getbuffer()))
+    write_atomically(path, held.getbuffer())
 
 
-def load_checkpoint(path: Path, *, config_hash: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The state, and what every rank had spent.
+def load_checkpoint(path: Path, *, config: RunConfig) -> Checkpoint:
+    """Read a checkpoint of a run with these settings.
 
-    Raises: TrainError when there is no checkpoint, or it is of another kind of run.
+    Raises: TrainError when there is none, any bit of it has changed, or its settings are others.
     """
     if not path.is_file():
         raise TrainError(f"nothing to resume: {path} does not exist; leave --resume out to start")
+    content = _read(path)
+    for key, kind in _CONTENT.items():
+        if not isinstance(content.get(key), kind):
+            raise TrainError(f"{path} has no {key} of type {kind.__name__}; {_AGAIN}")
+    if content["settings"] != config.determining:
+        raise TrainError(_other_settings(path, saved=content["settings"], now=config.determining))
+    return Checkpoint(state=content["state"], state_sha256=content["state_sha256"], spent=content["spent"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    whole = memoryview(path.read_bytes())
+    length = len(_checksum(b""))
+    data, checksum = whole[:-length], bytes(whole[-length:])
+    if not checksum.startswith(b"sha256 "):
+        raise TrainError(f"{path} is damaged or of an earlier version: it has no checksum; {_AGAIN}")
+    if checksum != _checksum(data):
+        raise TrainError(f"{path} is damaged: its checksum does not match; {_AGAIN}")
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises a different one for each way of being damaged
-        reason = " ".join(str(error).split())[:100] or "empty"
-        raise TrainError(f"{path} is damaged: {reason}; start again without --resume") from error
+        content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises a different one for each way of being unreadable
+        raise TrainError(f"{path} cannot be read: {' '.join(str(error).split())[:100]}; {_AGAIN}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise TrainError(f"{path} is not a checkpoint of format {_FORMAT}; start again without --resume")
-    if content["config_hash"] != config_hash:
-        raise TrainError(
-            f"{path} was saved with other settings; resume with those of {path.with_name('config.toml')}"
+        raise TrainError(f"{path} is not a checkpoint of format {_FORMAT}; {_AGAIN}")
+    return content
+
+
+def _checksum(data: bytes | memoryview) -> bytes:
+    return f"sha256 {hashlib.sha256(data).hexdigest()}\n".encode()
+
+
+def _other_settings(path: Path, *, saved: dict[str, Any], now: dict[str, Any]) -> str:
+    differing = [key for key in {**now, **saved} if saved.get(key) != now.get(key)]
+    told = " and ".join(f"{key} {saved.get(key, 'unset')}, not {now.get(key, 'unset')}" for key in differing)
+    if set(differing) <= {"steps", "epochs"}:
+        return (
+            f"{path} was saved with {told}; the learning rate and averaging are scheduled over all steps, "
+            "so a run of another length cannot go on from it: train that from the start, with another --out"
         )
-    return content["state"], content["spent"]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content as a whole."""
-    scratch = path.with_suffix(path.suffix + ".tmp")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    _publish(scratch, path)
-
-
-def _publish(scratch: Path, path: Path) -> None:
-    scratch.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself must survive a power cut
-    finally:
-        os.close(folder)
+    return f"{path} was saved with {told}; resume with the settings of {path.with_name('config.toml')}"

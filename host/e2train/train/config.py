@@ -107,10 +107,14 @@ class RunConfig:
         return Widths(gradient_bits=self.gradient_bits, psg=self.psg)
 
     @property
+    def determining(self) -> dict[str, int | float | str]:
+        """The settings that determine the trained weights: all but where they are computed."""
+        return {key: value for key, value in asdict(self).items() if key not in _WHERE_ONLY}
+
+    @property
     def hash(self) -> str:
-        """Hash of what determines the trained weights: everything but where they are computed."""
-        told = {key: value for key, value in asdict(self).items() if key not in _WHERE_ONLY}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        """Hash of the settings that determine the trained weights."""
+        return hashlib.sha256(json.dumps(self.determining, sort_keys=True).encode()).hexdigest()
 
     @property
     def default_out(self) -> Path:
@@ -197,7 +201,7 @@ def read_config(path: Path) -> RunConfig:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # broken TOML and broken UTF-8
+    except (RecursionError, ValueError) as error:  # broken TOML and broken UTF-8
         raise TrainError(f"{path} is not TOML: {error}") from error
     for key, value in told.items():
         if key not in _KINDS:

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from e2train.train.checkpoint import write_atomically
+from e2train.train.checkpoint import save_checkpoint
+from e2train.train.checks import check_numbers
 from e2train.train.config import RunConfig
 from e2train.train.errors import TrainError
+from e2train.train.files import exclusive_lock, write_atomically
 from e2train.train.loop import Row
 
 __all__ = ["RunFolder"]
@@ -23,18 +27,27 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def make(self) -> None:
-        """Make the folder, for a run to write to.
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep other runs out of it.
 
-        Raises: TrainError when it cannot be written.
+        Raises: TrainError when it cannot be written, or another run holds it.
         """
         path = self.path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(path, error.strerror) from error
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise _unwritable(path, "Permission denied")
+        with ExitStack() as stack:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive_lock(path / ".lock"))
+            except BlockingIOError as error:
+                raise TrainError(
+                    f"{path} is in use by {error.strerror}; wait for that run, or choose another folder "
+                    "with --out"
+                ) from None
+            except OSError as error:
+                raise TrainError(
+                    f"cannot write to {path}: {error.strerror}; choose another folder with --out"
+                ) from error
+            yield
 
     @property
     def config(self) -> Path:
@@ -71,43 +84,106 @@ class RunFolder:
         """The run in pictures."""
         return self.path / "report.html"
 
-    def begin(self, config: RunConfig, *, overwrite: bool = False) -> None:
-        """Start a new run, in the place of any finished one that was here.
+    def refuse_unfinished(self) -> None:
+        """Keep a new run from taking the place of one that is not over.
 
-        Raises: TrainError when an unfinished run would be lost, unless it may be overwritten.
+        Raises: TrainError when there is one.
         """
-        if self.checkpoint.exists() and not self.summary.exists() and not overwrite:
+        if self.checkpoint.exists() and not self.summary.exists():
             raise TrainError(f"{self.path} holds an unfinished run; go on with --resume, or use --overwrite")
+
+    def begin(self, config: RunConfig) -> None:
+        """Start a new run, in the place of any that was here."""
         for path in (self.checkpoint, self.summary, self.report, self.ledger, self.power):
             path.unlink(missing_ok=True)
-        self.metrics.write_text("", encoding="utf-8")
-        write_atomically(self.config, config.to_toml())
+        with self.writing(self.metrics):
+            self.metrics.write_text("", encoding="utf-8")
+        self._replace(self.config, config.to_toml())
 
     def go_on(self, step: int, *, measured_s: float = 0.0) -> None:
-        """Forget what was logged after a step, and what a meter said later than ``measured_s``."""
+        """Forget what was logged after a step, and what a meter said later than ``measured_s``.
+
+        Raises: TrainError naming a line that is damaged.
+        """
         kept = [json.dumps(row) for row in self.rows() if row["step"] <= step]
-        write_atomically(self.metrics, "".join(f"{line}\n" for line in kept))
+        self._replace(self.metrics, "".join(f"{line}\n" for line in kept))
         if self.power.exists():
-            head, *samples = self.power.read_text(encoding="utf-8").splitlines(keepends=True)
-            early = [line for line in samples if float(line.partition(",")[0]) <= measured_s]
-            write_atomically(self.power, "".join([head, *early]))
+            head, *samples = self.power.read_bytes().splitlines(keepends=True) or [b""]
+            whole = [line for line in samples if line.endswith(b"\n")]
+            early = [line for line in whole if _time_s(line, self.power) <= measured_s]
+            self._replace(self.power, b"".join([head, *early]))
 
     def log(self, row: Row) -> None:
         """Append a step."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with self.writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row)) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """All logged steps; a last line that was cut off is left out."""
-        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        """All logged steps; a last line that was cut off is left out.
+
+        Raises: TrainError naming the first line that is no step, or does not follow the one before.
+        """
+        rows: list[dict[str, Any]] = []
+        lines = self.metrics.read_bytes().splitlines(keepends=True) if self.metrics.exists() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(_row(line, after=rows[-1]["step"] if rows else 0))
+            except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+                if not line.endswith(b"\n"):
+                    break
+                reason = " ".join(str(error).split())[:100]
+                raise TrainError(
+                    f"{self.metrics}, line {number} is no step: {reason}; remove the line to leave it out"
+                ) from error
+        return rows
+
+    def save(self, config: RunConfig, state: dict[str, Any], spent: list[dict[str, Any]]) -> None:
+        """Save a checkpoint, and before it what was logged up to there.
+
+        Raises: TrainError when they cannot be written.
+        """
+        with self.writing(self.metrics), self.metrics.open("rb") as file:
+            os.fsync(file.fileno())
+        with self.writing(self.checkpoint):
+            save_checkpoint(self.checkpoint, config=config, state=state, spent=spent)
 
     def finish(self, *, ledger: str, report: str, summary: str) -> None:
         """Write what a finished run leaves; the summary last, as it says that all is there."""
-        write_atomically(self.ledger, ledger + "\n")
-        write_atomically(self.report, report)
-        write_atomically(self.summary, summary + "\n")
+        self._replace(self.ledger, ledger + "\n")
+        self._replace(self.report, report)
+        self._replace(self.summary, summary + "\n")
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """Say which file could not be written, and from where the run can go on."""
+        try:
+            yield
+        except OSError as error:
+            stands = (
+                "the last checkpoint stands, go on from it with --resume"
+                if self.checkpoint.exists()
+                else "no checkpoint was saved yet, start the run again"
+            )
+            raise TrainError(f"cannot write {path}: {error.strerror}; {stands}") from error
+
+    def _replace(self, path: Path, content: str | bytes) -> None:
+        with self.writing(path):
+            write_atomically(path, content)
 
 
-def _unwritable(path: Path, reason: str | None) -> TrainError:
-    return TrainError(f"cannot write to {path}: {reason}; choose another folder with --out")
+def _row(line: bytes, *, after: int) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"it is a {type(row).__name__}")
+    check_numbers(Row(**row))
+    if row["step"] <= after:
+        raise ValueError(f"step {row['step']} is not after step {after}")
+    return row
+
+
+def _time_s(sample: bytes, path: Path) -> float:
+    try:
+        return float(sample.partition(b",")[0])
+    except ValueError:
+        shown = sample[:40].decode(errors="replace").strip()
+        raise TrainError(f"{path}: {shown!r} is no sample; remove the line to leave it out") from None

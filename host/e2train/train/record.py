@@ -12,6 +12,7 @@ import numpy as np
 
 from e2train.energy import read_csv_log
 from e2train.train.account import Account, read_account
+from e2train.train.checks import check_numbers
 from e2train.train.config import RunConfig, read_config
 from e2train.train.errors import TrainError
 from e2train.train.folder import RunFolder
@@ -60,9 +61,10 @@ def read_record(path: Path) -> Record:
         told = json.loads(folder.summary.read_text(encoding="utf-8"))
         known = {field.name for field in fields(Summary)}
         summary = Summary(**{key: value for key, value in told.items() if key in known})
+        check_numbers(summary)
     except OSError as error:
         raise TrainError(f"{path} holds no finished run: no {folder.summary.name}") from error
-    except (ValueError, TypeError) as error:
+    except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
         raise TrainError(f"{folder.summary} is damaged or of another version: {error}") from error
     return Record(
         config=read_config(folder.config),
@@ -76,10 +78,13 @@ def read_record(path: Path) -> Record:
 def read_power(path: Path) -> PowerSamples | None:
     """The samples of a power.csv; None where there are fewer than two.
 
-    Raises: EnergyError when it is damaged.
+    Raises: EnergyError or TrainError when it is damaged.
     """
-    if not path.exists() or len(path.read_text(encoding="utf-8").splitlines()) < 3:  # the header is one
+    if not path.exists() or path.read_bytes().count(b"\n") < 3:  # the header is one
         return None
     log = read_csv_log(path)
-    steps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=2, ndmin=1)
+    try:
+        steps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=2, ndmin=1)
+    except ValueError as error:
+        raise TrainError(f"{path} is damaged: its third column must be the number of a step") from error
     return PowerSamples(times_s=log.times_s, powers_w=log.powers_w, steps=steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -16,10 +16,11 @@ from e2train.energy import Gauge, LogSpec, Meter, gauge, load_costs, open_meter,
 from e2train.nn import Engine, Group
 from e2train.runtime import Ledger
 from e2train.train.account import Account
-from e2train.train.checkpoint import load_checkpoint, save_checkpoint
+from e2train.train.checkpoint import Checkpoint, load_checkpoint
 from e2train.train.config import RunConfig
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.folder import RunFolder
+from e2train.train.hashing import state_sha256
 from e2train.train.loop import Row, evaluate, finish, train
 from e2train.train.methods import METHODS
 from e2train.train.ranks import device_of_rank, joined
@@ -51,53 +52,89 @@ def run_training(
     Raises: Interrupted after Ctrl-C, when everything is saved; TrainError for a folder or a checkpoint that
     cannot be used; DeviceError when the device fails.
     """
-    with joined() as group, deterministic(config.threads), _engine(config, group) as engine:
+    folder = RunFolder(out)
+    with joined() as group, deterministic(config.threads), ExitStack() as stack:
         config = config.changed(ranks=group.size)
-        first = group.rank == 0
-        folder = RunFolder(out)
-        folder.make()
-        ledger = engine.ledger if engine else Ledger()
-        session, tally = Session.start(config, engine, ledger, group), Tally(ledger=ledger, group=group)
-        meter = _meter(config, engine, group)  # where there is none as asked, an earlier run stays
-        if resume:
-            state, spent = load_checkpoint(folder.checkpoint, config_hash=config.hash)
-            session.restore(state)
-            tally.restore(spent)
-            if first:
-                folder.go_on(session.step, measured_s=tally.measured_s)
-        elif first:
-            folder.begin(config, overwrite=overwrite)
-        with stop_on_signals() as flag:
-            stop = partial(_agreed, group, flag)
-            with _measured(meter, folder, tally) as running:
-                _train(session, folder, tally, running, stop=stop, watch=watch)
-                training = tally.take_rows()
-                finish(session, stopped=stop)
-                averaging = tally.take_rows()
-            energy = tally.energy_of_ranks()
-            accuracy = evaluate(session, stopped=stop)
-        if accuracy is None:
-            raise _interrupted(session, folder)
-        account = Account(
-            scheduled_steps=session.scheduled_steps,
-            scheduled_samples=sum(map(session.batches.size, range(session.scheduled_steps))),
-            steps_run=session.step - session.steps_dropped,
-            samples=session.samples,
-            ranks=group.size,
-            training=training,
-            averaging=averaging,
-            test=tally.take_rows(),
-        )
-        table = load_costs()
-        summary = summarise(
-            session, account, table, energy, accuracy=accuracy, wall_s=tally.wall_s, out=str(out)
-        )
-        if first:
-            power = read_power(folder.power)
-            record = Record(config=config, summary=summary, account=account, steps=folder.rows(), power=power)
-            report = render_report([record], table)
-            folder.finish(ledger=account.to_json(), report=report, summary=summary.to_json(indent=2))
+        if group.rank == 0:
+            stack.enter_context(folder.held())
+            if not (resume or overwrite):
+                folder.refuse_unfinished()
+        saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
+        with _engine(config, group) as engine:
+            return _run(config, folder, group, engine, saved=saved, watch=watch)
+
+
+def _run(
+    config: RunConfig,
+    folder: RunFolder,
+    group: Group,
+    engine: Engine | None,
+    *,
+    saved: Checkpoint | None,
+    watch: Callable[[Row], None],
+) -> Summary | None:
+    """Train, test and report on a device that is open, into a folder that is held."""
+    first = group.rank == 0
+    ledger = engine.ledger if engine else Ledger()
+    session, tally = Session.start(config, engine, ledger, group), Tally(ledger=ledger, group=group)
+    meter = _meter(config, engine, group)  # where there is none as asked, an earlier run stays
+    if saved is not None:
+        _restore(session, tally, saved, folder)
+    elif first:
+        folder.begin(config)
+    with stop_on_signals() as flag:
+        stop = partial(_agreed, group, flag)
+        with _measured(meter, folder, tally) as running:
+            _train(session, folder, tally, running, stop=stop, watch=watch)
+            training = tally.take_rows()
+            finish(session, stopped=stop)
+            averaging = tally.take_rows()
+        energy = tally.energy_of_ranks()
+        accuracy = evaluate(session, stopped=stop)
+    if accuracy is None:
+        raise _interrupted(session, folder)
+    account = Account(
+        scheduled_steps=session.scheduled_steps,
+        scheduled_samples=sum(map(session.batches.size, range(session.scheduled_steps))),
+        steps_run=session.step - session.steps_dropped,
+        samples=session.samples,
+        ranks=group.size,
+        training=training,
+        averaging=averaging,
+        test=tally.take_rows(),
+    )
+    table = load_costs()
+    summary = summarise(
+        session, account, table, energy, accuracy=accuracy, wall_s=tally.wall_s, out=str(folder.path)
+    )
+    if first:
+        power = read_power(folder.power)
+        record = Record(config=config, summary=summary, account=account, steps=folder.rows(), power=power)
+        report = render_report([record], table)
+        folder.finish(ledger=account.to_json(), report=report, summary=summary.to_json(indent=2))
     return summary if first else None
+
+
+def _restore(session: Session, tally: Tally, saved: Checkpoint, folder: RunFolder) -> None:
+    """Go on from a checkpoint, with the very bits that were saved.
+
+    Raises: TrainError when it does not fit this run.
+    """
+    try:
+        session.restore(saved.state)
+        if state_sha256(session.state()) != saved.state_sha256:
+            raise ValueError("the restored state has another hash than the saved one")
+        tally.restore(saved.spent)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        missing = "no entry " if isinstance(error, KeyError) else ""
+        reason = missing + " ".join(str(error).split())[:200]
+        raise TrainError(
+            f"{folder.checkpoint} does not fit this run: {reason}; start again with --overwrite instead of "
+            "--resume"
+        ) from error
+    if session.group.rank == 0:
+        folder.go_on(session.step, measured_s=tally.measured_s)
+        read_power(folder.power)  # as the report will
 
 
 def _meter(config: RunConfig, engine: Engine | None, group: Group) -> Meter | LogSpec | str | None:
@@ -121,7 +158,8 @@ def _measured(meter: Meter | LogSpec | str | None, folder: RunFolder, tally: Tal
         finally:
             running.stop()
             if tally.group.rank == 0 and (recording := running.samples()) is not None:
-                write_samples(recording, folder.power, after_s=earlier_s or None)
+                with folder.writing(folder.power):
+                    write_samples(recording, folder.power, after_s=earlier_s or None)
 
 
 def _agreed(group: Group, flag: StopFlag) -> bool:
@@ -188,16 +226,8 @@ def _train(
 def _save(session: Session, folder: RunFolder, tally: Tally) -> None:
     session.check_finite()  # the last good checkpoint stands
     spent = tally.gather()
-    if session.group.rank != 0:
-        return
-    try:
-        save_checkpoint(
-            folder.checkpoint, config_hash=session.config.hash, state=session.state(), spent=spent
-        )
-    except OSError as error:
-        raise TrainError(
-            f"cannot save {folder.checkpoint}: {error.strerror}; the last checkpoint stands"
-        ) from error
+    if session.group.rank == 0:
+        folder.save(session.config, session.state(), spent)
 
 
 def _interrupted(session: Session, folder: RunFolder) -> Interrupted:

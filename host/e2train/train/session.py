@@ -27,6 +27,7 @@ from e2train.nn import (
     share,
 )
 from e2train.runtime import Ledger
+from e2train.train.checks import check_state
 from e2train.train.config import RunConfig
 from e2train.train.data import Batches, Dataset
 from e2train.train.errors import TrainError
@@ -151,7 +152,15 @@ class Session:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state.
+
+        Raises: ValueError when it is not a state of this session.
+        """
+        weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
+        form = self.state()
+        form["optimiser"]["state"] = {index: {"momentum": weight} for index, weight in enumerate(weights)}
+        form["averager"]["means"] = dict(self.model.named_parameters())
+        check_state(state, form, steps=self.steps)
         for key in _COUNTS:
             setattr(self, key, state[key])
         self.model.load_state_dict(state["model"])

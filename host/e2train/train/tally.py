@@ -12,6 +12,7 @@ from e2train.energy import Gauge, Measured
 from e2train.nn import Group
 from e2train.runtime import Ledger, LedgerRow, merged
 from e2train.train.account import rows_from
+from e2train.train.checks import check_numbers
 
 __all__ = ["Tally"]
 
@@ -57,11 +58,19 @@ class Tally:
         return [[Measured.from_dict(part) for part in parts] for parts in of_ranks]
 
     def restore(self, spent: list[dict[str, Any]]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Raises: KeyError, TypeError or ValueError when it does not say what every rank has spent.
+        """
+        if len(spent) != self.group.size:
+            raise ValueError(f"spent is of {len(spent)} ranks, not {self.group.size}")
         mine = spent[self.group.rank]
         self.earlier_s = mine["wall_s"]
         self.earlier = rows_from(mine["rows"])
         self.earlier_energy = tuple(map(Measured.from_dict, mine["energy"]))
+        for part in self.earlier_energy:
+            check_numbers(part)
+        check_numbers(self)
 
     def _rows(self) -> tuple[LedgerRow, ...]:
         return merged((*self.earlier, *self.ledger.snapshot()))

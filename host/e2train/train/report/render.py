@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 
 from e2train.energy import CostTable
-from e2train.train.checkpoint import write_atomically
+from e2train.train.files import write_atomically
 from e2train.train.record import Record
 from e2train.train.report import pictures
 from e2train.train.report.figures import RunFigures, run_figures
