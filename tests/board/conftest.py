@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from agents import TOKEN
 from e2hls import build_rtl
 from e2sim import build_soc
 from e2train.config import load_config
@@ -39,3 +40,12 @@ def serve() -> Iterator[Callable[..., Served]]:
             )
 
         yield start
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    """A PC's copy of an agent's token."""
+    path = tmp_path / "token"
+    path.touch(mode=0o600)
+    path.write_text(TOKEN)
+    return path

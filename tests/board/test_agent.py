@@ -13,37 +13,23 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from e2train.config import load_config
+from agents import CONFIG, TOKEN, altered, checked, message, serving
 from e2train.devices import DeviceError, DeviceLostError, open_device
 from e2train.devices.agent_wire import encode_call
 from e2train.devices.spec import SpecDevice
 from e2train.runtime import execute
-from e2train.runtime.agent import AgentServer
 from e2train.runtime.board_check import mode_call
 from serving import E2TRAIN, served
 
-TOKEN = "secret"
-CONFIG = load_config("pynq_z2")
 TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--batch", "8", "--seed", "7", "--json")
 CALL = mode_call("forward", np.random.default_rng(1))
 FEW = ("--set", "test_pictures=8")
 
 
 @pytest.fixture
-def token_file(tmp_path):
-    path = tmp_path / "token"
-    path.write_text(TOKEN)
-    return path
-
-
-@pytest.fixture
 def agent():
-    with AgentServer(SpecDevice(CONFIG), CONFIG, token=TOKEN, port=0, most_bytes=1 << 20) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(SpecDevice(CONFIG)) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def ask(agent, verb, path, body=b"", token=TOKEN, **headers):
@@ -107,14 +93,19 @@ def test_integers_come_back(agent, token_file):
 
 def test_a_wrong_token_is_refused(agent, tmp_path):
     wrong = tmp_path / "wrong"
-    wrong.write_text("guess")
+    wrong.touch(mode=0o600)
+    wrong.write_text("guess" * 10)
     with pytest.raises(DeviceError, match=r"^agent 127.0.0.1:\d+: the token is not this agent's"):
         open_device(f"agent:127.0.0.1:{agent.server_port}", token_file=wrong)
     assert ask(agent, "POST", "/compute", b"x", token="")[0] == 401
 
 
 def test_another_configuration_is_refused(agent, token_file):
-    with pytest.raises(DeviceError, match=r"serves the configuration 'pynq_z2', the host expects zcu104"):
+    with pytest.raises(
+        DeviceError,
+        match=r"^agent \S+: the agent serves the configuration 'pynq_z2', the host expects zcu104; "
+        r"choose it with --board$",
+    ):
         open_device(f"agent:127.0.0.1:{agent.server_port}", config="zcu104", token_file=token_file)
 
 
@@ -132,13 +123,21 @@ def test_another_server_is_told_apart(token_file):
     with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         address = f"agent:127.0.0.1:{other.server_port}"
-        with pytest.raises(DeviceError, match=r"^what answers at 127.0.0.1:\d+ is no e2train agent$"):
+        with pytest.raises(
+            DeviceError,
+            match=r"^what answers at 127.0.0.1:\d+ is no e2train agent of this version "
+            r"\(the message's check word does not match\)$",
+        ):
             open_device(address, config="pynq_z2", token_file=token_file)
         other.shutdown()
 
 
 def test_a_missing_token_says_what_to_do(tmp_path):
-    with pytest.raises(DeviceError, match=r"^no token in .*none: copy it from the board"):
+    with pytest.raises(
+        DeviceError,
+        match=r"^cannot read the token file \S+none: No such file or directory; copy it from the board, "
+        r"where the agent wrote it, or give its place with --set token_file=FILE$",
+    ):
         open_device("agent:127.0.0.1:1", token_file=tmp_path / "none")
 
 
@@ -148,16 +147,26 @@ def test_nobody_there_is_one_line(token_file):
 
 
 @pytest.mark.parametrize(
-    ("message", "reason"),
+    "damaged", [b"", b"\xff\xff\xff\xff{}", encode_call(CALL)[:-1], encode_call(CALL) + b"x"]
+)
+def test_a_damaged_message_is_told_apart(agent, damaged):
+    assert ask(agent, "POST", "/compute", damaged) == (422, "the message's check word does not match")
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
     [
-        (b"", "the message ends within its head"),
-        (b"\xff\xff\xff\xff{}", "the message ends within its head"),
-        (b"\x02\0\0\0{}", "the message is not of format 1: both sides need the same version of e2train"),
-        (b"\x03\0\0\0{,}", "the message's head is not JSON"),
+        (checked(b""), "the message ends within its head"),
+        (checked(b"\xff\xff\xff\xff{}"), "the message ends within its head"),
+        (message(b"{}"), "the message is not of format 2: both sides need the same version of e2train"),
+        (message(b"{,}"), "the message's head is not JSON"),
+        (message(b"[" * 60_000), "the message's head is nested too deep"),
+        (message(b"9" * 5000), "the message's head is not JSON"),
+        (message(b"[]"), "the message is not of format 2"),
     ],
 )
-def test_a_broken_message_is_refused(agent, message, reason):
-    status, text = ask(agent, "POST", "/compute", message)
+def test_a_broken_message_is_refused(agent, broken, reason):
+    status, text = ask(agent, "POST", "/compute", broken)
     assert (status, text.startswith(reason)) == (400, True), text
 
 
@@ -166,14 +175,23 @@ def test_a_broken_message_is_refused(agent, message, reason):
     [
         ({"tensors": []}, "the message must hold 2 tensors, it holds 0"),
         ({"mode": "erase"}, "self-test (erase): mode must be one of"),
-        ({"shift": "1"}, "a whole number is wanted, not '1'"),
+        ({"shift": "1"}, "a whole number of 64 bits is wanted, not '1'"),
+        ({"shift": 1 << 63}, "a whole number of 64 bits is wanted, not '9223372036854775808'"),
         ({"shape": {"N": 1}}, "the call has no shape of a convolution"),
         ({"name": "x" * 2000}, "a short text is wanted"),
-        ({"shape": asdict(CALL.shape) | {"padding": [5000] * 4}}, "the result would take"),
+        ({"shape": asdict(CALL.shape) | {"stride": [1]}}, "stride must have 2 numbers, not 1"),
+        ({"shape": asdict(CALL.shape) | {"stride": [1, 1, 1]}}, "stride must have 2 numbers, not 3"),
+        ({"shape": asdict(CALL.shape) | {"padding": []}}, "padding must have 4 numbers, not 0"),
+        ({"shape": asdict(CALL.shape) | {"padding": 1}}, "a list is wanted"),
+        (
+            {"shape": asdict(CALL.shape) | {"padding": [5000] * 4}},
+            "self-test (forward): the result would take 25633290752 bytes in the engine's vectors, the "
+            "agent's limit is 1048576; send smaller batches, or start the agent with a larger --max-mb",
+        ),
     ],
 )
 def test_a_call_that_makes_no_sense_is_refused(agent, change, reason):
-    status, text = ask(agent, "POST", "/compute", altered(change))
+    status, text = ask(agent, "POST", "/compute", altered(encode_call(CALL), change))
     assert (status, text.startswith(reason)) == (400, True), text
 
 
@@ -182,6 +200,9 @@ def test_a_call_that_makes_no_sense_is_refused(agent, change, reason):
     [
         {"dtype": "object", "shape": [1, 1, 1, 1]},
         {"dtype": "uint8", "shape": [1 << 40, 1 << 40, 1, 1]},
+        {"dtype": "uint8", "shape": [0, 1 << 40, 1 << 40, 1]},
+        {"dtype": "int64", "shape": [0, 1 << 62, 0, 1]},
+        {"dtype": "uint8", "shape": [1 << 63, 0, 1, 1]},
         {"dtype": "uint8", "shape": [-1, 1, 1, 1]},
         {"dtype": "uint8", "shape": [2]},
         {"dtype": "uint8", "shape": [True, 1, 1, 1]},
@@ -189,23 +210,16 @@ def test_a_call_that_makes_no_sense_is_refused(agent, change, reason):
     ],
 )
 def test_a_tensor_that_makes_no_sense_is_refused(agent, tensor):
-    status, _ = ask(agent, "POST", "/compute", altered({"tensors": [tensor, tensor]}))
+    status, _ = ask(agent, "POST", "/compute", altered(encode_call(CALL), {"tensors": [tensor, tensor]}))
     assert status == 400
 
 
-def test_a_request_that_is_too_large_is_not_read(agent):
-    status, text = ask(agent, "POST", "/compute", b"", **{"Content-Length": str(1 << 40)})
+@pytest.mark.parametrize("length", [str(1 << 40), "9" * 5000, "-1", "x", ""])
+def test_a_request_that_is_too_large_is_not_read(agent, length):
+    status, text = ask(agent, "POST", "/compute", b"", **{"Content-Length": length})
     assert (status, text) == (413, "a request has a length of at most 1 MiB")
 
 
 def test_other_paths_are_not_there(agent):
     assert ask(agent, "GET", "/etc/passwd")[0] == 404
     assert ask(agent, "POST", "/../info", b"x")[0] == 404
-
-
-def altered(change: dict[str, object]) -> bytes:
-    """A good message with another head."""
-    message = encode_call(CALL)
-    size = int.from_bytes(message[:4], "little")
-    head = json.dumps(json.loads(message[4 : 4 + size]) | change).encode()
-    return len(head).to_bytes(4, "little") + head + message[4 + size :]

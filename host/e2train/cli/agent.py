@@ -6,13 +6,15 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from e2train.config import ConfigError, config_names, load_config
 from e2train.devices import DeviceError, open_device
-from e2train.devices.agent_wire import default_token_file
+from e2train.devices.agent_token import default_token_file, make_token
 from e2train.overlay import OverlayError
-from e2train.runtime.agent import AgentServer, make_token
+from e2train.runtime.agent import AgentServer
 
 __all__ = ["AGENT_HELP", "main"]
 
@@ -28,7 +30,9 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"e2train: {' '.join(str(error).split())}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"e2train: cannot serve on {options.bind}:{options.port}: {error.strerror}\n")
+        sys.stderr.write(
+            f"e2train: cannot serve on {options.bind}:{options.port}: {error.strerror or error}\n"
+        )
         return 2
     except KeyboardInterrupt:
         pass
@@ -37,8 +41,8 @@ def main(arguments: list[str]) -> int:
 
 def _serve(options: argparse.Namespace) -> None:
     config = load_config(options.board)
-    token_file = Path(options.token_file).expanduser()
-    token = make_token(token_file)
+    token_file = Path(options.token_file)
+    token = make_token(token_file, warn=_warn)
     device = open_device(options.device, config=options.board, overlay=options.overlay)
     with device:
         server = AgentServer(
@@ -51,13 +55,17 @@ def _serve(options: argparse.Namespace) -> None:
         )
         with server:
             if not _is_loopback(options.bind):
-                sys.stderr.write(
-                    f"e2train: everybody who reaches {options.bind} and has the token can use this board; "
-                    "what is sent is not encrypted\n"
+                _warn(
+                    f"everybody who reaches {options.bind} and has the token can use this board; "
+                    "what is sent is not encrypted"
                 )
             print(f"agent for {config.name} on {options.bind}:{server.server_port}", flush=True)
             print(f"the PC needs the token in {token_file}", flush=True)
             server.serve_forever()
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"e2train: {text}\n")
 
 
 def _is_loopback(address: str) -> bool:
@@ -67,8 +75,15 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong option in one line, as the other commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"e2train: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="e2train board agent",
         description=AGENT_HELP,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -77,7 +92,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--board", default="pynq_z2", choices=config_names(), help="configuration")
     parser.add_argument("--overlay", default="", metavar="FILE.zip", help="overlay archive for this board")
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 for all networks")
-    parser.add_argument("--port", type=int, default=7968, help="0 takes a free one")
-    parser.add_argument("--token-file", default=default_token_file(), help="made where it is not there")
-    parser.add_argument("--max-mb", type=int, default=256, help="largest request")
+    parser.add_argument("--port", type=_number(0, 65535), default=7968, help="0 picks a free port")
+    parser.add_argument("--token-file", default=default_token_file(), help="created if missing")
+    parser.add_argument(
+        "--max-mb",
+        type=_number(1, 1 << 20),
+        default=256,
+        help="most MiB that a request, one of its operands or its result may take",
+    )
     return parser
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parsed(text: str) -> int:
+        if not text.isdecimal() or len(text) > 10 or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text[:40]}")
+        return int(text)
+
+    return parsed

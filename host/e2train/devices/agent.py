@@ -4,23 +4,38 @@
 from __future__ import annotations
 
 import http.client
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from e2train.config import EngineConfig
-from e2train.devices.agent_wire import WireError, decode_result, default_token_file, encode_call
+from e2train.devices.address import parse_address
+from e2train.devices.agent_link import AgentLink
+from e2train.devices.agent_token import default_token_file, read_token
+from e2train.devices.agent_wire import (
+    DamagedError,
+    WireError,
+    decode_info,
+    decode_result,
+    encode_call,
+    most_result_bytes,
+)
 from e2train.devices.protocol import Closing, DeviceError, DeviceLostError, LayerCall, LayerResult
 
 __all__ = ["AgentDevice"]
 
 _PORT = 7968
-_MOST_ERROR_BYTES = 1 << 12
+_MOST_INFO_BYTES = 1 << 16
+_TRIES = 3  # of a message that changes on its way
+_PAUSE_S = 0.2  # between two looks whether an agent is back
+_BROKEN = (OSError, http.client.HTTPException)
 
 
 class AgentDevice(Closing):
-    """Sends whole tensors to ``e2train board agent`` and gets whole tensors back."""
+    """Sends whole tensors to ``e2train board agent`` and gets whole tensors back.
+
+    A message that changed on its way is sent again; an agent that is restarted is awaited.
+    """
 
     name = "agent"
 
@@ -32,35 +47,44 @@ class AgentDevice(Closing):
         token_file: Path | None = None,
         deadline_s: float = 60.0,
     ) -> None:
-        """Raises: DeviceError when the agent does not answer, or serves another configuration."""
-        host, _, port = address.partition(":")
-        if port and not port.isdecimal():
-            raise DeviceError(f"device agent:{address}: the port must be a number")
-        self._address = f"{host}:{port or _PORT}"
+        """``deadline_s`` is how long a call may take, with everything that belongs to it.
+
+        Raises: DeviceError when the agent does not answer, or serves another configuration.
+        """
+        host, port = parse_address("agent", address, port=_PORT)
+        self._config = config
+        self._address = f"{host}:{port}"
         self._deadline_s = deadline_s
-        self._token = _token(token_file)
-        self._connection = http.client.HTTPConnection(host, int(port or _PORT), timeout=deadline_s)
+        self._most_bytes = 0
+        token = _token(token_file)
         try:
-            told = json.loads(self._ask("GET", "/info", b""))
-            served = (told["config"], told["config_hash"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DeviceError(f"what answers at {self._address} is no e2train agent") from error
-        if served[1] != config.hash32:
+            self._link = AgentLink(host, port, token=token)
+            self._identify(time.monotonic() + deadline_s)
+        except WireError as error:
             raise DeviceError(
-                f"the agent at {self._address} serves the configuration {served[0]!r}, the host "
-                f"expects {config.name}; choose it with --board"
-            )
+                f"what answers at {self._address} is no e2train agent of this version ({error})"
+            ) from error
+        except (*_BROKEN, UnicodeError) as error:  # UnicodeError: no host has such a name
+            raise DeviceLostError(f"agent {self._address} does not answer: {_reason(error)}") from error
+        except DeviceError as error:
+            raise DeviceError(f"agent {self._address}: {error}") from error
 
     def compute(self, call: LayerCall) -> LayerResult:
         """Compute one call on the board.
 
-        Raises: DeviceError when the agent reports an error; DeviceLostError when it is gone.
+        Raises: DeviceError when the agent reports an error, or its replies are not what they should be;
+            DeviceLostError when it is gone.
         """
         begin = time.monotonic()
+        where = f"{call.label} on agent {self._address}"
         try:
-            result = decode_result(self._ask("POST", "/compute", encode_call(call), call.label))
-        except WireError as error:
-            raise DeviceError(f"{call.label} on agent {self._address}: {error}") from error
+            result = self._compute(call, begin + self._deadline_s)
+        except _BROKEN as error:
+            raise DeviceLostError(
+                f"{where} does not answer: {_reason(error)}; no result within {self._deadline_s:g} s"
+            ) from error
+        except (DeviceError, WireError) as error:
+            raise DeviceError(f"{where}: {error}") from error
         elapsed_s, there = time.monotonic() - begin, result.counters
         counters = replace(
             there,
@@ -72,35 +96,62 @@ class AgentDevice(Closing):
 
     def close(self) -> None:
         """Hang up."""
-        self._connection.close()
+        self._link.close()
 
-    def _ask(self, verb: str, path: str, body: bytes, label: str = "") -> bytes:
-        """One request; a connection that broke is made anew, once."""
-        where = f"{label} on agent {self._address}" if label else f"agent {self._address}"
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/octet-stream"}
-        for last in (False, True):
+    def _compute(self, call: LayerCall, end: float) -> LayerResult:
+        """Ask until there is a result: of a damaged message a few times, of an agent that is gone until
+        ``end``."""
+        request, damaged = encode_call(call), 0
+        lost: Exception | None = None
+        while True:
             try:
-                self._connection.request(verb, path, body, headers)
-                response = self._connection.getresponse()
-                content = response.read()
-                break
-            except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
-                if last or isinstance(error, TimeoutError):
-                    reason = " ".join(str(error).split()) or type(error).__name__
-                    raise DeviceLostError(f"{where} does not answer: {reason}") from error
-        if response.status != http.HTTPStatus.OK:
-            reason = content[:_MOST_ERROR_BYTES].decode("utf-8", "replace").strip() or response.reason
-            raise DeviceError(f"{where}: {reason}")
-        return content
+                result = self._attempt(call, request, end)
+            except DamagedError as error:
+                self._link.close()
+                damaged += 1
+                if damaged == _TRIES:
+                    raise DeviceError(f"{error} (tried {_TRIES} times)") from error
+            except _BROKEN as error:
+                lost = lost or error
+                if time.monotonic() + _PAUSE_S >= end:
+                    raise lost from None
+                time.sleep(_PAUSE_S)
+            else:
+                retries = result.counters.retries + damaged + (lost is not None)
+                return replace(result, counters=replace(result.counters, retries=retries))
+
+    def _attempt(self, call: LayerCall, request: bytes, end: float) -> LayerResult:
+        if not self._link.stands:
+            self._link.close()
+            self._identify(end)
+        if len(request) > self._most_bytes:
+            raise DeviceError(
+                f"the request has {len(request)} bytes, the agent takes {self._most_bytes}; "
+                "send smaller batches, or start the agent with a larger --max-mb"
+            )
+        content = self._link.ask("POST", "/compute", request, most=most_result_bytes(call), end=end)
+        return decode_result(content, call, request=request)
+
+    def _identify(self, end: float) -> None:
+        """Look who is there: after a restart it may be another."""
+        info = decode_info(self._link.ask("GET", "/info", most=_MOST_INFO_BYTES, end=end))
+        if info.config_hash != self._config.hash32:
+            raise DeviceError(
+                f"the agent serves the configuration {info.config!r}, the host expects {self._config.name}; "
+                "choose it with --board"
+            )
+        self._most_bytes = info.most_bytes
 
 
 def _token(file: Path | None) -> str:
-    path = (file or Path(default_token_file())).expanduser()
     try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_token(file or Path(default_token_file()))
+    except DeviceError as error:
         raise DeviceError(
-            f"no token in {path}: copy it from the board, where the agent wrote it, or give its place"
-            " with --set token_file=FILE"
+            f"{error}; copy it from the board, where the agent wrote it, or give its place with "
+            "--set token_file=FILE"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

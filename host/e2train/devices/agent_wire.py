@@ -1,30 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a PC and the agent on a board say to each other: a JSON head, then raw little-endian tensors.
+"""What a PC and the agent on a board say to each other: a JSON head, raw little-endian tensors, a check word.
 
-Nothing here runs what it reads: sizes, names and types are checked before they are used.
+Nothing here runs what it reads: the check word, then sizes, names and types are checked before they are used,
+and a result against the call that it answers.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, fields
+import zlib
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.devices.protocol import ConvShape, Counters, LayerCall, LayerResult, on_host
+from e2train.devices.protocol import (
+    OUTER_MODES,
+    ConvShape,
+    Counters,
+    LayerCall,
+    LayerResult,
+    on_host,
+)
 
-__all__ = ["WireError", "decode_call", "decode_result", "default_token_file", "encode_call", "encode_result"]
+__all__ = [
+    "AgentInfo",
+    "DamagedError",
+    "WireError",
+    "decode_call",
+    "decode_info",
+    "decode_result",
+    "encode_call",
+    "encode_info",
+    "encode_result",
+    "most_result_bytes",
+    "result_layout",
+]
 
-_FORMAT = 1
+_FORMAT = 2
+_SIZE_BYTES = 4  # of the head, before it
 _HEAD_BYTES = 1 << 16
+_CHECK_BYTES = 4
+_MOST_EMPTY_BYTES = 1 << 30  # of a tensor without elements, had it one picture
 _DTYPES = ("uint8", "int8", "int16", "int32", "int64")
+_PAIRS = {"stride": 2, "padding": 4}
 
 
 class WireError(ValueError):
     """A message that is not what it should be."""
+
+
+class DamagedError(WireError):
+    """A message that changed on its way: to send it again may help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentInfo:
+    """What an agent says of itself; ``most_bytes`` is the longest message that it takes."""
+
+    config: str
+    config_hash: int
+    device: str
+    most_bytes: int
+
+
+def encode_info(info: AgentInfo) -> bytes:
+    """What an agent says of itself, as one message."""
+    return _encode(asdict(info), [])
+
+
+def decode_info(message: bytes) -> AgentInfo:
+    """What an agent says of itself.
+
+    Raises: WireError.
+    """
+    head, _ = _decode(message, count=0)
+    return AgentInfo(
+        config=_text(head.get("config")),
+        config_hash=_count(head.get("config_hash")),
+        device=_text(head.get("device")),
+        most_bytes=_count(head.get("most_bytes")),
+    )
 
 
 def encode_call(call: LayerCall) -> bytes:
@@ -42,7 +100,7 @@ def decode_call(message: bytes) -> LayerCall:
     shape = head.get("shape")
     if not isinstance(shape, dict) or set(shape) != {field.name for field in fields(ConvShape)}:
         raise WireError("the call has no shape of a convolution")
-    pairs = {key: tuple(_whole(item) for item in _list(shape[key])) for key in ("stride", "padding")}
+    pairs = {key: _wholes(shape[key], key, count) for key, count in _PAIRS.items()}
     numbers = {key: _whole(value) for key, value in shape.items() if key not in pairs}
     return LayerCall(
         mode=_text(head.get("mode")),  # type: ignore[arg-type]  # LayerCall checks it
@@ -54,52 +112,87 @@ def decode_call(message: bytes) -> LayerCall:
     )
 
 
-def encode_result(result: LayerResult) -> bytes:
-    """A result as one message."""
+def result_layout(call: LayerCall) -> tuple[np.dtype[Any], tuple[int, int, int, int]]:
+    """Dtype and shape of what a call results in."""
+    s = call.shape
+    if call.mode in OUTER_MODES:
+        return np.dtype(np.int64), (s.K, s.C, s.R, s.S)
+    return np.dtype(np.int32), ((s.N, s.K, s.P, s.Q) if call.mode == "forward" else (s.N, s.C, s.H, s.W))
+
+
+def most_result_bytes(call: LayerCall) -> int:
+    """The most bytes of the message with a call's result."""
+    dtype, shape = result_layout(call)
+    return _SIZE_BYTES + _HEAD_BYTES + math.prod(shape) * dtype.itemsize + _CHECK_BYTES
+
+
+def encode_result(result: LayerResult, *, request: bytes) -> bytes:
+    """A result as one message, tied to the one with its call."""
     head = {"saturations": result.saturations, "counters": asdict(result.counters)}
-    return _encode(head, [np.asarray(result.value)])
+    return _encode(head | {"request": _check_word(request)}, [np.asarray(result.value)])
 
 
-def decode_result(message: bytes) -> LayerResult:
-    """The result in a message.
+def decode_result(message: bytes, call: LayerCall, *, request: bytes) -> LayerResult:
+    """The result in a message, which must be that of the call in ``request``.
 
     Raises: WireError.
     """
-    head, tensors = _decode(message, count=1)
-    told = head.get("counters")
-    known = {field.name for field in fields(Counters)}
-    if not isinstance(told, dict) or not set(told) <= known:
+    head, (value,) = _decode(message, count=1)
+    if head.get("request") != _check_word(request):
+        raise DamagedError("the result is that of another call")
+    dtype, shape = result_layout(call)
+    if (value.dtype, value.shape) != (dtype, shape):
+        raise WireError(f"the result is {value.dtype} {value.shape}, must be {dtype} {shape}")
+    saturations = _count(head.get("saturations"))
+    if saturations > value.size:
+        raise WireError(f"the result says that {saturations} of {value.size} elements were saturated")
+    return LayerResult(value=value, saturations=saturations, counters=_counters(head.get("counters"), call))
+
+
+def _counters(entry: Any, call: LayerCall) -> Counters:
+    if not isinstance(entry, dict) or set(entry) != {field.name for field in fields(Counters)}:
         raise WireError("the result has no counters")
-    if not all(isinstance(value, int | float | None) for value in told.values()):
-        raise WireError("the result's counters must be numbers")
-    return LayerResult(
-        value=tensors[0], saturations=_whole(head.get("saturations")), counters=Counters(**told)
-    )
+    for key in ("device_s", "moving_s"):
+        value = entry[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise WireError(f"the result's {key} must be a time, not {str(value)[:40]!r}")
+    for key, value in entry.items():
+        if not (key in ("device_s", "moving_s") or (key == "cycles" and value is None)):
+            _count(value)
+    counters = Counters(**entry)
+    if (counters.macs, counters.host_macs) != (call.shape.macs, 0):
+        raise WireError(
+            f"the result counts {counters.macs} multiply-accumulates and {counters.host_macs} of the host, "
+            f"must be {call.shape.macs} and 0"
+        )
+    return counters
 
 
 def _encode(head: dict[str, Any], tensors: list[NDArray[Any]]) -> bytes:
     listed = [{"dtype": tensor.dtype.name, "shape": list(tensor.shape)} for tensor in tensors]
     text = json.dumps(head | {"format": _FORMAT, "tensors": listed}).encode()
-    return b"".join(
-        [
-            len(text).to_bytes(4, "little"),
-            text,
-            *(
-                np.ascontiguousarray(tensor).astype(tensor.dtype.newbyteorder("<")).tobytes()
-                for tensor in tensors
-            ),
-        ]
-    )
+    parts = [len(text).to_bytes(_SIZE_BYTES, "little"), text]
+    for tensor in tensors:
+        ordered = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
+        parts.append(np.ascontiguousarray(ordered).tobytes())
+    check = 0
+    for part in parts:
+        check = zlib.crc32(part, check)
+    return b"".join([*parts, check.to_bytes(_CHECK_BYTES, "little")])
+
+
+def _check_word(message: bytes) -> int:
+    return int.from_bytes(message[-_CHECK_BYTES:], "little")
 
 
 def _decode(message: bytes, *, count: int) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-    size = int.from_bytes(message[:4], "little")
-    if len(message) < 4 or size > min(_HEAD_BYTES, len(message) - 4):
+    end = len(message) - _CHECK_BYTES
+    if end < 0 or zlib.crc32(memoryview(message)[:end]) != _check_word(message):
+        raise DamagedError("the message's check word does not match")
+    size = int.from_bytes(message[:_SIZE_BYTES], "little")
+    if size > min(_HEAD_BYTES, end - _SIZE_BYTES):
         raise WireError("the message ends within its head")
-    try:
-        head: Any = json.loads(message[4 : 4 + size])
-    except ValueError as error:
-        raise WireError(f"the message's head is not JSON: {error}") from error
+    head = _json(message[_SIZE_BYTES : _SIZE_BYTES + size])
     if not isinstance(head, dict) or head.get("format") != _FORMAT:
         raise WireError(
             f"the message is not of format {_FORMAT}: both sides need the same version of e2train"
@@ -107,16 +200,25 @@ def _decode(message: bytes, *, count: int) -> tuple[dict[str, Any], list[NDArray
     listed = _list(head.get("tensors"))
     if len(listed) != count:
         raise WireError(f"the message must hold {count} tensors, it holds {len(listed)}")
-    tensors, at = [], 4 + size
+    tensors, at = [], _SIZE_BYTES + size
     for entry in listed:
-        tensor, at = _tensor(entry, message, at)
+        tensor, at = _tensor(entry, message, at, end)
         tensors.append(tensor)
-    if at != len(message):
-        raise WireError(f"the message goes on for {len(message) - at} bytes after its tensors")
+    if at != end:
+        raise WireError(f"the message goes on for {end - at} bytes after its tensors")
     return head, tensors
 
 
-def _tensor(entry: Any, message: bytes, at: int) -> tuple[NDArray[Any], int]:
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise WireError(f"the message's head is not JSON: {error}") from error
+    except RecursionError as error:
+        raise WireError("the message's head is nested too deep") from error
+
+
+def _tensor(entry: Any, message: bytes, at: int, end: int) -> tuple[NDArray[Any], int]:
     if not isinstance(entry, dict) or entry.get("dtype") not in _DTYPES:
         raise WireError(f"a tensor's dtype must be one of {', '.join(_DTYPES)}")
     shape = [_whole(size) for size in _list(entry.get("shape"))]
@@ -124,16 +226,30 @@ def _tensor(entry: Any, message: bytes, at: int) -> tuple[NDArray[Any], int]:
         raise WireError("a tensor must have four sizes, none below 0")
     dtype = np.dtype(entry["dtype"]).newbyteorder("<")
     size = math.prod(shape) * dtype.itemsize  # in Python's integers, which do not wrap
-    if size > len(message) - at:
-        raise WireError(f"a tensor of {size} bytes is announced, {len(message) - at} are left")
+    if size > end - at:
+        raise WireError(f"a tensor of {size} bytes is announced, {end - at} are left")
+    if math.prod(max(1, length) for length in shape) * dtype.itemsize > max(size, _MOST_EMPTY_BYTES):
+        raise WireError(f"a tensor without elements has the sizes {shape}, which are too large")
     flat = np.frombuffer(message, dtype, count=math.prod(shape), offset=at)
     return flat.reshape(shape).astype(dtype.newbyteorder("=")), at + size
 
 
 def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise WireError(f"a whole number is wanted, not {str(value)[:40]!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 63:
+        raise WireError(f"a whole number of 64 bits is wanted, not {str(value)[:40]!r}")
     return value
+
+
+def _count(value: Any) -> int:
+    if _whole(value) < 0:
+        raise WireError(f"a count is wanted, not {value}")
+    return int(value)
+
+
+def _wholes(value: Any, name: str, count: int) -> tuple[int, ...]:
+    if len(_list(value)) != count:
+        raise WireError(f"{name} must have {count} numbers, not {len(value)}")
+    return tuple(_whole(item) for item in value)
 
 
 def _text(value: Any) -> str:
@@ -146,8 +262,3 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise WireError("a list is wanted")
     return value
-
-
-def default_token_file() -> str:
-    """Where a token is looked for, and where an agent leaves its own."""
-    return "~/.config/e2train/agent-token"

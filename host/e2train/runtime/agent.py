@@ -4,23 +4,50 @@
 from __future__ import annotations
 
 import hmac
-import json
-import secrets
+import socket
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
-from e2train.devices.agent_wire import WireError, decode_call, encode_result
-from e2train.devices.protocol import DeviceError, ShapeError, StreamDevice, TensorDevice
+from e2train.devices.agent_link import hung_up
+from e2train.devices.agent_token import check_token
+from e2train.devices.agent_wire import (
+    AgentInfo,
+    DamagedError,
+    WireError,
+    decode_call,
+    encode_info,
+    encode_result,
+    result_layout,
+)
+from e2train.devices.protocol import (
+    OPERANDS,
+    Closing,
+    DeviceError,
+    DeviceLostError,
+    LayerCall,
+    LayerResult,
+    ShapeError,
+    StreamDevice,
+    TensorDevice,
+    Transfer,
+    products_per_multiplier,
+)
 from e2train.numerics import ExactnessError
 from e2train.numerics.frame import FrameError
 from e2train.runtime.execute import execute
 
-__all__ = ["AgentServer", "make_token"]
+__all__ = ["AgentServer"]
 
 _TIMEOUT_S = 60  # of a connection that says nothing
+_LOOK_S = 0.5  # between two looks whether a waiting client is still there
+_WHERE = "there are /info and /compute"
 
 
 class AgentServer(ThreadingHTTPServer):
@@ -38,13 +65,51 @@ class AgentServer(ThreadingHTTPServer):
         port: int = 7968,
         most_bytes: int = 256 << 20,
     ) -> None:
-        """``port`` 0 takes a free one; ``most_bytes`` is the largest request."""
+        """``port`` 0 picks a free one; ``most_bytes`` bounds a request, its operands and its result.
+
+        Raises: DeviceError for a token that can be guessed; OSError when it cannot listen there.
+        """
+        check_token(token, source="the token")
         super().__init__((bind, port), _Handler)
         self.device = device
         self.config = config
         self.token = token
         self.most_bytes = most_bytes
-        self.computing = threading.Lock()
+        self._computing = threading.Lock()
+
+    def compute(self, call: LayerCall, client: socket.socket) -> LayerResult:
+        """Compute a call once it is its turn, as long as its client is there.
+
+        Raises: WireError when it would take too much memory; DeviceError when the device fails.
+        """
+        _check_memory(call, self.config, self.most_bytes)
+        while not self._computing.acquire(timeout=_LOOK_S):
+            _check_client(client)
+        try:
+            _check_client(client)
+            device = self.device
+            return execute(call, device if isinstance(device, TensorDevice) else _Attended(device, client))
+        finally:
+            self._computing.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up, or stops reading, is no error of the agent's."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+
+
+class _Attended(Closing):
+    """The engine for one request: nothing more is transferred once the client has hung up."""
+
+    def __init__(self, device: StreamDevice, client: socket.socket) -> None:
+        self._device = device
+        self._client = client
+        self.name, self.config = device.name, device.config
+        self.parallel, self.tries = device.parallel, device.tries
+
+    def transfer(self, words: NDArray[np.uint64], *, reply_words: int) -> Transfer:
+        _check_client(self._client)
+        return self._device.transfer(words, reply_words=reply_words)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,39 +125,49 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._allowed():
             return
         if self.path != "/info":
-            self._refuse(HTTPStatus.NOT_FOUND, f"no {self.path[:80]}; there are /info and /compute")
+            self._refuse(HTTPStatus.NOT_FOUND, f"no {self.path[:80]}; {_WHERE}")
             return
-        config, device = self.server.config, self.server.device
-        told = {"config": config.name, "config_hash": config.hash32, "device": device.name}
-        self._answer(HTTPStatus.OK, json.dumps(told).encode())
+        server = self.server
+        info = AgentInfo(
+            config=server.config.name,
+            config_hash=server.config.hash32,
+            device=server.device.name,
+            most_bytes=server.most_bytes,
+        )
+        self._answer(HTTPStatus.OK, encode_info(info))
 
     def do_POST(self) -> None:
         if not self._allowed():
             return
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > self.server.most_bytes:
+        if not length.isdecimal() or len(length) > 15 or int(length) > self.server.most_bytes:
             most = self.server.most_bytes >> 20
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request has a length of at most {most} MiB")
             return
-        message = self.rfile.read(int(length))
         if self.path != "/compute":
-            self._refuse(HTTPStatus.NOT_FOUND, f"no {self.path[:80]}; there are /info and /compute")
+            self._refuse(HTTPStatus.NOT_FOUND, f"no {self.path[:80]}; {_WHERE}")
             return
+        self._compute(self.rfile.read(int(length)))
+
+    def log_message(self, format: str, *args: object) -> None:
+        """One line per request would be thousands."""
+
+    def _compute(self, message: bytes) -> None:
         try:
-            call = decode_call(message)
-            if call.mode == "forward" and 4 * call.shape.results > self.server.most_bytes:
-                raise WireError(f"the result would take {4 * call.shape.results} bytes; send smaller batches")
-            with self.server.computing:
-                result = execute(call, self.server.device)
+            result = self.server.compute(decode_call(message), self.connection)
+        except DamagedError as error:
+            self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         except (WireError, ShapeError, ExactnessError, FrameError, MemoryError) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error) or "out of memory")
         except DeviceError as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        except Exception as error:
+            self._refuse(
+                HTTPStatus.INTERNAL_SERVER_ERROR, f"the agent failed: {type(error).__name__}: {error}"
+            )
+            raise
         else:
-            self._answer(HTTPStatus.OK, encode_result(result))
-
-    def log_message(self, format: str, *args: object) -> None:
-        """One line per request would be thousands."""
+            self._answer(HTTPStatus.OK, encode_result(result, request=message))
 
     def _allowed(self) -> bool:
         said = self.headers.get("Authorization", "").encode("latin1", "replace")
@@ -103,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         self.close_connection = True  # what the request still holds is not read
-        self._answer(status, " ".join(reason.split()).encode())
+        self._answer(status, " ".join(reason.split()).encode("utf-8", "replace"))
 
     def _answer(self, status: HTTPStatus, content: bytes) -> None:
         self.send_response(status)
@@ -114,12 +189,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def make_token(path: Path) -> str:
-    """The token in a file that only its owner can read; a new one where there is none."""
-    if path.exists():
-        return path.read_text(encoding="ascii").strip()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_urlsafe(32)
-    path.touch(mode=0o600)
-    path.write_text(token + "\n", encoding="ascii")
-    return token
+def _check_client(client: socket.socket) -> None:
+    if hung_up(client):
+        raise DeviceLostError("the client has hung up")
+
+
+def _check_memory(call: LayerCall, config: EngineConfig, most_bytes: int) -> None:
+    """Refuse a call with a tensor that takes too much memory, in the engine's whole vectors of channels."""
+    s, mode = call.shape, call.mode
+    lanes = max(config.ic_lanes, config.oc_lanes * products_per_multiplier(mode))
+    c, k, images = -(-s.C // lanes) * lanes, -(-s.K // lanes) * lanes, max(1, s.N)
+    elements = {"x": images * c * s.H * s.W, "w": k * c * s.R * s.S, "gy": images * k * s.P * s.Q}
+    a, b = OPERANDS[mode]
+    result = {"forward": "gy", "grad_input": "x"}.get(mode, "w")
+    tensors = {
+        a: elements[a] * call.a.dtype.itemsize,
+        b: elements[b] * call.b.dtype.itemsize,
+        "the result": elements[result] * result_layout(call)[0].itemsize,
+    }
+    for name, size in tensors.items():
+        if size > most_bytes:
+            raise WireError(
+                f"{call.label}: {name} would take {size} bytes in the engine's vectors, the agent's limit is "
+                f"{most_bytes}; send smaller batches, or start the agent with a larger --max-mb"
+            )
