@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data: a fixed stratified split, and batches that depend on (seed, step) alone."""
 
+import contextlib
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,63 @@ def test_cifar_is_read_from_the_archives_layout(tmp_path, classes, train):
         assert (images.shape, images.dtype, labels.dtype) == ((2, 3, 32, 32), torch.float32, torch.int64)
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("order", ["C", "F", "strided"])
+def test_arrays_of_every_protocol_are_read(tmp_path, protocol, order):
+    whole = np.arange(2 * 3072).astype(np.uint8).reshape(2, 3072)
+    data = whole[::-1] if order == "strided" else np.array(whole, order=order)
+    rates = np.array([0.5, -2.0], ">f4")
+    batch = {
+        b"data": data,
+        "labels": [3, 300, -1, 1 << 40],
+        "rates": rates,
+        "names": ("a", b"\xff", None, True),
+    }
+    path = tmp_path / "batch"
+    path.write_bytes(pickle.dumps(batch, protocol=protocol))
+    read = read_batch(path)
+    assert list(read) == ["data", "labels", "rates", "names"]
+    assert (read["data"].dtype, read["rates"].dtype.kind) == (np.uint8, "f")
+    assert np.array_equal(read["data"], data)
+    assert np.array_equal(read["rates"], rates)
+    assert (read["labels"], read["names"]) == (batch["labels"], batch["names"])
+
+
+def today(batch: dict) -> bytes:
+    """As NumPy 2 names its modules, which NumPy 1.26 does not."""
+    content = pickle.dumps(batch, protocol=5).replace(
+        b"\x8c\x12numpy.core.numeric", b"\x8c\x13numpy._core.numeric"
+    )
+    return content[:2] + b"\x95" + (len(content) - 11).to_bytes(8, "little") + content[11:]
+
+
+def python_2(data: bytes) -> bytes:
+    """A batch as Python 2 wrote the archive: its texts and bytes are the same."""
+    head = b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04"
+    array = (
+        b"K\x00\x85U\x01b\x87Rq\x05(K\x01K\x01M\x00\x0c\x86cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87Rq\x07"
+    )
+    state = b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+    return head + array + state + b"T" + len(data).to_bytes(4, "little") + data + b"tbU\x06labels]K\x05au."
+
+
+def test_files_of_todays_numpy_are_read(tmp_path):
+    data = np.arange(3072).astype(np.uint8).reshape(1, 3072)
+    path = tmp_path / "batch"
+    path.write_bytes(today({b"data": data}))
+    assert b"numpy._core.numeric" in path.read_bytes()
+    assert np.array_equal(read_batch(path)["data"], data)
+
+
+def test_files_of_python_2_are_read(tmp_path):
+    data = np.arange(3072).astype(np.uint8).reshape(1, 3072)
+    path = tmp_path / "batch"
+    path.write_bytes(python_2(data.tobytes()))
+    read = read_batch(path)
+    assert np.array_equal(read["data"], data)
+    assert read["labels"] == [5]
+
+
 def test_cifar_channels_come_first_and_are_centred(tmp_path):
     data = np.repeat(np.array([[125, 123, 114]], np.uint8), 1024, axis=1).repeat(6, axis=0)
     write_cifar(tmp_path, 10, data=data)
@@ -128,6 +187,81 @@ def test_a_batch_that_would_run_something_is_refused(tmp_path, monkeypatch, payl
     with pytest.raises(DataError, match=r"is not a CIFAR batch: "):
         read_batch(path)
     assert not (tmp_path / "pwned").exists()
+
+
+DEEP_KEY = b"\x80\x02}K\x01\x85" + b"q\x00h\x00\x86" * 60 + b"K\x01s."
+ARRAY = b"\x80\x05cnumpy.core.numeric\n_frombuffer\n(%bcnumpy\ndtype\n\x8c\x02u1\x85R%b\x8c\x01CtR."
+COPIES = b"\x80\x02]c_codecs\nencode\nq\x00X%bX\x06\x00\x00\x00latin1\x86q\x01" % (
+    (1 << 20).to_bytes(4, "little") + b"x" * (1 << 20)
+)
+ATTACKS = {
+    "a nested tuple as a key": (DEEP_KEY, "a key or name is of type tuple, not a text"),
+    "a number as a key": (pickle.dumps({10**5000: 1}), "a key or name is of type int, not a text"),
+    "a memo of 2 GB": (b"\x80\x02]r\xff\xff\xff\x7f.", "it holds a list"),
+    "a number of 5,000 digits": (b"I" + b"9" * 5000 + b"\n.", "Exceeds the limit (4300 digits) for"),
+    "an entry that is not there": (b"\x80\x02h\x07.", "it refers to entry 7 of its memo, which is empty"),
+    "copies without end": (COPIES + b"Rh\x00h\x01" * 5 + b".", "it copies the same bytes again and again"),
+    "too many parts": (b"]" * 2000, "it has more than 1000 parts"),
+    "an array of 1 TB": (
+        ARRAY % (b"C\x01x", b"\x8a\x06\x00\x00\x00\x00\x00\x01\x85"),
+        "an array has an impossible shape",
+    ),
+    "an array of a longer shape": (
+        ARRAY % (b"C\x01x", b"K\x02\x85"),
+        "an array has 1 bytes, which do not fit",
+    ),
+    "an array of objects": (ARRAY % (b"]", b"K\x00\x85"), "an array is made of a list"),
+    "an order of arrays": (
+        ARRAY.replace(b"\x01C", b"\x01K") % (b"C\x01x", b"K\x01\x85"),
+        "it has 'K' instead of one of CF",
+    ),
+    "a call of data": (b"\x80\x02X\x01\x00\x00\x00a)R.", "it calls a str"),
+    "items of a list": (b"\x80\x02]K\x01K\x02s.", "it sets items of a list"),
+    "a class": (b"\x80\x02c__main__\nEvil\n)\x81.", "it names __main__.Evil, which a batch has no need of"),
+    "an instance": (b"\x80\x02])\x81.", "it uses NEWOBJ, which a batch has no need of"),
+    "bytes of another file": (b"\x80\x05\x97.", "it uses NEXT_BUFFER, which a batch has no need of"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), ATTACKS.values(), ids=ATTACKS)
+def test_a_batch_that_would_take_for_ever_is_one_line(tmp_path, monkeypatch, content, reason):
+    monkeypatch.setattr("e2train.train.data.plain_pickle._MOST_OPCODES", 1000)
+    path = tmp_path / "batch"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        read_batch(path)
+    assert str(error.value).startswith(f"{path} is not a CIFAR batch: {reason}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("attack", ["a memo of 2 GB", "copies without end"])
+def test_memory_is_that_of_the_file(tmp_path, attack):
+    path = tmp_path / "batch"
+    path.write_bytes(ATTACKS[attack][0])
+    tracemalloc.start()
+    with pytest.raises(DataError):
+        read_batch(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * len(ATTACKS[attack][0]) + (1 << 20)
+
+
+def test_no_damage_is_a_traceback(tmp_path, rng):
+    """Cut, flipped and spliced files are read, or refused as what they are."""
+    whole = pickle.dumps({b"data": np.zeros((1, 3072), np.uint8)[:, ::2], "labels": [1, 300]}, protocol=2)
+    whole = whole.replace(bytes(1536), bytes(16))
+    path = tmp_path / "batch"
+    refused = []
+    for _ in range(400):
+        content = bytearray(whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole)
+        for place in rng.integers(0, len(content), rng.integers(1, 4)):
+            content[place] = rng.integers(0, 256)
+        path.write_bytes(content)
+        with contextlib.suppress(DataError):
+            read_batch(path)
+            continue
+        refused.append(content)
+    assert len(refused) > 100
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({})[:3]])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.train.data.dataset import Arrays, DataError, Split
+from e2train.train.data.plain_pickle import read_plain_pickle
 
 __all__ = ["cifar_split", "read_batch"]
 
@@ -80,49 +80,16 @@ def read_batch(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise DataError(f"{path} has more than {_LARGEST_FILE >> 20} MiB: not a CIFAR batch")
-        with path.open("rb") as file:
-            content = _Reader(file, encoding="bytes").load()
+        content = read_plain_pickle(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except DataError:
         raise
-    except Exception as error:  # a broken pickle can raise anything
+    except Exception as error:  # a damaged pickle can raise anything
         raise DataError(f"{path} is not a CIFAR batch: {' '.join(str(error).split())[:100]}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a CIFAR batch: it holds a {type(content).__name__}")
-    return {key.decode("latin1") if isinstance(key, bytes) else str(key): v for key, v in content.items()}
-
-
-class _Reader(pickle.Unpickler):
-    """Makes arrays, and calls nothing else that a file names."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return _reconstruct
-        if (module, name) == ("numpy", "ndarray"):
-            return _PlainArray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which a batch has no need of")
-
-
-class _PlainArray:
-    """Stands for numpy.ndarray, whose constructor a file must not call."""
-
-
-def _reconstruct(kind: type, shape: Sequence[int], code: bytes | str) -> NDArray[Any]:
-    """An empty array, as NumPy's own pickles begin."""
-    if kind is not _PlainArray or tuple(shape) != (0,):
-        raise pickle.UnpicklingError("it makes something that is no plain array")
-    return np.ndarray((0,), "b")
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"it encodes text as {encoding[:20]!r}")
-    return text.encode("latin1")
+    return content
 
 
 def _load(paths: Sequence[Path], layout: _Layout) -> Arrays:
