@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -16,6 +17,8 @@ from typing import TextIO
 from e2hls.errors import HlsError
 
 __all__ = ["cache_dir", "cached", "content_key"]
+
+_LISTING = ".files.json"  # the sizes of a folder's files
 
 
 def cache_dir() -> Path:
@@ -46,37 +49,50 @@ def _data(part: str | bytes | Path | tuple[str, ...]) -> bytes:
 
 
 def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The folder that ``build`` filled for ``key``; it runs only where no such folder exists.
+    """The folder that ``build`` filled for ``key``; it runs only where no such folder is whole.
 
-    The folder appears whole or not at all, so an interrupted build leaves nothing half-made. Who wants what
-    another process is building waits for it.
+    The folder appears whole or not at all, so an interrupted build leaves nothing half-made; one that has
+    lost files since is built again. Who wants what another process is building waits for it.
 
     Raises: HlsError when the cache cannot be written.
     """
     folder = cache_dir() / kind / key
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
-    try:
+    with _writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=folder.parent))
-        lock = (folder.parent / f".{key}.lock").open("w")
-    except OSError as error:
-        raise HlsError(
-            f"cannot write {folder.parent}: {error.strerror}; set E2TRAIN_CACHE to a writable folder"
-        ) from None
-    try:
-        with _alone(lock):
-            if not folder.is_dir():
-                build(scratch)
+        lock = _lock_of(folder).open("w")
+    _remove_leftovers()
+    with _locked(lock):
+        if not _is_whole(folder):
+            with _writing(folder.parent):
+                scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=folder.parent))
+            try:
+                (scratch / "new").mkdir()
+                build(scratch / "new")
                 _publish(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 
 @contextmanager
-def _alone(lock: TextIO) -> Iterator[None]:
-    """Be the only one, of all processes and threads, that holds a file, and close it in the end."""
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HlsError(
+            f"cannot write {folder}: {error.strerror}; set E2TRAIN_CACHE to a writable folder"
+        ) from None
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.lock"
+
+
+@contextmanager
+def _locked(lock: TextIO) -> Iterator[None]:
+    """Hold an exclusive file lock, against processes and threads, and close the file in the end."""
     with lock:
         with suppress(OSError):  # a file system without locks: both build, and one is kept
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -84,9 +100,37 @@ def _alone(lock: TextIO) -> Iterator[None]:
 
 
 def _publish(scratch: Path, folder: Path) -> None:
-    scratch.chmod(0o755)
+    """Move ``scratch/new`` to ``folder``, with the list of its files that tells whether it is whole."""
+    new = scratch / "new"
+    (new / _LISTING).write_text(json.dumps(_sizes(new)), encoding="utf-8")
+    with suppress(OSError):
+        if not _is_whole(folder):
+            folder.rename(scratch / "old")
     try:
-        scratch.rename(folder)
+        new.rename(folder)
     except OSError:
-        if not folder.is_dir():  # else another process was first, with the same content
+        if not _is_whole(folder):  # else another process was first, with the same content
             raise
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder was published and has all its files still."""
+    try:
+        sizes = json.loads((folder / _LISTING).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
+def _remove_leftovers() -> None:
+    """Remove what killed builds have left: scratch folders whose lock nobody holds."""
+    for scratch in cache_dir().glob("*/.*-*"):
+        lock = _lock_of(scratch.with_name(scratch.name[1:].rpartition("-")[0]))
+        with suppress(OSError), lock.open("r+") as held:  # no lock file, or one that is held
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(scratch, ignore_errors=True)
