@@ -128,6 +128,7 @@ class Soc:
         reset_cycles: int = 16,
         seed: int = 1,
     ) -> None:
+        """Raises: SimulationError when the library cannot be loaded, or its kernel stops at once."""
         self._api = _load(library)
         timing = timing or MemoryTiming()
         values = _Timing(*(getattr(timing, name) for name in MemoryTiming.__slots__))
@@ -290,7 +291,12 @@ _REACHED, _STOPPED = 0, 2
 
 @lru_cache
 def _load(library: Path) -> ctypes.CDLL:
-    api = ctypes.CDLL(str(library))
+    try:
+        api = ctypes.CDLL(str(library))
+    except OSError as error:
+        raise SimulationError(
+            f"cannot load {library}: {error}; remove its folder to build it again"
+        ) from None
     handle, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     signatures = {
         "soc_open": (handle, [ctypes.c_void_p]),

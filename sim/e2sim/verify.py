@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cocotb_tools.config import libs_dir
 from e2hls.cache import cached, content_key
 
 from e2sim.runner import BenchRunner
@@ -122,24 +121,13 @@ def _nothing(target: VerifyTarget, log: Path) -> VerifyRow:
 
 
 def _build(design: Rtl, runner: BenchRunner, *, waves: bool) -> Path:
-    # The simulation looks for cocotb's libraries where they were when it was built.
-    installed = (sys.version, str(libs_dir))
-    key = content_key(design.name, *runner.options(waves=waves), *installed, *design.sv_files)
+    key = content_key(design.name, runner.arguments(design.name, waves=waves), sys.version, *design.sv_files)
 
     def build(directory: Path) -> None:
-        log = directory / "build.log"
         try:
-            runner.build(
-                sources=list(design.sv_files),
-                hdl_toplevel=design.name,
-                build_dir=directory,
-                build_args=runner.options(waves=waves),
-                timescale=("1ns", "1ps"),
-                waves=waves,
-                log_file=log,
-            )
-        except RuntimeError:
-            raise SimulationError(f"the bench of {design.name} does not build: {first_error(log)}") from None
+            runner.compile(design, directory, waves=waves)
+        except SimulationError as error:
+            raise SimulationError(f"the bench of {design.name} does not build: {error}") from None
 
     return cached("bench", key, build)
 

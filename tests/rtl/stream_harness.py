@@ -15,10 +15,19 @@ from e2hls.cache import cached, content_key
 from e2hls.clang import system_library
 from e2hls.native import Words
 from e2hls.rtl_design import PortReport, RtlDesign
-from e2sim.toolchain import Toolchain
+from e2sim.toolchain import LINKS, Toolchain
 
-__all__ = ["Simulation", "build_simulation", "from_words", "random_words", "to_words", "verilated_library"]
+__all__ = [
+    "VERILATED",
+    "Simulation",
+    "build_simulation",
+    "from_words",
+    "random_words",
+    "to_words",
+    "verilated_library",
+]
 
+VERILATED = f"../{LINKS}/verilated"  # where make finds verilated_library()
 _SOURCE = Path(__file__).parent / "stream_harness.cpp"
 _WARNINGS_THAT_FAIL = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 _CXX = "-std=c++17"
@@ -79,26 +88,18 @@ def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> 
     (folder / "ports.inc").write_text(table)
     shutil.copy(_SOURCE, folder / "harness.cpp")
     level = "-O0" if quick else "-O2"
-    make = f"OPT_FAST={level} OPT_SLOW=-O0 VM_GLOBAL_FAST= VM_GLOBAL_SLOW="
+    for source in design.sv_files:
+        shutil.copy(source, folder)
     Toolchain.find().verilate(
         [
             *("--cc", "--exe", "--build", "--prefix", "Vkernel", "--top-module", design.name, "--assert"),
             *("--x-assign", "unique", "--x-initial", "unique", "--no-timing", "-O3", *_WARNINGS_THAT_FAIL),
-            *(
-                "-CFLAGS",
-                f"{_CXX} -I{folder}",
-                "-LDFLAGS",
-                str(verilated_library()),
-                "-MAKEFLAGS",
-                make,
-                "--output-split",
-                "20000",
-            ),
-            *("--Mdir", "obj", "-o", "../simulation"),
-            *(str(path) for path in design.sv_files),
-            "harness.cpp",
+            *("-CFLAGS", f"{_CXX} -I..", "-LDFLAGS", VERILATED, "--output-split", "20000"),
+            *("-o", "../simulation", *(source.name for source in design.sv_files), "harness.cpp"),
         ],
         directory=folder,
+        make=(f"OPT_FAST={level}", "OPT_SLOW=-O0", "VM_GLOBAL_FAST=", "VM_GLOBAL_SLOW="),
+        links={"verilated": verilated_library()},
     )
     return Simulation(folder / "simulation", design.report.ports)
 
@@ -106,17 +107,19 @@ def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> 
 def verilated_library() -> Path:
     """Verilator's run-time library: the same for every kernel, it is compiled once."""
     tools = Toolchain.find()
-    options = ("--cc", "--build", "--no-timing", "-Wno-fatal", "-CFLAGS", _CXX, "--Mdir", "obj")
-    options += ("-MAKEFLAGS", "OPT_GLOBAL=-O1")
+    options = ("--cc", "--build", "--no-timing", "-Wno-fatal", "-CFLAGS", _CXX)
+    make = ("OPT_GLOBAL=-O1",)
 
     def build(folder: Path) -> None:
         (folder / "empty.sv").write_text("module empty (input logic clk_i);\nendmodule\n")
-        tools.verilate([*options, "empty.sv"], directory=folder)
+        tools.verilate([*options, "empty.sv"], directory=folder, make=make)
         shutil.move(folder / "obj" / "libverilated.a", folder)
         shutil.rmtree(folder / "obj")
 
     sources = sorted((tools.verilator_root / "include").glob("verilated*"))
-    return cached("verilated", content_key(options, system_library(), *sources), build) / "libverilated.a"
+    return (
+        cached("verilated", content_key(options, make, system_library(), *sources), build) / "libverilated.a"
+    )
 
 
 def random_words(rng: random.Random, count: int, width: int) -> list[int]:

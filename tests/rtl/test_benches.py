@@ -92,3 +92,9 @@ def test_failed_assertion_is_a_failure(tmp_path: Path) -> None:
 def test_broken_rtl_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SimulationError, match=r"^the bench of stand_in does not build: [^\n]+$"):
         run([with_fault(tmp_path, "assign accept", "asign accept")], out=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_bench_is_built_in_a_folder_with_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("E2TRAIN_CACHE", str(tmp_path / "it's $a b"))
+    assert run([TARGET], waves=True, out=tmp_path / "out put").passed

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2sim import DmaRegister, MemoryTiming, SimulationError, Soc, Until, build_soc
+from e2sim import DmaRegister, MemoryTiming, SimulationError, Soc, Toolchain, Until, build_soc
 from e2sim.activity import read_toggles
 
 HALTED, IDLE, INT_ERR, DEC_ERR, IOC, ERR = 1, 2, 1 << 4, 1 << 6, 1 << 12, 1 << 14
@@ -43,6 +45,34 @@ def test_second_build_does_nothing(library: Path) -> None:
     before = library.stat().st_mtime_ns
     assert build_soc(StandIn()) == library
     assert library.stat().st_mtime_ns == before
+
+
+def test_any_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the cache, the RTL, Verilator, zig and Python: make splits paths at spaces, and $ is its own."""
+    folder = tmp_path / "it's $a b"
+    folder.mkdir()
+    found = Toolchain.find()
+    targets = {"verilator": found.verilator_root, "zig": found.zig_root, "python": Path(sys.executable)}
+    for name, target in targets.items():
+        (folder / name).symlink_to(target)
+    tools = Toolchain(verilator_root=folder / "verilator", zig_root=folder / "zig")
+    monkeypatch.setattr(Toolchain, "find", lambda: tools)
+    monkeypatch.setattr("sys.executable", str(folder / "python"))
+    monkeypatch.setenv("E2TRAIN_CACHE", str(folder))
+    source = Path(shutil.copy(StandIn().sv_files[0], folder))
+    library = build_soc(StandIn(sv_files=(source,)))
+    assert library.is_relative_to(folder)
+    with Soc(library) as soc:
+        reply, _ = soc.dma_transfer(words(3), reply_words=3)
+    assert reply.tolist() == [1, 2, 3]
+
+
+def test_a_library_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    damaged = tmp_path / "libsoc.so"
+    damaged.write_bytes(b"damaged")
+    message = rf"^cannot load {re.escape(str(damaged))}: [^\n]+; remove its folder to build it again$"
+    with pytest.raises(SimulationError, match=message):
+        Soc(damaged)
 
 
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 512, 513, 100_000])
