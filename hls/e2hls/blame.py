@@ -6,7 +6,7 @@ from __future__ import annotations
 from e2hls.codegen import ThroughputError
 from e2hls.emit import ProcessEmitter
 from e2hls.errors import HlsError
-from e2hls.ir import Loc, Process
+from e2hls.ir import Const, Instr, Loc, Process
 from e2hls.xls_text import CycleError
 
 __all__ = ["blame_cycle", "blame_throughput"]
@@ -45,7 +45,25 @@ def blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error: 
             f"`#pragma HLS PIPELINE II={ii + 1}`",
             loop.loc if loop else _loc(process),
         )
+    slow = _slowest(process)
+    if slow is not None and "clock period" in str(error):
+        what = "multiplication" if slow.op == "mul" else "division"
+        return HlsError(
+            f"a {slow.width}-bit {what} takes one cycle, and would make it far too long; use fewer bits"
+            + (", or shift to divide by a power of two" if what == "division" else ""),
+            slow.loc,
+        )
     return HlsError(f"process {process.name} cannot be scheduled at II={ii}: {error}", _loc(process))
+
+
+def _slowest(process: Process) -> Instr | None:
+    """The widest division by what is no constant; without any, the widest multiplication."""
+    instrs = [instr for block in process.blocks for instr in block.instrs]
+    for ops in (("sdiv", "udiv", "srem", "urem"), ("mul",)):
+        found = [i for i in instrs if i.op in ops and not isinstance(i.args[1], Const)]
+        if found:
+            return max(found, key=lambda instr: instr.width)
+    return None
 
 
 def _sources(emitter: ProcessEmitter, names: tuple[str, ...]) -> list[str]:

@@ -26,7 +26,7 @@ from e2hls.narrow import narrow_phis
 from e2hls.pointers import Pointer, gep
 from e2hls.prepare import prepare
 from e2hls.translation_unit import TranslationUnit, place_markers
-from e2hls.variables import Port, Variables
+from e2hls.variables import Memory, Port, Variables
 
 __all__ = ["lower"]
 
@@ -46,6 +46,8 @@ _SYNTHESIS = (
 # As Microsoft's compiler does, and Vitis HLS, expand the macros in a pragma.
 _PREPROCESS = ("-E", "-fms-extensions", "-U_MSC_EXTENSIONS")
 _EMIT = (
+    *WARNINGS,
+    "-Wglobal-constructors",  # nothing runs before the first call
     *("-Xclang", "-disable-llvm-passes", "-S", "-emit-llvm"),
     *("-g", "-fstandalone-debug", "-fno-discard-value-names"),
 )
@@ -76,20 +78,51 @@ def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, Module]:
     preprocessed.write_text(unit.text, errors="surrogateescape")
     emit = (*_SYNTHESIS, *_EMIT, "-o", str(output))
     try:
-        run_clang([*emit, *WARNINGS, preprocessed])
+        run_clang([*emit, preprocessed])
     except HlsError as error:
         # What is right in a macro may draw a warning where that is expanded: the source itself decides.
-        run_clang([*emit, *WARNINGS, *read])
+        _compile_alone([*emit, *read])
         if "[-Werror" not in error.message:
             raise unit.explain(error) from None
         run_clang([*emit, "-w", preprocessed])
     return unit, parse_module(passes.strip_target(output.read_text()))
 
 
+def _compile_alone(arguments: list[str]) -> None:
+    """Compile the source as it is, without its pragmas."""
+    try:
+        run_clang(arguments)
+    except HlsError as error:
+        if "requires a global " not in error.message:
+            raise
+        raise HlsError(
+            "this variable is initialised by code, but no code runs before the kernel's first call; make "
+            "constexpr what initialises it",
+            error.loc,
+        ) from None
+
+
 def _without_choices(module: Module, functions: tuple[str, ...]) -> Module:
     for name in functions:
         resolve_choices(module.functions[name])
     return module
+
+
+def _reject_static_sharing(memory: Memory) -> None:
+    """Processes share an array as two copies that they swap: values do not stay from run to run."""
+    if not memory.static or len(memory.users) < 2:
+        return
+    users = " and ".join(memory.users)
+    if memory.writers:
+        raise HlsError(
+            f"array {memory.name} is static, but {users} share it, and work on two copies of it in turn; "
+            "declare it without static where it is written as a whole each time",
+            memory.loc,
+        )
+    raise HlsError(
+        f"array {memory.name} is read by {users} and never written; declare it const: then each has its own",
+        memory.loc,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +191,8 @@ class _Frontend:
         lowered = [self._process(call) for call in calls]
         self._apply_marks(calls)
         memories, ports = self._variables.used(), self._variables.ports
+        for memory in memories:
+            _reject_static_sharing(memory)
         inputs, outputs = self._ports()
         top_ports = {id(port) for port in (*inputs, *outputs)}
         internal = [port for port in ports.values() if id(port) not in top_ports]

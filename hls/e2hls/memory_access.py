@@ -61,7 +61,7 @@ class MemoryAccess:
         self._known[memory.name, indices] = value
 
     def _element(self, pointer: Pointer, width: int, b: Builder) -> tuple[Memory, tuple[Operand, ...], int]:
-        memories = self._variables.memory(pointer.base, b.loc)
+        memories = self._variables.memory(pointer.base, self._process, b.loc)
         for memory in memories:
             split = split_index(pointer.moved(-memory.offset), memory.strides)
             if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width):

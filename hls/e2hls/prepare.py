@@ -27,6 +27,7 @@ _MEMCPY = re.compile(
 )
 _ALLOCA = re.compile(r"^(?P<name>%\S+) = alloca (?P<type>.*?), align \d+")
 _LIFETIME = re.compile(r"^call void @llvm\.lifetime\.start\.p0\(ptr (?P<name>%[^)]+)\)")
+_SHARED = "linkonce_odr|linkonce|weak_odr|weak|available_externally"  # what several modules may define
 _FIELD_SIZES = {"bool": 1, "short": 2, "int": 4, "long": 8, "long long": 8}
 _MAX_COPIED_FIELDS = 4096
 
@@ -38,7 +39,7 @@ def prepare(module: Module, top: str, debug: DebugInfo) -> tuple[str, ...]:
     """
     if top not in module.functions:
         raise HlsError(f'there is no extern "C" function {top} in this source', debug.start)
-    module.others = [line for line in module.others if not line.startswith("@llvm.used")]
+    module.others = [_plain(line) for line in module.others if not line.startswith("@llvm.used")]
     calls = {name: callees(function, module) for name, function in module.functions.items()}
     _reject_recursion(calls, top, debug)
     layout = Layout(module.others)
@@ -50,6 +51,18 @@ def prepare(module: Module, top: str, debug: DebugInfo) -> tuple[str, ...]:
         _set_inlining(function, inline=name not in kept)
     _declare_streams(module)
     return kept
+
+
+def _plain(line: str) -> str:
+    """A variable or a list of attributes without what only a linker or an inliner looks at."""
+    if line.startswith("attributes "):
+        return re.sub(r" (noinline|optnone)\b", r' "\1"', line)  # as text they mean nothing to LLVM
+    if not re.match(rf"@\S+ = (?:{_SHARED})\b", line):
+        return line
+    line = re.sub(rf"^(@\S+ = )(?:{_SHARED})(?: dso_local)?\b", r"\1internal", line)
+    # What guards a variable's first use has 64 bits, of which the lowest 8 are used.
+    line = re.sub(r"^(@_ZGV\S+ = internal global) i64 0", r"\1 i8 0", line)
+    return re.sub(r", comdat(?:\(\$[^)]*\))?", "", line)
 
 
 def callees(function: Function, module: Module) -> dict[str, str]:
@@ -104,9 +117,7 @@ def _always_inlined(module: Module) -> set[str]:
 
 def _set_inlining(function: Function, *, inline: bool) -> None:
     header = re.sub(r" comdat(?:\([^)]*\))?", "", function.header)
-    header = re.sub(
-        r"^define (?:linkonce_odr|weak_odr|internal|dso_local|available_externally) ", "define ", header
-    )
+    header = re.sub(rf"^define (?:{_SHARED}|internal|dso_local) ", "define ", header)
     if inline:
         header = header.replace("define ", "define internal ", 1)
         header = re.sub(r" (#\d+)", r" alwaysinline \1", header, count=1)

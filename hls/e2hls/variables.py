@@ -20,8 +20,8 @@ __all__ = ["Memory", "Port", "Variables"]
 
 _ALLOCA = re.compile(r"^%(?P<name>\"[^\"]*\"|\S+) = alloca (?P<type>.*?), align \d+(?:, .*)?$")
 _GLOBAL = re.compile(
-    r"^@(?P<name>\"[^\"]*\"|[\w.$-]+) = (?:\S+ )*?(?:global|constant) (?P<rest>.*?), align \d+"
-    r"(?P<attached>.*)$"
+    r"^@(?P<name>\"[^\"]*\"|[\w.$-]+) = (?P<linkage>(?:\S+ )*?)(?P<kind>global|constant) (?P<rest>.*?), "
+    r"align \d+(?P<attached>.*)$"
 )
 _DECLARE = re.compile(
     r"^#dbg_declare\(ptr %(?P<name>\"[^\"]*\"|[^,]+), !(?P<variable>\d+), .*, !(?P<loc>\d+)\)$"
@@ -85,9 +85,13 @@ class Variables:
         self._declared: dict[str, Variable] = {}
         self._types: dict[str, str] = {}
         self._images: dict[str, tuple[str, str]] = {}  # global -> type, value
+        self._tables: set[str] = set()  # globals that never change
+        self._elsewhere: set[str] = set()  # globals that another source defines
         self._layout = Layout([])
         self._names: set[str] = set()
-        self.memories: dict[str, list[Memory]] = {}
+        self._memories: dict[
+            tuple[str, str], list[Memory]
+        ] = {}  # by variable and process, if there are several
         self.ports: dict[str, Port] = {}
 
     def declare(self, module: Module, functions: tuple[str, ...]) -> None:
@@ -118,13 +122,16 @@ class Variables:
         for text in module.others:
             found = _GLOBAL.match(text)
             if found:
+                key = f"@{unquote(found['name'])}"
                 kind, value = _split_typed(found["rest"])
-                self._types[f"@{unquote(found['name'])}"] = kind
-                self._images[f"@{unquote(found['name'])}"] = kind, value
+                self._types[key] = kind
+                self._images[key] = kind, value
+                self._tables |= {key} if found["kind"] == "constant" else set()
+                self._elsewhere |= {key} if "external " in found["linkage"] else set()
 
     def used(self) -> list[Memory]:
         """The arrays that some process accesses."""
-        return [memory for each in self.memories.values() for memory in each if memory.users]
+        return [memory for each in self._memories.values() for memory in each if memory.users]
 
     def unique(self, name: str) -> str:
         """``name`` as an identifier that nothing else in the design has."""
@@ -136,19 +143,22 @@ class Variables:
         self._names.add(candidate)
         return candidate
 
-    def memory(self, key: str, loc: Loc | None) -> list[Memory]:
-        """The arrays at ``key``: one, or one for each field of a struct.
+    def memory(self, key: str, process: str, loc: Loc | None) -> list[Memory]:
+        """The arrays at ``key``: one, or one for each field of a struct; of a table, those of ``process``.
 
         Raises: HlsError where the address leads to no variable of the kernel.
         """
-        if key not in self.memories:
-            self.memories[key] = self._new_memories(key, loc)
-        return self.memories[key]
+        user = process if key in self._tables else ""
+        if (key, user) not in self._memories:
+            self._memories[key, user] = self._new_memories(key, loc)
+        return self._memories[key, user]
 
     def _new_memories(self, key: str, loc: Loc | None) -> list[Memory]:
         if key not in self._types:
             raise HlsError("this pointer leads to no array of the kernel; index the array itself", loc)
         variable = self._variable(key)
+        if key in self._elsewhere:
+            raise HlsError(f"{variable.name} is defined in no source of this kernel; define it here", loc)
         image = self._layout.image(*self._images[key]) if key in self._images else b""
         made = []
         for field_ in variable.fields:
@@ -219,7 +229,7 @@ class Variables:
 
         Raises: HlsError for what that variable does not have.
         """
-        memories = self.memories.get(place.base, [])
+        memories = [each for (key, _), found in self._memories.items() if key == place.base for each in found]
         ports = [port for key, port in self.ports.items() if _leads_to(key, place, mark.step)]
         wrong = {"depth": [memory.name for memory in memories], "partition": [port.name for port in ports]}
         if wrong.get(mark.kind):

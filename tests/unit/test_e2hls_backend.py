@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from e2hls.backend import generate
 from e2hls.errors import HlsError
+from e2hls.frontend import lower
 from e2hls.ir import (
     Array,
     Block,
@@ -23,6 +24,7 @@ from e2hls.ir import (
     Return,
     Stream,
 )
+from e2hls.kernel import Kernel
 from e2hls.rtl_design import RtlOptions
 
 X = Stream(name="x", width=16)
@@ -153,3 +155,18 @@ def test_read_modify_write_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(HlsError, match="array buf is written with what the same iteration read from it"):
         generate(buffered(extra=modify), RtlOptions(), tmp_path)
+
+
+def test_a_division_too_wide_for_a_cycle_is_refused_with_its_place(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <ap_int.h>\n#include <hls_stream.h>\nusing Stream = hls::stream<ap_uint<64>>;\n"
+        'extern "C" void k(Stream& x_in, Stream& y_out) {\n'
+        "  const ap_uint<64> x = x_in.read();\n  y_out.write(x / 10 + ~x / (x | 1));\n}\n"
+    )
+    with pytest.raises(HlsError) as caught:
+        generate(lower(Kernel("k", source)), RtlOptions(), tmp_path / "rtl")
+    assert str(caught.value) == (
+        f"{source}:6:27: a 64-bit division takes one cycle, and would make it far too long; use fewer bits, "
+        "or shift to divide by a power of two"
+    )

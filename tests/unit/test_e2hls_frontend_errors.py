@@ -183,6 +183,31 @@ CASES = {
         + "  reinterpret_cast<Part*>(a)[x & 7].v = x;\n  y_out.write(a[1]);\n}\n",
         "8:39: a is not accessed by whole elements; access them one by one",
     ),
+    "initialised by code": (
+        "static int square(int x) { return x * x; }\nstatic int table[2] = {square(2), square(3)};\n"
+        + TOP
+        + "  y_out.write(table[x_in.read() & 1]);\n}\n",
+        "5:12: this variable is initialised by code, but no code runs before the kernel's first call; "
+        "make constexpr what initialises it",
+    ),
+    "defined elsewhere": (
+        "extern int n;\n" + TOP + "  y_out.write(x_in.read() + n);\n}\n",
+        "6:27: n is defined in no source of this kernel; define it here",
+    ),
+    "static array between processes": (
+        "static void p(In& x, int t[4], In& y) {\n  t[0] = x.read();\n  y.write(t[0]);\n}\n"
+        + "static void q(In& x, int t[4], In& y) { y.write(t[x.read() & 3]); }\n"
+        + TOP
+        + "  #pragma HLS DATAFLOW\n  static int t[4];\n  In m;\n  p(x_in, t, m);\n  q(m, t, y_out);\n}\n",
+        "11:1: array t is static, but p and q share it, and work on two copies of it in turn; declare it "
+        "without static where it is written as a whole each time",
+    ),
+    "table between processes": (
+        "static int t[4] = {1, 2, 3, 4};\nstatic void p(In& x, In& y) { y.write(t[x.read() & 3]); }\n"
+        + TOP
+        + "  #pragma HLS DATAFLOW\n  In mid;\n  p(x_in, mid);\n  p(mid, y_out);\n}\n",
+        "4:1: array t is read by p and p_1 and never written; declare it const: then each has its own",
+    ),
     "missing header": (
         '#include "nowhere.hpp"\n' + TOP + ECHO,
         "4:10: 'nowhere.hpp' file not found",

@@ -17,6 +17,7 @@ CASES = {
     OWN / "fills.cpp": 300,
     OWN / "operators.cpp": 60,
     OWN / "pragmas.cpp": 12 * 30,
+    OWN / "statics.cpp": 60,
     SHARED / "banks.cpp": 128,
     SHARED / "fir.cpp": 50,
     SHARED / "matmul.cpp": 256,
