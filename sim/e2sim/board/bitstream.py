@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,6 +12,7 @@ __all__ = ["BitstreamError", "Design", "read_bitstream"]
 
 _MARK = b"E2TRAIN-SIMULATED"
 _MOST_BYTES = 1 << 16
+_MAX_CLOCK_MHZ = 1000.0
 
 
 class BitstreamError(ValueError):
@@ -32,6 +32,16 @@ class Design:
     gpio_base: int
     hwh_sha256: str
 
+    def __post_init__(self) -> None:
+        if not 0 < self.clock_mhz <= _MAX_CLOCK_MHZ:  # not NaN either
+            raise BitstreamError(
+                f"the design of this bitstream has clock_mhz {self.clock_mhz}, "
+                f"must be above 0 and at most {_MAX_CLOCK_MHZ:g}"
+            )
+        for name in ("config_hash", "dma_base", "dma_range", "gpio_base"):
+            if not 0 <= getattr(self, name) < 1 << 32:
+                raise BitstreamError(f"the design of this bitstream has a {name} outside 0..2**32 - 1")
+
 
 def read_bitstream(firmware: bytes) -> Design:
     """The design in a firmware file, whose words pynq has swapped for the configuration port.
@@ -47,16 +57,17 @@ def read_bitstream(firmware: bytes) -> Design:
     if at < 0:
         raise BitstreamError("this bitstream is for a real board: it carries no design for the simulated one")
     at += len(_MARK)
-    (size,) = struct.unpack_from(">I", data, at)
+    size = int.from_bytes(data[at : at + 4], "big")
     if size > min(_MOST_BYTES, len(data) - at - 4):
         raise BitstreamError(f"the design of this bitstream is cut off: {size} bytes are announced")
     try:
-        told = json.loads(data[at + 4 : at + 4 + size])
-        values = {field.name: told[field.name] for field in fields(Design)}
-    except (ValueError, KeyError, TypeError) as error:
+        payload = json.loads(data[at + 4 : at + 4 + size])
+        values = {field.name: payload[field.name] for field in fields(Design)}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BitstreamError(f"the design of this bitstream cannot be read: {error}") from error
     kinds = {"str": str, "int": int, "float": (int, float)}
     for field in fields(Design):
-        if not isinstance(values[field.name], kinds[str(field.type)]):  # type: ignore[arg-type]
+        value = values[field.name]
+        if isinstance(value, bool) or not isinstance(value, kinds[str(field.type)]):  # type: ignore[arg-type]
             raise BitstreamError(f"the design of this bitstream has no {field.name} of type {field.type}")
     return Design(**values)
