@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -111,7 +114,7 @@ def test_a_reply_that_cannot_be_is_one_line(token_file, answer, reason):
     "answer",
     [
         lambda request: dripped(http_reply(right_reply(request))),
-        lambda request: [http_reply(b"", length=500), *dripped(right_reply(request))],
+        lambda request: chain([http_reply(b"", length=500)], dripped(bytes(500))),
         lambda request: (b"HTTP/1.1 100 Continue\r\n\r\n" for _ in iter(lambda: time.sleep(0.1), 1)),
         lambda request: time.sleep(8) or [],
     ],
@@ -125,6 +128,33 @@ def test_a_slow_reply_does_not_outlast_the_deadline(token_file, answer):
         ):
             device.compute(CALL)
         assert 0.7 < time.monotonic() - begin < 5
+
+
+def test_an_interrupt_ends_the_wait_and_leaves_the_device_ready(token_file, want):
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    def answer(request):
+        if not asked.is_set():
+            asked.set()
+            time.sleep(2)
+        yield http_reply(right_reply(request))
+
+    asked, before = threading.Event(), signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with scripted(answer) as address, opened(address, token_file) as device:
+            threading.Thread(
+                target=lambda: (asked.wait(10), time.sleep(0.1), os.kill(os.getpid(), signal.SIGUSR1))
+            ).start()
+            begin = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                device.compute(CALL)
+            assert time.monotonic() - begin < 1.8
+            result = device.compute(CALL)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert np.array_equal(result.value, want)
+    assert result.counters.retries == 0
 
 
 def test_a_restarted_agent_is_awaited(token_file, want):

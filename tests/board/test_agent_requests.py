@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import sys
+import threading
 import time
 from dataclasses import asdict, fields
 
@@ -13,7 +14,7 @@ import pytest
 from agents import CONFIG, TOKEN, altered, serving
 from e2train.devices import DeviceError, open_device
 from e2train.devices.agent_wire import decode_result, encode_call
-from e2train.devices.protocol import MODES, OPERANDS, ConvShape, LayerCall
+from e2train.devices.protocol import MODES, OPERANDS, Closing, ConvShape, LayerCall
 from e2train.devices.spec import SpecDevice
 from e2train.runtime import execute, plan
 from e2train.runtime.board_check import mode_call
@@ -32,6 +33,21 @@ class SlowDevice(SpecDevice):
         self.begun += 1
         time.sleep(0.1)
         return super().transfer(words, reply_words=reply_words)
+
+
+class HeldDevice(Closing):
+    """Takes whole tensors, and computes once it is let go."""
+
+    name = "held"
+
+    def __init__(self):
+        self.let_go = threading.Event()
+        self.begun = 0
+
+    def compute(self, call):
+        self.begun += 1
+        assert self.let_go.wait(10)
+        return execute(call, SpecDevice(CONFIG))
 
 
 class BrokenDevice(SpecDevice):
@@ -123,6 +139,22 @@ def test_work_ends_when_its_client_goes(monkeypatch, capfd):
     assert device.begun <= 2 + 2 + result.counters.frames
     assert len(plan(long, CONFIG).blocks) > 8
     assert np.array_equal(result.value, execute(CALL, SpecDevice(CONFIG)).value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_goes_while_it_waits_is_not_computed_for(capfd):
+    device, request = HeldDevice(), encode_call(CALL)
+    with serving(device) as agent:
+        first = post(agent, request)
+        _wait(lambda: device.begun == 1)
+        threads = threading.active_count()
+        second = post(agent, request)
+        _wait(lambda: threading.active_count() == threads + 1)
+        second.close()
+        _wait(lambda: threading.active_count() == threads)  # before its turn comes
+        device.let_go.set()
+        assert [answer(first)[0], answer(post(agent, request))[0]] == [200, 200]
+    assert device.begun == 2
     assert capfd.readouterr().err == ""
 
 
