@@ -1,21 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offloaded layers: exact against torch in float64, on the integers that they sent."""
 
+import copy
+import io
+import math
+import threading
 import warnings
 import weakref
 
 import numpy as np
 import pytest
 import torch
-from brevitas.nn import QuantConv2d
-from brevitas.quant.fixed_point import Int8WeightPerChannelFixedPoint
+from brevitas.nn import QuantConv2d, QuantIdentity
+from brevitas.quant import Int8ActPerTensorFloat
 from e2train.devices import ShapeError, open_device
-from e2train.nn import Engine, HostLayerWarning, OffloadConv2d, WeightInt8, count_host_macs, offload
+from e2train.devices.emulator import Emulator
+from e2train.nn import (
+    Engine,
+    HostLayerWarning,
+    NonFiniteInputError,
+    OffloadConv2d,
+    WeightInt8,
+    count_host_macs,
+    offload,
+    whole_state,
+)
 from e2train.nn.functions import safe_shift
 from e2train.nn.quantisers import quantise_gradient
 from e2train.runtime import Ledger
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 GEOMETRIES = {
     "3x3": {"kernel_size": 3, "padding": 1},
@@ -77,13 +92,20 @@ def test_quant_conv_keeps_its_quantisers_and_parameters(engine, rng):
     torch.testing.assert_close(layer(x), want, rtol=1e-5, atol=1e-6)
 
 
-def test_quantiser_with_a_scale_per_channel_is_refused(engine):
-    layer = offload(QuantConv2d(2, 3, 1, weight_quant=Int8WeightPerChannelFixedPoint), engine)
+def test_upstream_quantiser_with_a_scale_per_channel_is_refused(engine):
+    upstream = QuantIdentity(
+        act_quant=Int8ActPerTensorFloat,
+        scaling_per_output_channel=True,
+        per_channel_broadcastable_shape=(1, 3, 1, 1),
+        scaling_stats_permute_dims=(1, 0, 2, 3),
+        return_quant_tensor=True,
+    )
+    layer = offload(nn.Conv2d(3, 2, 1), engine)
     with pytest.raises(ShapeError) as error:
-        layer(torch.ones(1, 2, 2, 2))
+        layer(upstream(torch.ones(1, 3, 2, 2)))
     assert str(error.value) == (
-        "conv: the engine takes at most 8 bits with one scale per tensor and zero point 0, not 8 bits with "
-        "3 scales; change the quantiser"
+        "conv: the input quantiser gives 3 scales, but the engine takes integers of at most 8 bits (weights "
+        "with a sign), one scale per tensor and zero point 0; change the quantiser"
     )
 
 
@@ -175,3 +197,186 @@ def test_safe_shift_is_the_smallest(terms):
     shift, bound = safe_shift(w, 32768), 32768 * 127 * terms
     fits = [(bound + ((1 << s) >> 1)) >> s < 1 << 31 for s in range(shift + 1)]
     assert fits == [False] * shift + [True]
+
+
+def small_net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3, groups=2))
+
+
+def offloaded(net, device):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HostLayerWarning)
+        return offload(net, device)
+
+
+@pytest.mark.parametrize("groups", [1, 2], ids=["device", "host"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_output_has_the_dtype_of_the_input(engine, rng, dtype, groups):
+    narrow = nn.Conv2d(4, 6, 3, groups=groups).to(dtype)
+    wide = copy.deepcopy(narrow).float()
+    x = pictures(rng, 2, 4, 6, 6, signed=True).detach().to(dtype).requires_grad_()
+    x32 = x.detach().float().requires_grad_()
+    y, want = offloaded(narrow, engine)(x), offloaded(wide, engine)(x32)
+    assert y.dtype == dtype
+    assert torch.equal(y.float(), want.to(dtype).float()) or dtype == torch.float64
+    torch.testing.assert_close(y.float(), want, rtol=1e-2, atol=1e-2)
+    y.sum().backward()
+    want.sum().backward()
+    assert x.grad.dtype == narrow.weight.grad.dtype == narrow.bias.grad.dtype == dtype
+    torch.testing.assert_close(narrow.weight.grad.float(), wide.weight.grad, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(x.grad.float(), x32.grad, rtol=1e-2, atol=1e-2)
+
+
+def test_weights_near_the_end_of_float16_keep_their_integers(engine):
+    """Their scale is below float16's smallest number, where 127 times it would be 128 times it."""
+    layer = offload(nn.Conv2d(1, 1, 1, bias=False), engine).half()
+    with torch.no_grad():
+        layer.weight.fill_(2.0**-20)
+    x = torch.full((1, 1, 1, 1), 2.0**10, dtype=torch.float16)
+    assert layer(x).item() == np.float16(2.0**-20 * 127 / 128 * 2.0**10 * 255 / 256)
+
+
+def test_images_of_integers_are_taken_as_floats(engine):
+    layer = offload(nn.Conv2d(1, 1, 1, bias=False), engine)
+    x = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
+    assert torch.equal(layer(x), layer(x.float()))
+    assert layer(x).dtype == torch.float32
+
+
+class Locked(Emulator):
+    """A device that cannot be copied, as one with a connection or threads."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def test_a_copy_shares_the_device_and_the_ledger(rng):
+    engine, x = Engine(device=Locked()), pictures(rng, 2, 3, 6, 6, signed=False).detach()
+    net = offloaded(small_net(), engine)
+    twin = copy.deepcopy(net)
+    assert twin[0].engine is engine
+    assert twin[0].weight is not net[0].weight
+    assert torch.equal(twin(x), net(x))
+    assert [row.calls for row in engine.ledger.snapshot()] == [2]
+
+
+@pytest.mark.parametrize("options", [{}, {"multi_avg_fn": get_ema_multi_avg_fn(0.9)}], ids=["mean", "ema"])
+def test_weights_and_buffers_can_be_averaged(rng, options):
+    net = offloaded(small_net(), Locked())
+    averaged = AveragedModel(net, use_buffers=True, **options)
+    for largest in (0.5, -4.0, 1.0):
+        net(torch.full((1, 3, 6, 6), largest))
+        averaged.update_parameters(net)
+    ranges = averaged.module[0].ranges()
+    assert [value.item() for key, value in ranges.items() if key.endswith("saw_negative")] == [True]
+    assert averaged.eval()(-pictures(rng, 1, 3, 6, 6, signed=False)).isfinite().all()
+
+
+def ranges_of(net):
+    return {key: value.item() for layer in (net[0], net[2]) for key, value in layer.ranges().items()}
+
+
+def saved(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_float_and_offloaded_models_load_each_others_state(engine, rng):
+    plain, net = small_net(), offloaded(small_net(), engine)
+    assert list(net.state_dict()) == list(plain.state_dict())
+    net(pictures(rng, 2, 3, 6, 6, signed=True))
+    plain.load_state_dict(saved(net.state_dict()))
+    assert torch.equal(plain[0].weight, net[0].weight)
+    net.load_state_dict(saved(small_net().state_dict()))
+    assert not torch.equal(plain[0].weight, net[0].weight)
+    assert not any(ranges_of(net).values())  # other weights, new ranges
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("state_of", [nn.Module.state_dict, whole_state], ids=["metadata", "entries"])
+def test_a_state_dict_brings_the_ranges_back(engine, rng, state_of, assign):
+    net, other = offloaded(small_net(), engine), offloaded(small_net(), engine)
+    for size in (1.0, 0.3):
+        net(size * pictures(rng, 2, 3, 6, 6, signed=True))
+    other.load_state_dict(saved(state_of(net)), assign=assign)
+    assert ranges_of(other) == ranges_of(net)
+    assert any(ranges_of(net).values())
+    x = pictures(rng, 2, 3, 6, 6, signed=False)
+    assert torch.equal(other.eval()(x), net.eval()(x))
+    AveragedModel(other, use_buffers=True).update_parameters(other)
+
+
+def test_the_whole_state_has_the_ranges_as_entries(engine):
+    proxy = "act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.running_max"
+    whole = whole_state(offload(nn.Conv2d(1, 1, 1), engine))
+    assert {key: (value.dtype, tuple(value.shape)) for key, value in whole.items() if "quant" in key} == {
+        "sign_quant.saw_negative": (torch.bool, ()),
+        f"sign_quant.unsigned.{proxy}": (torch.float32, ()),
+        f"sign_quant.signed.{proxy}": (torch.float32, ()),
+    }
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_an_image_without_a_batch(engine, rng, geometry):
+    layer, x = offload(nn.Conv2d(5, 6, **geometry), engine), pictures(rng, 5, 8, 7, signed=True)
+    y = layer(x)
+    assert torch.equal(y, layer(x.unsqueeze(0)).squeeze(0))
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+
+
+def test_a_quantised_image_without_a_batch(engine, rng):
+    layer, x = offload(nn.Conv2d(5, 6, 1), engine), pictures(rng, 5, 8, 7, signed=True)
+    upstream = QuantIdentity(act_quant=Int8ActPerTensorFloat, return_quant_tensor=True).eval()
+    assert torch.equal(layer(upstream(x)), layer(upstream(x.unsqueeze(0))).squeeze(0))
+
+
+@pytest.mark.parametrize("groups", [1, 2], ids=["device", "host"])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (3, 8, 8), (8, 8), (1, 2, 4, 8, 8)])
+def test_a_wrong_input_is_blamed(engine, shape, groups):
+    net = offloaded(nn.Sequential(nn.Conv2d(4, 4, 3, groups=groups)), engine)
+    with pytest.raises(ShapeError) as error:
+        net(torch.zeros(shape))
+    assert str(error.value) == f"0: the input is {shape}, must be (N, 4, H, W) or (4, H, W)"
+
+
+TRACERS = {
+    "torch.jit.trace": lambda net, x: torch.jit.trace(net, x),
+    "torch.export": lambda net, x: torch.export.export(net, (x,)),
+    "torch.func (vmap, grad and others)": lambda net, x: torch.vmap(net)(x),
+}
+
+
+@pytest.mark.parametrize("tracer", TRACERS)
+def test_tracing_is_refused(engine, tracer):
+    net = offload(nn.Sequential(nn.Conv2d(3, 4, 3)), engine)
+    with pytest.raises(NotImplementedError) as error:
+        TRACERS[tracer](net, torch.ones(2, 3, 5, 5))
+    assert str(error.value) == (
+        f"0: {tracer} cannot follow a convolution on a device; use it on a model that is not offloaded"
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "conv",
+    [
+        lambda: nn.Conv2d(3, 4, 3),
+        lambda: nn.Conv2d(3, 3, 3, groups=3),
+        lambda: QuantConv2d(3, 4, 3, input_quant=Int8ActPerTensorFloat, bias=True),
+    ],
+    ids=["device", "host", "own quantiser"],
+)
+def test_an_input_that_is_not_finite_is_blamed_and_moves_nothing(engine, rng, conv, value):
+    net, x = offloaded(nn.Sequential(conv()), engine), pictures(rng, 2, 3, 6, 6, signed=False).detach()
+    net(x)
+    before, bad = copy.deepcopy(whole_state(net)), x.clone()
+    bad[1, 2, 3, 4] = value
+    with pytest.raises(NonFiniteInputError) as error:
+        net(bad)
+    assert str(error.value) == (f"0: the input holds {abs(value)}; check the data and the layers before it")
+    assert whole_state(net).keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in whole_state(net).items())

@@ -2,6 +2,7 @@
 """Ranks that train together: two processes that exchange through gloo."""
 
 import json
+import math
 import multiprocessing
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import replace
@@ -91,6 +92,8 @@ def exchange(group: Group) -> None:
     mine = torch.tensor([1, 5]) + 10 * group.rank
     assert group.sum(mine).tolist() == [12, 20]
     assert group.max(mine).tolist() == [11, 15]
+    for rank in range(RANKS):  # a number that one rank lacks is missed by all
+        assert group.max(torch.tensor([math.nan if group.rank == rank else 1.0])).item() == math.inf
     assert mine.tolist() == [1 + 10 * group.rank, 5 + 10 * group.rank]  # what was given stays as it was
     assert group.any(group.rank == 1)
     assert not group.any(False)

@@ -13,9 +13,16 @@ from e2train.nn.models import (
     resnet,
     resnet18,
 )
-from e2train.nn.offload import HostLayerWarning, offload
+from e2train.nn.offload import HostLayerWarning, offload, whole_state
 from e2train.nn.parallel import Group, share
-from e2train.nn.quantisers import ActInt8, ActUint8, DivergenceError, InputQuant, WeightInt8
+from e2train.nn.quantisers import (
+    ActInt8,
+    ActUint8,
+    DivergenceError,
+    InputQuant,
+    NonFiniteInputError,
+    WeightInt8,
+)
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.nn.skipping import GatedSkip, RunAll, SkipPolicy, StochasticDepth
 
@@ -31,6 +38,7 @@ __all__ = [
     "HostLayerWarning",
     "InputQuant",
     "ModelError",
+    "NonFiniteInputError",
     "OffloadConv2d",
     "PaddedShortcut",
     "ResidualBlock",
@@ -47,4 +55,5 @@ __all__ = [
     "resnet",
     "resnet18",
     "share",
+    "whole_state",
 ]

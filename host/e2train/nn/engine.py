@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,10 @@ class Engine:
     gradient_bits: int = 16
     group: Group = field(default_factory=Group)
     votes: bool = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
+        """Itself: a copy of a model shares the device and the ledger."""
+        return self
 
     def run(self, call: LayerCall) -> Tensor:
         """The integers of one call, as a torch tensor.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from e2train.devices.protocol import ConvShape, LayerCall, Mode
 from e2train.nn.engine import Engine
-from e2train.nn.quantisers import quantise_gradient
+from e2train.nn.quantisers import DivergenceError, quantise_gradient
 
 __all__ = ["ConvJob", "OffloadedConv", "safe_shift"]
 
@@ -25,19 +26,23 @@ class ConvJob:
     shape: ConvShape
     x_scale: float
     w_scale: float
+    dtype: torch.dtype = torch.float32  # of the real numbers
 
     def run(self, mode: Mode, a: Tensor, b: Tensor, shift: int = 0) -> Tensor:
-        """The device's integers, as float32 on the operands' torch device."""
-        return _float(self.engine.run(self._call(mode, a, b, shift)), a)
+        """The device's integers, as floats on the operands' torch device."""
+        return self._real(self.engine.run(self._call(mode, a, b, shift)), a)
 
     def weight_gradient(self, x: Tensor, gy: Tensor, gy_scale: float) -> Tensor:
         """The weights' gradient, or its signs where the engine predicts them."""
         call = self._call("grad_weight", x, gy)
         if self.engine.psg is not None:
-            return _float(self.engine.signs(call, self.engine.psg), x)
+            return self._real(self.engine.signs(call, self.engine.psg), x)
         if self.engine.votes:
-            return _float(self.engine.group.vote(self.engine.run(call).sign()), x)
-        return _float(self.engine.total(call), x) * (self.x_scale * gy_scale)
+            return self._real(self.engine.group.vote(self.engine.run(call).sign()), x)
+        return self._real(self.engine.total(call), x) * (self.x_scale * gy_scale)
+
+    def _real(self, ints: Tensor, operand: Tensor) -> Tensor:
+        return ints.to(device=operand.device, dtype=self.dtype)
 
     def _call(self, mode: Mode, a: Tensor, b: Tensor, shift: int = 0) -> LayerCall:
         return LayerCall(mode=mode, shape=self.shape, a=a, b=b, shift=shift, name=self.name)
@@ -48,7 +53,11 @@ class OffloadedConv(torch.autograd.Function):
 
     The float operands carry the graph; their integers are what is computed with.
 
+    An output gradient that is not finite gives infinite gradients and runs nothing: a loss scaler skips the
+    step when it sees them.
+
     Shapes: x (N, C, H, W), w (K, C, R, S); x_ints uint8 or int8, w_ints int8.
+    Raises: NotImplementedError when the gradients are to be differentiated again.
     """
 
     @staticmethod
@@ -60,9 +69,19 @@ class OffloadedConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
         job: ConvJob = ctx.job
+        if torch.is_grad_enabled():
+            # Not once_differentiable: where gy needs no gradient, its result would seem to be a constant.
+            raise NotImplementedError(
+                f"{job.name}: a convolution on a device is differentiable once, without create_graph=True; "
+                "take second derivatives of a model that is not offloaded"
+            )
         x_ints, w_ints = ctx.saved_tensors
         gx = gw = None
-        grad = quantise_gradient(gy, job.engine.group, bits=job.engine.gradient_bits)
+        try:
+            grad = quantise_gradient(gy, job.engine.group, bits=job.engine.gradient_bits)
+        except DivergenceError:
+            gx, gw = (gy.new_full(ints.shape, math.inf) for ints in (x_ints, w_ints))
+            return gx, gw, None, None, None
         if ctx.needs_input_grad[0]:
             shift = safe_shift(w_ints, grad.largest)
             gx = job.run("grad_input", grad.ints, w_ints, shift)
@@ -70,10 +89,6 @@ class OffloadedConv(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             gw = job.weight_gradient(x_ints, grad.ints, grad.scale)
         return gx, gw, None, None, None
-
-
-def _float(ints: Tensor, operand: Tensor) -> Tensor:
-    return ints.to(device=operand.device, dtype=torch.float32)
 
 
 def safe_shift(w: Tensor, largest: int) -> int:

@@ -3,20 +3,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from brevitas.nn import QuantConv2d
-from brevitas.quant_tensor import IntQuantTensor
+from brevitas.nn.mixin import QuantWeightMixin
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer
+from brevitas.quant_tensor import IntQuantTensor, QuantTensor
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils import parametrize
 
 from e2train.devices.protocol import ConvShape, ShapeError
 from e2train.nn.engine import Engine
 from e2train.nn.functions import ConvJob, OffloadedConv
-from e2train.nn.quantisers import InputQuant, WeightInt8
+from e2train.nn.quantiser_checks import integers
+from e2train.nn.quantisers import InputQuant, NonFiniteInputError, WeightInt8, widened
 
 __all__ = ["OffloadConv2d"]
+
+_RANGES = "ranges"  # in a layer's part of a state dict's metadata
 
 
 class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
@@ -24,6 +31,10 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
 
     The bias is added on the host, in float32. What the engine does not do (``host_reason``) runs on the host,
     quantised in the same way.
+
+    A state dict has the entries of the convolution that the layer was made from, so that each loads the
+    other's. The ranges of inputs seen so far are in its metadata, which ``torch.save`` keeps; a state dict
+    without them starts new ranges.
     """
 
     def __init__(
@@ -42,90 +53,136 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         super().__init__(
             in_channels, out_channels, kernel_size, weight_quant=weight_quant, input_quant=input_quant, **conv
         )
+        self._set_up(engine, name)
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, engine: Engine, name: str) -> OffloadConv2d:
+        """Turn a plain Conv2d or QuantConv2d into this layer, in place.
+
+        Its parameters, hooks, parametrisations and all references to it stay.
+        """
+        quantised = isinstance(conv, QuantConv2d)
+        kind = type(conv)
+        # A parametrised module has a class of its own, derived from the plain one.
+        own = parametrize.is_parametrized(conv)
+        conv.__class__ = type(kind.__name__, (cls,), dict(vars(kind))) if own else cls
+        assert isinstance(conv, OffloadConv2d)
+        if not quantised:
+            QuantWeightBiasInputOutputLayer.__init__(
+                conv,
+                weight_quant=WeightInt8,
+                bias_quant=None,
+                input_quant=None,
+                output_quant=None,
+                return_quant_tensor=False,
+            )
+            conv.is_same_padded_strided = False
+        elif not conv.weight_quant.is_quant_enabled:
+            QuantWeightMixin.__init__(conv, weight_quant=WeightInt8)
+        conv.return_quant_tensor = False
+        conv._set_up(engine, name)
+        conv.train(conv.training)
+        conv.to(conv.weight.device)
+        return conv
+
+    def _set_up(self, engine: Engine, name: str) -> None:
         self.engine = engine
         self.name = name
         self.sign_quant = None if self.input_quant.is_quant_enabled else InputQuant()
         self.host_reason = _host_reason(self)
 
-    @classmethod
-    def from_conv(cls, conv: nn.Conv2d, engine: Engine, name: str) -> OffloadConv2d:
-        """The same layer on a device, with the very same parameters.
+    def forward(self, input: Tensor | QuantTensor) -> Tensor:
+        """Shapes: (N, C, H, W) -> (N, K, P, Q), or both without N."""
+        _refuse_tracing(self.name)
+        value: Tensor = input.value if isinstance(input, QuantTensor) else input
+        if value.ndim not in (3, 4) or value.shape[-3] != self.in_channels:
+            C = self.in_channels
+            raise ShapeError(
+                f"{self.name}: the input is {tuple(value.shape)}, must be (N, {C}, H, W) or ({C}, H, W)"
+            )
+        if value.ndim == 4:
+            return self._batch(input)
+        one = value.unsqueeze(0)
+        return self._batch(input.set(value=one) if isinstance(input, QuantTensor) else one).squeeze(0)
 
-        Raises: ShapeError when its quantisers are not ones that the engine can follow.
-        """
-        layer = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            engine=engine,
-            name=name,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-        )
-        if isinstance(conv, QuantConv2d):
-            layer._adopt_quantisers(conv)
-        layer.weight, layer.bias = conv.weight, conv.bias
-        layer.train(conv.training)
-        layer.to(conv.weight.device)
-        return layer
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Shapes: (N, C, H, W) -> (N, K, P, Q)."""
-        left, right, top, bottom = pads = self._reversed_padding_repeated_twice
+    def _batch(self, input: Tensor | QuantTensor) -> Tensor:
         if self.padding_mode != "zeros":
-            input = F.pad(input, pads, mode=self.padding_mode)
-            left = right = top = bottom = 0
-        x, w = self._quantised_input(input), self.quant_weight()
-        if self.host_reason:
-            padded = F.pad(x.value, (left, right, top, bottom))
-            return F.conv2d(padded, w.value, self.bias, self.stride, 0, self.dilation, self.groups)
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+        x, w = self._quantised_input(input), self.weight_quant(widened(self.weight))
+        dtype = torch.promote_types(x.value.dtype, w.value.dtype)
+        y = (self._on_host if self.host_reason else self._on_device)(x, w, dtype)
+        given = input.value.dtype if isinstance(input, QuantTensor) else input.dtype
+        return y.to(given) if given.is_floating_point else y
+
+    def _on_host(self, x: IntQuantTensor, w: IntQuantTensor, dtype: torch.dtype) -> Tensor:
+        padded = F.pad(x.value.to(dtype), self._zeros(*x.value.shape[-2:]))
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return F.conv2d(padded, w.value.to(dtype), bias, self.stride, 0, self.dilation, self.groups)
+
+    def _on_device(self, x: IntQuantTensor, w: IntQuantTensor, dtype: torch.dtype) -> Tensor:
         N, C, H, W = x.value.shape
         K, _, R, S = w.value.shape
+        left, right, top, bottom = self._zeros(H, W)
         shape = ConvShape(
             N=N, C=C, H=H, W=W, K=K, R=R, S=S, stride=self.stride, padding=(top, bottom, left, right)
         )
-        ints = _ints(x, self.name), _ints(w, self.name)
+        ints = integers(x, self.name, "input"), integers(w, self.name, "weight")
         job = ConvJob(
             engine=self.engine,
             name=self.name,
             shape=shape,
             x_scale=x.scale.item(),
             w_scale=w.scale.item(),
+            dtype=dtype,
         )
-        y: Tensor = OffloadedConv.apply(x.value, w.value, *ints, job)  # type: ignore[no-untyped-call]
+        y: Tensor = OffloadedConv.apply(x.value.to(dtype), w.value.to(dtype), *ints, job)  # type: ignore[no-untyped-call]
         return y if self.bias is None else y + self.bias.view(1, -1, 1, 1)
 
-    def _quantised_input(self, x: Tensor | IntQuantTensor) -> IntQuantTensor:
-        if isinstance(x, IntQuantTensor) and not self.input_quant.is_quant_enabled:
-            return x  # an upstream quantiser has already decided
-        quant = self.input_quant if self.sign_quant is None else self.sign_quant
-        return quant(x)
+    def _zeros(self, H: int, W: int) -> list[int]:
+        """How many zeros go around an input: left, right, top, bottom."""
+        if self.padding_mode != "zeros":
+            return [0, 0, 0, 0]
+        if not self.is_same_padded_strided:  # Brevitas' padding "same" at a stride above 1
+            return list(self._reversed_padding_repeated_twice)
+        zeros = []
+        for size, kernel, stride, dilation in zip(
+            (W, H), self.kernel_size[::-1], self.stride[::-1], self.dilation[::-1], strict=True
+        ):
+            total = max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+            zeros += [total // 2, total - total // 2]
+        return zeros
 
-    def _adopt_quantisers(self, conv: QuantConv2d) -> None:
-        for quant in (conv.bias_quant, conv.output_quant):
-            if quant.is_quant_enabled:
-                raise ShapeError(f"{self.name}: bias and output quantisers are not supported; remove them")
-        self.return_quant_tensor = False
-        if conv.weight_quant.is_quant_enabled:
-            self.weight_quant = conv.weight_quant
-        if conv.input_quant.is_quant_enabled:
-            self.input_quant, self.sign_quant = conv.input_quant, None
+    def _quantised_input(self, input: Tensor | QuantTensor) -> IntQuantTensor:
+        x = widened(input.value if isinstance(input, QuantTensor) else input)
+        largest = x.detach().abs().amax().item() if x.numel() else 0.0
+        if not math.isfinite(largest):
+            raise NonFiniteInputError(f"{self.name}: the input holds {largest}")
+        if self.sign_quant is None:
+            return self.input_quant(x)
+        if isinstance(input, IntQuantTensor):
+            return input  # an upstream quantiser has already decided
+        return self.sign_quant(x)
 
+    def state_dict(self, *, prefix: str = "", **options: Any) -> dict[str, Any]:
+        """The entries of the layer's state; the ranges seen so far are in its metadata."""
+        state: dict[str, Any] = super().state_dict(prefix=prefix, **options)
+        if self.sign_quant is not None:
+            ranges = {key: state.pop(prefix + key) for key in self.ranges()}
+            getattr(state, "_metadata", {}).get(prefix[:-1], {})[_RANGES] = ranges
+        return state
 
-def _ints(quantised: IntQuantTensor, name: str) -> Tensor:
-    """The integers of a Brevitas tensor, after a look at whether the engine can hold them."""
-    if quantised.bit_width.item() > 8 or quantised.scale.numel() != 1 or bool(quantised.zero_point.any()):
-        raise ShapeError(
-            f"{name}: the engine takes at most 8 bits with one scale per tensor and zero point 0, not "
-            f"{quantised.bit_width.item():g} bits with {quantised.scale.numel()} scales; change the quantiser"
-        )
-    # Brevitas' own int() cannot take an empty batch.
-    ints = torch.round(quantised.value.detach() / quantised.scale)
-    return ints.to(torch.int8 if quantised.signed else torch.uint8).contiguous()
+    def ranges(self) -> dict[str, Tensor]:
+        """What the layer has added to the state of its convolution, by name."""
+        return {} if self.sign_quant is None else self.sign_quant.state_dict(prefix="sign_quant.")
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        saved = local_metadata.get(_RANGES, {})
+        for key, new in self.ranges().items():
+            value = state_dict.get(prefix + key, saved.get(key, torch.zeros_like(new)))
+            state_dict[prefix + key] = value.float() if value.dtype == torch.bool else value
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
 
 def _host_reason(layer: nn.Conv2d) -> str | None:
@@ -139,3 +196,19 @@ def _host_reason(layer: nn.Conv2d) -> str | None:
     if max(layer.stride) > 2:
         return f"stride={layer.stride}"
     return None
+
+
+def _refuse_tracing(name: str) -> None:
+    """Raises: NotImplementedError where torch records operations, which a device's are not."""
+    exporting = getattr(torch.compiler, "is_exporting", bool)  # torch before 2.7 cannot tell
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        by = "torch.jit.trace"
+    elif exporting():
+        by = "torch.export"
+    elif torch._C._are_functorch_transforms_active():
+        by = "torch.func (vmap, grad and others)"
+    else:
+        return
+    raise NotImplementedError(
+        f"{name}: {by} cannot follow a convolution on a device; use it on a model that is not offloaded"
+    )

@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
+from brevitas.nn import QuantConv2d
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
 
 from e2train.devices.protocol import StreamDevice, TensorDevice
 from e2train.nn.engine import Engine
 from e2train.nn.layers import OffloadConv2d
+from e2train.nn.quantiser_checks import check_quantisers
 
-__all__ = ["HostLayerWarning", "offload"]
+__all__ = ["HostLayerWarning", "offload", "whole_state"]
+
+_PLAIN = (nn.Conv2d, QuantConv2d)
 
 
 class HostLayerWarning(UserWarning):
@@ -19,10 +26,15 @@ class HostLayerWarning(UserWarning):
 
 
 def offload(model: nn.Module, device: Engine | TensorDevice | StreamDevice) -> nn.Module:
-    """Replace every nn.Conv2d and brevitas QuantConv2d by one that computes on the device.
+    """Turn every nn.Conv2d and brevitas QuantConv2d into one that computes on the device.
 
-    Works in place, keeps the parameters, and returns the model (or the new layer, where the model is one).
-    With an ``Engine`` in the place of a device, its ledger holds what was executed.
+    Works in place, layer by layer: parameters, hooks and references to a layer stay. A class derived from one
+    of the two may compute something else, and stays as it is. A model that is on a device already moves to
+    the new one. Returns the model. With an ``Engine`` in the place of a device, its ledger holds what was
+    executed.
+
+    Raises: ShapeError when a layer's quantisers are not ones that the engine can follow; then nothing has
+        changed.
 
     >>> from e2train.devices import open_device
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
@@ -30,17 +42,47 @@ def offload(model: nn.Module, device: Engine | TensorDevice | StreamDevice) -> n
     'OffloadConv2d'
     """
     engine = device if isinstance(device, Engine) else Engine(device=device)
-    new = {
-        old: OffloadConv2d.from_conv(old, engine, name or "conv")
-        for name, old in model.named_modules()
-        if isinstance(old, nn.Conv2d) and not isinstance(old, OffloadConv2d)
-    }
-    for parent in list(model.modules()):
-        for child_name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and child in new:
-                setattr(parent, child_name, new[child])
-    if on_host := [f"{layer.name} ({layer.host_reason})" for layer in new.values() if layer.host_reason]:
-        warnings.warn(
-            f"these convolutions run on the host: {', '.join(on_host)}", HostLayerWarning, stacklevel=2
-        )
-    return new[model] if isinstance(model, nn.Conv2d) and model in new else model
+    convs = {name or "conv": module for name, module in model.named_modules() if isinstance(module, _ConvNd)}
+    new = {name: conv for name, conv in convs.items() if not isinstance(conv, OffloadConv2d)}
+    left = {name: reason for name, conv in new.items() if (reason := _why_left(conv))}
+    for name, conv in new.items():
+        if name not in left and isinstance(conv, QuantConv2d):
+            check_quantisers(conv, name)
+    for name, conv in convs.items():
+        if isinstance(conv, OffloadConv2d):
+            conv.engine, conv.name = engine, name
+        elif isinstance(conv, nn.Conv2d) and name not in left:
+            OffloadConv2d.from_conv(conv, engine, name)
+    layers = {name: conv for name, conv in convs.items() if isinstance(conv, OffloadConv2d)}
+    reasons = {name: left.get(name) or layers[name].host_reason for name in new}
+    if on_host := [f"{name} ({reason})" for name, reason in reasons.items() if reason]:
+        _warn(f"these convolutions run on the host: {', '.join(on_host)}")
+    if all(layer.host_reason for layer in layers.values()):
+        _warn("nothing runs on the device: the model has no Conv2d or QuantConv2d that the engine takes")
+    return model
+
+
+def whole_state(model: nn.Module) -> dict[str, Any]:
+    """A model's state dict, with the ranges of inputs that offloaded layers have seen as entries.
+
+    ``load_state_dict`` takes it like any other.
+    """
+    state: dict[str, Any] = model.state_dict()
+    for name, layer in model.named_modules():
+        if isinstance(layer, OffloadConv2d):
+            state.update({f"{name}.{key}" if name else key: value for key, value in layer.ranges().items()})
+    return state
+
+
+def _why_left(conv: nn.Module) -> str | None:
+    """Why a convolution that is not on a device yet stays as it is, or None."""
+    kind = type(conv).__bases__[0] if parametrize.is_parametrized(conv) else type(conv)
+    if kind not in _PLAIN:
+        return f"class {kind.__module__}.{kind.__qualname__}"
+    if vars(conv).keys() & {"forward", "_conv_forward"}:
+        return "its forward was replaced"
+    return None
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, HostLayerWarning, stacklevel=3)

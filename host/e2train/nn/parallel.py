@@ -6,6 +6,8 @@ Every rank enters every exchange, whether or not it has samples for the block in
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -27,7 +29,7 @@ class Group:
         return values
 
     def max(self, values: Tensor) -> Tensor:
-        """Element-wise maximum over the ranks."""
+        """Element-wise maximum over the ranks, infinity where one of several has a NaN."""
         return values
 
     def vote(self, signs: Tensor) -> Tensor:
@@ -54,7 +56,9 @@ class Processes(Group):
         return self._reduced(values, dist.ReduceOp.SUM)
 
     def max(self, values: Tensor) -> Tensor:
-        return self._reduced(values, dist.ReduceOp.MAX)
+        # A comparison with NaN is false either way: gloo would lose it.
+        comparable = values.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+        return self._reduced(comparable, dist.ReduceOp.MAX)
 
     def vote(self, signs: Tensor) -> Tensor:
         packed = pack_signs(signs)

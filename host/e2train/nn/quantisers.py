@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from brevitas.nn import QuantIdentity
@@ -22,18 +25,39 @@ __all__ = [
     "ActUint8",
     "DivergenceError",
     "InputQuant",
+    "NonFiniteInputError",
     "QuantGradient",
     "WeightInt8",
     "power_of_two",
     "quantise_gradient",
+    "widened",
 ]
 
+_T = TypeVar("_T")
+
 _GRAD_BITS = 16
+_REMEMBERED = 64  # calls of one quantiser between a forward pass and its repetition
 _MIN_EXPONENT = -90  # keeps every product of three scales above float32's subnormals
 
 
 class DivergenceError(ArithmeticError):
     """Numbers that are no longer finite, so that no integer can stand for them."""
+
+
+class NonFiniteInputError(DivergenceError):
+    """A layer's input that is not finite: ``args[0]`` says which, without advice."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; check the data and the layers before it"
+
+
+def widened(x: Tensor) -> Tensor:
+    """The same values in float32 at least: narrower floats do not hold all integers and scales in use.
+
+    >>> [widened(torch.ones(1, dtype=kind)).dtype for kind in (torch.bfloat16, torch.float64)]
+    [torch.float32, torch.float64]
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def power_of_two(magnitude: float) -> int:
@@ -58,7 +82,28 @@ class _MaxScaling(nn.Module):
 
     def forward(self, x: Tensor, threshold: Tensor) -> Tensor:
         largest = x.detach().abs().max().item() if x.numel() else 0.0
-        return math.ldexp(1.0, power_of_two(largest)) / threshold
+        return math.ldexp(1.0, power_of_two(largest)) / widened(threshold)
+
+
+class _Decisions:
+    """What a quantiser has decided for its latest inputs.
+
+    Gradient checkpointing repeats a forward pass within the backward pass: the same inputs get the same
+    decisions, and no range moves.
+    """
+
+    def __init__(self) -> None:
+        self._latest: deque[tuple[float, Any]] = deque(maxlen=_REMEMBERED)
+
+    def decide(self, seen: float, decision: Callable[[bool], _T]) -> _T:
+        """``decision(True)`` may move ranges; ``seen`` is what it depends on."""
+        if torch._C._current_graph_task_id() == -1:  # no backward pass is running
+            self._latest.append((seen, decision(True)))
+            return self._latest[-1][1]  # type: ignore[no-any-return]
+        for earlier, decided in reversed(self._latest):
+            if earlier == seen:
+                return decided  # type: ignore[no-any-return]
+        return decision(False)
 
 
 class _RunningMaxScaling(nn.Module):
@@ -72,15 +117,21 @@ class _RunningMaxScaling(nn.Module):
         super().__init__()
         self.decay = decay
         self.group = Group()
+        self._decisions = _Decisions()
         self.running_max: Tensor
         self.register_buffer("running_max", torch.zeros(()))
 
     def forward(self, x: Tensor, threshold: Tensor) -> Tensor:
         largest = x.detach().abs().amax() if x.numel() else x.new_zeros(())
-        if self.training and (x.numel() or self.group.size > 1):
-            self.running_max.copy_(torch.maximum(self.running_max * self.decay, self.group.max(largest)))
-        known = self.running_max.item()
-        return math.ldexp(1.0, power_of_two(known or largest.item())) / threshold
+        power_of_two(largest.item())  # refuses what is not finite before anything moves
+
+        def maximum(move: bool) -> float:
+            if move and self.training and (x.numel() or self.group.size > 1):
+                self.running_max.copy_(torch.maximum(self.running_max * self.decay, self.group.max(largest)))
+            return self.running_max.item() or largest.item()
+
+        decided = self._decisions.decide(largest.item(), maximum)
+        return math.ldexp(1.0, power_of_two(decided)) / widened(threshold)
 
 
 class WeightInt8(Int8WeightPerTensorFixedPoint):  # type: ignore[misc]
@@ -109,18 +160,26 @@ class InputQuant(nn.Module):
         self.unsigned = QuantIdentity(act_quant=ActUint8, return_quant_tensor=True)
         self.signed = QuantIdentity(act_quant=ActInt8, return_quant_tensor=True)
         self.group = Group()
+        self._decisions = _Decisions()
         self.saw_negative: Tensor
-        self.register_buffer("saw_negative", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("saw_negative", torch.zeros(()))  # a float, as buffers may be averaged
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantise; the result is a Brevitas quantised tensor."""
-        negative = bool(x.numel()) and x.detach().amin().item() < 0
-        if self.training:
-            negative = self.group.any(negative)
-            self.saw_negative |= negative
-        quant = self.signed if negative or self.saw_negative else self.unsigned
-        quantised: Tensor = quant(x)
+        smallest = x.detach().amin().item() if x.numel() else 0.0
+
+        def signed(move: bool) -> bool:
+            negative = smallest < 0
+            if move and self.training and self.group.any(negative):
+                self.saw_negative.fill_(1)
+            return negative or bool(self.saw_negative)
+
+        quantised: Tensor = (self.signed if self._decisions.decide(smallest, signed) else self.unsigned)(x)
         return quantised
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}saw_negative"] = self.saw_negative > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +194,7 @@ class QuantGradient:
 def quantise_gradient(gy: Tensor, group: Group | None = None, *, bits: int = _GRAD_BITS) -> QuantGradient:
     """Round a gradient to int16, halves to even, with the exponent of its largest magnitude over all ranks.
 
-    With fewer ``bits`` only the upper ones are used.
+    With fewer ``bits`` only the upper ones are used. Narrow floats are widened first.
 
     Raises: DivergenceError when it is not finite.
 
@@ -144,6 +203,7 @@ def quantise_gradient(gy: Tensor, group: Group | None = None, *, bits: int = _GR
     >>> quantise_gradient(torch.tensor([0.5, -0.25]), bits=8).ints.tolist()
     [32512, -16384]
     """
+    gy = widened(gy)
     largest_here = gy.abs().max() if gy.numel() else gy.new_zeros(())
     unused, top = _GRAD_BITS - bits, 1 << bits - 1
     exponent = power_of_two((group or Group()).max(largest_here).item()) - (_GRAD_BITS - 1)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from e2train.nn import (
     DivergenceError,
     Engine,
     GatedSkip,
     Group,
+    OffloadConv2d,
     ResidualNet,
     SkipPolicy,
     StochasticDepth,
@@ -25,6 +26,7 @@ from e2train.nn import (
     count_host_macs,
     offload,
     share,
+    whole_state,
 )
 from e2train.runtime import Ledger
 from e2train.train.checks import check_state
@@ -96,6 +98,7 @@ class Session:
         model.to(host)
         if engine is not None:
             offload(model, engine)
+            _pass_over_draws(model)
         count_host_macs(model, ledger)
         share(model, group)
         signed = method.signs != "none"
@@ -137,7 +140,7 @@ class Session:
 
         Raises: DivergenceError naming the step, when a weight or a statistic is no longer finite.
         """
-        for name, tensor in self.model.state_dict().items():
+        for name, tensor in whole_state(self.model).items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise DivergenceError(f"step {self.step}: {name} is not finite; use a smaller --lr")
 
@@ -145,7 +148,7 @@ class Session:
         """All that the rest of the run depends on."""
         return {
             **{key: getattr(self, key) for key in _COUNTS},
-            "model": self.model.state_dict(),
+            "model": whole_state(self.model),
             "optimiser": self.optimiser.state_dict(),
             "averager": self.averager.state(),
             "rng": torch.get_rng_state(),
@@ -214,6 +217,16 @@ def _policy(config: RunConfig, method: Method, model: ResidualNet) -> SkipPolicy
             f"only up to {policy.most:.1%}; use a smaller --set skip=..."
         )
     return policy
+
+
+def _pass_over_draws(model: nn.Module) -> None:
+    """Leave torch's generator, whose state is in checkpoints, where new layers on a device have left it."""
+    for layer in model.modules():
+        if isinstance(layer, OffloadConv2d):
+            bias = layer.bias is not None
+            nn.Conv2d(
+                layer.in_channels, layer.out_channels, layer.kernel_size, groups=layer.groups, bias=bias
+            )
 
 
 def _lr_factor(config: RunConfig, step: int, steps: int) -> float:
