@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from e2train.nn import DivergenceError
+from e2train.nn import DivergenceError, NonFiniteInputError
 from e2train.train.ranks import average_statistics, combine_gradients
 from e2train.train.session import Session
 
@@ -48,6 +48,10 @@ def train(session: Session) -> Iterator[Row]:
         else:
             try:
                 row = _execute(session, step)
+            except NonFiniteInputError as error:  # the images are finite
+                raise DivergenceError(
+                    f"step {step + 1}: {error.args[0]}: training diverged; use a smaller --lr"
+                ) from error
             except DivergenceError as error:
                 raise DivergenceError(f"step {step + 1}: {error}") from error
         session.averager.see(step)
@@ -79,6 +83,9 @@ def _execute(session: Session, step: int) -> Row:
     session.count(samples, [int(run) for run in runs])
     if not math.isfinite(total_loss):
         raise DivergenceError(f"the loss is {total_loss}; use a smaller --lr")
+    for name, weight in model.named_parameters():
+        if weight.grad is not None and not weight.grad.isfinite().all():
+            raise DivergenceError(f"the gradient of {name} is not finite; use a smaller --lr")
     return Row(
         step=step + 1,
         steps=session.steps,
