@@ -16,6 +16,7 @@ from e2hls.clang import INCLUDE_DIR, WARNINGS, run_clang
 from e2hls.debug_info import DebugInfo
 from e2hls.errors import HlsError
 from e2hls.flow_graph import find_loops
+from e2hls.index_checks import declare_checks, fold_checks, require_indices
 from e2hls.ir import Block, Const, Design, Loc, LoopInfo, Process
 from e2hls.kernel import Kernel
 from e2hls.layout import Layout
@@ -142,16 +143,21 @@ class _Frontend:
         own = INCLUDE_DIR
         debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
         kept = prepare(module, kernel.name, debug)
+        declare_checks(module)
         module = parse_module(passes.inline_all(str(module)))
         self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
         self._variables = Variables(self._debug)
         self._variables.declare(module, kept)
         _without_choices(module, kept)
+        for name in kept:
+            fold_checks(module.functions[name])
         self._marks = read_marks(module, kept, self._debug, unit)
         module = _without_choices(parse_module(passes.simplify(str(module))), kept)
         module = parse_module(passes.unroll(str(module)))
         self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
         self._require_unrolled(module, kept)
+        for name in kept:
+            require_indices(module.functions[name], self._debug)
         module = self._without_fills(_without_choices(module, kept), kept)
         module = parse_module(passes.optimise(str(module)))
         self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)

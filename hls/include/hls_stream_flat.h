@@ -125,11 +125,11 @@ E2HLS_INLINE auto with_fields(T& x, Visit visit) {
 }
 
 template <int kWidth>
-struct Number {
+struct Width {
   static constexpr int value = kWidth;
 };
 template <typename... Fields>
-constexpr Number<(0 + ... + Flat<std::remove_cvref_t<Fields>>::kWidth)> width_of(Fields&...) {
+constexpr Width<(0 + ... + Flat<std::remove_cvref_t<Fields>>::kWidth)> width_of(Fields&...) {
   return {};
 }
 

@@ -208,6 +208,20 @@ CASES = {
         + "  #pragma HLS DATAFLOW\n  In mid;\n  p(x_in, mid);\n  p(mid, y_out);\n}\n",
         "4:1: array t is read by p and p_1 and never written; declare it const: then each has its own",
     ),
+    "range out of bounds": (
+        TOP + "  const ap_uint<8> x = x_in.read();\n  y_out.write(x(8, 0));\n}\n",
+        "6:15: bit 8 of a number of 8 bits is accessed; they are counted from 0 to 7",
+    ),
+    "bit out of bounds in an unrolled loop": (
+        TOP
+        + "  ap_uint<8> x = x_in.read();\n  for (int i = 0; i < 8; ++i) {\n    #pragma HLS UNROLL\n"
+        + "    x[i] = x[i + 1];\n  }\n  y_out.write(x);\n}\n",
+        "8:12: bit 8 of a number of 8 bits is accessed; they are counted from 0 to 7",
+    ),
+    "negative bit": (
+        TOP + "  ap_uint<8> x = x_in.read();\n  x.set(-1);\n  y_out.write(x);\n}\n",
+        "6:5: bit -1 of a number of 8 bits is accessed; they are counted from 0 to 7",
+    ),
     "missing header": (
         '#include "nowhere.hpp"\n' + TOP + ECHO,
         "4:10: 'nowhere.hpp' file not found",
@@ -223,6 +237,18 @@ def test_unsupported_source_is_one_line(case: tuple[str, str], tmp_path: Path) -
     with pytest.raises(HlsError) as raised:
         lower(Kernel("k", source))
     assert str(raised.value) == f"{source}:{want}"
+
+
+def test_a_bit_that_is_never_accessed_may_be_out_of_bounds(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        HEAD
+        + "template <int kWidth>\nap_uint<1> ninth(ap_uint<kWidth> x) {\n  if (kWidth > 8) return x[8];\n"
+        + "  return 0;\n}\n"
+        + TOP
+        + "  const ap_uint<8> x = x_in.read();\n  y_out.write(ninth<8>(x) + ninth<9>(x));\n}\n"
+    )
+    assert lower(Kernel("k", source)).name == "k"
 
 
 def test_places_in_included_headers_are_told(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ CASES = {
     SHARED / "fir.cpp": 50,
     SHARED / "matmul.cpp": 256,
     SHARED / "pingpong.cpp": 64,
+    SHARED / "references.cpp": 300,
     SHARED / "vadd.cpp": 40,
 }
 
@@ -58,3 +59,28 @@ def test_design_equals_native(source: Path) -> None:
         assert len(words.data) > 0
         assert np.array_equal(words.data, want[stream.name].data)
         assert np.array_equal(words.last, want[stream.name].last)
+
+
+def test_selected_bits_are_those_of_the_vendor(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <ap_int.h>\n#include <hls_stream.h>\n"
+        'extern "C" void k(hls::stream<ap_uint<16>>& x_in, hls::stream<ap_uint<16>>& y_out) {\n'
+        "  ap_uint<16> a = x_in.read();\n"
+        "  const ap_uint<8> x = a;\n"
+        "  y_out.write((a(7, 0), a(15, 8)));\n"
+        "  y_out.write(x(0, 7));\n"
+        "  y_out.write(x % ap_int<8>(-5));\n"
+        "  y_out.write((x(7, 4), x(3, 0)));\n"
+        "  y_out.write((a[0], x));\n"
+        "  ap_uint<8> high, low;\n"
+        "  (high, low) = a;\n"
+        "  y_out.write(high);\n"
+        "  y_out.write(low);\n"
+        "}\n"
+    )
+    kernel = Kernel("k", source)
+    want = [0xCDAB, 0xB3, 0xCD, 0xCD, 0x1CD, 0xAB, 0xCD, 0x5A00, 0x5A, 0x5A, 0x5A, 0x5A, 0, 0x5A]
+    native = build_native(kernel).run({"x_in": to_words([0xABCD, 0x5A], 16, False)})["y_out"]
+    assert native.data[:, 0].tolist() == want
+    assert run_design(lower(kernel), {"x_in": [0xABCD, 0x5A]})["y_out"] == want
