@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from e2train.devices.emulator import Emulator
 from e2train.energy import EnergyError
 from e2train.nn import DivergenceError
 from e2train.train import PRESETS, Interrupted, TrainError, run_training
@@ -93,6 +94,64 @@ def test_a_stopped_run_goes_on_to_the_same_state(undisturbed, tmp_path, step):
     assert resumed.state_sha256 == summary.state_sha256
     assert resumed.macs == summary.macs
     assert rows_of(tmp_path) == rows_of(out)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_with_savings(tmp_path_factory):
+    out = tmp_path_factory.mktemp("savings")
+    return out, run_training(CONFIG.changed(method="e2train", smd=0.0, test_pictures=16), out=out)
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "step_calls"),
+    [(signal.SIGINT, 2), (signal.SIGTERM, 6), (signal.SIGINT, 9)],
+    ids=["Ctrl-C in forward", "SIGTERM in backward", "Ctrl-C late in backward"],
+)
+def test_a_step_stopped_within_a_call_is_taken_back(
+    undisturbed_with_savings, monkeypatch, tmp_path, signal_number, step_calls
+):
+    """The step's statistics, running maxima and counts are as if it had not begun."""
+    out, whole = undisturbed_with_savings
+    config = CONFIG.changed(method="e2train", smd=0.0, test_pictures=16)
+    compute, calls = Emulator.compute, []
+
+    def stopped_compute(self, call):
+        calls.append(call.mode)
+        if len(calls) == step_calls:
+            signal.raise_signal(signal_number)
+        return compute(self, call)
+
+    def watch(row):
+        if row.step == 3:
+            calls.clear()
+            monkeypatch.setattr(Emulator, "compute", stopped_compute)
+
+    with pytest.raises(Interrupted, match=r"^stopped after step 3 of 6, saved; go on with: "):
+        run_training(config, out=tmp_path, watch=watch)
+    assert len(calls) == step_calls
+    monkeypatch.undo()
+    resumed = run_training(config, out=tmp_path, resume=True)
+    assert (resumed.state_sha256, resumed.weights_sha256) == (whole.state_sha256, whole.weights_sha256)
+    assert (resumed.macs, resumed.blocks_run) == (whole.macs, whole.blocks_run)
+    assert rows_of(tmp_path) == rows_of(out)
+
+
+def test_a_test_stopped_within_a_call_is_done_again(undisturbed, monkeypatch, tmp_path):
+    whole, compute = undisturbed[1], Emulator.compute
+
+    def stopped_compute(self, call):
+        signal.raise_signal(signal.SIGINT)
+        return compute(self, call)
+
+    def watch(row):
+        if row.step == row.steps:
+            monkeypatch.setattr(Emulator, "compute", stopped_compute)
+
+    with pytest.raises(Interrupted, match=r"^stopped after step 6 of 6, saved; "):
+        run_training(CONFIG, out=tmp_path, watch=watch)
+    monkeypatch.undo()
+    resumed = run_training(CONFIG, out=tmp_path, resume=True)
+    assert (resumed.state_sha256, resumed.macs) == (whole.state_sha256, whole.macs)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ __all__ = ["app", "open_board"]
 
 app = typer.Typer(help="Boards: look at them, test them, simulate one.", no_args_is_help=True)
 
+_LOOK_S = 0.5
+
 Device = Annotated[str, typer.Option(help="pynq on a board, pynq:HOST[:PORT] from a PC.")]
 Config = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
 Overlay = Annotated[Path, typer.Option(help="Archive that e2train bitstream build made.")]
@@ -125,7 +127,8 @@ def serve(
         if not description.remote_image:
             sys.stderr.write(f"e2train: no PYNQ.remote image exists for a real {description.pynq_name}\n")
         print(f"simulated {description.pynq_name} on {bind}:{server.port}", flush=True)
-        stop.wait()
+        while not stop.wait(_LOOK_S):  # a signal that another thread is given does not wake this one
+            pass
 
 
 @app.command(help=AGENT_HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -130,9 +130,8 @@ class BoardLock:
                 files.write_file(_PATH, b"{}".ljust(_FILE_BYTES))
 
     def forget(self) -> None:
-        """Give up the lock of a board that is gone: it expires."""
-        with self._mutex:
-            self._files = None
+        """Give up the lock of a board that is gone: it expires. A renewal under way is not waited for."""
+        self._files = None
 
     def _write(self, files: BoardFiles) -> None:
         lease = _Lease(

@@ -2,7 +2,7 @@
 """Plan a layer, run it on a device, and keep account of what was executed."""
 
 from e2train.runtime.computation import FULL_WIDTHS, Widths, computation, operand_bits
-from e2train.runtime.execute import execute
+from e2train.runtime.execute import ExecutionStopped, execute, stop_execution
 from e2train.runtime.ledger import Ledger, LedgerRow, merged
 from e2train.runtime.plan import Block, Plan, plan
 from e2train.runtime.signs import Signs, grad_signs
@@ -11,6 +11,7 @@ from e2train.runtime.work import works
 __all__ = [
     "FULL_WIDTHS",
     "Block",
+    "ExecutionStopped",
     "Ledger",
     "LedgerRow",
     "Plan",
@@ -22,5 +23,6 @@ __all__ = [
     "merged",
     "operand_bits",
     "plan",
+    "stop_execution",
     "works",
 ]

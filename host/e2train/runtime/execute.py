@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import replace
 
 from e2train.devices.protocol import (
@@ -23,12 +24,27 @@ from e2train.packing import Reply, ReplyError, join_transfer, split_replies, wit
 from e2train.runtime.operands import Operands, Results
 from e2train.runtime.plan import Block, plan
 
-__all__ = ["execute"]
+__all__ = ["ExecutionStopped", "execute", "stop_execution"]
 
 _Outcome = tuple[list[Reply], Counters]
 
 _TRANSFER_WORDS = 1 << 20  # 8 MB: what a DMA buffer holds with room to spare
 _FRAMES_WORTH_A_TRANSFER = 2  # each transfer pays for its first load, which overlaps with nothing
+_executing: ContextVar[bool] = ContextVar("executing", default=False)
+
+
+class ExecutionStopped(KeyboardInterrupt):
+    """A call that was given up, as a signal asked for it."""
+
+
+def stop_execution() -> None:
+    """End the call that this thread is in, if it is in one; for signal handlers.
+
+    Raises: ExecutionStopped.
+    """
+    if _executing.get():
+        _executing.set(False)
+        raise ExecutionStopped
 
 
 def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult:
@@ -37,8 +53,14 @@ def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult
     Raises: ExactnessError when a sum could overflow; DeviceError when the device fails.
     """
     _check_bounds(call)
-    if isinstance(device, TensorDevice):
-        return device.compute(call)
+    _executing.set(True)
+    try:
+        return device.compute(call) if isinstance(device, TensorDevice) else _in_frames(call, device)
+    finally:
+        _executing.set(False)
+
+
+def _in_frames(call: LayerCall, device: StreamDevice) -> LayerResult:
     layer_plan = plan(call, device.config)
     operands, results = Operands(layer_plan, call), Results(layer_plan)
     counters = Counters()

@@ -86,6 +86,10 @@ class Ledger:
         """Saturated elements over all rows."""
         return sum(row.saturations for row in self._rows.values())
 
+    def restore(self, rows: Iterable[LedgerRow]) -> None:
+        """Go back to a snapshot."""
+        self._rows = {(row.name, row.mode): row for row in rows}
+
     def clear(self) -> None:
         """Start a new account."""
         self._rows.clear()

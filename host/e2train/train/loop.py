@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from e2train.nn import DivergenceError, NonFiniteInputError
+from e2train.runtime import ExecutionStopped
 from e2train.train.ranks import average_statistics, combine_gradients
 from e2train.train.session import Session
 
@@ -37,7 +38,8 @@ class Row:
 def train(session: Session) -> Iterator[Row]:
     """Train from where the session stands, one executed step for each row that is taken.
 
-    Raises: DivergenceError naming the step, when the loss or what it depends on is no longer finite.
+    Raises: DivergenceError naming the step, when the loss or what it depends on is no longer finite;
+        ExecutionStopped, when the step under way was given up: the session stands at its begin.
     """
     session.model.train()
     while session.step < session.steps:
@@ -46,8 +48,12 @@ def train(session: Session) -> Iterator[Row]:
         if session.smd.drops(step):
             session.steps_dropped += 1
         else:
+            take_back = session.undo()
             try:
                 row = _execute(session, step)
+            except ExecutionStopped:
+                take_back()
+                raise
             except NonFiniteInputError as error:  # the images are finite
                 raise DivergenceError(
                     f"step {step + 1}: {error.args[0]}: training diverged; use a smaller --lr"

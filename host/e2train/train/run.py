@@ -14,7 +14,7 @@ from time import monotonic
 from e2train.devices import open_device
 from e2train.energy import Gauge, LogSpec, Meter, gauge, load_costs, open_meter, write_samples
 from e2train.nn import Engine, Group
-from e2train.runtime import Ledger
+from e2train.runtime import ExecutionStopped, Ledger
 from e2train.train.account import Account
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
 from e2train.train.config import RunConfig
@@ -82,7 +82,7 @@ def _run(
         _restore(session, tally, saved, folder)
     elif first:
         folder.begin(config)
-    with stop_on_signals() as flag:
+    with _stoppable(session, folder) as flag:
         stop = partial(_agreed, group, flag)
         with _measured(meter, folder, tally) as running:
             _train(session, folder, tally, running, stop=stop, watch=watch)
@@ -162,6 +162,16 @@ def _measured(meter: Meter | LogSpec | str | None, folder: RunFolder, tally: Tal
                     write_samples(recording, folder.power, after_s=earlier_s or None)
 
 
+@contextmanager
+def _stoppable(session: Session, folder: RunFolder) -> Iterator[StopFlag]:
+    """Let a signal stop a block; ranks, who wait for each other, end the step first."""
+    with stop_on_signals(at_once=session.group.size == 1) as flag:
+        try:
+            yield flag
+        except ExecutionStopped:
+            raise _interrupted(session, folder) from None
+
+
 def _agreed(group: Group, flag: StopFlag) -> bool:
     """Whether some rank was asked to stop: then all do."""
     return group.any(flag())
@@ -206,20 +216,22 @@ def _train(
     """Take every step; save after each epoch, at the end, before stopping, and where that is long ago."""
     saved_s = monotonic()
     running.mark(session.step)
-    for row in train(session):
-        running.mark(row.step)
-        if session.group.rank == 0:
-            folder.log(row)
-            watch(row)
-        stops = stop()
-        if stops:
-            running.stop()  # before saving, as a log is read only when the window is over
-        late = session.group.any(monotonic() - saved_s > _SAVE_EVERY_S)
-        if stops or late or session.step % session.batches.per_epoch == 0:
-            _save(session, folder, tally)
-            saved_s = monotonic()
-        if stops:
-            raise _interrupted(session, folder)
+    try:
+        for row in train(session):
+            running.mark(row.step)
+            if session.group.rank == 0:
+                folder.log(row)
+                watch(row)
+            if stop():
+                raise ExecutionStopped
+            late = session.group.any(monotonic() - saved_s > _SAVE_EVERY_S)
+            if late or session.step % session.batches.per_epoch == 0:
+                _save(session, folder, tally)
+                saved_s = monotonic()
+    except ExecutionStopped:
+        running.stop()  # before saving, as a log is read only when the window is over
+        _save(session, folder, tally)
+        raise
     _save(session, folder, tally)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +59,7 @@ class Session:
     scheduled_steps: int  # the same, but where fewer steps stand for dropped ones
     host: torch.device
     group: Group
+    ledger: Ledger
     step: int = 0
     steps_dropped: int = 0
     samples: int = 0
@@ -120,6 +121,7 @@ class Session:
             scheduled_steps=scheduled,
             host=host,
             group=group,
+            ledger=ledger,
             block_runs=[0] * len(model.blocks),
         )
 
@@ -153,6 +155,19 @@ class Session:
             "averager": self.averager.state(),
             "rng": torch.get_rng_state(),
         }
+
+    def undo(self) -> Callable[[], None]:
+        """What takes a step back that has not reached the optimiser: all that forward and backward move."""
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        rng, rows = torch.get_rng_state(), self.ledger.snapshot()
+
+        def take_back() -> None:
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(buffers[name])
+            torch.set_rng_state(rng)
+            self.ledger.restore(rows)
+
+        return take_back
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state.

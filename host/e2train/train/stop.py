@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C as a wish to stop after the present step."""
+"""Ctrl-C as a wish to stop: within a call to a device at once, else after the present step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from e2train.runtime import stop_execution
 
 __all__ = ["StopFlag", "stop_on_signals"]
 
@@ -23,8 +25,10 @@ class StopFlag:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopFlag]:
+def stop_on_signals(*, at_once: bool) -> Iterator[StopFlag]:
     """Turn the first SIGINT or SIGTERM into a flag; a second one acts as it did before.
+
+    With ``at_once`` it also ends the device's call that is under way, with ExecutionStopped.
 
     In a thread other than the main one, where Python takes no signals, the flag stays down.
     """
@@ -38,6 +42,8 @@ def stop_on_signals() -> Iterator[StopFlag]:
         flag.requested = True
         for each, handler in before.items():
             signal.signal(each, handler)
+        if at_once:
+            stop_execution()
 
     for number in before:
         signal.signal(number, ask)
