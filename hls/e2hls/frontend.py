@@ -13,6 +13,7 @@ from e2hls import passes
 from e2hls.array_fills import expand_fills
 from e2hls.choices import resolve_choices
 from e2hls.clang import INCLUDE_DIR, WARNINGS, run_clang
+from e2hls.connections import check_array, check_stream
 from e2hls.debug_info import DebugInfo
 from e2hls.errors import HlsError
 from e2hls.flow_graph import find_loops
@@ -27,7 +28,7 @@ from e2hls.narrow import narrow_phis
 from e2hls.pointers import Pointer, gep
 from e2hls.prepare import prepare
 from e2hls.translation_unit import TranslationUnit, place_markers
-from e2hls.variables import Memory, Port, Variables
+from e2hls.variables import Port, Variables
 
 __all__ = ["lower"]
 
@@ -73,11 +74,14 @@ def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, Module]:
         raise HlsError(f"cannot read {source}: {error.strerror}") from None
     preprocessed, output = folder / "kernel.ii", folder / "kernel.ll"
     paths = [f"-I{each}" for each in (*kernel.include_dirs, INCLUDE_DIR)]
+    # No build is another's in zig's cache: that takes equal files in two folders for one, and does not see a
+    # new header that lies before the one it knows.
+    options = (*_SYNTHESIS, f"-DE2HLS_BUILD={folder.name}")
     read = ("-D__SYNTHESIS__", *paths, "-include", str(INCLUDE_DIR / "hls_pragma.h"), str(source))
-    run_clang([*_SYNTHESIS, *_PREPROCESS, *read, "-o", preprocessed])
+    run_clang([*options, *_PREPROCESS, *read, "-o", preprocessed])
     unit = place_markers(preprocessed.read_text(errors="surrogateescape"))
     preprocessed.write_text(unit.text, errors="surrogateescape")
-    emit = (*_SYNTHESIS, *_EMIT, "-o", str(output))
+    emit = (*options, *_EMIT, "-o", str(output))
     try:
         run_clang([*emit, preprocessed])
     except HlsError as error:
@@ -107,23 +111,6 @@ def _without_choices(module: Module, functions: tuple[str, ...]) -> Module:
     for name in functions:
         resolve_choices(module.functions[name])
     return module
-
-
-def _reject_static_sharing(memory: Memory) -> None:
-    """Processes share an array as two copies that they swap: values do not stay from run to run."""
-    if not memory.static or len(memory.users) < 2:
-        return
-    users = " and ".join(memory.users)
-    if memory.writers:
-        raise HlsError(
-            f"array {memory.name} is static, but {users} share it, and work on two copies of it in turn; "
-            "declare it without static where it is written as a whole each time",
-            memory.loc,
-        )
-    raise HlsError(
-        f"array {memory.name} is read by {users} and never written; declare it const: then each has its own",
-        memory.loc,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +185,12 @@ class _Frontend:
         self._apply_marks(calls)
         memories, ports = self._variables.used(), self._variables.ports
         for memory in memories:
-            _reject_static_sharing(memory)
+            check_array(memory)
         inputs, outputs = self._ports()
         top_ports = {id(port) for port in (*inputs, *outputs)}
         internal = [port for port in ports.values() if id(port) not in top_ports]
-        for port in internal:
-            if not port.readers or not port.writers:
-                what = "written but never read" if port.writers else "read but never written"
-                raise HlsError(f"the stream {port.name} is {what}", port.loc)
+        for port in ports.values():
+            check_stream(port, internal=id(port) not in top_ports)
         return Design(
             name=self._kernel.name,
             inputs=tuple(port.stream() for port in inputs),

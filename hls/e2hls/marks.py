@@ -20,6 +20,7 @@ from e2hls.translation_unit import TranslationUnit
 __all__ = ["Mark", "MarkedLoop", "Marks", "loop_number", "read_marks"]
 
 _MARK = re.compile(r"^call void @_Z\d+__hls_mark_(?P<kind>[a-z]+)(?:PVKvii|PVKv|i|v)\((?P<args>.*)\)")
+_INCOMING = re.compile(r"\[ ([^,]+), %")
 
 MarkKind = Literal["depth", "independent", "partition", "axis"]
 
@@ -31,7 +32,7 @@ class Mark:
     function: str
     kind: str
     place: Pointer
-    step: int  # 0 for what is no array
+    step: int  # 0 for what is no array; what walks along an array means all of it
     value: int
     loc: Loc | None
 
@@ -114,19 +115,29 @@ def _token(operand: str) -> str:
 
 
 def _place(token: str, definitions: Mapping[str, Line], layout: Layout, loc: Loc | None) -> Pointer:
-    """The variable, and the bytes into it, that an address leads to."""
+    """The variable, and the bytes into it, that an address leads to; one that walks starts there."""
+    walking: set[str] = set()
 
     def resolve(each: str) -> Pointer:
         if each.startswith("@"):
             return Pointer(f"@{unquote(each[1:])}")
         if each.startswith("getelementptr"):
             return gep(each, layout, resolve)
-        line = definitions.get(unquote(each.removeprefix("%")))
-        if line and line.op == "getelementptr":
+        name = unquote(each.removeprefix("%"))
+        line = definitions.get(name)
+        if line is None or line.op == "alloca":
+            return Pointer(f"%{name}")
+        if line.op == "getelementptr":
             return gep(line.body, layout, resolve)
-        if line and line.op != "alloca":
+        starts = []
+        if line.op == "phi" and name not in walking:
+            walking.add(name)
+            starts = [place for value in _INCOMING.findall(line.body) if (place := resolve(value)).base]
+        elif name in walking:
+            return Pointer("")
+        if len({place.base for place in starts}) != 1:
             raise HlsError("which variable this pragma names is decided at run time; name the variable", loc)
-        return Pointer(f"%{unquote(each.removeprefix('%'))}")
+        return starts[0].moved(0, ((0, "walks"),))
 
     return resolve(token)
 

@@ -57,12 +57,12 @@ def _plain(line: str) -> str:
     """A variable or a list of attributes without what only a linker or an inliner looks at."""
     if line.startswith("attributes "):
         return re.sub(r" (noinline|optnone)\b", r' "\1"', line)  # as text they mean nothing to LLVM
-    if not re.match(rf"@\S+ = (?:{_SHARED})\b", line):
+    if not line.startswith("@"):
         return line
+    line = re.sub(r", comdat(?:\(\$[^)]*\))?|, section \"[^\"]*\"", "", line)
     line = re.sub(rf"^(@\S+ = )(?:{_SHARED})(?: dso_local)?\b", r"\1internal", line)
     # What guards a variable's first use has 64 bits, of which the lowest 8 are used.
-    line = re.sub(r"^(@_ZGV\S+ = internal global) i64 0", r"\1 i8 0", line)
-    return re.sub(r", comdat(?:\(\$[^)]*\))?", "", line)
+    return re.sub(r"^(@_ZGV\S+ = internal global) i64 0", r"\1 i8 0", line)
 
 
 def callees(function: Function, module: Module) -> dict[str, str]:

@@ -251,7 +251,8 @@ def _leads_to(port: str, place: Pointer, step: int) -> bool:
     base, _, offset = port.partition("+")
     if base != place.base:
         return False
-    return int(offset or 0) >= place.offset if step else int(offset or 0) == place.offset
+    every = step or place.terms
+    return int(offset or 0) >= place.offset if every else int(offset or 0) == place.offset
 
 
 def _partition(memory: Memory, mark: Mark) -> None:

@@ -21,10 +21,16 @@ namespace hls {
 template <typename T, std::size_t kDepth = 0>
 class stream {
  public:
-  [[gnu::always_inline]] stream() {
-    if constexpr (kDepth > 0) __hls_mark_depth(this, kDepth);
+  // Without code, so that a global stream needs none before the first call.
+  [[gnu::always_inline]] constexpr stream()
+    requires(kDepth == 0)
+  {}
+  [[gnu::always_inline]] stream()
+    requires(kDepth > 0)
+  {
+    __hls_mark_depth(this, 0, kDepth);
   }
-  [[gnu::always_inline]] explicit stream(const char*) : stream() {}
+  [[gnu::always_inline]] constexpr explicit stream(const char*) : stream() {}
   stream(const stream&) = delete;
   stream& operator=(const stream&) = delete;
 
@@ -44,7 +50,6 @@ class stream {
 
  private:
   using Flat = e2hls::Flat<T>;
-  char channel_;  // gives the stream an address
 };
 
 }  // namespace hls

@@ -260,19 +260,25 @@ def test_a_pragma_names_several_variables(lowered: Lower) -> None:
 
 def test_the_depth_of_an_array_of_streams_is_that_of_each(lowered: Lower) -> None:
     functions = """
-      static ap_int<16> through(In& x, ap_int<16> word) {
+      using Deep = hls::stream<ap_int<16>, 5>;
+      static void send(In& x_in, In& a, In& b, In& c, In& d, Deep& e, Deep& f) {
+        const ap_int<16> x = x_in.read();
+        a.write(x), b.write(x), c.write(x), d.write(x), e.write(x), f.write(x);
+      }
+      static ap_int<16> shallow(In& x) {
         #pragma HLS STREAM variable=x depth=3
-        x.write(word);
         return x.read();
+      }
+      static void receive(In& a, In& b, In& c, In& d, Deep& e, Deep& f, In& y_out) {
+        y_out.write(a.read() + b.read() + shallow(c) + d.read() + e.read() + f.read());
       }
     """
     body = """
+      #pragma HLS DATAFLOW
       In deep[2], pair[2];
       #pragma HLS STREAM variable=deep depth=7
-      const ap_int<16> x = x_in.read();
-      deep[0].write(x);
-      deep[1].write(x);
-      pair[0].write(x);
-      y_out.write(deep[0].read() + deep[1].read() + through(pair[1], x) + pair[0].read());"""
-    depths = [stream.depth for stream in lowered(body, functions).streams]
-    assert sorted(depths) == [2, 3, 7, 7]
+      Deep typed[2];
+      send(x_in, deep[0], deep[1], pair[0], pair[1], typed[0], typed[1]);
+      receive(deep[0], deep[1], pair[0], pair[1], typed[0], typed[1], y_out);"""
+    streams = lowered(body, functions).streams
+    assert [stream.depth for stream in streams] == [7, 7, 3, 2, 5, 5]

@@ -194,6 +194,18 @@ CASES = {
         "extern int n;\n" + TOP + "  y_out.write(x_in.read() + n);\n}\n",
         "6:27: n is defined in no source of this kernel; define it here",
     ),
+    "stream with two readers": (
+        "static void p(In& x, In& y) { y.write(x.read()); }\n"
+        + "static void q(In& x, In& y) { y.write(x.read() - 1); }\n"
+        + 'extern "C" void k(In& x_in, In& y_out, In& z_out) {\n'
+        + "  #pragma HLS DATAFLOW\n  p(x_in, y_out);\n  q(x_in, z_out);\n}\n",
+        "6:1: the stream x_in is read by p and q; a stream has one end on each side: use a stream for each "
+        "of them",
+    ),
+    "stream within a process": (
+        TOP + "  In own;\n  own.write(x_in.read());\n  y_out.write(own.read());\n}\n",
+        "5:6: the stream own is written and read by k alone; use an array, or two functions under DATAFLOW",
+    ),
     "static array between processes": (
         "static void p(In& x, int t[4], In& y) {\n  t[0] = x.read();\n  y.write(t[0]);\n}\n"
         + "static void q(In& x, int t[4], In& y) { y.write(t[x.read() & 3]); }\n"
@@ -261,6 +273,19 @@ def test_places_in_included_headers_are_told(tmp_path: Path) -> None:
         lower(Kernel("k", source))
     want = "4:10: floating point is not supported; use ap_int with a scale of your own"
     assert str(raised.value) == f"{tmp_path / 'part.hpp'}:{want}"
+
+
+def test_equal_sources_in_two_folders_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "k.cpp").write_text(
+            HEAD + TOP + "  y_out.write(x_in.read().to_int() * 1.5f > 2);\n}\n"
+        )
+        monkeypatch.chdir(tmp_path / name)
+        for source in (Path("k.cpp"), tmp_path / name / "k.cpp"):
+            with pytest.raises(HlsError, match="floating point") as raised:
+                lower(Kernel("k", source))
+            assert str(raised.value).startswith(f"{source}:5:")
 
 
 def test_missing_source(tmp_path: Path) -> None:
