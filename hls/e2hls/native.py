@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,10 @@ from e2hls.kernel import Kernel
 
 __all__ = ["NativeKernel", "Words", "build_native"]
 
-_OPTIONS = ("-std=c++20", "-O3", "-fPIC", "-c", "-fno-sanitize=undefined", "-fvisibility=hidden")
+_OPTIONS = (
+    *("-std=c++20", "-O3", "-fPIC", "-c", "-fvisibility=hidden", "-gline-tables-only", "-gdwarf-4"),
+    *("-fno-sanitize=undefined", "-fsanitize=integer-divide-by-zero", "-fno-sanitize-merge"),
+)
 _MAIN = """\
 #include "{source}"
 
@@ -65,6 +69,7 @@ class NativeKernel:
     def __init__(self, kernel: Kernel, ports: tuple[str, ...], library: Path) -> None:
         self.kernel = kernel
         self.ports = ports
+        self._path = library
         self._library = _open(library)
         if self._library.e2hls_ports() != len(self.ports):
             raise HlsError(
@@ -87,7 +92,8 @@ class NativeKernel:
                 self._push(instance, name, words)
             mask = sum(1 << self.ports.index(name) for name in inputs)
             if library.e2hls_run(instance, mask):
-                raise HlsError(f"{self.kernel.name}: {library.e2hls_error(instance).decode()}")
+                place = _source_line(self._path, library.e2hls_place(instance))
+                raise HlsError(f"{place}{self.kernel.name}: {library.e2hls_error(instance).decode()}")
             return {name: self._pop(instance, name) for name in self.ports if name not in inputs}
         finally:
             library.e2hls_delete(instance)
@@ -183,6 +189,23 @@ def _split_outside_angles(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def _source_line(library: Path, address: int) -> str:
+    """``file:line: `` of the innermost place outside of the stand-in headers; empty where it is not known."""
+    if address == 0:
+        return ""
+    # The address is that behind the call which failed.
+    command = ["addr2line", "--inlines", f"--exe={library}", hex(address - 1)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    for line in done.stdout.splitlines():
+        place = line.split(" (discriminator")[0]
+        if not place.startswith(("?", str(INCLUDE_DIR))):
+            return f"{place}: "
+    return ""
+
+
 def _open(path: Path) -> Any:
     # The loader shares a file that it has open, `static` variables and all; a private copy starts afresh.
     try:
@@ -202,6 +225,7 @@ def _open(path: Path) -> Any:
         "size": (size, [handle, integer]),
         "pop": (None, [handle, integer, handle, handle]),
         "error": (ctypes.c_char_p, [handle]),
+        "place": (size, [handle]),
     }
     for name, (result, arguments) in signatures.items():
         function: Callable[..., Any] = getattr(library, f"e2hls_{name}")

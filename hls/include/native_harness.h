@@ -7,6 +7,7 @@
 #define E2HLS_NATIVE_HARNESS_H
 
 #include <array>
+#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -17,8 +18,18 @@
 
 #include "hls_stream_flat.h"
 #include "hls_stream_native.h"
+#include "native_error.h"
+
+extern "C" {
+extern const char __ehdr_start __attribute__((visibility("hidden")));  // where the library lies; the linker's
+void __ubsan_handle_divrem_overflow(void* place, void* dividend, void* divisor);
+}
 
 namespace e2hls {
+
+// Where a run ends after a division by 0: the compiler's check is called from code that takes no exception.
+inline thread_local std::jmp_buf* escape = nullptr;
+inline thread_local const void* escape_place = nullptr;
 
 template <typename T>
 struct Port {
@@ -70,6 +81,21 @@ class Instance {
 
   // Call the top function until all of `inputs` (a bit per port) are used up. False on an error.
   bool run(std::uint64_t inputs) {
+    std::jmp_buf here;
+    escape = &here;
+    if (setjmp(here) == 0) return run_to_the_end(inputs);
+    error_ = "division by 0; test the divisor first";
+    place_ = escape_place;
+    return false;
+  }
+  const char* error() const { return error_.c_str(); }
+  // Where in the library the error is; 0 where that is not known.
+  std::size_t place() const {
+    return place_ == nullptr ? 0 : static_cast<std::size_t>(static_cast<const char*>(place_) - &__ehdr_start);
+  }
+
+ private:
+  bool run_to_the_end(std::uint64_t inputs) {
     try {
       for (std::size_t left = waiting(inputs); left > 0;) {
         call(std::index_sequence_for<T...>{});
@@ -84,14 +110,14 @@ class Instance {
     } catch (const hls::stream_underflow& underflow) {
       error_ = "read from an empty stream";
       if (*underflow.what() != 0) error_ += std::string(" ") + underflow.what();
+    } catch (const RunError& failed) {
+      error_ = failed.what();
+      place_ = failed.place;
     } catch (const std::exception& other) {
       error_ = other.what();
     }
     return false;
   }
-  const char* error() const { return error_.c_str(); }
-
- private:
   template <typename Do>
   void visit(int port, Do act) {
     int at = 0;
@@ -115,9 +141,17 @@ class Instance {
   void (*top_)(hls::stream<T>&...);
   std::tuple<hls::stream<T>...> streams_;
   std::string error_;
+  const void* place_ = nullptr;
 };
 
 }  // namespace e2hls
+
+// Called by what -fsanitize=integer-divide-by-zero puts in front of each division, of ap_int's, too.
+[[gnu::noinline, gnu::cold]] void __ubsan_handle_divrem_overflow(void*, void*, void*) {
+  if (e2hls::escape == nullptr) return;
+  e2hls::escape_place = __builtin_return_address(0);
+  std::longjmp(*e2hls::escape, 1);
+}
 
 #define E2HLS_NATIVE(top)                                                                                \
   using E2hlsInstance = decltype(e2hls::Instance(&top));                                                 \
@@ -138,6 +172,7 @@ class Instance {
   void e2hls_pop(void* self, int port, std::uint64_t* data, std::uint8_t* last) {                        \
     static_cast<E2hlsInstance*>(self)->pop(port, data, last);                                            \
   }                                                                                                      \
+  std::size_t e2hls_place(void* self) { return static_cast<E2hlsInstance*>(self)->place(); }             \
   const char* e2hls_error(void* self) { return static_cast<E2hlsInstance*>(self)->error(); }             \
   }
 

@@ -94,6 +94,55 @@ def test_errors_of_a_run(build, body, message):
         build(COPY % body).run({"x_in": _words([1, 2, 3])})
 
 
+# A kernel's body on lines 6 and 7, the line to blame and the message.
+FAULTS = {
+    "bit": (
+        "ap_uint<8> x = x_in.read();\ny_out.write(x[x]);",
+        "7: top: bit 9 of a number of 8 bits is accessed; they are counted from 0 to 7",
+    ),
+    "negative index": (
+        "ap_uint<8> x = x_in.read();\nx[6 - x] = 1; y_out.write(x);",
+        "7: top: bit -3 of a number of 8 bits is accessed; they are counted from 0 to 7",
+    ),
+    "range": (
+        "ap_uint<8> x = x_in.read();\ny_out.write(x(x, 0));",
+        "7: top: bit 9 of a number of 8 bits is accessed; they are counted from 0 to 7",
+    ),
+    "range as a target": (
+        "ap_uint<8> x = x_in.read();\nx.range(7, x) = 1; y_out.write(x);",
+        "7: top: bit 9 of a number of 8 bits is accessed; they are counted from 0 to 7",
+    ),
+    "division": (
+        "const int x = x_in.read().to_int();\ny_out.write(100 / (x - 9));",
+        "7: top: division by 0; test the divisor first",
+    ),
+    "division in ap_int": (
+        "hls::stream<int> local; local.write(1); const ap_uint<8> x = x_in.read();\n"
+        "y_out.write(x / (x - 9) + local.read());",
+        "7: top: division by 0; test the divisor first",
+    ),
+    "remainder of wide numbers": (
+        "const ap_int<200> x = x_in.read();\ny_out.write(x % (x - 9));",
+        "7: top: division by 0; test the divisor first",
+    ),
+    "compound assignment": (
+        "ap_uint<8> x = x_in.read();\nx /= x - 9; y_out.write(x);",
+        "7: top: division by 0; test the divisor first",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS.values(), ids=list(FAULTS))
+def test_a_fault_ends_the_run_with_its_line(build, tmp_path, case):
+    body, message = case
+    kernel = build(COPY % f"\n{body}\n")
+    assert len(kernel.run({"x_in": _words([5])})["y_out"].data) == 1
+    for _ in range(2):
+        with pytest.raises(HlsError) as raised:
+            kernel.run({"x_in": _words([5, 9])})
+        assert str(raised.value) == f"{tmp_path}/top.cpp:{message}"
+
+
 def test_wrong_names_and_limbs(build):
     kernel = build(COPY % "y_out.write(x_in.read());")
     with pytest.raises(HlsError, match=r"^top has no stream 'z'; it has x_in, y_out$"):
