@@ -2,9 +2,7 @@
 """Offloaded layers: exact against torch in float64, on the integers that they sent."""
 
 import copy
-import io
 import math
-import threading
 import warnings
 import weakref
 
@@ -14,8 +12,8 @@ import torch
 from brevitas.nn import QuantConv2d, QuantIdentity
 from brevitas.quant import Int8ActPerTensorFloat
 from e2train.devices import ShapeError, open_device
-from e2train.devices.emulator import Emulator
 from e2train.nn import (
+    DivergenceError,
     Engine,
     HostLayerWarning,
     NonFiniteInputError,
@@ -30,7 +28,6 @@ from e2train.nn.quantisers import quantise_gradient
 from e2train.runtime import Ledger
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 GEOMETRIES = {
     "3x3": {"kernel_size": 3, "padding": 1},
@@ -199,10 +196,6 @@ def test_safe_shift_is_the_smallest(terms):
     assert fits == [False] * shift + [True]
 
 
-def small_net():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3, groups=2))
-
-
 def offloaded(net, device):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HostLayerWarning)
@@ -241,82 +234,6 @@ def test_images_of_integers_are_taken_as_floats(engine):
     x = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
     assert torch.equal(layer(x), layer(x.float()))
     assert layer(x).dtype == torch.float32
-
-
-class Locked(Emulator):
-    """A device that cannot be copied, as one with a connection or threads."""
-
-    def __init__(self):
-        super().__init__()
-        self.lock = threading.Lock()
-
-
-def test_a_copy_shares_the_device_and_the_ledger(rng):
-    engine, x = Engine(device=Locked()), pictures(rng, 2, 3, 6, 6, signed=False).detach()
-    net = offloaded(small_net(), engine)
-    twin = copy.deepcopy(net)
-    assert twin[0].engine is engine
-    assert twin[0].weight is not net[0].weight
-    assert torch.equal(twin(x), net(x))
-    assert [row.calls for row in engine.ledger.snapshot()] == [2]
-
-
-@pytest.mark.parametrize("options", [{}, {"multi_avg_fn": get_ema_multi_avg_fn(0.9)}], ids=["mean", "ema"])
-def test_weights_and_buffers_can_be_averaged(rng, options):
-    net = offloaded(small_net(), Locked())
-    averaged = AveragedModel(net, use_buffers=True, **options)
-    for largest in (0.5, -4.0, 1.0):
-        net(torch.full((1, 3, 6, 6), largest))
-        averaged.update_parameters(net)
-    ranges = averaged.module[0].ranges()
-    assert [value.item() for key, value in ranges.items() if key.endswith("saw_negative")] == [True]
-    assert averaged.eval()(-pictures(rng, 1, 3, 6, 6, signed=False)).isfinite().all()
-
-
-def ranges_of(net):
-    return {key: value.item() for layer in (net[0], net[2]) for key, value in layer.ranges().items()}
-
-
-def saved(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
-def test_float_and_offloaded_models_load_each_others_state(engine, rng):
-    plain, net = small_net(), offloaded(small_net(), engine)
-    assert list(net.state_dict()) == list(plain.state_dict())
-    net(pictures(rng, 2, 3, 6, 6, signed=True))
-    plain.load_state_dict(saved(net.state_dict()))
-    assert torch.equal(plain[0].weight, net[0].weight)
-    net.load_state_dict(saved(small_net().state_dict()))
-    assert not torch.equal(plain[0].weight, net[0].weight)
-    assert not any(ranges_of(net).values())  # other weights, new ranges
-
-
-@pytest.mark.parametrize("assign", [False, True])
-@pytest.mark.parametrize("state_of", [nn.Module.state_dict, whole_state], ids=["metadata", "entries"])
-def test_a_state_dict_brings_the_ranges_back(engine, rng, state_of, assign):
-    net, other = offloaded(small_net(), engine), offloaded(small_net(), engine)
-    for size in (1.0, 0.3):
-        net(size * pictures(rng, 2, 3, 6, 6, signed=True))
-    other.load_state_dict(saved(state_of(net)), assign=assign)
-    assert ranges_of(other) == ranges_of(net)
-    assert any(ranges_of(net).values())
-    x = pictures(rng, 2, 3, 6, 6, signed=False)
-    assert torch.equal(other.eval()(x), net.eval()(x))
-    AveragedModel(other, use_buffers=True).update_parameters(other)
-
-
-def test_the_whole_state_has_the_ranges_as_entries(engine):
-    proxy = "act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.running_max"
-    whole = whole_state(offload(nn.Conv2d(1, 1, 1), engine))
-    assert {key: (value.dtype, tuple(value.shape)) for key, value in whole.items() if "quant" in key} == {
-        "sign_quant.saw_negative": (torch.bool, ()),
-        f"sign_quant.unsigned.{proxy}": (torch.float32, ()),
-        f"sign_quant.signed.{proxy}": (torch.float32, ()),
-    }
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
@@ -380,3 +297,14 @@ def test_an_input_that_is_not_finite_is_blamed_and_moves_nothing(engine, rng, co
     assert str(error.value) == (f"0: the input holds {abs(value)}; check the data and the layers before it")
     assert whole_state(net).keys() == before.keys()
     assert all(torch.equal(value, before[key]) for key, value in whole_state(net).items())
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, QuantConv2d])
+def test_weights_that_are_not_finite_are_named(engine, kind):
+    net = offload(nn.Sequential(kind(1, 1, 2, bias=True)), engine)
+    with torch.no_grad():
+        net[0].weight[0, 0, 0, 0] = math.nan
+    with pytest.raises(DivergenceError) as error:
+        net(torch.ones(1, 1, 2, 2))
+    assert str(error.value) == ("0: the weights have grown to nan: training diverged; use a smaller --lr")
+    assert not net[0].ranges()["sign_quant.saw_negative"]

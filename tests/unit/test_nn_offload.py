@@ -291,6 +291,15 @@ def test_quantisers_that_the_engine_follows(quantisers, rng):
     assert [row.mode for row in engine.ledger.snapshot()] == ["forward"]
 
 
+def test_a_scale_per_channel_is_no_matter_on_the_host(rng):
+    conv = QuantConv2d(2, 2, 1, groups=2, weight_quant=Int8WeightPerChannelFixedPoint, bias=True)
+    x = images(rng, 1, 2, 3, 3)
+    want = conv(x)
+    with pytest.warns(HostLayerWarning, match=r"^these convolutions run on the host: conv \(groups=2\)$"):
+        got = offload(conv, Emulator())(x)
+    assert ((got - want).norm() / want.norm()).item() < 0.02
+
+
 @pytest.mark.parametrize("role", ["bias", "output"])
 def test_quantisers_of_bias_and_output_are_refused(role):
     conv = QuantConv2d(2, 3, 1, **{f"{role}_quant": Int8ActPerTensorFloat})

@@ -19,9 +19,9 @@ from e2train.devices.protocol import ConvShape, ShapeError
 from e2train.nn.engine import Engine
 from e2train.nn.functions import ConvJob, OffloadedConv
 from e2train.nn.quantiser_checks import integers
-from e2train.nn.quantisers import InputQuant, NonFiniteInputError, WeightInt8, widened
+from e2train.nn.quantisers import DivergenceError, InputQuant, NonFiniteInputError, WeightInt8, widened
 
-__all__ = ["OffloadConv2d"]
+__all__ = ["OffloadConv2d", "host_reason"]
 
 _RANGES = "ranges"  # in a layer's part of a state dict's metadata
 
@@ -29,7 +29,7 @@ _RANGES = "ranges"  # in a layer's part of a state dict's metadata
 class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
     """A quantised convolution whose forward and backward integers come from a device.
 
-    The bias is added on the host, in float32. What the engine does not do (``host_reason``) runs on the host,
+    The bias is added on the host, in float32 or float64. What the engine does not do (``host_reason``) runs on the host,
     quantised in the same way.
 
     A state dict has the entries of the convolution that the layer was made from, so that each loads the
@@ -89,7 +89,7 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         self.engine = engine
         self.name = name
         self.sign_quant = None if self.input_quant.is_quant_enabled else InputQuant()
-        self.host_reason = _host_reason(self)
+        self.host_reason = host_reason(self)
 
     def forward(self, input: Tensor | QuantTensor) -> Tensor:
         """Shapes: (N, C, H, W) -> (N, K, P, Q), or both without N."""
@@ -108,7 +108,7 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
     def _batch(self, input: Tensor | QuantTensor) -> Tensor:
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-        x, w = self._quantised_input(input), self.weight_quant(widened(self.weight))
+        x, w = self._quantised_input(input), self._quantised_weight()
         dtype = torch.promote_types(x.value.dtype, w.value.dtype)
         y = (self._on_host if self.host_reason else self._on_device)(x, w, dtype)
         given = input.value.dtype if isinstance(input, QuantTensor) else input.dtype
@@ -154,14 +154,21 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
 
     def _quantised_input(self, input: Tensor | QuantTensor) -> IntQuantTensor:
         x = widened(input.value if isinstance(input, QuantTensor) else input)
-        largest = x.detach().abs().amax().item() if x.numel() else 0.0
-        if not math.isfinite(largest):
+        if not math.isfinite(largest := _largest(x)):
             raise NonFiniteInputError(f"{self.name}: the input holds {largest}")
         if self.sign_quant is None:
             return self.input_quant(x)
         if isinstance(input, IntQuantTensor):
             return input  # an upstream quantiser has already decided
         return self.sign_quant(x)
+
+    def _quantised_weight(self) -> IntQuantTensor:
+        weight = widened(self.weight)
+        if not math.isfinite(largest := _largest(weight)):
+            raise DivergenceError(
+                f"{self.name}: the weights have grown to {largest}: training diverged; use a smaller --lr"
+            )
+        return self.weight_quant(weight)
 
     def state_dict(self, *, prefix: str = "", **options: Any) -> dict[str, Any]:
         """The entries of the layer's state; the ranges seen so far are in its metadata."""
@@ -185,7 +192,11 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
 
-def _host_reason(layer: nn.Conv2d) -> str | None:
+def _largest(x: Tensor) -> float:
+    return x.detach().abs().amax().item() if x.numel() else 0.0
+
+
+def host_reason(layer: nn.Conv2d) -> str | None:
     """Why a layer cannot go to the engine, or None."""
     if layer.groups != 1:
         return f"groups={layer.groups}"

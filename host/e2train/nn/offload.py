@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from e2train.devices.protocol import StreamDevice, TensorDevice
 from e2train.nn.engine import Engine
-from e2train.nn.layers import OffloadConv2d
+from e2train.nn.layers import OffloadConv2d, host_reason
 from e2train.nn.quantiser_checks import check_quantisers
 
 __all__ = ["HostLayerWarning", "offload", "whole_state"]
@@ -47,7 +47,7 @@ def offload(model: nn.Module, device: Engine | TensorDevice | StreamDevice) -> n
     left = {name: reason for name, conv in new.items() if (reason := _why_left(conv))}
     for name, conv in new.items():
         if name not in left and isinstance(conv, QuantConv2d):
-            check_quantisers(conv, name)
+            check_quantisers(conv, name, on_device=host_reason(conv) is None)
     for name, conv in convs.items():
         if isinstance(conv, OffloadConv2d):
             conv.engine, conv.name = engine, name
@@ -68,7 +68,7 @@ def whole_state(model: nn.Module) -> dict[str, Any]:
     ``load_state_dict`` takes it like any other.
     """
     state: dict[str, Any] = model.state_dict()
-    for name, layer in model.named_modules():
+    for name, layer in model.named_modules(remove_duplicate=False):
         if isinstance(layer, OffloadConv2d):
             state.update({f"{name}.{key}" if name else key: value for key, value in layer.ranges().items()})
     return state

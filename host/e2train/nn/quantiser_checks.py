@@ -16,14 +16,16 @@ __all__ = ["check_quantisers", "integers"]
 
 
 @torch.no_grad()
-def check_quantisers(conv: QuantConv2d, name: str) -> None:
-    """Try the quantisers of a convolution.
+def check_quantisers(conv: QuantConv2d, name: str, *, on_device: bool) -> None:
+    """Try the quantisers of a convolution; one that will not be ``on_device`` may scale its weights freely.
 
     Raises: ShapeError when one of them gives what the engine cannot compute with.
     """
     for quant in (conv.bias_quant, conv.output_quant):
         if quant.is_quant_enabled:
             raise ShapeError(f"{name}: bias and output quantisers are not supported; remove them")
+    if not on_device:
+        return
     weight = widened(conv.weight).clone()  # a binary quantiser clamps what it is given
     sample = torch.linspace(-1, 1, conv.in_channels * 64).reshape(1, -1, 8, 8).to(weight)
     for role, quant, values in (("weight", conv.weight_quant, weight), ("input", conv.input_quant, sample)):

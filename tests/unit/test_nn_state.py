@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an offloaded model holds: copies, averages, and the state that it shares with its float original."""
+
+import copy
+import io
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from e2train.devices.emulator import Emulator
+from e2train.nn import Engine, HostLayerWarning, offload, whole_state
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+@pytest.fixture
+def engine():
+    return Engine(device=Emulator())
+
+
+def small_net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3, groups=2))
+
+
+def offloaded(net, device):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HostLayerWarning)
+        return offload(net, device)
+
+
+def images(rng, *shape, signed):
+    return torch.from_numpy(rng.uniform(-1 if signed else 0, 1, shape).astype(np.float32)).requires_grad_()
+
+
+class Locked(Emulator):
+    """A device that cannot be copied, as one with a connection or threads."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def test_a_copy_shares_the_device_and_the_ledger(rng):
+    engine, x = Engine(device=Locked()), images(rng, 2, 3, 6, 6, signed=False).detach()
+    net = offloaded(small_net(), engine)
+    twin = copy.deepcopy(net)
+    assert twin[0].engine is engine
+    assert twin[0].weight is not net[0].weight
+    assert torch.equal(twin(x), net(x))
+    assert [row.calls for row in engine.ledger.snapshot()] == [2]
+
+
+@pytest.mark.parametrize("options", [{}, {"multi_avg_fn": get_ema_multi_avg_fn(0.9)}], ids=["mean", "ema"])
+def test_weights_and_buffers_can_be_averaged(rng, options):
+    net = offloaded(small_net(), Locked())
+    averaged = AveragedModel(net, use_buffers=True, **options)
+    for largest in (0.5, -4.0, 1.0):
+        net(torch.full((1, 3, 6, 6), largest))
+        averaged.update_parameters(net)
+    ranges = averaged.module[0].ranges()
+    assert [value.item() for key, value in ranges.items() if key.endswith("saw_negative")] == [True]
+    assert averaged.eval()(-images(rng, 1, 3, 6, 6, signed=False)).isfinite().all()
+
+
+def ranges_of(net, *layers):
+    """What the layers, by default both convolutions of the small net, have seen."""
+    parts = {layer: net[layer].ranges() for layer in layers or (0, 2)}
+    return {(layer, key): value.item() for layer, part in parts.items() for key, value in part.items()}
+
+
+def saved(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_float_and_offloaded_models_load_each_others_state(engine, rng):
+    plain, net = small_net(), offloaded(small_net(), engine)
+    assert list(net.state_dict()) == list(plain.state_dict())
+    assert list(net[0].state_dict()) == list(plain[0].state_dict())
+    net(images(rng, 2, 3, 6, 6, signed=True))
+    plain.load_state_dict(saved(net.state_dict()))
+    assert torch.equal(plain[0].weight, net[0].weight)
+    net.load_state_dict(saved(small_net().state_dict()))
+    assert not torch.equal(plain[0].weight, net[0].weight)
+    assert not any(ranges_of(net).values())  # other weights, new ranges
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("state_of", [nn.Module.state_dict, whole_state], ids=["metadata", "entries"])
+def test_a_state_dict_brings_the_ranges_back(engine, rng, state_of, assign):
+    net, other = offloaded(small_net(), engine), offloaded(small_net(), engine)
+    for size in (1.0, 0.3):
+        net(size * images(rng, 2, 3, 6, 6, signed=True))
+    other.load_state_dict(saved(state_of(net)), assign=assign)
+    assert ranges_of(other) == ranges_of(net)
+    assert any(ranges_of(net).values())
+    x = images(rng, 2, 3, 6, 6, signed=False)
+    assert torch.equal(other.eval()(x), net.eval()(x))
+    AveragedModel(other, use_buffers=True).update_parameters(other)
+
+
+@pytest.mark.parametrize("state_of", [nn.Module.state_dict, lambda net: dict(whole_state(net))])
+def test_a_layer_under_two_names_keeps_its_ranges(engine, rng, state_of):
+    net, other = (offload(nn.Sequential(*[nn.Conv2d(3, 3, 1)] * 2), engine) for _ in range(2))
+    net(images(rng, 2, 3, 6, 6, signed=True))
+    other.load_state_dict(state_of(net))
+    assert ranges_of(other, 0) == ranges_of(net, 0)
+    assert any(ranges_of(net, 0).values())
+
+
+def test_the_whole_state_has_the_ranges_as_entries(engine):
+    proxy = "act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.running_max"
+    whole = whole_state(offload(nn.Conv2d(1, 1, 1), engine))
+    assert {key: (value.dtype, tuple(value.shape)) for key, value in whole.items() if "quant" in key} == {
+        "sign_quant.saw_negative": (torch.bool, ()),
+        f"sign_quant.unsigned.{proxy}": (torch.float32, ()),
+        f"sign_quant.signed.{proxy}": (torch.float32, ()),
+    }
