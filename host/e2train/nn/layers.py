@@ -29,8 +29,8 @@ _RANGES = "ranges"  # in a layer's part of a state dict's metadata
 class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
     """A quantised convolution whose forward and backward integers come from a device.
 
-    The bias is added on the host, in float32 or float64. What the engine does not do (``host_reason``) runs on the host,
-    quantised in the same way.
+    The bias is added on the host, in float32 or float64. What the engine does not do (``host_reason``) runs
+    on the host, quantised in the same way.
 
     A state dict has the entries of the convolution that the layer was made from, so that each loads the
     other's. The ranges of inputs seen so far are in its metadata, which ``torch.save`` keeps; a state dict
