@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := host hls/e2hls sim tests scripts
-CPP := $(wildcard hls/kernels/*.?pp hls/include/* sim/soc/*.?pp)
+CPP := $(wildcard hls/kernels/*.?pp hls/include/* sim/soc/*.?pp host/e2train/devices/native/*.?pp)
 
 .PHONY: help setup train test board-test browser-test test-slow lint format clean
 

@@ -16,6 +16,7 @@ PACKAGE = Path(e2train.__file__).parent
 # Imported on demand: torch for the emulator, the flow and the simulator for csim and rtl.
 ALLOWED_BELOW_NN = {
     "devices/emulator": {"torch"},
+    "devices/native": {"e2hls"},
     "devices/build.py": {"e2hls"},
     "devices/csim.py": {"e2hls"},
     "devices/rtl.py": {"e2hls", "e2sim"},

@@ -130,13 +130,18 @@ def joined_calls(seed: int) -> tuple[LayerCall, list[LayerCall]]:
     return whole, parts
 
 
+def weight_gradient(engine: Engine, call: LayerCall) -> torch.Tensor:
+    return engine.weight_gradient(
+        call.name, lambda x_bits, g_bits: engine.run(call.of_high_bits(x_bits, g_bits)), 1.0
+    )
+
+
 def summed(group: Group, seed: int) -> None:
     whole, parts = joined_calls(seed)
-    alone, shared = Engine(device=Emulator()), Engine(device=Emulator(), group=group)
-    assert torch.equal(shared.total(parts[group.rank]), alone.run(whole))
-    for mode in ("predict", "sparsify", "resolve"):
-        psg = Psg(mode=mode)
-        assert torch.equal(shared.signs(parts[group.rank], psg), alone.signs(whole, psg)), mode
+    for psg in (None, *(Psg(mode=mode) for mode in ("predict", "sparsify", "resolve"))):
+        alone = Engine(device=Emulator(), psg=psg)
+        shared = Engine(device=Emulator(), psg=psg, group=group)
+        assert torch.equal(weight_gradient(shared, parts[group.rank]), weight_gradient(alone, whole)), psg
 
 
 def test_summed_gradients_are_those_of_the_joined_batch(together, rng):
@@ -145,10 +150,10 @@ def test_summed_gradients_are_those_of_the_joined_batch(together, rng):
 
 def voted(group: Group, seed: int) -> None:
     _, parts = joined_calls(seed)
-    alone = Engine(device=Emulator())
-    shared = Engine(device=Emulator(), group=group, votes=True)
-    want = sum(alone.signs(part, Psg()) for part in parts).sign()
-    assert torch.equal(shared.signs(parts[group.rank], Psg()), want)
+    alone = Engine(device=Emulator(), psg=Psg())
+    shared = Engine(device=Emulator(), psg=Psg(), group=group, votes=True)
+    want = sum(weight_gradient(alone, part) for part in parts).sign()
+    assert torch.equal(weight_gradient(shared, parts[group.rank]), want)
 
 
 def test_voted_gradients_are_the_ranks_signs(together, rng):

@@ -90,12 +90,13 @@ def test_signs_equal_the_paper_written_out(device, kept, mode, rng):
     call = LayerCall(mode="grad_weight", shape=shape, a=x, b=gy, name="conv")
     ledger = Ledger()
 
-    def run(part: LayerCall):
+    def compute(x_bits: int, g_bits: int):
+        part = call.of_high_bits(x_bits, g_bits)
         result = execute(part, device)
         ledger.add(part, result)
         return result.value
 
-    signs = grad_signs(call, Psg(mode=mode, x_bits=kept[0], g_bits=kept[1], beta=0.25), run)
+    signs = grad_signs(Psg(mode=mode, x_bits=kept[0], g_bits=kept[1], beta=0.25), compute)
     geometry = {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1, 1, 1)}
     half_x, half_g = 2 ** (7 - kept[0]), 2 ** (15 - kept[1])
     x_msb = np.minimum((x.astype(int) + half_x) // (2 * half_x), 2 ** kept[0] - 1)
@@ -119,9 +120,10 @@ def test_a_fully_decided_layer_needs_no_second_pass(rng):
     call = LayerCall(mode="grad_weight", shape=shape, a=x, b=gy)
     modes = []
 
-    def run(part: LayerCall):
+    def compute(x_bits: int, g_bits: int):
+        part = call.of_high_bits(x_bits, g_bits)
         modes.append(part.mode)
         return execute(part, Emulator()).value
 
-    assert (grad_signs(call, Psg(mode="resolve"), run).value == -1).all()
+    assert (grad_signs(Psg(mode="resolve"), compute).value == -1).all()
     assert modes == ["grad_msb"]

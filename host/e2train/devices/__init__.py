@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from e2train.devices.protocol import (
     Transfer,
     products_per_multiplier,
 )
+from e2train.devices.resident import ResidentDevice
 
 __all__ = [
     "DEVICES",
@@ -38,12 +40,14 @@ __all__ = [
     "LayerCall",
     "LayerResult",
     "Mode",
+    "ResidentDevice",
     "ShapeError",
     "StreamDevice",
     "TensorDevice",
     "Transfer",
     "check_device",
     "open_device",
+    "open_resident",
     "products_per_multiplier",
 ]
 
@@ -110,4 +114,24 @@ def open_device(
     if name == "agent":
         options["token_file"] = Path(token_file) if token_file else None
     device: TensorDevice | StreamDevice = device_class(*arguments, **options)
+    return device
+
+
+def open_resident(*, host: str = "cpu", threads: int = 1) -> ResidentDevice:
+    """The emulator of resident steps: in C++ on a CPU, in torch on a GPU or where no compiler is installed.
+
+    Both give the same bits. Raises: DeviceError when neither can be opened.
+    """
+    if host == "cpu":
+        try:
+            native = import_module("e2train.devices.native")
+            device: ResidentDevice = native.NativeResident(threads=threads)
+            return device
+        except (ModuleNotFoundError, DeviceError) as error:
+            warnings.warn(f"torch emulates the device, slowly: {error}", stacklevel=2)
+    try:
+        emulator = import_module("e2train.devices.emulator.resident")
+    except ModuleNotFoundError as error:
+        raise DeviceError(f"the emulator needs the Python package {error.name}; pip install it") from error
+    device = emulator.TorchResident(host)
     return device

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -143,6 +143,10 @@ class LayerCall:
                     f"{self.label}: {kept} high bits of {role}, must be 1..{most} in grad_msb and else 0"
                 )
 
+    def of_high_bits(self, x_bits: int, g_bits: int) -> LayerCall:
+        """A weight gradient from so many high bits of x and gy; from all of them where there are none."""
+        return replace(self, mode="grad_msb", x_bits=x_bits, g_bits=g_bits) if x_bits else self
+
     @property
     def label(self) -> str:
         """Layer and mode, for messages."""
@@ -155,6 +159,9 @@ class Counters:
 
     macs: int = 0
     host_macs: int = 0  # in float32, of what does not run on the device
+    elementwise: int = 0  # multiply-adds of affine and reduce
+    dram_bytes: int = 0  # that resident operations address in the device's memory
+    host_bytes: int = 0  # that cross between host and a device with resident tensors
     cycles: int | None = None
     words_in: int = 0
     words_out: int = 0
@@ -171,6 +178,9 @@ class Counters:
         return Counters(
             macs=self.macs + other.macs,
             host_macs=self.host_macs + other.host_macs,
+            elementwise=self.elementwise + other.elementwise,
+            dram_bytes=self.dram_bytes + other.dram_bytes,
+            host_bytes=self.host_bytes + other.host_bytes,
             cycles=sum(timed) if timed and len(timed) == len(parts) else None,
             words_in=self.words_in + other.words_in,
             words_out=self.words_out + other.words_out,
@@ -272,6 +282,6 @@ def on_host(operand: Any) -> NDArray[Any]:
     return np.asarray(operand.cpu() if hasattr(operand, "cpu") else operand)
 
 
-def products_per_multiplier(mode: Mode) -> int:
+def products_per_multiplier(mode: str) -> int:
     """Products that a multiplier of the engine makes in a cycle: in grad_msb two vectors of gy share one."""
     return 2 if mode == "grad_msb" else 1

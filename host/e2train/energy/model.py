@@ -71,6 +71,7 @@ class Work:
     b_values: int
     results: int
     result_bits: int = 32
+    addressed_bytes: int | None = None  # of DRAM, where they were counted
 
     @property
     def sram_bits(self) -> float:
@@ -80,7 +81,9 @@ class Work:
 
     @property
     def dram_bits(self) -> int:
-        """Read and written, each tensor once."""
+        """Read and written: as counted, else each tensor once."""
+        if self.addressed_bytes is not None:
+            return 8 * self.addressed_bytes
         a_bits, b_bits = self.a_values * self.a_stored_bits, self.b_values * self.b_stored_bits
         return a_bits + b_bits + self.results * self.result_bits
 

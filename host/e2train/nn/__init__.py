@@ -23,6 +23,7 @@ from e2train.nn.quantisers import (
     NonFiniteInputError,
     WeightInt8,
 )
+from e2train.nn.resident import ResidentBody, ResidentError, bits_kind, describe, quantise_weight
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.nn.skipping import GatedSkip, RunAll, SkipPolicy, StochasticDepth
 
@@ -41,17 +42,22 @@ __all__ = [
     "NonFiniteInputError",
     "OffloadConv2d",
     "PaddedShortcut",
+    "ResidentBody",
+    "ResidentError",
     "ResidualBlock",
     "ResidualNet",
     "RunAll",
     "SkipPolicy",
     "StochasticDepth",
     "WeightInt8",
+    "bits_kind",
     "build_model",
     "count_host_macs",
+    "describe",
     "digits_net",
     "mobilenet_v2",
     "offload",
+    "quantise_weight",
     "resnet",
     "resnet18",
     "share",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from e2train.devices.protocol import LayerCall, StreamDevice, TensorDevice
+from e2train.devices.resident import ResidentDevice
 from e2train.nn.parallel import Group
 from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger, execute, grad_signs
@@ -28,7 +30,7 @@ class Engine:
     are voted on.
     """
 
-    device: TensorDevice | StreamDevice
+    device: TensorDevice | StreamDevice | ResidentDevice
     ledger: Ledger = field(default_factory=Ledger)
     psg: Psg | None = None
     gradient_bits: int = 16
@@ -44,19 +46,26 @@ class Engine:
 
         Raises: ExactnessError when a sum could overflow; DeviceError when the device fails.
         """
+        assert not isinstance(self.device, ResidentDevice)
         result = execute(call, self.device)
         self.ledger.add(call, result)
         value = result.value
         return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
-    def total(self, call: LayerCall) -> Tensor:
-        """The integers of one call, added up over the ranks."""
-        return self.group.sum(self.run(call))
+    def weight_gradient(self, name: str, compute: Callable[[int, int], Tensor], scale: float) -> Tensor:
+        """A layer's weight gradient over all ranks in float64, or its signs where these are predicted or voted on.
 
-    def signs(self, call: LayerCall, psg: Psg) -> Tensor:
-        """The signs of one grad_weight call over all ranks, as a torch tensor."""
-        signs = grad_signs(call, psg, self.run if self.votes else self.total)
-        predicted = int(signs.predicted.sum())
-        self.ledger.add_signs(call.name, elements=signs.value.numel(), predicted=predicted)
-        value: Tensor = signs.value
-        return self.group.vote(value) if self.votes else value
+        ``compute`` gives this rank's integers from so many high bits of x and gy (0: all); ``scale`` is that
+        of its integers.
+        """
+
+        def total(x_bits: int, g_bits: int) -> Tensor:
+            return self.group.sum(compute(x_bits, g_bits))
+
+        if self.psg is not None:
+            signs = grad_signs(self.psg, compute if self.votes else total)
+            predicted = int(signs.predicted.sum())
+            self.ledger.add_signs(name, elements=signs.value.numel(), predicted=predicted)
+            value: Tensor = signs.value
+            return self.group.vote(value) if self.votes else value
+        return self.group.vote(compute(0, 0).sign()) if self.votes else total(0, 0).double() * scale

@@ -33,13 +33,13 @@ class ConvJob:
         return self._real(self.engine.run(self._call(mode, a, b, shift)), a)
 
     def weight_gradient(self, x: Tensor, gy: Tensor, gy_scale: float) -> Tensor:
-        """The weights' gradient, or its signs where the engine predicts them."""
-        call = self._call("grad_weight", x, gy)
-        if self.engine.psg is not None:
-            return self._real(self.engine.signs(call, self.engine.psg), x)
-        if self.engine.votes:
-            return self._real(self.engine.group.vote(self.engine.run(call).sign()), x)
-        return self._real(self.engine.total(call), x) * (self.x_scale * gy_scale)
+        """The weights' gradient, or its signs where the engine predicts or votes on them."""
+        full = self._call("grad_weight", x, gy)
+
+        def compute(x_bits: int, g_bits: int) -> Tensor:
+            return self.engine.run(full.of_high_bits(x_bits, g_bits))
+
+        return self._real(self.engine.weight_gradient(self.name, compute, self.x_scale * gy_scale), x)
 
     def _real(self, ints: Tensor, operand: Tensor) -> Tensor:
         return ints.to(device=operand.device, dtype=self.dtype)

@@ -19,6 +19,7 @@ from brevitas.quant import (
 from torch import Tensor, nn
 
 from e2train.nn.parallel import Group
+from e2train.numerics.scales import DivergenceError, power_of_two
 
 __all__ = [
     "ActInt8",
@@ -37,11 +38,6 @@ _T = TypeVar("_T")
 
 _GRAD_BITS = 16
 _REMEMBERED = 64  # calls of one quantiser between a forward pass and its repetition
-_MIN_EXPONENT = -90  # keeps every product of three scales above float32's subnormals
-
-
-class DivergenceError(ArithmeticError):
-    """Numbers that are no longer finite, so that no integer can stand for them."""
 
 
 class NonFiniteInputError(DivergenceError):
@@ -58,20 +54,6 @@ def widened(x: Tensor) -> Tensor:
     [torch.float32, torch.float64]
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def power_of_two(magnitude: float) -> int:
-    """The smallest exponent e with magnitude <= 2**e.
-
-    Raises: DivergenceError when the magnitude is infinite or not a number.
-
-    >>> [power_of_two(m) for m in (0.25, 0.3, 1.0, 1.5)]
-    [-2, -1, 0, 1]
-    """
-    if not math.isfinite(magnitude):
-        raise DivergenceError(f"values have grown to {magnitude}: training diverged; use a smaller --lr")
-    mantissa, exponent = math.frexp(magnitude)
-    return max(exponent - (mantissa == 0.5), _MIN_EXPONENT)
 
 
 class _MaxScaling(nn.Module):

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from e2train.nn.parallel import Group
 from e2train.nn.skipping import RunAll, SkipPolicy
+
+if TYPE_CHECKING:
+    from e2train.nn.resident import ResidentBody
 
 __all__ = ["PaddedShortcut", "ResidualBlock", "ResidualNet"]
 
@@ -86,6 +90,7 @@ class ResidualNet(nn.Module):
         self.head = head
         self.policy: SkipPolicy = RunAll()
         self.runs: tuple[int, ...] = ()
+        self.resident: ResidentBody | None = None  # computes all but the classifier, where it is set
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -97,6 +102,10 @@ class ResidualNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> logits (N, classes)."""
+        if self.resident is not None:
+            averages, self.runs = self.resident.run(self, images)
+            classified: Tensor = self.head[-1](averages)  # type: ignore[index]
+            return classified
         x = self.stem(images)
         skippable = self.skippable
         self.policy.begin(x)

@@ -12,6 +12,7 @@ from e2train.runtime.ledger import LedgerRow
 __all__ = ["FULL_WIDTHS", "Widths", "computation", "operand_bits"]
 
 _FLOAT32 = (32, 32)
+_ELEMENTS = (16, 16)  # coefficients and elements of affine and reduce
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def operand_bits(mode: str, widths: Widths = FULL_WIDTHS) -> tuple[int, int]:
     if mode == "grad_msb":
         return widths.psg.x_bits, widths.psg.g_bits
     gradient = widths.gradient_bits
-    return {"forward": (8, 8), "grad_input": (gradient, 8), "grad_weight": (8, gradient)}[mode]
+    return {"forward": (8, 8), "grad_input": (gradient, 8), "grad_weight": (8, gradient)}.get(mode, _ELEMENTS)
 
 
 def computation(rows: Iterable[LedgerRow], widths: Widths = FULL_WIDTHS) -> float:

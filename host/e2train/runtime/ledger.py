@@ -6,10 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from math import prod
+from typing import Literal, get_args
 
 from e2train.devices.protocol import Counters, LayerCall, LayerResult, Mode
 
-__all__ = ["Ledger", "LedgerRow", "merged"]
+__all__ = ["ELEMENT_MODES", "Ledger", "LedgerMode", "LedgerRow", "merged"]
+
+ElementMode = Literal["affine", "reduce", "load"]  # load: the host puts a tensor into the device's memory
+LedgerMode = Mode | ElementMode
+ELEMENT_MODES: tuple[ElementMode, ...] = get_args(ElementMode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +22,7 @@ class LedgerRow:
     """What one layer did in one mode; rows of the same layer and mode add up."""
 
     name: str
-    mode: Mode
+    mode: LedgerMode
     calls: int = 0
     saturations: int = 0
     elements: int = 0  # of grad_msb: gradient elements, and those whose signs it decided
@@ -47,7 +52,7 @@ class Ledger:
     """Adds up results by layer name and mode."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, Mode], LedgerRow] = {}
+        self._rows: dict[tuple[str, LedgerMode], LedgerRow] = {}
 
     def enter(self, row: LedgerRow) -> None:
         """Add a row to the one of its layer and mode."""

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from e2train.devices.protocol import LayerCall
 from e2train.numerics.psg import Psg, decided, sign
 
 __all__ = ["Signs", "grad_signs"]
@@ -21,14 +20,14 @@ class Signs:
     predicted: Any
 
 
-def grad_signs(call: LayerCall, psg: Psg, run: Callable[[LayerCall], Any]) -> Signs:
-    """Signs of a grad_weight call; ``run`` computes the calls that this takes.
+def grad_signs(psg: Psg, compute: Callable[[int, int], Any]) -> Signs:
+    """Signs of a weight gradient; ``compute`` gives its integers from so many high bits of x and gy (0: all).
 
     The full-precision gradient is computed in mode ``resolve`` alone, and only where a sign is left open.
     """
-    gw_msb = run(replace(call, mode="grad_msb", x_bits=psg.x_bits, g_bits=psg.g_bits))
+    gw_msb = compute(psg.x_bits, psg.g_bits)
     predicted = decided(gw_msb, psg.beta_q16)
     value = sign(gw_msb) * predicted
     if psg.mode == "resolve" and not bool(predicted.all()):
-        value = value + sign(run(call)) * ~predicted
+        value = value + sign(compute(0, 0)) * ~predicted
     return Signs(value=value, predicted=predicted)

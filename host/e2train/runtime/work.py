@@ -9,7 +9,7 @@ from e2train.config import EngineConfig
 from e2train.devices.protocol import OUTER_MODES, products_per_multiplier
 from e2train.energy import Work
 from e2train.runtime.computation import FULL_WIDTHS, Widths, operand_bits
-from e2train.runtime.ledger import LedgerRow
+from e2train.runtime.ledger import ELEMENT_MODES, LedgerRow
 
 __all__ = ["works"]
 
@@ -23,8 +23,9 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = F
 
     Buffers are read as the engine of ``config`` reads them: x serves all output lanes, with high bits twice;
     a weight serves one multiplier, as every output position reads it again; in weight gradients, gy serves
-    all input lanes. Operands of fewer bits than the engine's are moved as wide as its own. What the host
-    computes in float32 is counted as if the same array did so.
+    all input lanes. Operands of fewer bits than the engine's are moved as wide as its own; resident
+    operations move the bytes that they address. What the host computes in float32 is counted as if the same
+    array did so.
     """
     found = []
     for row in rows:
@@ -50,6 +51,7 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = F
                     a_stored_bits=a_stored,
                     b_stored_bits=b_stored,
                     result_bits=_WIDE_BITS if row.mode == "grad_weight" else _RESULT_BITS,
+                    addressed_bytes=row.counters.dram_bytes or None,
                 )
             )
         elif row.counters.host_macs:
@@ -64,4 +66,28 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = F
                     b_stored_bits=_FLOAT_BITS,
                 )
             )
+        elif row.mode in ELEMENT_MODES:
+            found.append(_elements(row))
     return found
+
+
+def _elements(row: LedgerRow) -> Work:
+    """An element-wise operation: of the device where bytes were addressed, else of the host in float32."""
+    on_host = not row.counters.dram_bytes
+    bits = _FLOAT_BITS if on_host else operand_bits(row.mode)[0]
+    return Work(
+        layer=row.name,
+        direction=row.mode,
+        on_host=on_host,
+        macs=row.counters.elementwise,
+        a_bits=bits,
+        b_bits=bits,
+        a_stored_bits=bits,
+        b_stored_bits=bits,
+        a_reads_per_mac=0.0,  # they stream by
+        b_reads_per_mac=0.0,
+        a_values=row.a_values,
+        b_values=row.b_values,
+        results=row.results,
+        addressed_bytes=row.counters.dram_bytes or None,
+    )

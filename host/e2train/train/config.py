@@ -28,6 +28,7 @@ __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
 # Where a run computes does not change what it computes.
 _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter")
+_RESIDENT_ONLY = ("execution", "result_bits", "scale_decay")  # without effect elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +68,13 @@ class RunConfig:
     swa_first: float = (
         0.75  # methods with signs average their weights from this share of the steps on; 1: never
     )
-    gradient_bits: int = 16  # that are in use of an output's gradient; it travels as int16
+    execution: str = "offload"  # or "resident": activations and gradients stay in the device's memory
+    gradient_bits: int = 0  # of an output's gradient; 0: 16, of 16 that travel, in resident runs 8
+    result_bits: int = 16  # resident runs: of a convolution's results, 8 or 16
+    scale_decay: float = 0.95  # resident runs: what a step leaves of the running maxima that scales follow
     psg_mode: PsgMode = "predict"
     psg_x_bits: int = 4
-    psg_g_bits: int = 10
+    psg_g_bits: int = 0  # 0: 10, or gradient_bits where these are fewer
     psg_beta: float = 0.05
     test_pictures: int = 0  # tested at the end; 0: all
 
@@ -89,27 +93,49 @@ class RunConfig:
             check_meter(self.meter)
         except (ValueError, DeviceError, EnergyError) as error:
             raise TrainError(str(error)) from None
-        if METHODS[self.method].signs == "predicted" and self.psg_g_bits > self.gradient_bits:
-            raise TrainError(
-                f"psg_g_bits must be at most gradient_bits, {self.gradient_bits}, not {self.psg_g_bits}"
-            )
+        used = self.widths.gradient_bits
+        if METHODS[self.method].signs == "predicted" and self.psg_g_bits > used:
+            raise TrainError(f"psg_g_bits must be at most gradient_bits, {used}, not {self.psg_g_bits}")
         if self.combine == "vote" and METHODS[self.method].signs == "none":
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
+        if self.resident:
+            self._check_resident(used)
+
+    def _check_resident(self, gradient_bits: int) -> None:
+        for key, bits in (("gradient_bits", gradient_bits), ("result_bits", self.result_bits)):
+            if bits not in (8, 16):
+                raise TrainError(f"{key} must be 8 or 16 in resident runs, not {bits}")
+        if self.device != "emulator" and METHODS[self.method].offloads:
+            raise TrainError(
+                f"device {self.device} does not keep tensors in its memory yet; "
+                "use --device emulator or --set execution=offload"
+            )
+
+    @property
+    def resident(self) -> bool:
+        """Whether activations and gradients stay in the device's memory."""
+        return self.execution == "resident"
 
     @property
     def psg(self) -> Psg:
         """How signs are predicted, where the method does."""
-        return Psg(mode=self.psg_mode, x_bits=self.psg_x_bits, g_bits=self.psg_g_bits, beta=self.psg_beta)
+        return self.widths.psg
 
     @property
     def widths(self) -> Widths:
         """Widths of the operands on the device."""
-        return Widths(gradient_bits=self.gradient_bits, psg=self.psg)
+        gradient_bits = self.gradient_bits or (8 if self.resident else 16)
+        g_bits = self.psg_g_bits or min(10, gradient_bits)
+        psg = Psg(mode=self.psg_mode, x_bits=self.psg_x_bits, g_bits=g_bits, beta=self.psg_beta)
+        return Widths(gradient_bits=gradient_bits, psg=psg)
 
     @property
     def determining(self) -> dict[str, int | float | str]:
         """The settings that determine the trained weights: all but where they are computed."""
-        return {key: value for key, value in asdict(self).items() if key not in _WHERE_ONLY}
+        left_out = _WHERE_ONLY if self.resident else (*_WHERE_ONLY, *_RESIDENT_ONLY)
+        widths = self.widths
+        values = asdict(self) | {"gradient_bits": widths.gradient_bits, "psg_g_bits": widths.psg.g_bits}
+        return {key: value for key, value in values.items() if key not in left_out}
 
     @property
     def hash(self) -> str:
@@ -164,11 +190,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("cosine", "steps"),
     "smd_mode": ("drop", "fewer"),
     "combine": ("sum", "vote"),
+    "execution": ("offload", "resident"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch", "threads", "ranks"), (1, _ANY)),
     **dict.fromkeys(("steps", "lr", "weight_decay", "gate_weight", "sign_lr", "test_pictures"), (0, _ANY)),
-    **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first"), (0, 1)),
+    **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first", "scale_decay"), (0, 1)),
     "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),
     "deadline_s": (0.1, _ANY),

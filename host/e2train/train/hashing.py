@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from e2train.nn import OffloadConv2d
+from e2train.nn import OffloadConv2d, ResidualNet, quantise_weight
 
 __all__ = ["state_sha256", "weights_sha256"]
 
@@ -29,6 +29,11 @@ def state_sha256(state: object) -> str:
 
 def weights_sha256(model: nn.Module) -> str:
     """Hash of the integer weights and scales of offloaded convolutions; without any, of all parameters."""
+    if isinstance(model, ResidualNet) and model.resident is not None:
+        on_device = {name: quantise_weight(weight) for name, weight in model.resident.weights.items()}
+        return state_sha256(
+            {name: [ints.int(), 2.0**exponent] for name, (ints, exponent) in on_device.items()}
+        )
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, OffloadConv2d)}
     if not layers:
         return state_sha256(dict(model.named_parameters()))

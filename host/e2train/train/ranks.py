@@ -60,6 +60,8 @@ def combine_gradients(model: ResidualNet, group: Group) -> None:
         for layer in model.modules()
         if isinstance(layer, OffloadConv2d) and layer.host_reason is None
     }
+    if model.resident is not None:
+        combined |= {id(weight) for weight in model.resident.weights.values()}
     gradients = [
         weight.grad for weight in model.parameters() if weight.grad is not None and id(weight) not in combined
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from time import monotonic
 
-from e2train.devices import open_device
+from e2train.devices import ResidentDevice, StreamDevice, TensorDevice, open_device, open_resident
 from e2train.energy import Gauge, LogSpec, Meter, gauge, load_costs, open_meter, write_samples
 from e2train.nn import Engine, Group
 from e2train.runtime import ExecutionStopped, Ledger
@@ -184,19 +184,23 @@ def _engine(config: RunConfig, group: Group) -> Iterator[Engine | None]:
     if not method.offloads:
         yield None
         return
-    device = open_device(
-        device_of_rank(config, group),
-        config=config.board,
-        overlay=config.overlay,
-        token_file=config.token_file,
-        deadline_s=config.deadline_s,
-    )
+    device: TensorDevice | StreamDevice | ResidentDevice
+    if config.resident:
+        device = open_resident(host=config.host, threads=config.threads)
+    else:
+        device = open_device(
+            device_of_rank(config, group),
+            config=config.board,
+            overlay=config.overlay,
+            token_file=config.token_file,
+            deadline_s=config.deadline_s,
+        )
     try:
         psg = config.psg if method.signs == "predicted" else None
         yield Engine(
             device=device,
             psg=psg,
-            gradient_bits=config.gradient_bits,
+            gradient_bits=config.widths.gradient_bits,
             group=group,
             votes=config.combine == "vote",
         )

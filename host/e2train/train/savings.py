@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from e2train.config import load_config
 from e2train.devices import OUTER_MODES, Counters, Mode
 from e2train.energy import CostTable, Modelled, modelled
+from e2train.nn import bits_kind, build_model, describe
 from e2train.nn.trace import trace_convs
 from e2train.runtime import FULL_WIDTHS, LedgerRow, Widths, computation, merged, works
+from e2train.runtime.resident import full_rows
 from e2train.train.account import Account
 from e2train.train.config import RunConfig
 from e2train.train.methods import METHODS
@@ -57,25 +59,37 @@ def savings(config: RunConfig, account: Account, table: CostTable) -> Savings:
         return modelled(works(rows, config=load_config(config.board), widths=widths), table)
 
     def full(steps: int, samples: int) -> tuple[LedgerRow, ...]:
-        return full_training(MODELS[config.preset], calls=steps * account.ranks, samples=samples)
+        return _whole_training(config, calls=steps * account.ranks, samples=samples)
 
     scheduled = full(account.scheduled_steps, account.scheduled_samples)
     smb_fp32 = price(map(_in_float32, scheduled))
+    executed = full(account.steps_run, account.samples)
     run = price((*account.training, *account.averaging))
     if METHODS[config.method].offloads:
-        executed = price(full(account.steps_run, account.samples))
         unsigned = price(_with_full_gradients(account.training))
-        after = [price(scheduled), executed, unsigned, price(account.training), run]
-    else:
+        after = [price(scheduled), price(executed), unsigned, price(account.training), run]
+    else:  # what a resident run does element by element, a ledger of the host does not tell
+        run = price(map(_in_float32, executed)) if config.resident else run
         after = [run] * len(TECHNIQUES)
     computed = computation((*account.training, *account.averaging), config.widths)
+    int8 = Widths(gradient_bits=config.widths.gradient_bits) if config.resident else FULL_WIDTHS
     return Savings(
         smb_fp32=smb_fp32,
-        smb_int8=price(scheduled, FULL_WIDTHS),
+        smb_int8=price(scheduled, int8),
         computation_of_fp32=computed / computation(map(_in_float32, scheduled)),
-        computation_of_int8=computed / computation(scheduled),
+        computation_of_int8=computed / computation(scheduled, int8),
         after=tuple(after),
     )
+
+
+def _whole_training(config: RunConfig, *, calls: int, samples: int) -> tuple[LedgerRow, ...]:
+    """Rows of the same training with nothing saved, as this kind of run counts them."""
+    model_name = MODELS[config.preset]
+    if not config.resident:
+        return full_training(model_name, calls=calls, samples=samples)
+    model, image = build_model(model_name)
+    result, gradient = bits_kind(config.result_bits), bits_kind(config.widths.gradient_bits)
+    return full_rows(describe(model, image), result=result, gradient=gradient, calls=calls, samples=samples)
 
 
 def full_training(model_name: str, *, calls: int, samples: int) -> tuple[LedgerRow, ...]:
@@ -105,13 +119,16 @@ def full_training(model_name: str, *, calls: int, samples: int) -> tuple[LedgerR
 
 
 def _in_float32(row: LedgerRow) -> LedgerRow:
-    """The same on the host."""
+    """The same on the host, each tensor moved once at 32 bits."""
     macs = row.counters.macs + row.counters.host_macs
-    return replace(row, counters=replace(row.counters, macs=0, host_macs=macs))
+    return replace(row, counters=replace(row.counters, macs=0, host_macs=macs, dram_bytes=0))
 
 
 def _with_full_gradients(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
     """The same with a full weight gradient for each forward pass on the device."""
+    rows = list(rows)
+    if any(row.counters.dram_bytes for row in rows):
+        return _with_full_resident_gradients(rows)
     found = []
     for row in rows:
         if row.mode in OUTER_MODES and not row.counters.host_macs:
@@ -128,4 +145,19 @@ def _with_full_gradients(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
                 counters=Counters(macs=row.counters.macs),
             )
             found.append(full)
+    return found
+
+
+def _with_full_resident_gradients(rows: list[LedgerRow]) -> list[LedgerRow]:
+    """Each predicted gradient as a full one, which reads the same tensors and leaves 64 bits, not 32."""
+    predicted = {row.name for row in rows if row.mode == "grad_msb"}
+    found = []
+    for row in rows:
+        if row.mode == "grad_msb":
+            dram_bytes = row.counters.dram_bytes + 4 * row.results
+            found.append(
+                replace(row, mode="grad_weight", counters=replace(row.counters, dram_bytes=dram_bytes))
+            )
+        elif row.mode != "grad_weight" or row.name not in predicted:
+            found.append(row)
     return found

@@ -19,6 +19,8 @@ from e2train.nn import (
     GatedSkip,
     Group,
     OffloadConv2d,
+    ResidentBody,
+    ResidentError,
     ResidualNet,
     SkipPolicy,
     StochasticDepth,
@@ -93,13 +95,12 @@ class Session:
         if config.smd_mode == "fewer":
             steps, dropped = max(1, round(steps * (1 - dropped))), 0.0
         torch.manual_seed(config.seed)
-        model, _ = build_model(MODELS[config.preset], classes=split.classes)
+        model, image = build_model(MODELS[config.preset], classes=split.classes)
         if (policy := _policy(config, method, model)) is not None:
             model.policy = policy
         model.to(host)
         if engine is not None:
-            offload(model, engine)
-            _pass_over_draws(model)
+            _place(model, engine, config, image)
         count_host_macs(model, ledger)
         share(model, group)
         signed = method.signs != "none"
@@ -209,6 +210,20 @@ def deterministic(threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
             torch.use_deterministic_algorithms(strict)
             torch.backends.cudnn.allow_tf32 = short
+
+
+def _place(model: ResidualNet, engine: Engine, config: RunConfig, image: tuple[int, int, int]) -> None:
+    """Put the convolutions of a model on a device, or with resident runs all but its classifier."""
+    if not config.resident:
+        offload(model, engine)
+        _pass_over_draws(model)
+        return
+    try:
+        model.resident = ResidentBody(
+            model, engine, image=image, result_bits=config.result_bits, decay=config.scale_decay
+        )
+    except ResidentError as error:
+        raise TrainError(f"{config.preset}: {error}") from None
 
 
 def _policy(config: RunConfig, method: Method, model: ResidualNet) -> SkipPolicy | None:

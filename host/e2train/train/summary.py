@@ -18,6 +18,7 @@ from e2train.train.session import Session
 
 __all__ = ["Summary", "energy_figures", "summarise"]
 
+_ROUNDING = ("forward", "grad_input", "affine", "load")
 _NEGLIGIBLE = 0.01  # share of a run's time
 
 
@@ -50,6 +51,8 @@ class Summary:
     cycles: int | None
     bytes_moved: int | None
     saturations: int
+    saturated_share: float  # of the values that were rounded to fewer bits
+    host_bytes_per_step: float | None  # in resident runs: between host and device, of executed training steps
     retries: int  # of transfers
     remote_calls_per_step: float | None  # of executed training steps, on a board
     device_s_per_step: float | None  # waiting for the board; a mean over the ranks' boards
@@ -120,6 +123,10 @@ def summarise(
         cycles=total.cycles,
         bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
         saturations=sum(row.saturations for row in rows),
+        saturated_share=_saturated_share(rows),
+        host_bytes_per_step=_total(account.training).host_bytes / max(1, account.steps_run)
+        if config.resident and offloads
+        else None,
         retries=total.retries,
         **_board_figures(_total(account.training), steps=account.steps_run, ranks=account.ranks),
         energy_modelled_j=run_j,
@@ -132,6 +139,12 @@ def summarise(
         wall_s=round(wall_s, 3),
         out=out,
     )
+
+
+def _saturated_share(rows: Iterable[LedgerRow]) -> float:
+    """Of all values that operations rounded, those that did not fit."""
+    rounding = [row for row in rows if row.mode in _ROUNDING and not row.counters.host_macs]
+    return sum(row.saturations for row in rounding) / max(1, sum(row.results for row in rounding))
 
 
 def _total(rows: Iterable[LedgerRow]) -> Counters:

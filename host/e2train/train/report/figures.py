@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from e2train.config import load_config
-from e2train.devices import Mode, products_per_multiplier
+from e2train.devices import products_per_multiplier
 from e2train.energy import CostTable, Modelled, modelled
-from e2train.runtime import merged, works
+from e2train.runtime import ELEMENT_MODES, LedgerMode, merged, works
 from e2train.train.record import Record
 from e2train.train.savings import Savings, savings
 
@@ -20,7 +20,7 @@ class LayerRow:
     """One layer in one direction, over the training."""
 
     layer: str
-    direction: Mode
+    direction: LedgerMode
     on_host: bool
     calls: int
     macs: int
@@ -46,17 +46,18 @@ def run_figures(record: Record, label: str, table: CostTable) -> RunFigures:
     config = load_config(record.config.board)
     rows = []
     for row in merged((*record.account.training, *record.account.averaging)):
-        lanes = config.macs_per_cycle * products_per_multiplier(row.mode)
         counters = row.counters
+        on_host = bool(counters.host_macs)
+        lanes = 0 if row.mode in ELEMENT_MODES else config.macs_per_cycle * products_per_multiplier(row.mode)
         rows.append(
             LayerRow(
                 layer=row.name,
                 direction=row.mode,
-                on_host=bool(counters.host_macs),
+                on_host=on_host,
                 calls=row.calls,
                 macs=counters.macs or counters.host_macs,
                 cycles=counters.cycles,
-                utilisation=counters.macs / (lanes * counters.cycles) if counters.cycles else None,
+                utilisation=counters.macs / (lanes * counters.cycles) if counters.cycles and lanes else None,
                 saturations=row.saturations,
                 predicted=row.predicted / row.elements if row.elements else None,
                 modelled=modelled(works([row], config=config, widths=record.config.widths), table),

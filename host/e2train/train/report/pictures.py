@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from e2train.devices import MODES
+from e2train.runtime import ELEMENT_MODES
 from e2train.train.record import PowerSamples
 from e2train.train.report.figures import LayerRow, RunFigures
 
@@ -21,7 +22,13 @@ __all__ = ["KINDS", "accuracy_energy", "block_skips", "curves", "layer_bars", "p
 # Kinds of energy, which never share a column, an axis or a colour.
 KINDS = {"modelled": "#4477aa", "simulated": "#b8860b", "measured": "#228833"}
 _RUNS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#882255", "#44aa99", "#999933", "#aa4499", "#888888")
-_DIRECTIONS = dict(zip(MODES, ("#4477aa", "#66ccee", "#ee6677", "#ccbb44"), strict=True))
+_DIRECTIONS = dict(
+    zip(
+        (*MODES, *ELEMENT_MODES),
+        ("#4477aa", "#66ccee", "#ee6677", "#ccbb44", "#228833", "#aa3377", "#bbbbbb"),
+        strict=True,
+    )
+)
 _TECHNIQUES = {
     "widths": ("#bbccee", "narrow operands"),
     "smd": ("#cceeff", "dropped batches"),
@@ -107,7 +114,7 @@ def layer_bars(
 ) -> str:
     """One bar per layer, made of the directions; or not stacked, one thin bar for each direction."""
     names = list(dict.fromkeys(row.layer for row in layers))
-    modes = [mode for mode in MODES if any(row.direction == mode and value(row) for row in layers)]
+    modes = [mode for mode in _DIRECTIONS if any(row.direction == mode and value(row) for row in layers)]
     thin = 1 if stacked or not modes else len(modes)
     figure = _figure(1.0 + (0.2 + 0.06 * thin) * len(names))
     axes = figure.subplots()

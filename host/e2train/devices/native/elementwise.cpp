@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// affine and reduce. Spec: numerics.elementwise.
+#include "api.hpp"
+#include "extremes.hpp"
+
+namespace e2 {
+namespace {
+
+constexpr int kChunk = 64;  // pixels at a time: their operands stay in the first cache
+
+struct Chunk {
+  alignas(64) int16_t u[kChunk * kLanes], v[kChunk * kLanes], mask[kChunk * kLanes];
+};
+
+// out = saturate(round_shift(a*u + b*v + d)), of one channel block. With 15-bit a and b and 30-bit d no sum
+// leaves int32.
+void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Chunk& chunk,
+                  Extremes& extremes) {
+  const Tensor& out = call.out;
+  const auto a = load<Lanes<int32_t>>(call.a + block * kLanes),
+             b = load<Lanes<int32_t>>(call.b + block * kLanes);
+  const auto d = load<Lanes<int32_t>>(call.d + block * kLanes) + (call.shift ? 1 << (call.shift - 1) : 0);
+  const Range range = range_of(out.kind);
+  const Lanes<int32_t> floor = call.relu ? 0 : INT32_MIN;
+  const bool masks_u = call.mask.present && !call.mask_out, masks_out = call.mask.present && call.mask_out;
+  auto* to = const_cast<uint8_t*>(out.block(memory, sample, block));
+  Lanes<int64_t> sums = 0;
+  for (int first = 0; first < out.H * out.W; first += kChunk) {
+    const int count = std::min(kChunk, out.H * out.W - first);
+    read_pixels(call.u, memory, sample, block, first, count, out.W, chunk.u);
+    if (call.v.present) read_pixels(call.v, memory, sample, block, first, count, out.W, chunk.v);
+    if (call.mask.present) read_pixels(call.mask, memory, sample, block, first, count, out.W, chunk.mask);
+    Lanes<int32_t> chunk_sums = 0;
+    for (int i = 0; i < count; ++i) {
+      auto u = load<Lanes<int16_t>>(chunk.u + i * kLanes);
+      Lanes<int16_t> open = -1;
+      if (call.mask.present) open = load<Lanes<int16_t>>(chunk.mask + i * kLanes) > Lanes<int16_t>(0);
+      if (masks_u) u &= open;
+      Lanes<int32_t> acc = convert<int32_t>(u) * a + d;
+      if (call.v.present) acc += convert<int32_t>(load<Lanes<int16_t>>(chunk.v + i * kLanes)) * b;
+      acc = max(acc >> call.shift, floor);
+      if (masks_out) acc &= convert<int32_t>(open);
+      const auto fitted = min(max(acc, range.low), range.high);
+      extremes.largest = max(extremes.largest, magnitude(acc));
+      extremes.saturations -= fitted != acc;
+      chunk_sums += fitted;
+      narrow(fitted, out.kind, to + (int64_t(first) + i) * kLanes * out.bytes());
+    }
+    sums += convert<int64_t>(chunk_sums);
+  }
+  if (call.sums) store(call.sums + (int64_t(sample) * out.blocks() + block) * kLanes, sums);
+}
+
+void reduce_block(const Reduction& call, const uint8_t* memory, int sample, int block, Chunk& chunk) {
+  const Tensor& u = call.u;
+  Lanes<int64_t> sums = 0, products = 0;
+  for (int first = 0; first < u.H * u.W; first += kChunk) {
+    const int count = std::min(kChunk, u.H * u.W - first);
+    read_pixels(u, memory, sample, block, first, count, u.W, chunk.u);
+    read_pixels(call.v, memory, sample, block, first, count, u.W, chunk.v);
+    if (call.mask.present) read_pixels(call.mask, memory, sample, block, first, count, u.W, chunk.mask);
+    Lanes<int32_t> chunk_sums = 0;
+    for (int i = 0; i < count; ++i) {
+      auto value = load<Lanes<int16_t>>(chunk.u + i * kLanes);
+      if (call.mask.present) {
+        const Lanes<int16_t> open = load<Lanes<int16_t>>(chunk.mask + i * kLanes) > Lanes<int16_t>(0);
+        value &= open;
+      }
+      const auto wide = convert<int32_t>(value);
+      chunk_sums += wide;
+      products += convert<int64_t>(wide * convert<int32_t>(load<Lanes<int16_t>>(chunk.v + i * kLanes)));
+    }
+    sums += convert<int64_t>(chunk_sums);
+  }
+  const int64_t at = (int64_t(sample) * u.blocks() + block) * kLanes;
+  store(call.sums + at, sums);
+  store(call.products + at, products);
+}
+
+}  // namespace
+
+void run(Pool& pool, uint8_t* memory, int samples, Affine& call) {
+  std::vector<Chunk> chunks(pool.threads());
+  std::vector<Totals> totals(pool.threads());
+  pool.run(samples, [&](int sample, int thread) {
+    Extremes extremes;
+    for (int block = 0; block < call.out.blocks(); ++block) {
+      affine_block(call, memory, sample, block, chunks[thread], extremes);
+    }
+    totals[thread].add(extremes);
+  });
+  const Totals total = sum(totals);
+  call.largest = total.largest;
+  call.saturations = total.saturations;
+}
+
+void run(Pool& pool, uint8_t* memory, int samples, Reduction& call) {
+  std::vector<Chunk> chunks(pool.threads());
+  pool.run(samples, [&](int sample, int thread) {
+    for (int block = 0; block < call.u.blocks(); ++block) {
+      reduce_block(call, memory, sample, block, chunks[thread]);
+    }
+  });
+}
+
+}  // namespace e2

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors that stay in a device's memory, the operations on them, and what a device must do for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.devices.protocol import ConvShape, ShapeError
+from e2train.numerics.blocks import LANES, block_count
+from e2train.numerics.elementwise import (
+    COEFFICIENT_LIMIT,
+    KINDS,
+    OFFSET_LIMIT,
+    SHIFT_LIMIT,
+    VIEWS,
+    Kind,
+    View,
+    Written,
+)
+from e2train.numerics.rounding import Ints
+
+__all__ = [
+    "Affine",
+    "Convolution",
+    "DeviceTensor",
+    "Reduction",
+    "ResidentDevice",
+    "WeightGradient",
+    "sample_bytes",
+]
+
+_MOST_SHIFT = 40
+
+
+def sample_bytes(kind: Kind, C: int, H: int, W: int) -> int:
+    """Bytes of one sample in a device's memory.
+
+    >>> sample_bytes("int16", 20, 8, 8)
+    4096
+    """
+    return block_count(C) * LANES * H * W * np.dtype(kind).itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DeviceTensor:
+    """Samples in a device's memory, each where its offset says, in the layout NCHW16c.
+
+    ``view`` is how an element-wise operation reads them.
+    """
+
+    kind: Kind
+    C: int
+    H: int
+    W: int
+    offsets: NDArray[np.int64]  # bytes from the start of the memory to each sample
+    view: View = "whole"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or self.view not in VIEWS:
+            raise ShapeError(f"no tensor of kind {self.kind!r} and view {self.view!r}")
+        if min(self.C, self.H, self.W) < 1 or self.offsets.ndim != 1 or self.offsets.dtype != np.int64:
+            raise ShapeError(f"a tensor needs channels, pixels and one int64 offset per sample, not {self}")
+
+    @property
+    def N(self) -> int:  # noqa: N802
+        """Samples."""
+        return len(self.offsets)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+        return self.N, self.C, self.H, self.W
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return sample_bytes(self.kind, self.C, self.H, self.W)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all samples, lanes left over included."""
+        return self.N * self.sample_bytes
+
+    def take(self, samples: NDArray[np.int64]) -> DeviceTensor:
+        """Some of the samples, by their numbers."""
+        return replace(self, offsets=self.offsets[samples])
+
+    def seen(self, view: View) -> DeviceTensor:
+        """The same memory, read otherwise."""
+        return replace(self, view=view)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Convolution:
+    """``forward``: destination = conv(source, w); ``grad_input``: destination = conv_transpose(source, w).
+
+    Source and destination are rounded as ``numerics.rounded_conv`` says.
+    """
+
+    mode: Literal["forward", "grad_input"]
+    source: DeviceTensor
+    destination: DeviceTensor
+    w: NDArray[np.int8]  # (K, C, R, S)
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]  # top, bottom, left, right
+    shift: int
+    sums: bool = False  # forward alone: report sums and sums of squares by channel
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        x, y = (self.source, self.destination)[:: 1 if self.mode == "forward" else -1]
+        sources = ("uint8", "int8") if self.mode == "forward" else ("int8", "int16")
+        shape = self.shape
+        results = ("int8", "int16")
+        if self.w.dtype != np.int8 or self.w.ndim != 4 or self.w.shape[1] != x.C:
+            raise ShapeError(f"{self.label}: weights must be int8 (K, {x.C}, R, S), not {self.w.shape}")
+        if y.shape != (shape.N, shape.K, shape.P, shape.Q) or x.view != "whole" or y.view != "whole":
+            raise ShapeError(f"{self.label}: {x.shape} with weights {self.w.shape} does not give {y.shape}")
+        if self.source.kind not in sources or self.destination.kind not in results:
+            raise ShapeError(
+                f"{self.label}: from {self.source.kind} to {self.destination.kind}; "
+                f"it takes {' or '.join(sources)} to {' or '.join(results)}"
+            )
+        if not 0 <= self.shift <= _MOST_SHIFT:
+            raise ShapeError(f"{self.label}: shift is {self.shift}, must be 0..{_MOST_SHIFT}")
+
+    @property
+    def shape(self) -> ConvShape:
+        """The convolution's dimensions."""
+        x = self.source if self.mode == "forward" else self.destination
+        K, _, R, S = self.w.shape
+        return ConvShape(N=x.N, C=x.C, H=x.H, W=x.W, K=K, R=R, S=S, stride=self.stride, padding=self.padding)
+
+    @property
+    def label(self) -> str:
+        """Layer and mode, for messages."""
+        return f"{self.name or 'layer'} ({self.mode})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WeightGradient:
+    """gw = correlate(x, gy); with ``x_bits`` and ``g_bits`` of the high bits of both alone, rounded."""
+
+    x: DeviceTensor
+    gy: DeviceTensor
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    x_bits: int = 0  # high bits kept, 0: all
+    g_bits: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        s = self.shape
+        if self.gy.shape != (s.N, s.K, s.P, s.Q) or self.x.view != "whole" or self.gy.view != "whole":
+            raise ShapeError(f"{self.label}: x {self.x.shape} and gy {self.gy.shape} do not belong together")
+        if self.x.kind == "int16" or self.gy.kind == "uint8":
+            raise ShapeError(
+                f"{self.label}: x must have 8 bits and gy a sign, not {self.x.kind}, {self.gy.kind}"
+            )
+        for bits, tensor in ((self.x_bits, self.x), (self.g_bits, self.gy)):
+            if not 0 <= bits <= 8 * np.dtype(tensor.kind).itemsize:
+                raise ShapeError(f"{self.label}: {bits} high bits of {tensor.kind}")
+
+    @property
+    def shape(self) -> ConvShape:
+        """The convolution's dimensions."""
+        x, (R, S) = self.x, self.kernel
+        return ConvShape(
+            N=x.N, C=x.C, H=x.H, W=x.W, K=self.gy.C, R=R, S=S, stride=self.stride, padding=self.padding
+        )
+
+    @property
+    def mode(self) -> Literal["grad_weight", "grad_msb"]:
+        """Whether all bits count."""
+        return "grad_msb" if self.x_bits or self.g_bits else "grad_weight"
+
+    @property
+    def label(self) -> str:
+        """Layer and mode, for messages."""
+        return f"{self.name or 'layer'} ({self.mode})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Affine:
+    """out = saturate(round_shift(a*u + b*v + d, shift)) as ``numerics.affine`` says; out may be u or v."""
+
+    u: DeviceTensor
+    v: DeviceTensor | None = None
+    mask: DeviceTensor | None = None
+    out: DeviceTensor
+    a: Ints  # (C,)
+    b: Ints
+    d: Ints
+    shift: int
+    relu: bool = False
+    mask_out: bool = False
+    sums: bool = False  # report sums per sample and channel
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        out = self.out
+        for operand in (self.u, self.v, self.mask):
+            if operand is not None:
+                _check_view(self.name, operand, out)
+        for values, limit in (
+            (self.a, COEFFICIENT_LIMIT),
+            (self.b, COEFFICIENT_LIMIT),
+            (self.d, OFFSET_LIMIT),
+        ):
+            if values.shape != (out.C,) or np.abs(values).max() > limit:
+                raise ShapeError(f"{self.name} (affine): coefficients must be ({out.C},) and at most {limit}")
+        if not 0 <= self.shift <= SHIFT_LIMIT or out.view != "whole":
+            raise ShapeError(f"{self.name} (affine): shift is {self.shift}, must be 0..{SHIFT_LIMIT}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reduction:
+    """Sums of u and u*v by channel, or by sample and channel, where the mask, if any, is above zero."""
+
+    u: DeviceTensor
+    v: DeviceTensor
+    mask: DeviceTensor | None = None
+    per_sample: bool = False
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for operand in (self.v, self.mask):
+            if operand is not None and (operand.shape != self.u.shape or operand.view != "whole"):
+                raise ShapeError(f"{self.name} (reduce): {operand.shape} and {self.u.shape} differ")
+        if self.u.view != "whole":
+            raise ShapeError(f"{self.name} (reduce): u is read whole, not {self.u.view}")
+
+
+def _check_view(name: str, operand: DeviceTensor, out: DeviceTensor) -> None:
+    H, W = out.H, out.W
+    sizes = {
+        "whole": [(H, W)],
+        "strided": [(h, w) for h in (2 * H - 1, 2 * H) for w in (2 * W - 1, 2 * W)],
+        "spread": [(-(-H // 2), -(-W // 2))],
+        "broadcast": [(1, 1)],
+    }
+    if operand.N != out.N or (operand.H, operand.W) not in sizes[operand.view]:
+        raise ShapeError(f"{name} (affine): {operand.shape} seen {operand.view} is no operand of {out.shape}")
+
+
+@runtime_checkable
+class ResidentDevice(Protocol):
+    """A device that keeps tensors in its memory and computes on them there."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def memory_bytes(self) -> int | None:
+        """The most that can be reserved; None where it is not known."""
+        ...
+
+    def reserve(self, nbytes: int) -> None:
+        """Have so much memory; what was in it is lost."""
+        ...
+
+    def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None:
+        """Put values (N, C, H, W) of the tensor's kind into the memory."""
+        ...
+
+    def read(self, tensor: DeviceTensor) -> NDArray[Any]:
+        """Values (N, C, H, W) from the memory."""
+        ...
+
+    def convolve(self, call: Convolution) -> Written: ...
+    def weight_gradient(self, call: WeightGradient) -> Ints: ...
+    def affine(self, call: Affine) -> Written: ...
+    def reduce(self, call: Reduction) -> tuple[Ints, Ints]: ...
+    def close(self) -> None: ...

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A residual network whose convolutions, batch norms and sums run over tensors that stay on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from e2train.devices.protocol import ConvShape
+from e2train.devices.resident import ResidentDevice
+from e2train.nn.engine import Engine
+from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
+from e2train.numerics.elementwise import Kind
+from e2train.numerics.rounding import Ints
+from e2train.numerics.scales import Floats, power_of_two
+from e2train.runtime.resident import (
+    BlockSpec,
+    Body,
+    BodyGradients,
+    Choices,
+    ConvNorm,
+    Network,
+    NormParameters,
+    Operations,
+    Parameters,
+    Scales,
+    body_kinds,
+    padded_order,
+)
+
+Order = NDArray[np.int64]
+
+__all__ = ["ResidentBody", "ResidentError", "bits_kind", "describe", "quantise_weight"]
+
+_WEIGHT_MOST = 127
+
+
+class ResidentError(ValueError):
+    """A model that cannot stay on a device."""
+
+
+class ResidentBody(nn.Module):
+    """Stem, blocks and average pooling of a model on a device; the model keeps its parameters.
+
+    The running maxima that scales follow are part of the model's state.
+    """
+
+    def __init__(
+        self,
+        model: ResidualNet,
+        engine: Engine,
+        *,
+        image: tuple[int, int, int],
+        result_bits: int = 16,
+        decay: float = 0.95,
+    ) -> None:
+        """``image`` is the shape (C, H, W) of what comes in.
+
+        Raises: ResidentError when the model is built otherwise than a program on the device can follow.
+        """
+        super().__init__()
+        self.engine = engine
+        network = describe(model, image)
+        result, gradient = bits_kind(result_bits), bits_kind(engine.gradient_bits)
+        kinds = body_kinds(network, result=result, gradient=gradient)
+        self.maxima: Tensor
+        self.register_buffer("maxima", torch.zeros(len(kinds), dtype=torch.float64))
+        self._layers = {conv.name: _layers(model, conv.name) for conv in network.convs}
+        self._scales = Scales(kinds, self.maxima.numpy(), decay=decay)
+        assert isinstance(engine.device, ResidentDevice)
+        operations = Operations(engine.device, self._scales, engine.ledger, over_ranks=self._over_ranks)
+        self._body = Body(network, operations, result=result, gradient=gradient)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the convolutions, by name."""
+        return {name: conv.weight for name, (conv, _) in self._layers.items()}
+
+    def run(self, model: ResidualNet, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """Averages of the last block's channels, and how many samples ran each block.
+
+        Shapes: images (N, C, H, W), averages (N, K).
+        """
+        self._scales.maxima = self.maxima.numpy()  # where a state has been loaded
+        gates: dict[int, Tensor] = {}
+        skippable = model.skippable
+        model.policy.begin(images)
+        runs = [len(images)] * len(model.blocks)
+
+        def decide(index: int, means: Floats) -> Floats | None:
+            if index not in skippable:
+                return None
+            features = torch.from_numpy(means).to(images.dtype)[:, :, None, None]
+            gate = model.policy.gate(index, features.to(images.device))
+            if gate is None:
+                return None
+            gates[index] = gate
+            runs[index] = int(gate.detach().count_nonzero())
+            return _array(gate)
+
+        training, backward = model.training, model.training and torch.is_grad_enabled()
+        means = self._body.forward(
+            _array(images, np.float32),
+            self._quantised(),
+            Choices(gates=decide, any_rank=self.engine.group.any),
+            training=training,
+            backward=backward,
+        )
+        if training:
+            self._follow_statistics()
+        if not backward:
+            self._body.end_step()
+        averages = torch.from_numpy(means).to(images)
+        if backward:
+            tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
+            averages = _Backward.apply(self, averages, list(gates), *gates.values(), *tensors)  # type: ignore[no-untyped-call]
+        return averages, tuple(runs)
+
+    def gradients(self, gradient: Tensor, gates: list[int]) -> list[Tensor | None]:
+        """Gradients of these gates and all parameters, from those of the averages; None where nothing ran."""
+        found = self._body.backward(_array(gradient), self._weight_gradient)
+        self._body.end_step()
+        values = [found.gates.get(index) for index in gates]
+        values += [value for name in self._layers for value in _of_layer(found, name)]
+        return [None if value is None else torch.from_numpy(value).to(gradient) for value in values]
+
+    def _quantised(self) -> dict[str, Parameters]:
+        found = {}
+        for name, (conv, norm) in self._layers.items():
+            ints, exponent = quantise_weight(conv.weight)
+            found[name] = Parameters(
+                w=_array(ints, np.int8),
+                exponent=exponent,
+                norm=NormParameters(
+                    weight=_array(norm.weight),
+                    bias=_array(norm.bias),
+                    running_mean=_array(_buffer(norm.running_mean)),
+                    running_var=_array(_buffer(norm.running_var)),
+                    eps=norm.eps,
+                ),
+            )
+        return found
+
+    @torch.no_grad()
+    def _follow_statistics(self) -> None:
+        """Move running statistics as nn.BatchNorm2d does, by less where samples skipped."""
+        for name, (moments, share) in self._body.observed.items():
+            norm = self._layers[name][1]
+            if not moments.count:
+                continue
+            _buffer(norm.num_batches_tracked).add_(1)
+            factor = (
+                1 / int(_buffer(norm.num_batches_tracked)) if norm.momentum is None else norm.momentum * share
+            )
+            unbiased = moments.var * (moments.count / max(1, moments.count - 1))
+            for running, now in ((norm.running_mean, moments.mean), (norm.running_var, unbiased)):
+                buffer = _buffer(running)
+                buffer.copy_(torch.from_numpy((1 - factor) * _array(buffer) + factor * now))
+
+    def _weight_gradient(self, name: str, integers: Callable[[int, int], Ints], scale: float) -> Floats:
+        def compute(x_bits: int, g_bits: int) -> Tensor:
+            return torch.from_numpy(integers(x_bits, g_bits))
+
+        return _array(self.engine.weight_gradient(name, compute, scale))
+
+    def _over_ranks(self, values: Floats) -> Floats:
+        return _array(self.engine.group.max(torch.from_numpy(values)))
+
+
+class _Backward(torch.autograd.Function):
+    """Has averages that were computed without a graph depend on gates and parameters."""
+
+    @staticmethod
+    def forward(ctx: Any, body: ResidentBody, averages: Tensor, gates: list[int], *_: Tensor) -> Tensor:
+        ctx.body, ctx.gates = body, gates
+        return averages.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, None, *ctx.body.gradients(gradient, ctx.gates)
+
+
+def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:
+    """int8 in [-127, 127] and their exponent, as the quantiser ``WeightInt8`` gives them.
+
+    Raises: DivergenceError when a weight is not finite.
+
+    >>> ints, exponent = quantise_weight(torch.tensor([0.5, -0.25, 0.001]))
+    >>> ints.tolist(), exponent
+    ([127, -64, 0], -8)
+    """
+    held = weight.detach()
+    exponent = power_of_two(float(held.abs().max())) - 7
+    ints = torch.round(held * 2.0**-exponent).clamp(-_WEIGHT_MOST, _WEIGHT_MOST)
+    return ints.to(torch.int8), exponent
+
+
+def describe(model: ResidualNet, image: tuple[int, int, int]) -> Network:
+    """A model as a program on a device sees it.
+
+    Raises: ResidentError when it has other layers than the CIFAR-style ResNets.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    (stem_conv,) = _convs(model.stem, "its stem", nn.Conv2d, nn.BatchNorm2d, nn.ReLU)
+    _convs(model.head, "its head", nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear)
+    order = np.arange(stem_conv.out_channels)
+    stem = _conv_norm(names[stem_conv], stem_conv, image, np.arange(image[0]), order)
+    last, stage, blocks = stem, 0, []
+    for index, block in enumerate(model.blocks):
+        assert isinstance(block, ResidualBlock)
+        kinds = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, nn.BatchNorm2d)
+        convs = _convs(block.branch, f"block {index}", *kinds)
+        inner = np.arange(convs[0].out_channels)
+        out_order = _out_order(block, order, convs, index)
+        first = _conv_norm(names[convs[0]], convs[0], _result(last), order, inner)
+        last = _conv_norm(names[convs[1]], convs[1], _result(first), inner, out_order)
+        stage += isinstance(block.shortcut, PaddedShortcut)
+        blocks.append(BlockSpec(index=index, first=first, second=last, stage=stage))
+        order = out_order
+    return Network(stem=stem, blocks=tuple(blocks))
+
+
+def _convs(module: nn.Module, what: str, *kinds: type[nn.Module]) -> list[nn.Conv2d]:
+    """The convolutions of a sequence of just these kinds of layers."""
+    if not isinstance(module, nn.Sequential) or [type(part) for part in module] != list(kinds):
+        raise ResidentError(_refusal(what))
+    return [part for part in module if isinstance(part, nn.Conv2d)]
+
+
+def _result(conv: ConvNorm) -> tuple[int, int, int]:
+    return conv.shape.K, conv.shape.P, conv.shape.Q
+
+
+def _out_order(block: ResidualBlock, order: Order, convs: list[nn.Conv2d], index: int) -> Order:
+    shortcut, strides = block.shortcut, [conv.stride for conv in convs]
+    if type(block.activation) is nn.ReLU:
+        if type(shortcut) is nn.Identity and strides == [(1, 1), (1, 1)]:
+            return order
+        if isinstance(shortcut, PaddedShortcut) and shortcut.stride == 2 and strides == [(2, 2), (1, 1)]:
+            return padded_order(order, front=shortcut.front, channels=convs[1].out_channels)
+    raise ResidentError(_refusal(f"the shortcut of block {index}"))
+
+
+def _conv_norm(
+    name: str, conv: nn.Conv2d, image: tuple[int, int, int], in_order: Order, out_order: Order
+) -> ConvNorm:
+    if conv.groups != 1 or conv.dilation != (1, 1) or conv.bias is not None or conv.padding_mode != "zeros":
+        raise ResidentError(_refusal(name))
+    left, right, top, bottom = conv._reversed_padding_repeated_twice
+    C, H, W = image
+    shape = ConvShape(
+        N=1,
+        C=C,
+        H=H,
+        W=W,
+        K=conv.out_channels,
+        R=conv.kernel_size[0],
+        S=conv.kernel_size[1],
+        stride=(conv.stride[0], conv.stride[1]),
+        padding=(top, bottom, left, right),
+    )
+    return ConvNorm(name=name, shape=shape, in_order=in_order, out_order=out_order)
+
+
+def _refusal(what: str) -> str:
+    return (
+        f"{what} cannot stay on the device: resident runs take ResNets of convolutions with batch norm and "
+        "ReLU and shortcuts without parameters; use --set execution=offload"
+    )
+
+
+def bits_kind(bits: int) -> Kind:
+    """The kind of signed integers of 8 or 16 bits."""
+    return "int8" if bits <= 8 else "int16"
+
+
+def _layers(model: nn.Module, name: str) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """A convolution by its name, and the batch norm behind it."""
+    parent, _, index = name.rpartition(".")
+    branch = model.get_submodule(parent)
+    conv, norm = branch.get_submodule(index), branch.get_submodule(str(int(index) + 1))
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return conv, norm
+
+
+def _parameters(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
+    return conv.weight, norm.weight, norm.bias
+
+
+def _of_layer(found: BodyGradients, name: str) -> tuple[Floats | None, Floats | None, Floats | None]:
+    return found.weights.get(name), found.norm_weights.get(name), found.norm_biases.get(name)
+
+
+def _buffer(buffer: Tensor | None) -> Tensor:
+    assert buffer is not None
+    return buffer
+
+
+def _array(tensor: Tensor, dtype: Any = np.float64) -> NDArray[Any]:
+    return tensor.detach().cpu().numpy().astype(dtype)

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations of a resident step with real numbers for coefficients: scales in, integers out, work entered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.devices.protocol import Counters
+from e2train.devices.resident import (
+    Affine,
+    Convolution,
+    DeviceTensor,
+    Reduction,
+    ResidentDevice,
+    WeightGradient,
+)
+from e2train.numerics.blocks import LANES, block_count
+from e2train.numerics.elementwise import Kind, View, Written, kind_range
+from e2train.numerics.rounding import Ints
+from e2train.numerics.scales import Floats, kind_exponent, mantissas
+from e2train.runtime.ledger import Ledger, LedgerMode, LedgerRow
+from e2train.runtime.resident.network import ConvNorm
+from e2train.runtime.resident.scales import Scales
+
+__all__ = ["Operations", "Scaled"]
+
+Indices = NDArray[np.int64]
+
+_MOST_SHIFT = 40
+_INT32_BITS = 31
+_REPORT_BYTES = 16  # largest magnitude and saturations of an operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scaled:
+    """A tensor on the device with its scale: real = integer * 2**exponent."""
+
+    tensor: DeviceTensor
+    exponent: int
+
+    @property
+    def most(self) -> float:
+        """The largest magnitude that its integers can stand for."""
+        low, high = kind_range(self.tensor.kind)
+        return float(np.ldexp(float(max(-low, high)), self.exponent))
+
+    def take(self, samples: Indices) -> Scaled:
+        """Some of its samples."""
+        return replace(self, tensor=self.tensor.take(samples))
+
+    def seen(self, view: View) -> Scaled:
+        """The same, read otherwise by an element-wise operation."""
+        return replace(self, tensor=self.tensor.seen(view))
+
+
+class Operations:
+    """The operations of one rank's device; every one is entered in the ledger."""
+
+    def __init__(
+        self,
+        device: ResidentDevice,
+        scales: Scales,
+        ledger: Ledger,
+        *,
+        over_ranks: Callable[[Floats], Floats],
+    ) -> None:
+        """``over_ranks`` gives the element-wise maximum over all ranks, each of which must ask alike."""
+        self.device = device
+        self.scales = scales
+        self._ledger = ledger
+        self.over_ranks = over_ranks
+
+    def load_images(self, tensor: DeviceTensor, images: NDArray[np.float32]) -> Scaled:
+        """Quantise images on the host and write them. Shapes: (N, C, H, W)."""
+        return self._load("images", tensor, images.astype(np.float64), name="images")
+
+    def load_gradient(self, tensor: DeviceTensor, gradient: Floats) -> Scaled:
+        """The gradient of channel averages, the same for all pixels. Shapes: (N, C)."""
+        return self._load("pooled", tensor, gradient[:, :, None, None], name="pooled").seen("broadcast")
+
+    def convolve(
+        self,
+        mode: Literal["forward", "grad_input"],
+        conv: ConvNorm,
+        source: Scaled,
+        w: NDArray[np.int8],
+        w_exponent: int,
+        destination: DeviceTensor,
+        site: str,
+        *,
+        sums: bool = False,
+    ) -> tuple[Scaled, Written]:
+        """A convolution into ``destination``, whose scale is that of ``site``."""
+        raw = source.exponent + w_exponent
+        s = conv.shape
+
+        def run(shift: int, *, trial: bool = False) -> Written:
+            call = Convolution(
+                mode=mode,
+                source=source.tensor,
+                destination=destination,
+                w=w,
+                stride=s.stride,
+                padding=s.padding,
+                shift=shift,
+                sums=sums,
+                name=conv.name,
+            )
+            written = self.device.convolve(call)
+            weights = w.nbytes
+            self._enter(
+                conv.name,
+                mode,
+                replace(written, saturations=0) if trial else written,
+                macs=call.shape.macs,
+                reads=(source.tensor, None),
+                b_values=w.size,
+                writes=destination,
+                dram_bytes=weights,
+                host_bytes=(weights if mode == "forward" else 0) + (16 * destination.C if sums else 0),
+            )
+            return written
+
+        if not self.scales.known(site):
+            trial = _safe_shift(w, mode, source.tensor.kind)
+            self._start(site, run(trial, trial=True).largest, raw + trial)
+        shift = min(max(self.scales.exponent(site) - raw, 0), _MOST_SHIFT)
+        written = run(shift)
+        self.scales.see(site, float(np.ldexp(float(written.largest), raw + shift)))
+        return Scaled(tensor=destination, exponent=raw + shift), written
+
+    def affine(
+        self,
+        site: str,
+        out: DeviceTensor,
+        *,
+        u: Scaled,
+        a: Floats,
+        v: Scaled | None = None,
+        b: Floats | None = None,
+        d: Floats | None = None,
+        mask: Scaled | None = None,
+        mask_out: bool = False,
+        relu: bool = False,
+        sums: bool = False,
+        name: str = "",
+    ) -> tuple[Scaled, Ints | None]:
+        """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked."""
+        b = np.zeros(out.C) if b is None else b
+        d = np.zeros(out.C) if d is None else d
+
+        def run(exponent: int, *, trial: bool = False) -> Written:
+            v_exponent = exponent if v is None else v.exponent
+            rounded = mantissas(
+                np.ldexp(a, u.exponent - exponent), np.ldexp(b, v_exponent - exponent), np.ldexp(d, -exponent)
+            )
+            written = self.device.affine(
+                Affine(
+                    u=u.tensor,
+                    v=_tensor(v),
+                    mask=_tensor(mask),
+                    out=out,
+                    a=rounded.a,
+                    b=rounded.b,
+                    d=rounded.d,
+                    shift=rounded.shift,
+                    relu=relu,
+                    mask_out=mask_out,
+                    sums=sums,
+                    name=name,
+                )
+            )
+            self._enter(
+                name,
+                "affine",
+                replace(written, saturations=0) if trial else written,
+                elementwise=(1 if v is None else 2) * _values(out),
+                reads=(u.tensor, _tensor(v), _tensor(mask)),
+                writes=out,
+                host_bytes=12 * out.C + (8 * out.N * out.C if sums else 0),
+            )
+            return written
+
+        if not self.scales.known(site):
+            most = float((np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)).max())
+            trial = kind_exponent(most, "int16")
+            in_place = v is not None and _overlap(v.tensor, out)  # a trial would overwrite what it reads
+            self._start(site, 1 << 14 if in_place else run(trial, trial=True).largest, trial)
+        exponent = self.scales.exponent(site)
+        written = run(exponent)
+        self.scales.see(site, float(np.ldexp(float(written.largest), exponent)))
+        return Scaled(tensor=out, exponent=exponent), written.sums
+
+    def reduce(
+        self, u: Scaled, v: Scaled, mask: Scaled | None, *, per_sample: bool, name: str
+    ) -> tuple[Floats, Floats]:
+        """Sums of u and u*v by channel, in real numbers; over all samples, or of each.
+
+        Shapes: (C,), or (N, C) per sample.
+        """
+        call = Reduction(u=u.tensor, v=v.tensor, mask=_tensor(mask), per_sample=per_sample, name=name)
+        sums, products = self.device.reduce(call)
+        self._enter(
+            name,
+            "reduce",
+            None,
+            elementwise=2 * _values(u.tensor),
+            reads=(u.tensor, v.tensor, _tensor(mask)),
+            host_bytes=8 * (sums.size + products.size),
+        )
+        return (
+            np.ldexp(sums.astype(np.float64), u.exponent),
+            np.ldexp(products.astype(np.float64), u.exponent + v.exponent),
+        )
+
+    def weight_gradient(self, conv: ConvNorm, x: Scaled, gy: Scaled, *, x_bits: int, g_bits: int) -> Ints:
+        """Integers of a weight gradient, from so many high bits of x and gy (0: all)."""
+        s = conv.shape
+        call = WeightGradient(
+            x=x.tensor,
+            gy=gy.tensor,
+            kernel=(s.R, s.S),
+            stride=s.stride,
+            padding=s.padding,
+            x_bits=x_bits,
+            g_bits=g_bits,
+            name=conv.name,
+        )
+        gw = self.device.weight_gradient(call)
+        moved = gw.size * (8 if call.mode == "grad_weight" else 4)
+        self._enter(
+            conv.name,
+            call.mode,
+            None,
+            macs=call.shape.macs,
+            reads=(x.tensor, gy.tensor),
+            results=gw.size,
+            dram_bytes=moved,
+            host_bytes=moved,
+        )
+        return gw
+
+    def _load(self, site: str, tensor: DeviceTensor, values: Floats, *, name: str) -> Scaled:
+        largest = float(np.abs(values).max(initial=0.0))
+        if not self.scales.known(site):
+            self.scales.start(site, float(self.over_ranks(np.array([largest]))[0]))
+        exponent = self.scales.exponent(site)
+        low, high = kind_range(tensor.kind)
+        raw = np.rint(np.ldexp(values, -exponent))
+        ints = np.clip(raw, low, high).astype(tensor.kind)
+        self.device.write(tensor, ints)
+        self.scales.see(site, largest)
+        written = Written(largest=0, saturations=int(np.count_nonzero(raw != ints)))
+        self._enter(name, "load", written, reads=(), writes=tensor, host_bytes=values.size * ints.itemsize)
+        return Scaled(tensor=tensor, exponent=exponent)
+
+    def _start(self, site: str, largest: int, exponent: int) -> None:
+        magnitude = np.array([np.ldexp(float(largest), exponent)])
+        self.scales.start(site, float(self.over_ranks(magnitude)[0]))
+
+    def _enter(
+        self,
+        name: str,
+        mode: LedgerMode,
+        written: Written | None,
+        *,
+        reads: tuple[DeviceTensor | None, ...],
+        writes: DeviceTensor | None = None,
+        macs: int = 0,
+        elementwise: int = 0,
+        b_values: int = 0,
+        results: int = 0,
+        dram_bytes: int = 0,
+        host_bytes: int = 0,
+    ) -> None:
+        addressed = [_addressed(tensor, writes) for tensor in reads if tensor is not None]
+        values = [_addressed_values(tensor, writes) for tensor in reads if tensor is not None]
+        self._ledger.enter(
+            LedgerRow(
+                name=name,
+                mode=mode,
+                calls=1,
+                saturations=written.saturations if written else 0,
+                a_values=sum(values[:1]),
+                b_values=b_values + sum(values[1:]),
+                results=results or (_values(writes) if writes else 0),
+                counters=Counters(
+                    macs=macs,
+                    elementwise=elementwise,
+                    dram_bytes=dram_bytes + sum(addressed) + (writes.nbytes if writes else 0),
+                    host_bytes=host_bytes + (_REPORT_BYTES if written else 0),
+                ),
+            )
+        )
+
+
+def _tensor(scaled: Scaled | None) -> DeviceTensor | None:
+    return None if scaled is None else scaled.tensor
+
+
+def _values(tensor: DeviceTensor) -> int:
+    return tensor.N * tensor.C * tensor.H * tensor.W
+
+
+def _pixels(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
+    """Pixels of a sample that an operation reads: a strided view leaves some out."""
+    own = tensor.H * tensor.W
+    return own if out is None or tensor.view != "strided" else out.H * out.W
+
+
+def _addressed_values(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
+    return tensor.N * tensor.C * _pixels(tensor, out)
+
+
+def _addressed(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
+    """Bytes that an operation reads of a tensor, lanes left over included."""
+    lanes = block_count(tensor.C) * LANES * np.dtype(tensor.kind).itemsize
+    return tensor.N * lanes * _pixels(tensor, out)
+
+
+def _overlap(one: DeviceTensor, other: DeviceTensor) -> bool:
+    return bool(np.intersect1d(one.offsets, other.offsets).size)
+
+
+def _safe_shift(w: NDArray[np.int8], mode: str, kind: Kind) -> int:
+    """The smallest shift with which no sum can leave int32."""
+    low, high = kind_range(kind)
+    axes = (1, 2, 3) if mode == "forward" else (0, 2, 3)
+    bound = max(-low, high) * int(np.abs(w.astype(np.int64)).sum(axis=axes).max())
+    return max(0, bound.bit_length() - _INT32_BITS + 1)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Delayed scales: a tensor's power of two follows from the magnitudes that earlier steps have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from e2train.numerics.elementwise import Kind
+from e2train.numerics.scales import Floats, kind_exponent
+
+__all__ = ["Scales"]
+
+_FIRST_ROOM = 2.0  # a scale's first maximum is so many times what a first run has shown
+
+
+class Scales:
+    """The running maximum of each tensor: the larger of its last value, a little forgotten, and a step's.
+
+    ``maxima`` is the state of a run; a maximum of zero is not known yet.
+    """
+
+    def __init__(self, kinds: dict[str, Kind], maxima: Floats, *, decay: float) -> None:
+        """``maxima`` of the tensors in the order of ``kinds``; changed in place."""
+        self.maxima = maxima
+        self._kinds = kinds
+        self._decay = decay
+        self._at = {name: index for index, name in enumerate(kinds)}
+        self._seen = np.full(len(kinds), -1.0)
+
+    def kind(self, name: str) -> Kind:
+        """Of a tensor's integers."""
+        return self._kinds[name]
+
+    def known(self, name: str) -> bool:
+        """Whether a tensor has a maximum yet."""
+        return bool(self.maxima[self._at[name]] > 0)
+
+    def exponent(self, name: str) -> int:
+        """The exponent of a tensor's integers in this step."""
+        return kind_exponent(float(self.maxima[self._at[name]]), self._kinds[name])
+
+    def start(self, name: str, magnitude: float) -> None:
+        """Take the magnitude of a first run for the maximum."""
+        self.maxima[self._at[name]] = _FIRST_ROOM * magnitude
+
+    def see(self, name: str, magnitude: float) -> None:
+        """Take notice of a magnitude in this step; it counts from the next one on."""
+        at = self._at[name]
+        self._seen[at] = max(self._seen[at], magnitude)
+
+    def advance(self, over_ranks: Callable[[Floats], Floats]) -> None:
+        """End a step; ``over_ranks`` gives the element-wise maximum over all ranks.
+
+        A tensor that no rank has seen in this step keeps its maximum.
+        """
+        seen = over_ranks(self._seen)
+        moved = np.maximum(self._decay * self.maxima, seen)
+        self.maxima[:] = np.where(seen < 0, self.maxima, moved)
+        self._seen[:] = -1.0
+
+    def forget(self, names: Iterable[str] | None = None) -> None:
+        """Drop what this step has seen, as an evaluation must not move scales."""
+        self._seen[:] = -1.0

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a whole training on a device with resident tensors executes, counted without computing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.devices.protocol import Counters
+from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
+from e2train.numerics.elementwise import Kind, Written
+from e2train.numerics.rounding import Ints
+from e2train.numerics.scales import Floats
+from e2train.runtime.ledger import Ledger, LedgerRow
+from e2train.runtime.resident.body import Body, Choices, Parameters, body_kinds
+from e2train.runtime.resident.network import ConvNorm, Network
+from e2train.runtime.resident.norm import NormParameters
+from e2train.runtime.resident.operations import Operations
+from e2train.runtime.resident.scales import Scales
+
+__all__ = ["full_rows"]
+
+
+def full_rows(
+    network: Network, *, result: Kind, gradient: Kind, calls: int, samples: int
+) -> tuple[LedgerRow, ...]:
+    """Ledger rows of training every block with full gradients, ``samples`` images in ``calls`` batches.
+
+    A step's work is a part for each sample and a part of its own, which two counted steps tell apart.
+    """
+    one, two = (_step_rows(network, result=result, gradient=gradient, samples=count) for count in (1, 2))
+    return tuple(
+        _combine(first, second, lambda a, b: (b - a) * samples + (2 * a - b) * calls)
+        for first, second in zip(one, two, strict=True)
+    )
+
+
+def _combine(one: LedgerRow, two: LedgerRow, figure: Callable[[int, int], int]) -> LedgerRow:
+    a, b = one.counters, two.counters
+    return replace(
+        one,
+        calls=figure(one.calls, two.calls),
+        a_values=figure(one.a_values, two.a_values),
+        b_values=figure(one.b_values, two.b_values),
+        results=figure(one.results, two.results),
+        counters=Counters(
+            macs=figure(a.macs, b.macs),
+            elementwise=figure(a.elementwise, b.elementwise),
+            dram_bytes=figure(a.dram_bytes, b.dram_bytes),
+            host_bytes=figure(a.host_bytes, b.host_bytes),
+        ),
+    )
+
+
+def _step_rows(network: Network, *, result: Kind, gradient: Kind, samples: int) -> tuple[LedgerRow, ...]:
+    kinds = body_kinds(network, result=result, gradient=gradient)
+    scales = Scales(kinds, np.ones(len(kinds)), decay=1.0)
+    ledger = Ledger()
+    operations = Operations(_Counting(), scales, ledger, over_ranks=lambda values: values)
+    body = Body(network, operations, result=result, gradient=gradient)
+    s = network.stem.shape
+    means = body.forward(
+        np.zeros((samples, s.C, s.H, s.W), np.float32),
+        {conv.name: _parameters(conv) for conv in network.convs},
+        Choices(gates=lambda index, features: None, any_rank=lambda flag: flag),
+        training=True,
+        backward=True,
+    )
+    body.backward(np.zeros_like(means), _full)
+    return ledger.snapshot()
+
+
+def _parameters(conv: ConvNorm) -> Parameters:
+    s = conv.shape
+    ones, zeros = np.ones(s.K), np.zeros(s.K)
+    norm = NormParameters(weight=ones, bias=zeros, running_mean=zeros, running_var=ones, eps=1.0)
+    return Parameters(w=np.zeros((s.K, s.C, s.R, s.S), np.int8), exponent=-7, norm=norm)
+
+
+def _full(name: str, integers: Callable[[int, int], Ints], scale: float) -> Floats:
+    return integers(0, 0) * scale
+
+
+class _Counting:
+    """A device that does nothing: what it was asked for is what counts."""
+
+    name = "counting"
+    memory_bytes = None
+
+    def reserve(self, nbytes: int) -> None: ...
+    def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None: ...
+    def close(self) -> None: ...
+
+    def read(self, tensor: DeviceTensor) -> NDArray[Any]:
+        return np.zeros(tensor.shape, tensor.kind)
+
+    def convolve(self, call: Convolution) -> Written:
+        zeros = np.zeros(call.destination.C, np.int64)
+        return Written(largest=1, saturations=0, sums=zeros, squares=zeros)
+
+    def weight_gradient(self, call: WeightGradient) -> Ints:
+        s = call.shape
+        return np.zeros((s.K, s.C, s.R, s.S), np.int64)
+
+    def affine(self, call: Affine) -> Written:
+        return Written(largest=1, saturations=0, sums=np.zeros((call.out.N, call.out.C), np.int64))
+
+    def reduce(self, call: Reduction) -> tuple[Ints, Ints]:
+        zeros = np.zeros(call.u.C, np.int64)
+        return zeros, zeros
