@@ -53,7 +53,7 @@ class Engine:
         return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
     def weight_gradient(self, name: str, compute: Callable[[int, int], Tensor], scale: float) -> Tensor:
-        """A layer's weight gradient over all ranks in float64, or its signs where these are predicted or voted on.
+        """A layer's weight gradient over all ranks in float64, or its predicted or voted signs.
 
         ``compute`` gives this rank's integers from so many high bits of x and gy (0: all); ``scale`` is that
         of its integers.
