@@ -7,15 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2hls.blame import blame_cycle, blame_throughput
+from e2hls.blame import blame, joint_arrays
 from e2hls.codegen import Compiled, ThroughputError, compile_proc
-from e2hls.cuts import cut_ports
+from e2hls.cuts import Cut, cut_ports
 from e2hls.emit import ProcessEmitter
 from e2hls.errors import HlsError
 from e2hls.ir import Design, LoopInfo, Process, Stream
 from e2hls.memories import ram_arrays
 from e2hls.regions import analyse
-from e2hls.relax import relax
 from e2hls.rtl_design import PortReport, ProcessReport, RegionReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.sharing import Pair, pairs_of, token_constraints, with_tokens
 from e2hls.wrapper import Module, RamUse, top_module
@@ -25,7 +24,6 @@ __all__ = ["generate"]
 
 _LIBRARY = Path(__file__).parent / "rtl"
 _FREE_HALVES = 2
-_FIRST_IDLE = 4  # activations between loops on an independent array; more where the pipeline is longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,41 +97,44 @@ def _build(
     options: RtlOptions,
     *,
     merge: bool,
-    idle: int = _FIRST_IDLE,
+    forwarded: frozenset[str] = frozenset(),
 ) -> _Built:
     shared = frozenset(array.name for array in design.shared)
     alone = process.name == design.name
     module = f"{design.name}_core" if alone else f"{design.name}_{process.name}"
-    rams = ram_arrays(process, shared)
-    cut = cut_ports(relax(process, rams, idle=idle), rams, merge=merge)
-    emitter = ProcessEmitter(module, cut, streams, shared, merge=merge)
-    emitter.run()
-    constraints = [
-        *emitter.memories.constraints,
-        *token_constraints(process.name, pairs, emitter.memories.rams),
-    ]
-    ii, compiled = _compile(process, emitter, module, constraints, options)
-    if cut.idle and compiled.pipeline_stages > idle:
-        return _build(design, process, streams, pairs, options, merge=merge, idle=compiled.pipeline_stages)
-    return _Built(emitter=emitter, compiled=compiled, report=_report(process, module, emitter, compiled, ii))
-
-
-def _compile(
-    process: Process, emitter: ProcessEmitter, module: str, constraints: list[str], options: RtlOptions
-) -> tuple[int, Compiled]:
-    """The module and the cycles per activation: as few as possible, at most what the loops ask for."""
-    most = max((1, *(loop.ii for loop in process.loops.values())))
-    try:
-        text = emitter.text.text()
-    except CycleError as error:
-        raise blame_cycle(process, emitter, error) from None
-    for ii in range(1, most + 1):
+    cut = cut_ports(Cut(process=process), ram_arrays(process, shared), merge=merge)
+    error: HlsError | None = None
+    for ii, relax in _attempts(process):
+        depths = dict.fromkeys(forwarded, ii)
+        emitter = ProcessEmitter(module, cut, streams, shared, merge=merge, forwarded=depths)
+        emitter.run()
+        tokens = token_constraints(process.name, pairs, emitter.memories.rams)
+        constraints = [*emitter.memories.constraints, *tokens]
         try:
-            return ii, compile_proc(text, module, ii=ii, constraints=constraints, options=options)
-        except ThroughputError as error:
-            if ii == most:
-                raise blame_throughput(process, emitter, ii, error) from None
-    raise AssertionError("a loop asks for no cycle at all")
+            text = emitter.text.text()
+            compiled = compile_proc(
+                text, module, ii=ii, relax=relax, constraints=constraints, options=options
+            )
+        except (CycleError, ThroughputError) as cause:
+            if joint := joint_arrays(emitter, cause):
+                joint |= forwarded
+                return _build(design, process, streams, pairs, options, merge=merge, forwarded=joint)
+            error = blame(process, emitter, ii, cause)
+        else:
+            report = _report(process, module, emitter, compiled, ii)
+            return _Built(emitter=emitter, compiled=compiled, report=report)
+    assert error
+    raise error
+
+
+def _attempts(process: Process) -> list[tuple[int, bool]]:
+    """Cycles per activation, and whether the clock period may be relaxed for them, the best first.
+
+    As few cycles as keep the period, at most what the loops ask for; else throughput counts more.
+    """
+    most = max((1, *(loop.ii for loop in process.loops.values())))
+    counts = range(1, most + 1)
+    return [*((ii, False) for ii in counts if most > 1), *((ii, True) for ii in counts)]
 
 
 def _report(

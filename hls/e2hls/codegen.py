@@ -23,7 +23,7 @@ _DELAY_MODEL = "sky130"
 _FPGA_FACTOR = 0.3
 _RELAX = 1.25
 _MOST_RELAXED = 16.0
-_TOO_FAST = re.compile("clock period|cannot achieve full throughput")
+_TOO_FAST = re.compile("clock period|cannot achieve (?:full|the specified) throughput")
 _CODEGEN = (
     'generator: GENERATOR_KIND_PIPELINE reset: "rst_n" reset_active_low: true reset_data_path: false '
     "flop_inputs: false flop_outputs: false gate_recvs: false "
@@ -47,15 +47,17 @@ class Compiled:
     period_ps: int
 
 
-def compile_proc(ir: str, name: str, *, ii: int, constraints: Sequence[str], options: RtlOptions) -> Compiled:
+def compile_proc(
+    ir: str, name: str, *, ii: int, relax: bool, constraints: Sequence[str], options: RtlOptions
+) -> Compiled:
     """Compile the proc ``name`` of an XLS package.
 
     The fewest pipeline stages are taken that keep the period of the delay model; where a recurrence does
-    not fit into one period, the period is relaxed, for throughput counts more.
+    not fit into one period, ``relax`` allows for a longer one.
     Raises: ThroughputError.
     """
     period_ps = options.period_ns * 1000 * _FPGA_FACTOR
-    limit_ps = period_ps * _MOST_RELAXED
+    limit_ps = period_ps * (_MOST_RELAXED if relax else 1)
     while True:
         try:
             sv = _codegen(ir, name, int(period_ps), ii, constraints, options, sv=True)

@@ -22,7 +22,6 @@ class Cut:
 
     process: Process
     steps: frozenset[str] = frozenset()
-    idle: bool = False  # some of the steps do nothing, to let earlier ones finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

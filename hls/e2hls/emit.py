@@ -32,13 +32,20 @@ class ProcessEmitter:
     """Translates a process; ``text`` holds the result once ``run`` has returned."""
 
     def __init__(
-        self, name: str, cut: Cut, streams: Mapping[str, Stream], shared: frozenset[str], *, merge: bool
+        self,
+        name: str,
+        cut: Cut,
+        streams: Mapping[str, Stream],
+        shared: frozenset[str],
+        *,
+        merge: bool,
+        forwarded: Mapping[str, int],
     ) -> None:
         self.process = process = cut.process
         self.streams = streams
         self.flow: Flow = analyse(process, merge=merge, steps=cut.steps)
         self.text = ProcText(name=name)
-        self.memories = Memories(self.text, self.flow, process, shared)
+        self.memories = Memories(self.text, self.flow, process, shared, forwarded)
         self._values: dict[str, Value] = {}
         self._conds: dict[str, Value] = {}
         self._uses_of_add = _added_names(process)

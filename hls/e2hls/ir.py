@@ -144,7 +144,6 @@ class Array:
     partitioned: tuple[bool, ...]
     scope: Literal["local", "static", "shared"]
     init: tuple[int, ...] = ()  # row-major; empty means all zero
-    independent: bool = False  # pragma HLS dependence ... false
     loc: Loc | None = None
 
 

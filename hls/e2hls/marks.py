@@ -22,7 +22,7 @@ __all__ = ["Mark", "MarkedLoop", "Marks", "loop_number", "read_marks"]
 _MARK = re.compile(r"^call void @_Z\d+__hls_mark_(?P<kind>[a-z]+)(?:PVKvii|PVKv|i|v)\((?P<args>.*)\)")
 _INCOMING = re.compile(r"\[ ([^,]+), %")
 
-MarkKind = Literal["depth", "independent", "partition", "axis"]
+MarkKind = Literal["depth", "partition", "axis"]
 
 
 @dataclass(frozen=True, slots=True)

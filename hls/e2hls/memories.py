@@ -2,19 +2,21 @@
 """Arrays in hardware: registers, or one RAM per bank behind ready/valid channels.
 
 A RAM that its process both reads and writes has one request channel, so that the order of requests is
-the order of the program. An array declared independent has one channel for each side.
+the order of the program. Where one iteration writes what it made of what it read, there is one channel for
+each side, and what is on its way to the RAM is forwarded.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from e2hls.errors import HlsError
+from e2hls.forwarding import RecentWrites
 from e2hls.ir import Array, Const, Loc, Process
 from e2hls.regions import Flow
-from e2hls.values import Value, concat, constant
+from e2hls.values import Value, concat, constant, disjoint
 from e2hls.xls_text import Channel, ProcText
 
 __all__ = ["Memories", "Ram", "Site", "address_bits", "ram_arrays"]
@@ -46,6 +48,7 @@ class Ram:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Access:
     site: Site
+    chosen: Value  # whether the indices name this bank or register
     when: Value
     address: Value
     data: Value | None = None
@@ -80,11 +83,22 @@ def _in_registers(array: Array, used: _Usage, shared: frozenset[str]) -> bool:
 
 
 class Memories:
-    """All arrays of one process; loads and stores must come in an order that follows execution."""
+    """All arrays of one process; loads and stores must come in an order that follows execution.
 
-    def __init__(self, text: ProcText, flow: Flow, process: Process, shared: frozenset[str]) -> None:
+    ``forwarded`` says for which RAMs recent writes are kept in registers, and how many.
+    """
+
+    def __init__(
+        self,
+        text: ProcText,
+        flow: Flow,
+        process: Process,
+        shared: frozenset[str],
+        forwarded: Mapping[str, int],
+    ) -> None:
         self.text = text
         self.flow = flow
+        self.forwarded = forwarded
         self.rams: list[Ram] = []
         self.constraints: list[str] = []
         usage = _usage(process)
@@ -181,7 +195,7 @@ class _Registers:
         for place, chosen in _matches(text, self.array, self.dims, indices):
             self._element(place)
             when = text.bit_and(site.when, chosen)
-            access = _Access(site=site, when=when, address=chosen, data=value)
+            access = _Access(site=site, chosen=chosen, when=when, address=chosen, data=value)
             self.stores.setdefault(place, []).append(access)
 
     def finish(self) -> None:
@@ -230,7 +244,7 @@ class _Banks:
             index = indices[dim]
             index = index.cut(0, bits) if index.width >= bits else text.zero_extend(index, bits)
             term = text.multiply(index, constant(bits, stride)) if stride > 1 else index
-            joined = text.bit_or(total, term) if _disjoint(total, term) else None
+            joined = text.bit_or(total, term) if disjoint(total, term) else None
             total = joined or text.binary("add", total, term, bits)
         return total
 
@@ -240,8 +254,10 @@ class _Banks:
         result: Value | None = None
         for place, chosen in _matches(text, self.array, self.split, indices):
             bank = self._bank(place, self.loads)
-            bank.reads.append(_Access(site=site, when=text.bit_and(site.when, chosen), address=address))
+            self._read(bank, site, chosen, address)
             value = text.placeholder(self.array.width, f"{bank.name}_data")
+            if recent := self._recent(bank):
+                value = recent.content(address, value)
             for write in bank.writes:
                 if site.label in self.home.flow.reached[write.site.label]:
                     assert write.data is not None
@@ -251,12 +267,23 @@ class _Banks:
         self.loads += 1
         return constant(self.array.width, 0) if result is None else result
 
+    def _read(self, bank: _Bank, site: Site, chosen: Value, address: Value) -> None:
+        """Ask for a read, unless one that always comes before it reads the same."""
+        above = self.home.flow.dominators[site.label]
+        if not any(r.site.label in above and (r.chosen, r.address) == (chosen, address) for r in bank.reads):
+            when = self.home.text.bit_and(site.when, chosen)
+            bank.reads.append(_Access(site=site, chosen=chosen, when=when, address=address))
+
+    def _recent(self, bank: _Bank) -> RecentWrites | None:
+        depth = self.home.forwarded.get(self.array.name)
+        return None if depth is None else RecentWrites(self.home.text, bank.name, depth)
+
     def store(self, site: Site, indices: Sequence[Value], value: Value) -> None:
         text = self.home.text
         address = self._address(indices)
         for place, chosen in _matches(text, self.array, self.split, indices):
             when = text.bit_and(site.when, chosen)
-            access = _Access(site=site, when=when, address=address, data=value)
+            access = _Access(site=site, chosen=chosen, when=when, address=address, data=value)
             self._bank(place, 0).writes.append(access)
 
     def finish(self) -> None:
@@ -282,7 +309,8 @@ class _Banks:
             )
 
     def _ports(self, place: tuple[int, ...], bank: _Bank) -> None:
-        joint = bool(bank.reads and bank.writes) and not self.array.independent
+        both = bool(bank.reads and bank.writes)
+        joint = both and self.array.name not in self.home.forwarded
         self.home.rams.append(
             Ram(
                 name=bank.name,
@@ -302,14 +330,8 @@ class _Banks:
             self._write_port(bank)
         if bank.reads:
             self._read_port(bank)
-        if bank.reads and bank.writes and self._reads_before_writes(bank):
-            self.home.constraints.append(f"{bank.name}_rreq:send:{bank.name}_wreq:send:1:none")
-
-    def _reads_before_writes(self, bank: _Bank) -> bool:
-        reached = self.home.flow.reached
-        return any(
-            write.site.label in reached[read.site.label] for read in bank.reads for write in bank.writes
-        )
+        if both and (recent := self._recent(bank)):
+            self.home.constraints.append(recent.constraint)
 
     def _joint_port(self, bank: _Bank) -> None:
         text = self.home.text
@@ -326,9 +348,12 @@ class _Banks:
 
     def _write_port(self, bank: _Bank) -> None:
         text = self.home.text
-        request = concat((_merged(text, bank.writes, data=True), _merged(text, bank.writes)))
-        channel = Channel(name=f"{bank.name}_wreq", width=request.width, sends=True)
-        text.send(channel, request, text.any([write.when for write in bank.writes]))
+        data, address = _merged(text, bank.writes, data=True), _merged(text, bank.writes)
+        when = text.any([write.when for write in bank.writes])
+        channel = Channel(name=f"{bank.name}_wreq", width=data.width + address.width, sends=True)
+        text.send(channel, concat((data, address)), when)
+        if bank.reads and (recent := self._recent(bank)):
+            recent.add(address, data, when)
 
     def _read_port(self, bank: _Bank) -> None:
         text = self.home.text
@@ -355,20 +380,6 @@ class _Banks:
                 index = index * size + full[dim]
             words.append(self.array.init[index])
         return tuple(words)
-
-
-def _disjoint(a: Value, b: Value) -> bool:
-    """Whether no bit can be set in both."""
-
-    def spans(value: Value) -> int:
-        mask, at = 0, 0
-        for part in value.parts:
-            bits = (1 << part.width) - 1 if part.node else part.low
-            mask |= bits << at
-            at += part.width
-        return mask
-
-    return spans(a) & spans(b) == 0
 
 
 def _merged(text: ProcText, accesses: list[_Access], *, data: bool = False) -> Value:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from e2hls.dependence import DEPENDENCE_WORDS, check_dependence
 from e2hls.errors import HlsError
 from e2hls.ir import Loc
 
@@ -32,16 +33,14 @@ _OPTIONS: Mapping[str, frozenset[str]] = {
     "DATAFLOW": frozenset(),
     "ARRAY_PARTITION": frozenset({"VARIABLE", "DIM", "TYPE"}),
     "STREAM": frozenset({"VARIABLE", "DEPTH", "TYPE"}),
-    "DEPENDENCE": frozenset({"VARIABLE", "TYPE", "DIRECTION", "DEPENDENT"}),
+    "DEPENDENCE": frozenset({"VARIABLE", "CLASS", "TYPE", "DIRECTION", "DISTANCE", "DEPENDENT"}),
     "INTERFACE": frozenset({"PORT", "MODE"}),
 }
 _WORDS: Mapping[str, frozenset[str]] = {
     "PIPELINE": frozenset({"off", "rewind", "enable_flush"}),
     "DATAFLOW": frozenset({"disable_start_propagation"}),
     "ARRAY_PARTITION": frozenset({"complete", "cyclic", "block"}),
-    "DEPENDENCE": frozenset(
-        {"inter", "intra", "false", "true", "raw", "war", "waw", "array", "pointer"},
-    ),
+    "DEPENDENCE": DEPENDENCE_WORDS,
     "INTERFACE": frozenset({"axis", "ap_ctrl_none", "register", "both"}),
 }
 _LISTS = ("VARIABLE", "PORT")  # options that may name several
@@ -96,16 +95,16 @@ def _call(kind: str, options: Mapping[str, str], words: set[str], loc: Loc) -> s
         return "__hls_mark_dataflow()"
     if kind == "INTERFACE":
         return _interface(options, words, loc)
+    if kind == "DEPENDENCE":
+        check_dependence(options, words, loc)
+        named = options.get("VARIABLE")
+        return f"static_cast<void>({named})" if named else ""
     named = _needed(kind, options, "VARIABLE", loc)
     place = f"e2hls::address({named}), e2hls::kStep<decltype({named})>"
     if kind == "STREAM":
         if options.get("TYPE", "fifo").lower() != "fifo":
             raise HlsError("pragma HLS STREAM is taken with type=fifo only", loc)
         return _guarded(f"depth({place}, {_needed(kind, options, 'DEPTH', loc)})")
-    if kind == "DEPENDENCE":
-        if "false" not in words and options.get("DEPENDENT", "").lower() != "false":
-            raise HlsError("pragma HLS DEPENDENCE is taken with false only", loc)
-        return _guarded(f"independent(e2hls::address({named}))")
     if words & {"cyclic", "block"} or options.get("TYPE", "complete").lower() != "complete":
         raise HlsError("pragma HLS ARRAY_PARTITION is taken with complete only", loc)
     return _guarded(f"partition({place}, {options.get('DIM', '1')})")

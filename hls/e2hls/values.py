@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["Part", "Value", "concat", "constant", "mask_runs", "overlay", "shifted_left"]
+__all__ = ["Part", "Value", "concat", "constant", "disjoint", "mask_runs", "overlay", "shifted_left"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +134,17 @@ def _value(parts: list[Part]) -> Value:
         else:
             out.append(part)
     return Value(tuple(out))
+
+
+def disjoint(a: Value, b: Value) -> bool:
+    """Whether no bit can be set in both."""
+
+    def spans(value: Value) -> int:
+        mask, at = 0, 0
+        for part in value.parts:
+            bits = (1 << part.width) - 1 if part.node else part.low
+            mask |= bits << at
+            at += part.width
+        return mask
+
+    return spans(a) & spans(b) == 0

@@ -41,7 +41,6 @@ class Memory:
     static: bool = False
     init: tuple[int, ...] = ()
     partitioned: set[int] = field(default_factory=set)
-    independent: bool = False
     users: dict[str, None] = field(default_factory=dict)  # processes, in order
     writers: set[str] = field(default_factory=set)
 
@@ -55,7 +54,6 @@ class Memory:
             partitioned=tuple(d in self.partitioned for d in range(len(self.dims))),
             scope=scope,  # type: ignore[arg-type]
             init=self.init if any(self.init) else (),
-            independent=self.independent,
             loc=self.loc,
         )
 
@@ -241,7 +239,6 @@ class Variables:
                     raise HlsError(f"pragma HLS STREAM depth={mark.value} must be at least 1", mark.loc)
                 port.depth = mark.value
         for memory in memories:
-            memory.independent |= mark.kind == "independent"
             if mark.kind == "partition":
                 _partition(memory, mark)
 

@@ -8,7 +8,6 @@ void __hls_mark_unroll(int factor) noexcept;
 void __hls_mark_dataflow() noexcept;
 void __hls_mark_axis(const volatile void* stream) noexcept;
 void __hls_mark_depth(const volatile void* stream, int step, int depth) noexcept;
-void __hls_mark_independent(const volatile void* array) noexcept;
 void __hls_mark_partition(const volatile void* array, int step, int dimension) noexcept;
 
 namespace e2hls {

@@ -90,10 +90,10 @@ class Program:
         order = self.rng.choice(("<", "==", "!=", ">="))
         return f"ap_int<32>({self.expr(pool, 1)}) {order} ap_int<32>({self.expr(pool, 1)})"
 
-    def index(self, array: str, counters: list[str]) -> str:
+    def index(self, array: str, names: list[str]) -> str:
         depth = self.arrays[array][0]
-        factor, offset = self.rng.choice((1, 3, 5)), self.rng.randrange(depth)
-        return f"ap_uint<8>({self.rng.choice(counters)} * {factor} + {offset}) % {depth}"
+        factor, offset = self.rng.choice((0, 1, 3, 5)), self.rng.randrange(depth)
+        return f"ap_uint<8>({self.rng.choice(names)} * {factor} + {offset}) % {depth}"
 
     # -- statements
 
@@ -119,22 +119,32 @@ class Program:
     def body(self, depth: int, counters: list[str], runs: int) -> None:
         pool = [*self.scalars, *counters]
         rng = self.rng
+        places = list(counters)  # that indices are made of
         if rng.random() < 0.7:
             word = self.name("word")
             self.put(depth, f"const ap_int<16> {word} = x_in.read();")
             self.reads += runs
             pool.append(word)
+            places.append(word)
         written = rng.choice([*self.arrays, None, None]) if self.arrays else None
         readable = [name for name in self.arrays if name != written]
         if readable and rng.random() < 0.7:
             array, element = rng.choice(readable), self.name("element")
             bits = self.arrays[array][1]
-            self.put(depth, f"const ap_int<{bits}> {element} = {array}[{self.index(array, counters)}];")
+            self.put(depth, f"const ap_int<{bits}> {element} = {array}[{self.index(array, places)}];")
             pool.append(element)
+        at, updates = self.index(written, places) if written else "", []
+        if written and rng.random() < 0.6:
+            place, old = self.name("at"), self.name("old")
+            self.put(depth, f"const ap_uint<8> {place} = {at};")
+            self.put(depth, f"const ap_int<{self.arrays[written][1]}> {old} = {written}[{place}];")
+            updates.append(old)
+            at = place if rng.random() < 0.7 else self.index(written, places)
         for _ in range(rng.randint(0, 3)):
             self.assign(depth, pool)
         if written:
-            self.put(depth, f"{written}[{self.index(written, counters)}] = {self.expr(pool)};")
+            when = f"if ({self.cond(pool)}) " if rng.random() < 0.3 else ""
+            self.put(depth, f"{when}{written}[{at}] = {self.expr([*pool, *updates, *updates])};")
         if rng.random() < 0.6:
             self.emit(depth, pool)
 

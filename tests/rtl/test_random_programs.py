@@ -33,5 +33,6 @@ def test_the_generator_covers_what_it_claims() -> None:
         "x_in.read()",
         "y_out.write(",
         "[ap_uint<8>(",
+        "const ap_uint<8> at",
     ):
         assert construct in text, construct

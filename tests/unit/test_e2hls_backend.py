@@ -25,7 +25,7 @@ from e2hls.ir import (
     Stream,
 )
 from e2hls.kernel import Kernel
-from e2hls.rtl_design import RtlOptions
+from e2hls.rtl_design import RtlDesign, RtlOptions
 
 X = Stream(name="x", width=16)
 Y = Stream(name="y", width=32)
@@ -148,13 +148,87 @@ def test_two_reads_of_one_memory_are_refused(tmp_path: Path) -> None:
     )
 
 
-def test_read_modify_write_is_refused(tmp_path: Path) -> None:
+def test_what_is_written_from_what_was_read_is_forwarded(tmp_path: Path) -> None:
     modify = (
         ins("add", 16, "more", Ref(16, "read"), Const(16, 1)),
         ins("store", 0, "", Ref(4, "at"), Ref(16, "more"), target="buf"),
     )
-    with pytest.raises(HlsError, match="array buf is written with what the same iteration read from it"):
-        generate(buffered(extra=modify), RtlOptions(), tmp_path)
+    design = generate(buffered(extra=modify), RtlOptions(), tmp_path)
+    assert [process.ii for process in design.report.processes] == [1]
+    assert "buf_recent0_data" in (tmp_path / "v" / "reverse_core.v").read_text()
+
+
+def test_the_last_writes_are_forwarded_without_doing_so_elsewhere(tmp_path: Path) -> None:
+    generate(buffered(), RtlOptions(), tmp_path)
+    assert "recent" not in (tmp_path / "v" / "reverse_core.v").read_text()
+
+
+LOOP = """\
+#include <ap_int.h>
+#include <hls_stream.h>
+extern "C" void k(hls::stream<ap_uint<4>>& x_in, hls::stream<ap_uint<32>>& y_out) {
+  static ap_uint<%(bits)d> a[16], b[16];
+words:
+  for (int i = 0; i < 64; ++i) {
+    #pragma HLS PIPELINE II=%(ii)d
+    const ap_uint<4> x = x_in.read();
+    %(body)s
+  }
+}
+"""
+LINKS = "const ap_uint<4> v = a[x], w = b[v]; a[x] = w + 1; b[x] = v + i; y_out.write(v + w);"
+POWERS = "ap_uint<32> v = a[x] + x;" + 8 * " v = v * v + i;" + " y_out.write(v); a[x] = v; b[x] = v;"
+
+
+def built(tmp_path: Path, body: str, *, ii: int, bits: int = 4, period_ns: float = 10.0) -> RtlDesign:
+    source = tmp_path / "k.cpp"
+    source.write_text(LOOP % {"body": body, "ii": ii, "bits": bits})
+    return generate(lower(Kernel("k", source)), RtlOptions(period_ns=period_ns), tmp_path / "rtl")
+
+
+@pytest.mark.parametrize(
+    ("body", "bits", "period_ns", "message"),
+    [
+        (
+            LINKS,
+            4,
+            10.0,
+            "6:3: words cannot start an iteration every 1 cycle(s): array a depends on b, which is read at "
+            "an address or under a condition that depends on it; ask for `#pragma HLS PIPELINE II=2`",
+        ),
+        (
+            POWERS,
+            32,
+            3.0,
+            "4:1: array a is written with what is computed from its own elements, which takes longer than "
+            "1 cycle(s); compute less in one iteration, or ask for `#pragma HLS PIPELINE II=2`",
+        ),
+    ],
+    ids=["links", "powers"],
+)
+def test_the_advice_to_go_slower_helps(
+    tmp_path: Path, body: str, bits: int, period_ns: float, message: str
+) -> None:
+    with pytest.raises(HlsError) as caught:
+        built(tmp_path, body, ii=1, bits=bits, period_ns=period_ns)
+    assert str(caught.value) == f"{tmp_path}/k.cpp:{message}"
+    (process,) = built(tmp_path, body, ii=2, bits=bits, period_ns=period_ns).report.processes
+    assert process.ii == 2
+
+
+def test_a_read_under_a_condition_on_the_same_array(tmp_path: Path) -> None:
+    late = "ap_uint<4> v = i; if (x & 1) v = a[x]; if (v < 7) a[x] = a[x] + v; y_out.write(v + b[x]);"
+    with pytest.raises(HlsError) as caught:
+        built(tmp_path, late, ii=1)
+    assert str(caught.value) == (
+        f"{tmp_path}/k.cpp:4:1: array a is read under a condition or at an address that depends on what the "
+        "same iteration may have read from it; read it once, before the condition"
+    )
+    early = (
+        "const ap_uint<4> w = a[x], v = x & 1 ? w : ap_uint<4>(i); if (v < 7) a[x] = w + v; "
+        "y_out.write(v + b[x]);"
+    )
+    built(tmp_path, early, ii=1)
 
 
 def test_a_division_too_wide_for_a_cycle_is_refused_with_its_place(tmp_path: Path) -> None:

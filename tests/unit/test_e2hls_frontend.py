@@ -158,16 +158,37 @@ def test_initial_values_and_constant_tables(lowered: Lower) -> None:
     assert array(design, "state").dims == (1,)
 
 
-def test_dependence_and_partition_of_a_chosen_dimension(lowered: Lower) -> None:
+def test_partition_of_a_chosen_dimension(lowered: Lower) -> None:
     body = """
       static ap_int<16> a[2][8][4];
       #pragma HLS ARRAY_PARTITION variable=a dim=3 complete
-      #pragma HLS DEPENDENCE variable=a inter false
       const ap_int<16> x = x_in.read();
       a[x & 1][x >> 1 & 7][x >> 4 & 3] = x;
       y_out.write(a[x >> 6 & 1][x >> 7 & 7][2]);"""
-    made = array(lowered(body), "a")
-    assert (made.partitioned, made.independent) == ((False, False, True), True)
+    assert array(lowered(body), "a").partitioned == (False, False, True)
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        "variable=a inter false",
+        "variable=a intra RAW false",
+        "variable=a inter WAR false",
+        "variable=a type=inter direction=raw distance=4 dependent=true",
+        "variable=a",
+        "class=array inter WAW dependent=false",
+        "pointer intra true",
+    ],
+)
+def test_no_promise_of_independence_changes_the_design(lowered: Lower, promise: str) -> None:
+    body = """
+      static ap_int<16> a[64];
+      for (int i = 0; i < 8; ++i) {
+        %s
+        a[x_in.read() & 63] += i;
+      }
+      y_out.write(a[0]);"""
+    assert lowered(body % f"#pragma HLS DEPENDENCE {promise}") == lowered(body % "")
 
 
 def test_a_repeated_load_takes_one_port(lowered: Lower) -> None:

@@ -147,6 +147,24 @@ CASES = {
         '#define FAST _Pragma("HLS PIPELINE III=1")\n' + TOP + "  FAST\n" + ECHO,
         "6:3: pragma HLS PIPELINE does not take iii=",
     ),
+    **{
+        f"DEPENDENCE {promise}": (
+            TOP + f"  static int a[4];\n  #pragma HLS DEPENDENCE {promise}\n  a[0] = 1;\n" + ECHO,
+            f"6:3: pragma HLS{message}",
+        )
+        for promise, message in (
+            ("variable=a inter fals", " DEPENDENCE does not take fals"),
+            (
+                "variable=a inter type=intra",
+                " DEPENDENCE takes one type of inter, intra, not intra and inter",
+            ),
+            ("variable=a direction=RAR", " DEPENDENCE takes one direction of RAW, WAR, WAW, not RAR"),
+            ("inter false", " DEPENDENCE needs either variable= or class="),
+            ("variable=a array", " DEPENDENCE needs either variable= or class="),
+            ("variable=a true distance=0", " DEPENDENCE distance=0 must be at least 1"),
+            ("variable=a,b inter false", ": use of undeclared identifier 'b'"),
+        )
+    },
     "partial unrolling": (
         TOP + "  for (int i = 0; i < 8; ++i) {\n    #pragma HLS UNROLL factor=2\n" + ECHO + "}\n",
         "6:5: pragma HLS UNROLL factor= is not supported; unroll the whole loop",
