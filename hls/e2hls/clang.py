@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from e2hls.cache import cache_dir
@@ -34,11 +35,12 @@ WARNINGS = (
     "-Wno-unused-label",
     "-Wno-unused-command-line-argument",  # zig adds options of its own
 )
+_LIBRARIES = (str(INCLUDE_DIR), "/usr/")  # where no user's code is
 # g++'s options for a library that loads into any Python, whatever C++ library that has loaded before; what
 # is missing in it is an error at once.
 SHARED_LIBRARY = ("-shared", "-pthread", "-static-libstdc++", "-static-libgcc", "-Wl,-z,defs")
 _DIAGNOSTIC = re.compile(
-    r"^(?P<file>[^:\n]+):(?P<line>\d+):(?P<column>\d+): (?:fatal )?error: (?P<text>.*)$", re.M
+    r"^(?P<file>[^:\n]+):(?P<line>\d+):(?P<column>\d+): (?P<kind>(?:fatal )?error|note): (?P<text>.*)$", re.M
 )
 
 
@@ -112,8 +114,14 @@ def _run_gxx(arguments: Sequence[str]) -> str:
 
 
 def _first_error(text: str) -> HlsError:
-    found = _DIAGNOSTIC.search(text)
-    if found is None:
+    """The first error, at the first place that leads to it from outside of the stand-in headers."""
+    found = list(_DIAGNOSTIC.finditer(text))
+    first = next((at for at, each in enumerate(found) if each["kind"] != "note"), None)
+    if first is None:
         lines = [line for line in text.splitlines() if line.strip()]
         return HlsError(f"clang failed: {lines[0] if lines else 'no message'}")
-    return HlsError(found["text"], Loc(found["file"], int(found["line"]), int(found["column"])))
+    notes = takewhile(lambda each: each["kind"] == "note", found[first + 1 :])
+    places = [found[first], *(note for note in notes if "requested here" in note["text"])]
+    place = next((each for each in places if not each["file"].startswith(_LIBRARIES)), found[first])
+    message = re.sub(r"^static assertion failed(?: due to requirement '.*')?: ", "", found[first]["text"])
+    return HlsError(message, Loc(place["file"], int(place["line"]), int(place["column"])))

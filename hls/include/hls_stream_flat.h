@@ -17,7 +17,7 @@ template <int kWidth>
 using BitsOf = unsigned _BitInt(kWidth);
 
 // How a type becomes bits: kWidth, kAxis, pack, unpack.
-template <typename T, typename = void>
+template <typename T>
 struct Flat;
 
 template <int kWidthOf, bool kSigned>
@@ -31,7 +31,8 @@ struct Flat<ap_int_base<kWidthOf, kSigned>> {
 };
 
 template <typename T>
-struct Flat<T, std::enable_if_t<std::is_integral_v<T> || std::is_enum_v<T>>> {
+  requires(std::is_integral_v<T> || std::is_enum_v<T>)
+struct Flat<T> {
   static constexpr int kWidth = std::is_same_v<T, bool> ? 1 : 8 * static_cast<int>(sizeof(T));
   static constexpr bool kAxis = false;
   E2HLS_INLINE static BitsOf<kWidth> pack(T x) { return static_cast<BitsOf<kWidth>>(x); }
@@ -62,7 +63,8 @@ struct Flat<hls::vector<T, kCount>> {
 };
 
 template <typename T>
-struct Flat<T, std::void_t<decltype(T::kDataWidth)>> {
+  requires requires { T::kDataWidth; }
+struct Flat<T> {
   static constexpr int kData = T::kDataWidth;
   static constexpr int kWidth = kData + 1;
   static constexpr bool kAxis = true;
@@ -79,50 +81,43 @@ struct Flat<T, std::void_t<decltype(T::kDataWidth)>> {
   }
 };
 
-// A plain struct travels field by field, whatever its padding.
-struct Anything {
-  template <typename T>
-  operator T() const;
+// An array or a plain struct travels element by element and field by field, whatever its padding.
+template <typename T, std::size_t kCount>
+struct Flat<T[kCount]> {
+  static constexpr int kEach = Flat<T>::kWidth;
+  static constexpr int kWidth = kEach * static_cast<int>(kCount);
+  static constexpr bool kAxis = false;
+  E2HLS_INLINE static BitsOf<kWidth> pack(const T (&x)[kCount]) {
+    BitsOf<kWidth> bits = 0;
+    for (int i = 0; i < static_cast<int>(kCount); ++i) {
+      #pragma HLS UNROLL
+      bits |= static_cast<BitsOf<kWidth>>(Flat<T>::pack(x[i])) << (kEach * i);
+    }
+    return bits;
+  }
 };
-template <typename T, typename... Fields>
-constexpr int count_fields(Fields... fields) {
-  if constexpr (requires { T{fields..., Anything{}}; }) {
-    return count_fields<T>(fields..., Anything{});
-  } else {
-    return sizeof...(fields);
+
+template <typename T>
+E2HLS_INLINE void assign(T& x, BitsOf<Flat<T>::kWidth> bits) {
+  x = Flat<T>::unpack(bits);
+}
+template <typename T, std::size_t kCount>
+E2HLS_INLINE void assign(T (&x)[kCount], BitsOf<Flat<T[kCount]>::kWidth> bits) {
+  constexpr int kEach = Flat<T>::kWidth;
+  for (int i = 0; i < static_cast<int>(kCount); ++i) {
+    #pragma HLS UNROLL
+    assign(x[i], static_cast<BitsOf<kEach>>(bits >> (kEach * i)));
   }
 }
 
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wc++26-extensions"
 template <typename T, typename Visit>
 E2HLS_INLINE auto with_fields(T& x, Visit visit) {
-  constexpr int kFields = count_fields<std::remove_const_t<T>>();
-  static_assert(kFields >= 1 && kFields <= 8, "hls::stream: a struct must have 1 to 8 plain fields");
-  if constexpr (kFields == 1) {
-    auto& [a] = x;
-    return visit(a);
-  } else if constexpr (kFields == 2) {
-    auto& [a, b] = x;
-    return visit(a, b);
-  } else if constexpr (kFields == 3) {
-    auto& [a, b, c] = x;
-    return visit(a, b, c);
-  } else if constexpr (kFields == 4) {
-    auto& [a, b, c, d] = x;
-    return visit(a, b, c, d);
-  } else if constexpr (kFields == 5) {
-    auto& [a, b, c, d, e] = x;
-    return visit(a, b, c, d, e);
-  } else if constexpr (kFields == 6) {
-    auto& [a, b, c, d, e, f] = x;
-    return visit(a, b, c, d, e, f);
-  } else if constexpr (kFields == 7) {
-    auto& [a, b, c, d, e, f, g] = x;
-    return visit(a, b, c, d, e, f, g);
-  } else {
-    auto& [a, b, c, d, e, f, g, h] = x;
-    return visit(a, b, c, d, e, f, g, h);
-  }
+  auto& [... fields] = x;
+  return visit(fields...);
 }
+#pragma clang diagnostic pop
 
 template <int kWidth>
 struct Width {
@@ -134,10 +129,11 @@ constexpr Width<(0 + ... + Flat<std::remove_cvref_t<Fields>>::kWidth)> width_of(
 }
 
 template <typename T>
-    struct Flat < T,
-    std::enable_if_t < std::is_aggregate_v<T> && !requires {
-  T::kDataWidth;
-} >> {
+concept Struct = std::is_aggregate_v<T> && !std::is_array_v<T> && !requires { T::kDataWidth; } &&
+                 requires { __builtin_structured_binding_size(T); };
+
+template <Struct T>
+struct Flat<T> {
   static constexpr int kWidth = decltype(with_fields(
       *static_cast<T*>(nullptr), [](auto&... fields) { return width_of(fields...); }))::value;
   static constexpr bool kAxis = false;
@@ -158,8 +154,7 @@ template <typename T>
     T x;
     with_fields(x, [bits](auto&... fields) __attribute__((always_inline)) {
       int at = 0;
-      ((fields = Flat<std::remove_cvref_t<decltype(fields)>>::unpack(
-            static_cast<BitsOf<Flat<std::remove_cvref_t<decltype(fields)>>::kWidth>>(bits >> at)),
+      ((assign(fields, static_cast<BitsOf<Flat<std::remove_cvref_t<decltype(fields)>>::kWidth>>(bits >> at)),
         at += Flat<std::remove_cvref_t<decltype(fields)>>::kWidth),
        ...);
       return 0;
@@ -168,6 +163,28 @@ template <typename T>
   }
 };
 
+// Whether a stream can carry words of this type.
+template <typename T>
+constexpr bool is_word = requires { sizeof(Flat<T>); };
+template <typename T, std::size_t kCount>
+constexpr bool is_word<T[kCount]> = is_word<T>;
+template <typename T, std::size_t kCount>
+constexpr bool is_word<hls::vector<T, kCount>> = is_word<T>;
+template <typename... Fields>
+constexpr std::bool_constant<(true && ... && is_word<std::remove_cvref_t<Fields>>)> are_words(Fields&...) {
+  return {};
+}
+template <Struct T>
+constexpr bool is_word<T> = decltype(with_fields(
+    *static_cast<T*>(nullptr), [](auto&... fields) { return are_words(fields...); }))::value;
+
 }  // namespace e2hls
+
+#define E2HLS_REQUIRE_WORD(T)                                                                            \
+  static_assert(!std::is_floating_point_v<T>,                                                            \
+                "a stream of floating point is not supported; use ap_int with a scale of your own");     \
+  static_assert(std::is_floating_point_v<T> || e2hls::is_word<T>,                                        \
+                "a word of a stream consists of integers, enums, ap_int, hls::vector, arrays and plain " \
+                "structs of these")
 
 #endif  // E2HLS_HLS_STREAM_FLAT_H

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "hls_stream_flat.h"
+
 namespace hls {
 
 // Thrown by a read from an empty stream: hardware would wait here for ever.
@@ -19,6 +21,8 @@ struct stream_underflow : std::exception {
 
 template <typename T, std::size_t kDepth = 0>
 class stream {
+  E2HLS_REQUIRE_WORD(T);
+
  public:
   stream() : stream("") {}
   explicit stream(const char* name) : name_(name) {}

@@ -20,6 +20,8 @@ namespace hls {
 
 template <typename T, std::size_t kDepth = 0>
 class stream {
+  E2HLS_REQUIRE_WORD(T);
+
  public:
   // Without code, so that a global stream needs none before the first call.
   [[gnu::always_inline]] constexpr stream()

@@ -2,6 +2,7 @@
 """Native builds of kernels: words of any type in and out, and errors that name what is wrong."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,23 @@ extern "C" void top(hls::stream<ap_axiu<100, 0, 0, 0>>& x_in, hls::stream<Point>
     assert _ints(out["vector_out"]) == [ones | (v & (1 << 48) - 1) << 96 for v in values]
     assert _ints(out["short_out"]) == [v & 0xFFFF for v in values]
     assert kernel.width("x_in") == 100
+
+
+ROWS = Path(__file__).parents[1] / "unit" / "kernels" / "rows.cpp"
+
+
+def row_of(word: int) -> int:
+    """What the kernel makes of a word: 3 x 5, 1, 4 x 8, 9, 32 and 4 x 4 bits."""
+    a = [word >> 5 * i & 31 for i in range(3)]
+    word = word & ~(31 << 5) | ((a[0] + a[2]) % 32) << 5
+    word = word & ~(255 << 32) | (word >> 24 & 255) << 32
+    return word & ~(15 << 101) | (word >> 89 & 15) << 101
+
+
+def test_a_struct_may_hold_arrays(rng):
+    values = [int.from_bytes(rng.bytes(14), "little") % (1 << 105) for _ in range(20)]
+    out = build_native(Kernel("rows", ROWS)).run({"x_in": _words(values, limbs=2)})
+    assert _ints(out["y_out"]) == [row_of(value) for value in values]
 
 
 def test_last_and_several_inputs(build):

@@ -8,6 +8,7 @@ from e2hls.clang import INCLUDE_DIR
 from e2hls.errors import HlsError
 from e2hls.frontend import lower
 from e2hls.kernel import Kernel
+from e2hls.native import build_native
 
 HEAD = "#include <ap_int.h>\n#include <hls_stream.h>\nusing In = hls::stream<ap_int<16>>;\n"
 TOP = 'extern "C" void k(In& x_in, In& y_out) {\n'
@@ -238,6 +239,29 @@ CASES = {
         + "  #pragma HLS DATAFLOW\n  In mid;\n  p(x_in, mid);\n  p(mid, y_out);\n}\n",
         "4:1: array t is read by p and p_1 and never written; declare it const: then each has its own",
     ),
+    "stream of floating point": (
+        'extern "C" void k(hls::stream<float>& x_in, In& y_out) {\n  y_out.write(x_in.read() > 1);\n}\n',
+        "5:19: a stream of floating point is not supported; use ap_int with a scale of your own",
+    ),
+    "stream of a struct with floating point": (
+        "struct Pair {\n  int a[2];\n  float b;\n};\n"
+        + 'extern "C" void k(hls::stream<Pair>& x_in, In& y_out) {\n  const Pair x = x_in.read();\n'
+        + "  y_out.write(x.a[0]);\n}\n",
+        "9:22: a word of a stream consists of integers, enums, ap_int, hls::vector, arrays and plain structs "
+        "of these",
+    ),
+    "no such member": (
+        TOP + "  const ap_uint<8> x = x_in.read();\n  y_out.write(x.nothing());\n}\n",
+        "6:17: no member named 'nothing' in 'ap_int_base<8, false>'",
+    ),
+    "no such conversion": (
+        TOP + "  ap_uint<8> x = x_in.read();\n  x += In();\n  y_out.write(x);\n}\n",
+        "6:5: no viable overloaded '+='",
+    ),
+    "number of no bits": (
+        TOP + "  const ap_uint<0> x = x_in.read();\n  y_out.write(x);\n}\n",
+        "5:20: ap_int: the width must be positive",
+    ),
     "range out of bounds": (
         TOP + "  const ap_uint<8> x = x_in.read();\n  y_out.write(x(8, 0));\n}\n",
         "6:15: bit 8 of a number of 8 bits is accessed; they are counted from 0 to 7",
@@ -304,6 +328,16 @@ def test_equal_sources_in_two_folders_are_told_apart(tmp_path: Path, monkeypatch
             with pytest.raises(HlsError, match="floating point") as raised:
                 lower(Kernel("k", source))
             assert str(raised.value).startswith(f"{source}:5:")
+
+
+def test_native_errors_in_the_headers_have_the_users_place(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    for name in ("stream of floating point", "stream of a struct with floating point", "number of no bits"):
+        body, want = CASES[name]
+        source.write_text((HEAD + body).replace("In&", "hls::stream<ap_int<16>>&"))
+        with pytest.raises(HlsError) as raised:
+            build_native(Kernel("k", source))
+        assert str(raised.value) == f"{source}:{want}"
 
 
 def test_missing_source(tmp_path: Path) -> None:
