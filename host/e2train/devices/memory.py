@@ -29,7 +29,9 @@ class HostMemory(Closing):
         self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def reserve(self, nbytes: int) -> None:
-        """Have so much memory; what was in it is lost."""
+        """Have at least so much memory; where it has to grow, what was in it is lost."""
+        if nbytes <= self._memory.size:
+            return
         whole = np.zeros(nbytes + _ALIGNMENT, np.uint8)
         start = -whole.ctypes.data % _ALIGNMENT
         self._memory = whole[start : start + nbytes]

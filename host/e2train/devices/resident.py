@@ -260,7 +260,7 @@ class ResidentDevice(Protocol):
         ...
 
     def reserve(self, nbytes: int) -> None:
-        """Have so much memory; what was in it is lost."""
+        """Have at least so much memory; where it has to grow, what was in it is lost."""
         ...
 
     def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None:

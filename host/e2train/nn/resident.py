@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from e2train.devices.protocol import ConvShape
 from e2train.devices.resident import ResidentDevice
@@ -45,10 +46,21 @@ class ResidentError(ValueError):
     """A model that cannot stay on a device."""
 
 
+@dataclass(slots=True)
+class _Turn:
+    """Number of the forward pass whose tensors are in the device's memory; copies of a model share both."""
+
+    number: int = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Turn:
+        return self
+
+
 class ResidentBody(nn.Module):
     """Stem, blocks and average pooling of a model on a device; the model keeps its parameters.
 
-    The running maxima that scales follow are part of the model's state.
+    The running maxima that scales follow are part of the model's state. A backward pass must come before the
+    next forward pass, which overwrites what it needs. A copy shares the device and the ledger.
     """
 
     def __init__(
@@ -66,16 +78,36 @@ class ResidentBody(nn.Module):
         """
         super().__init__()
         self.engine = engine
-        network = describe(model, image)
-        result, gradient = bits_kind(result_bits), bits_kind(engine.gradient_bits)
-        kinds = body_kinds(network, result=result, gradient=gradient)
+        self._network = describe(model, image)
+        self._bits, self._decay = (result_bits, engine.gradient_bits), decay
+        self._layers = {conv.name: _layers(model, conv.name) for conv in self._network.convs}
+        self._turn = _Turn()
+        result, gradient = map(bits_kind, self._bits)
+        kinds = body_kinds(self._network, result=result, gradient=gradient)
         self.maxima: Tensor
         self.register_buffer("maxima", torch.zeros(len(kinds), dtype=torch.float64))
-        self._layers = {conv.name: _layers(model, conv.name) for conv in network.convs}
-        self._scales = Scales(kinds, self.maxima.numpy(), decay=decay)
-        assert isinstance(engine.device, ResidentDevice)
-        operations = Operations(engine.device, self._scales, engine.ledger, over_ranks=self._over_ranks)
-        self._body = Body(network, operations, result=result, gradient=gradient)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make the program anew; what it has learnt is in ``maxima``."""
+        device = self.engine.device
+        assert isinstance(device, ResidentDevice)
+        result, gradient = map(bits_kind, self._bits)
+        kinds = body_kinds(self._network, result=result, gradient=gradient)
+        self._scales = Scales(kinds, self.maxima.numpy(), decay=self._decay)
+        operations = Operations(device, self._scales, self.engine.ledger, over_ranks=self._over_ranks)
+        self._body = Body(self._network, operations, result=result, gradient=gradient)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ResidentBody:
+        twin = ResidentBody.__new__(ResidentBody)
+        memo[id(self)] = twin
+        shared = {"_network": self._network}
+        kept = {
+            key: value for key, value in self.__dict__.items() if key not in ("_scales", "_body", *shared)
+        }
+        twin.__dict__.update(copy.deepcopy(kept, memo) | shared)
+        twin._begin()
+        return twin
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -88,6 +120,7 @@ class ResidentBody(nn.Module):
         Shapes: images (N, C, H, W), averages (N, K).
         """
         self._scales.maxima = self.maxima.numpy()  # where a state has been loaded
+        self._turn.number += 1
         gates: dict[int, Tensor] = {}
         skippable = model.skippable
         model.policy.begin(images)
@@ -119,11 +152,22 @@ class ResidentBody(nn.Module):
         averages = torch.from_numpy(means).to(images)
         if backward:
             tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
-            averages = _Backward.apply(self, averages, list(gates), *gates.values(), *tensors)  # type: ignore[no-untyped-call]
+            averages = _Backward.apply(
+                self, self._turn.number, averages, list(gates), *gates.values(), *tensors
+            )  # type: ignore[no-untyped-call]
         return averages, tuple(runs)
 
-    def gradients(self, gradient: Tensor, gates: list[int]) -> list[Tensor | None]:
-        """Gradients of these gates and all parameters, from those of the averages; None where nothing ran."""
+    def gradients(self, turn: int, gradient: Tensor, gates: list[int]) -> list[Tensor | None]:
+        """Gradients of these gates and all parameters, from those of the averages; None where nothing ran.
+
+        Raises: RuntimeError when they were taken before, or another forward pass has come between.
+        """
+        if turn != self._turn.number:
+            raise RuntimeError(
+                "the device's memory no longer holds this forward pass: with resident tensors each forward "
+                "pass has one backward pass, before the next forward pass of the model or a copy of it"
+            )
+        self._turn.number += 1
         found = self._body.backward(_array(gradient), self._weight_gradient)
         self._body.end_step()
         values = [found.gates.get(index) for index in gates]
@@ -177,14 +221,20 @@ class _Backward(torch.autograd.Function):
     """Has averages that were computed without a graph depend on gates and parameters."""
 
     @staticmethod
-    def forward(ctx: Any, body: ResidentBody, averages: Tensor, gates: list[int], *_: Tensor) -> Tensor:
-        ctx.body, ctx.gates = body, gates
+    def forward(
+        ctx: Any, body: ResidentBody, turn: int, averages: Tensor, gates: list[int], *_: Tensor
+    ) -> Tensor:
+        ctx.body, ctx.turn, ctx.gates = body, turn, gates
         return averages.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, None, *ctx.body.gradients(gradient, ctx.gates)
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "a model with resident tensors is differentiable once, without create_graph=True; take "
+                "second derivatives of a model without a device"
+            )
+        return None, None, None, None, *ctx.body.gradients(ctx.turn, gradient, ctx.gates)
 
 
 def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:

@@ -36,8 +36,9 @@ class TorchResident(Closing):
         self._memory = torch.empty(0, dtype=torch.uint8, device=self._host)
 
     def reserve(self, nbytes: int) -> None:
-        """Have so much memory; what was in it is lost."""
-        self._memory = torch.zeros(nbytes, dtype=torch.uint8, device=self._host)
+        """Have at least so much memory; where it has to grow, what was in it is lost."""
+        if nbytes > self._memory.numel():
+            self._memory = torch.zeros(nbytes, dtype=torch.uint8, device=self._host)
 
     def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None:
         """Put values (N, C, H, W) of the tensor's kind into the memory.
@@ -124,7 +125,7 @@ class TorchResident(Closing):
 
     def close(self) -> None:
         """Let the memory go."""
-        self.reserve(0)
+        self._memory = torch.empty(0, dtype=torch.uint8, device=self._host)
 
     def _bytes(self, tensor: DeviceTensor) -> Tensor:
         """Indices of a tensor's bytes. Shapes: (N, bytes of a sample)."""
