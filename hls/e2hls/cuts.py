@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from e2hls.ir import Array, Block, Branch, Const, Instr, Operand, Process
 from e2hls.regions import Flow, analyse, edges_of
 
-__all__ = ["Cut", "cut_ports", "leaf_loops"]
+__all__ = ["Cut", "cut_ports"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def cut_ports(cut: Cut, rams: frozenset[str], *, merge: bool) -> Cut:
 
 def _second_use(process: Process, flow: Flow, rams: frozenset[str]) -> _Use | None:
     """A use that cannot share an activation with an earlier one, and may be moved out of it."""
-    leaves = leaf_loops(flow, process)
+    leaves = _leaf_loops(flow, process)
     uses = list(_uses(process, flow, rams))
     for second in uses:
         for first in uses:
@@ -95,7 +95,7 @@ def _follows(first: _Use, second: _Use, flow: Flow) -> bool:
     return second.label in flow.reached[first.label]
 
 
-def leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
+def _leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
     """The innermost loop's header, for each block inside a loop that holds no other and runs at II=1."""
     bodies = _loop_bodies(flow)
     if flow.headers[0] in process.loops:  # a pipelined function
