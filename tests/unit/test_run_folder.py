@@ -157,6 +157,12 @@ def test_neither_resume_nor_report_takes_damaged_metrics(tmp_path, finished):
             {"steps_run": "4"},
             "is damaged or of another version: steps_run must be a finite int",
         ),
+        (
+            "summary.json",
+            {"validation_accuracy": 0.5},
+            "is damaged or of another version: one of test_accuracy and validation_accuracy must be a "
+            "number, the other null",
+        ),
         ("ledger.json", {"training": [{"name": "stem"}]}, "is damaged: 'counters'"),
         ("ledger.json", {"samples": None}, "is damaged: samples must be a finite int, not None"),
     ],

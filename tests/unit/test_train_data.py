@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from e2train.train.data import Batches, DataError, cifar_split, digits_split, folder_split
+from e2train.train.data import Batches, DataError, cifar_split, digits_split, folder_split, hold_out
 from e2train.train.data.cifar import read_batch
 from e2train.train.data.dataset import mirror_and_shift
 from PIL import Image
@@ -75,6 +75,46 @@ def test_augmentation_mirrors_and_shifts():
     }
     assert drawn <= allowed
     assert len(drawn) > 100
+
+
+def test_half_of_the_pictures_are_mirrored_and_all_places_are_alike():
+    ramp = np.arange(16, dtype=np.float32)
+    marked = torch.from_numpy(np.add.outer(100 * ramp, ramp) + 1)[None, None].expand(20_000, -1, -1, -1)
+    out = mirror_and_shift(marked, np.arange(20_000), epoch=2, seed=5)[:, 0].numpy()
+    mirrored = out[:, 8, 8] < out[:, 8, 7]
+    centre = np.where(mirrored, out[:, 8, 7], out[:, 8, 8]).astype(int) - 1  # which pixel came to (8, 8)
+    drawn = np.stack([mirrored, centre // 100 - 4, centre % 100 - 4])
+    table = np.zeros((2, 9, 9))
+    np.add.at(table, tuple(drawn.astype(int)), 1)
+    for axes, degrees in (((1, 2), 1), ((0, 2), 8), ((0, 1), 8), ((), 161)):
+        counts = table.sum(axis=axes).ravel()
+        chi_squared = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+        assert chi_squared < degrees + 4 * np.sqrt(2 * degrees)
+
+
+def keys(data):
+    return {image.numpy().tobytes() for image in data.take(np.arange(len(data)))[0]}
+
+
+def test_a_share_is_held_out_by_seed_alone(split):
+    parts = hold_out(split, 0.1, seed=3)
+    assert (len(parts.train), len(parts.test), parts.classes) == (1293, 144, 10)
+    whole, held_out = keys(split.train), keys(parts.test)
+    assert keys(parts.train) == whole - held_out
+    assert held_out < whole
+    assert keys(hold_out(split, 0.1, seed=3).test) == held_out
+    assert keys(hold_out(split, 0.1, seed=4).test) != held_out
+    image, label = parts.test.take(np.array([100]))
+    at = [other.tobytes() for other in split.train.images].index(image.numpy().tobytes())
+    assert label.item() == split.train.labels[at]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0001, 0), (0.9999, 1437)])
+def test_a_share_that_leaves_nothing_is_refused(split, share, count):
+    with pytest.raises(DataError) as error:
+        hold_out(split, share, seed=0)
+    told = f"validation {share} holds out {count} of 1437 training images; use another share"
+    assert str(error.value) == told
 
 
 def write_cifar(root: Path, classes: int, *, rows: int = 6, **change: object) -> Path:

@@ -13,8 +13,8 @@ import torch
 from e2train.devices.emulator import Emulator
 from e2train.energy import EnergyError
 from e2train.nn import DivergenceError
-from e2train.train import PRESETS, Interrupted, TrainError, run_training
-from e2train.train.data import Batches
+from e2train.train import PRESETS, Interrupted, TrainError, read_record, run_training
+from e2train.train.data import Arrays, Batches, digits_split
 from e2train.train.optimiser import SignSgd
 from e2train.train.smd import Smd
 
@@ -251,6 +251,29 @@ def test_float_baseline_runs_on_the_host(tmp_path):
     assert summary.host_macs == 6 * 8 * (2 * stem + 3 * body) + 360 * (stem + body)
     assert summary.computation == summary.host_macs
     assert "forward (host)" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("method", ["smb-fp32", "e2train"])
+def test_a_run_with_validation_leaves_the_test_set_alone(tmp_path, monkeypatch, method):
+    split = digits_split()
+    seen = {"train": set(), "test": set()}
+
+    def take(self, indices):
+        seen["train" if self is split.train else "test"].update(indices.tolist())
+        return arrays_take(self, indices)
+
+    arrays_take = Arrays.take
+    monkeypatch.setattr(Arrays, "take", take)
+    monkeypatch.setattr("e2train.train.session.load_split", lambda preset, data: split)
+    config = CONFIG.changed(method=method, validation=0.25, test_pictures=40, steps=3)
+    summary = run_training(config, out=tmp_path)
+    assert summary.test_accuracy is None
+    assert summary.validation_accuracy * 40 == round(summary.validation_accuracy * 40)
+    assert (summary.tested, summary.accuracy) == ("validation", summary.validation_accuracy)
+    assert seen["test"] == set()
+    record = read_record(tmp_path)
+    assert record.label.endswith(", validation")
+    assert "<th>validation<br>accuracy</th>" in (tmp_path / "report.html").read_text()
 
 
 def test_diverging_training_is_an_error(tmp_path):

@@ -96,7 +96,7 @@ def train(
 
 def _print(summary: Summary) -> None:
     cycles = "" if summary.cycles is None else f", {summary.cycles:,} cycles"
-    typer.echo(f"test accuracy {summary.test_accuracy:.2%} after {summary.steps_run} steps{cycles}")
+    typer.echo(f"{summary.tested} accuracy {summary.accuracy:.2%} after {summary.steps_run} steps{cycles}")
     typer.echo(f"weights {summary.weights_sha256}")
     typer.echo(f"state   {summary.state_sha256}")
     typer.echo(f"report  {Path(summary.out) / 'report.html'}")

@@ -18,7 +18,7 @@ from e2train.train.hashing import state_sha256
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
-_FORMAT = 3  # from this one on, the settings and two hashes are in it
+_FORMAT = 4  # from this one on, half of the augmented images are mirrored
 _AGAIN = "start again with --overwrite instead of --resume"
 _CONTENT = {"settings": dict, "state": dict, "state_sha256": str, "spent": list}
 

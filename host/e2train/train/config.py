@@ -77,6 +77,7 @@ class RunConfig:
     psg_g_bits: int = 0  # 0: 10, or gradient_bits where these are fewer
     psg_beta: float = 0.05
     test_pictures: int = 0  # tested at the end; 0: all
+    validation: float = 0.0  # share of the training images held out, and tested in place of the test set
 
     def __post_init__(self) -> None:
         for key, known in _CHOICES.items():
@@ -198,6 +199,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first", "scale_decay"), (0, 1)),
     "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),
+    "validation": (0, 0.9),
     "deadline_s": (0.1, _ANY),
 }
 

@@ -132,7 +132,7 @@ def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> 
 def evaluate(
     session: Session, *, batch: int = 120, stopped: Callable[[], bool] = lambda: False
 ) -> float | None:
-    """Share of the test pictures that the model gets right; None where it was stopped on the way."""
+    """Share of the test set that the model gets right; None where it was stopped on the way."""
     session.model.eval()
     right, count = 0, min(len(session.test), session.config.test_pictures or len(session.test))
     group = session.group

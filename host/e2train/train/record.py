@@ -46,7 +46,8 @@ class Record:
     def label(self) -> str:
         """Its name among other runs."""
         where = "" if self.summary.device == "host" else f" on {self.summary.device.partition(':')[0]}"
-        return f"{self.summary.method}{where}"
+        part = "" if self.summary.tested == "test" else f", {self.summary.tested}"
+        return f"{self.summary.method}{where}{part}"
 
 
 def read_record(path: Path) -> Record:

@@ -33,7 +33,7 @@ from e2train.nn import (
 from e2train.runtime import Ledger
 from e2train.train.checks import check_state
 from e2train.train.config import RunConfig
-from e2train.train.data import Batches, Dataset
+from e2train.train.data import Batches, Dataset, hold_out
 from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS, Method
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
@@ -56,7 +56,7 @@ class Session:
     averager: Averager
     smd: Smd
     batches: Batches
-    test: Dataset
+    test: Dataset  # or the part of the training images that was held out
     steps: int
     scheduled_steps: int  # the same, but where fewer steps stand for dropped ones
     host: torch.device
@@ -78,6 +78,8 @@ class Session:
             raise TrainError("host is cuda, but torch finds no CUDA device; use --set host=cpu")
         method, host = METHODS[config.method], torch.device(config.host)
         split = load_split(config.preset, config.data)
+        if config.validation:
+            split = hold_out(split, config.validation, seed=config.seed)
         batches = Batches(
             split.train,
             batch=config.batch,

@@ -32,7 +32,8 @@ class Summary:
     board: str
     ranks: int  # whose counts add up
     seed: int
-    test_accuracy: float
+    test_accuracy: float | None  # None where a part of the training images was tested instead
+    validation_accuracy: float | None
     steps_run: int
     steps_dropped: int
     blocks_run: int  # residual branches, times training pictures
@@ -74,6 +75,22 @@ class Summary:
     wall_s: float
     out: str
 
+    def __post_init__(self) -> None:
+        if (self.test_accuracy is None) == (self.validation_accuracy is None):
+            raise ValueError("one of test_accuracy and validation_accuracy must be a number, the other null")
+
+    @property
+    def accuracy(self) -> float:
+        """On what was tested."""
+        accuracy = self.validation_accuracy if self.test_accuracy is None else self.test_accuracy
+        assert accuracy is not None
+        return accuracy
+
+    @property
+    def tested(self) -> str:
+        """What was tested: ``test`` or ``validation``."""
+        return "validation" if self.test_accuracy is None else "test"
+
     def to_json(self, indent: int | None = None) -> str:
         """The text of summary.json."""
         return json.dumps(asdict(self), indent=indent)
@@ -104,7 +121,8 @@ def summarise(
         board=config.board,
         ranks=config.ranks,
         seed=config.seed,
-        test_accuracy=accuracy,
+        test_accuracy=None if config.validation else accuracy,
+        validation_accuracy=accuracy if config.validation else None,
         steps_run=account.steps_run,
         steps_dropped=session.steps_dropped,
         blocks_run=sum(session.block_runs),

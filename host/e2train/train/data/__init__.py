@@ -2,7 +2,7 @@
 """Data sets and batches."""
 
 from e2train.train.data.cifar import cifar_split
-from e2train.train.data.dataset import Arrays, Batches, DataError, Dataset, Split
+from e2train.train.data.dataset import Arrays, Batches, DataError, Dataset, Split, hold_out
 from e2train.train.data.digits import digits_split
 from e2train.train.data.image_folder import folder_split
 
@@ -15,4 +15,5 @@ __all__ = [
     "cifar_split",
     "digits_split",
     "folder_split",
+    "hold_out",
 ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Arrays", "Batches", "DataError", "Dataset", "Split", "mirror_and_shift"]
+from e2train.train.data.draws import below, keyed_bits
+
+__all__ = ["Arrays", "Batches", "DataError", "Dataset", "Split", "hold_out", "mirror_and_shift"]
 
 Indices = NDArray[np.int64]
 
 _SHIFT = 4  # pixels, as in the CIFAR recipes
+_STREAM = 3  # keeps these draws apart from others with the same seed
 
 
 class DataError(ValueError):
@@ -58,6 +61,36 @@ class Split:
     test: Dataset
     classes: int
     augment: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Some of the pictures of a data set."""
+
+    whole: Dataset
+    indices: Indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Some pictures and their classes, as tensors."""
+        return self.whole.take(self.indices[indices])
+
+
+def hold_out(split: Split, share: float, *, seed: int) -> Split:
+    """The training images without a share of them, and that share in the place of the test set.
+
+    Raises: DataError when nothing is left to train on or to test.
+    """
+    total = len(split.train)
+    count = round(share * total)
+    if not 0 < count < total:
+        raise DataError(f"validation {share} holds out {count} of {total} training images; use another share")
+    order = np.random.default_rng([seed, 0, _STREAM]).permutation(total)
+    held_out, kept = (np.sort(part) for part in (order[:count], order[count:]))
+    train, test = (_Part(whole=split.train, indices=indices) for indices in (kept, held_out))
+    return replace(split, train=train, test=test)
 
 
 class Batches:
@@ -113,16 +146,16 @@ class Batches:
 
 
 def mirror_and_shift(images: Tensor, indices: Indices, *, epoch: int, seed: int) -> Tensor:
-    """Each picture mirrored or not, and shifted by up to 4 pixels, as (seed, epoch, its index) say.
+    """Half of the images mirrored, and all shifted by up to 4 pixels, as (seed, epoch, its index) say.
 
     Shapes: (N, C, H, W), unchanged. What comes in at the border is 0.
     """
-    height, width = images.shape[2:]
-    padded = torch.nn.functional.pad(images, (_SHIFT,) * 4)
-    out = torch.empty_like(images)
-    for place, index in enumerate(indices.tolist()):
-        draws = np.random.default_rng([seed, epoch, index, 1]).integers(0, 2 * _SHIFT + 1, 3)
-        down, right, side = (int(draw) for draw in draws)
-        picture = padded[place, :, down : down + height, right : right + width]
-        out[place] = picture.flip(2) if side % 2 else picture
-    return out
+    size = images.shape[2:]
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(size), axis=(2, 3))  # type: ignore[call-overload]
+    down, right, side = (keyed_bits(seed, epoch, indices, draw=draw) for draw in range(3))
+    places = 2 * _SHIFT + 1
+    shifted = windows[np.arange(len(indices)), :, below(down, places), below(right, places)]
+    mirrored = below(side, 2) == 1
+    shifted[mirrored] = shifted[mirrored, ..., ::-1]
+    return torch.from_numpy(shifted)

@@ -17,7 +17,7 @@ from e2train.runtime import ELEMENT_MODES
 from e2train.train.record import PowerSamples
 from e2train.train.report.figures import LayerRow, RunFigures
 
-__all__ = ["KINDS", "accuracy_energy", "block_skips", "curves", "layer_bars", "power", "techniques"]
+__all__ = ["KINDS", "accuracy_energy", "block_skips", "curves", "layer_bars", "power", "techniques", "tested"]
 
 # Kinds of energy, which never share a column, an axis or a colour.
 KINDS = {"modelled": "#4477aa", "simulated": "#b8860b", "measured": "#228833"}
@@ -41,7 +41,7 @@ _MOST_STEPS = 1000  # points of a curve
 
 
 def curves(runs: Sequence[RunFigures]) -> str:
-    """Training loss and accuracy of all runs, smoothed; the test's accuracy as a dot at the end."""
+    """Training loss and accuracy of all runs, smoothed; the accuracy tested in the end as a dot."""
     figure = _figure(2.9)
     loss, accuracy = figure.subplots(1, 2)
     for run, colour in zip(runs, _colours(runs), strict=True):
@@ -52,8 +52,8 @@ def curves(runs: Sequence[RunFigures]) -> str:
             smooth = _smooth([row[key] for row in steps])
             axes.plot(number[::every], smooth[::every], color=colour, label=run.label, linewidth=1.2)
         if number:
-            accuracy.plot([number[-1]], [run.record.summary.test_accuracy], "o", color=colour, markersize=5)
-    for axes, key in ((loss, "loss"), (accuracy, "accuracy; dots: test")):
+            accuracy.plot([number[-1]], [run.record.summary.accuracy], "o", color=colour, markersize=5)
+    for axes, key in ((loss, "loss"), (accuracy, f"accuracy; dots: {tested(runs)}")):
         axes.set_xlabel("scheduled step")
         axes.set_ylabel(f"training {key}")
     loss.set_ylim(bottom=0)
@@ -62,19 +62,19 @@ def curves(runs: Sequence[RunFigures]) -> str:
 
 
 def accuracy_energy(runs: Sequence[RunFigures]) -> str:
-    """Test accuracy against energy, one panel for each kind of energy that some run has."""
+    """Accuracy against energy, one panel for each kind of energy that some run has."""
     kinds = [kind for kind in KINDS if any(energy_j(run, kind) is not None for run in runs)]
     figure = _figure(3.2)
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for run in runs:
             if (energy := energy_j(run, kind)) is not None:
-                at = (energy, 100 * run.record.summary.test_accuracy)
+                at = (energy, 100 * run.record.summary.accuracy)
                 axes.plot(*at, "o", color=KINDS[kind], markersize=7)
                 axes.annotate(run.label, at, xytext=(6, 5), textcoords="offset points", fontsize=8)
         axes.margins(x=0.3, y=0.25)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"{kind} energy of the training, J")
-        axes.set_ylabel("test accuracy, %")
+        axes.set_ylabel(f"{tested(runs)} accuracy, %")
         axes.grid(alpha=0.3)
     return _svg(figure)
 
@@ -174,6 +174,11 @@ def energy_j(run: RunFigures, kind: str) -> float | None:
         "measured": summary.energy_measured_j,
     }
     return energies[kind]
+
+
+def tested(runs: Sequence[RunFigures]) -> str:
+    """What the runs were tested on."""
+    return " or ".join(sorted({run.record.summary.tested for run in runs}))
 
 
 def _figure(height: float) -> Figure:

@@ -42,6 +42,7 @@ def render_report(records: Sequence[Record], table: CostTable) -> str:
         table=table,
         techniques=TECHNIQUES,
         kinds=pictures.KINDS,
+        tested=pictures.tested(runs),
         energy_j=pictures.energy_j,
         curves=pictures.curves(runs),
         accuracy_energy=pictures.accuracy_energy(runs),
