@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
+from e2train.numerics.bounds import ExactnessError, check_exact
 from e2train.numerics.frame import G_BITS, X_BITS
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "StreamDevice",
     "TensorDevice",
     "Transfer",
+    "check_sums",
     "on_host",
     "products_per_multiplier",
 ]
@@ -101,6 +103,19 @@ class ConvShape:
     def macs(self) -> int:
         """Multiply-accumulates: padded taps count, zeros from stride do not."""
         return self.N * self.P * self.Q * self.K * self.C * self.R * self.S
+
+
+def check_sums(mode: Mode, shape: ConvShape, w: Any = None, *, name: str = "") -> None:
+    """Refuse a convolution whose sums an accumulator of the engine might not hold.
+
+    Raises: ExactnessError.
+    """
+    s = shape
+    terms = {"forward": s.C * s.R * s.S, "grad_input": s.K * s.R * s.S}.get(mode, s.N * s.P * s.Q)
+    check_exact(mode, terms, name=name)
+    if w is not None and int(w.min()) < -127:
+        label = f"{name or 'layer'} ({mode})"
+        raise ExactnessError(f"{label}: weights must be in -127..127, there is -128; quantise narrow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.devices.protocol import ConvShape, ShapeError
+from e2train.devices.protocol import ConvShape, ShapeError, check_sums
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import (
     COEFFICIENT_LIMIT,
@@ -127,6 +127,7 @@ class Convolution:
             )
         if not 0 <= self.shift <= _MOST_SHIFT:
             raise ShapeError(f"{self.label}: shift is {self.shift}, must be 0..{_MOST_SHIFT}")
+        check_sums(self.mode, shape, self.w, name=self.name)
 
     @property
     def shape(self) -> ConvShape:
@@ -165,6 +166,7 @@ class WeightGradient:
         for bits, tensor in ((self.x_bits, self.x), (self.g_bits, self.gy)):
             if not 0 <= bits <= 8 * np.dtype(tensor.kind).itemsize:
                 raise ShapeError(f"{self.label}: {bits} high bits of {tensor.kind}")
+        check_sums(self.mode, s, name=self.name)
 
     @property
     def shape(self) -> ConvShape:

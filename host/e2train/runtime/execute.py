@@ -17,8 +17,8 @@ from e2train.devices.protocol import (
     LayerResult,
     StreamDevice,
     TensorDevice,
+    check_sums,
 )
-from e2train.numerics import ExactnessError, check_exact
 from e2train.numerics.frame import TRAILER_WORDS
 from e2train.packing import Reply, ReplyError, join_transfer, split_replies, with_nonces
 from e2train.runtime.operands import Operands, Results
@@ -52,7 +52,7 @@ def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult
 
     Raises: ExactnessError when a sum could overflow; DeviceError when the device fails.
     """
-    _check_bounds(call)
+    check_sums(call.mode, call.shape, None if call.mode in OUTER_MODES else call.b, name=call.name)
     _executing.set(True)
     try:
         return device.compute(call) if isinstance(device, TensorDevice) else _in_frames(call, device)
@@ -85,14 +85,6 @@ def _in_frames(call: LayerCall, device: StreamDevice) -> LayerResult:
     value, saturations = results.value()
     counters = replace(counters, macs=call.shape.macs)
     return LayerResult(value=value, saturations=saturations, counters=counters)
-
-
-def _check_bounds(call: LayerCall) -> None:
-    s = call.shape
-    terms = {"forward": s.C * s.R * s.S, "grad_input": s.K * s.R * s.S}.get(call.mode, s.N * s.P * s.Q)
-    check_exact(call.mode, terms, name=call.name)
-    if call.mode not in OUTER_MODES and int(call.b.min()) < -127:
-        raise ExactnessError(f"{call.label}: weights must be in -127..127, there is -128; quantise narrow")
 
 
 def _run_transfer(group: Sequence[Block], operands: Operands, device: StreamDevice) -> _Outcome:

@@ -145,7 +145,7 @@ class TorchResident(Closing):
         padded = values.new_zeros((N, blocks * LANES, H, W))
         padded[:, :C] = values
         raw = padded.view(N, blocks, LANES, H, W).permute(0, 1, 3, 4, 2).contiguous()
-        self._memory[self._bytes(tensor)] = raw.view(N, -1).view(torch.uint8)
+        self._memory[self._bytes(tensor)] = raw.view(N, blocks * LANES * H * W).view(torch.uint8)
 
 
 def _round_shift(raw: Tensor, shift: int) -> Tensor:
