@@ -159,7 +159,7 @@ def _report(
 
 def _ports(design: Design) -> tuple[PortReport, ...]:
     return tuple(
-        PortReport(name=s.name, data_bits=s.width - s.axis, axis=s.axis, output=output)
+        PortReport(name=s.name, data_bits=s.data_bits, axis=s.axis, output=output, sides=s.sides)
         for streams, output in ((design.inputs, False), (design.outputs, True))
         for s in streams
     )

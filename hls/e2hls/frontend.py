@@ -27,6 +27,7 @@ from e2hls.marks import loop_number, read_marks
 from e2hls.narrow import narrow_phis
 from e2hls.pointers import Pointer, gep
 from e2hls.prepare import prepare
+from e2hls.side_channels import carry_sides, choose_sides
 from e2hls.translation_unit import TranslationUnit, place_markers
 from e2hls.variables import Port, Variables
 
@@ -191,6 +192,8 @@ class _Frontend:
         internal = [port for port in ports.values() if id(port) not in top_ports]
         for port in ports.values():
             check_stream(port, internal=id(port) not in top_ports)
+        choose_sides(ports.values(), outputs, [blocks for _, blocks, _ in lowered])
+        by_name = {port.name: port for port in ports.values()}
         return Design(
             name=self._kernel.name,
             inputs=tuple(port.stream() for port in inputs),
@@ -198,7 +201,7 @@ class _Frontend:
             processes=tuple(
                 Process(
                     name=name,
-                    blocks=blocks,
+                    blocks=carry_sides(blocks, by_name),
                     arrays=tuple(each.array() for each in memories if list(each.users) == [name]),
                     loops=loops,
                 )

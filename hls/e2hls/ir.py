@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
+    "SIDES",
     "Array",
     "Block",
     "Branch",
@@ -34,8 +35,10 @@ __all__ = [
 Op = Literal[
     "add", "sub", "mul", "udiv", "sdiv", "urem", "srem", "and", "or", "xor", "shl", "lshr", "ashr",
     "zext", "sext", "trunc", "select", "icmp", "smin", "smax", "umin", "umax", "freeze",
-    "load", "store", "stream_read", "stream_write", "stream_empty",
+    "load", "store", "stream_read", "stream_write", "stream_empty", "stream_side",
 ]  # fmt: skip
+
+SIDES = ("keep", "strb", "user", "id", "dest")  # side channels of an AXI beat, numbered as in the headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Instr:
     op: Op
     width: int  # of the result; 0 for store and stream_write
     result: str = ""
-    args: tuple[Operand, ...] = ()
+    args: tuple[Operand, ...] = ()  # of a stream_side, which no finished design has, the word it came with
     predicate: str = ""  # icmp: eq ne ult ule ugt uge slt sle sgt sge
     target: str = ""  # array or stream name
     loc: Loc | None = None
@@ -149,13 +152,19 @@ class Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """A FIFO of ``width``-bit words; on an AXI port the top bit of the word is TLAST."""
+    """A FIFO of ``width``-bit words: data and, of an AXI beat, TLAST and side channels, lowest bits first."""
 
     name: str
     width: int
     depth: int = 2
-    axis: bool = False  # an ap_axiu port: data in the low width-1 bits, TLAST in the top one
+    axis: bool = False  # an ap_axiu port: TLAST follows the data
+    sides: tuple[tuple[str, int], ...] = ()  # the side channels that are used: keep, strb, ...; their widths
     loc: Loc | None = None
+
+    @property
+    def data_bits(self) -> int:
+        """Bits of a word without TLAST and side channels."""
+        return self.width - self.axis - sum(width for _, width in self.sides)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from e2hls.builder import INTRINSICS, Builder
 from e2hls.debug_info import DebugInfo
 from e2hls.errors import HlsError
 from e2hls.flow_graph import reachable
-from e2hls.ir import Block, Branch, Const, Instr, Loc, Op, Operand, Phi, Ref, Return, Terminator
+from e2hls.ir import SIDES, Block, Branch, Const, Instr, Loc, Op, Operand, Phi, Ref, Return, Terminator
 from e2hls.layout import Layout
 from e2hls.llvm_text import Function, Line, parse_line, split_operands, unquote
 from e2hls.memory_access import MemoryAccess
@@ -28,7 +28,7 @@ _CALL = re.compile(
     r"^(?:(?:tail|musttail|notail) )?call (?P<before>[^@%]*)"
     r'(?P<name>[@%](?:"[^"]*"|[\w.$-]+))\((?P<args>.*)\)'
 )
-_STREAM = re.compile(r"^@__hls_(?P<op>read|write)\.(?P<width>\d+)\.(?P<axis>[01])$")
+_STREAM = re.compile(r"^@__hls_(?P<op>read|write|side|attach)\.(?P<width>\d+)\.(?P<detail>\d+)(?:\.\d+)?$")
 _PHI = re.compile(r"^phi (?P<type>\S+) (?P<pairs>.*)$")
 _PAIR = re.compile(r'\[ (?P<value>[^,]+), %(?P<block>"[^"]*"|[\w.$-]+) \]')
 _NO_EFFECT = (
@@ -69,6 +69,7 @@ class FunctionLowering:
                 self._pointers[name] = bound
             else:
                 self._values[name] = bound
+        self._attached: dict[str, list[Operand]] = {}  # side channels of the next beat, by stream
         self._order = reachable(function)
         self.labels = {label: self._fresh(label) for label in self._order}
         self._access = MemoryAccess(variables, process, self.value)
@@ -301,13 +302,25 @@ class FunctionLowering:
             port.readers[self._process] = None
             self._values[result] = b.emit("stream_empty", 1, (), target=port.name, name=result)
             return
-        port.width, port.axis = int(found["width"]), found["axis"] == "1"
+        if found["op"] == "attach":
+            port.side_widths[SIDES[int(found["detail"])]] = int(found["width"])
+            self._attached.setdefault(port.name, []).append(self.value(args[1], b.loc))
+            return
+        if found["op"] == "side":
+            word, side = self.value(args[1], b.loc), SIDES[int(found["detail"])]
+            port.side_widths[side] = int(found["width"])
+            self._values[result] = b.emit(
+                "stream_side", int(found["width"]), (word,), predicate=side, target=port.name, name=result
+            )
+            return
+        port.width, port.axis = int(found["width"]), found["detail"] == "1"
         if found["op"] == "read":
             port.readers[self._process] = None
             self._values[result] = b.emit("stream_read", port.width, (), target=port.name, name=result)
         else:
             port.writers[self._process] = None
-            b.effect("stream_write", (self.value(args[1], b.loc),), target=port.name)
+            sides = self._attached.pop(port.name, [])
+            b.effect("stream_write", (self.value(args[1], b.loc), *sides), target=port.name)
 
     _handlers: Mapping[str, Callable[[FunctionLowering, Line, Builder], None]] = {
         "alloca": _alloca,

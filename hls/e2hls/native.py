@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from e2hls.clang import (
     system_library,
 )
 from e2hls.errors import HlsError
+from e2hls.ir import SIDES
 from e2hls.kernel import Kernel
 
 __all__ = ["NativeKernel", "Words", "build_native"]
@@ -48,10 +49,15 @@ E2HLS_NATIVE({name})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What went through a stream: ``data`` (n, limbs) with the lowest 64 bits first, ``last`` (n,)."""
+    """What went through a stream: ``data`` (n, limbs) with the lowest 64 bits first, ``last`` (n,).
+
+    ``sides`` are side channels of AXI beats, by ``keep``, ``strb``, ``user``, ``id`` and ``dest``, each like
+    ``data``; what an input lacks is all ones in keep and strb, and else 0.
+    """
 
     data: NDArray[np.uint64]
     last: NDArray[np.bool_]
+    sides: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.data.ndim != 2 or self.last.shape != self.data.shape[:1]:
@@ -110,17 +116,39 @@ class NativeKernel:
                 f"{self.kernel.name}: words of stream {name} must have {limbs} limbs, "
                 f"not {words.data.shape[1]}"
             )
+        widths = self._side_widths(port)
+        for side, values in words.sides.items():
+            if side not in widths:
+                raise HlsError(
+                    f"{self.kernel.name}: stream {name} has no side channel {side}; "
+                    f"it has {', '.join(widths) or 'none'}"
+                )
+            wanted = (len(words.last), -(-widths[side] // 64))
+            if values.shape != wanted:
+                raise HlsError(
+                    f"{self.kernel.name}: {side} of stream {name} must have the shape {wanted}, "
+                    f"not {values.shape}"
+                )
         data = np.ascontiguousarray(words.data, np.uint64)
         last = np.ascontiguousarray(words.last, np.bool_)
-        self._library.e2hls_push(instance, port, data.ctypes.data, last.ctypes.data, len(data))
+        sides = {side: np.ascontiguousarray(values, np.uint64) for side, values in words.sides.items()}
+        self._library.e2hls_push(
+            instance, port, data.ctypes.data, last.ctypes.data, _pointers(sides), len(data)
+        )
 
     def _pop(self, instance: int, name: str) -> Words:
         port = self.ports.index(name)
         count = self._library.e2hls_size(instance, port)
         data = np.zeros((count, self._library.e2hls_limbs(port)), np.uint64)
         last = np.zeros(count, np.bool_)
-        self._library.e2hls_pop(instance, port, data.ctypes.data, last.ctypes.data)
-        return Words(data=data, last=last)
+        widths = self._side_widths(port)
+        sides = {side: np.zeros((count, -(-width // 64)), np.uint64) for side, width in widths.items()}
+        self._library.e2hls_pop(instance, port, data.ctypes.data, last.ctypes.data, _pointers(sides))
+        return Words(data=data, last=last, sides=sides)
+
+    def _side_widths(self, port: int) -> dict[str, int]:
+        widths = {side: int(self._library.e2hls_side(port, at)) for at, side in enumerate(SIDES)}
+        return {side: width for side, width in widths.items() if width}
 
 
 def build_native(kernel: Kernel) -> NativeKernel:
@@ -189,6 +217,11 @@ def _split_outside_angles(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def _pointers(sides: Mapping[str, NDArray[np.uint64]]) -> Any:
+    addresses = [sides[side].ctypes.data if side in sides else None for side in SIDES]
+    return (ctypes.c_void_p * len(SIDES))(*addresses)
+
+
 def _source_line(library: Path, address: int) -> str:
     """``file:line: `` of the innermost place outside of the stand-in headers; empty where it is not known."""
     if address == 0:
@@ -220,10 +253,11 @@ def _open(path: Path) -> Any:
         "ports": (integer, []),
         "new": (handle, []),
         "delete": (None, [handle]),
-        "push": (None, [handle, integer, handle, handle, size]),
+        "side": (integer, [integer, integer]),
+        "push": (None, [handle, integer, handle, handle, handle, size]),
         "run": (integer, [handle, ctypes.c_uint64]),
         "size": (size, [handle, integer]),
-        "pop": (None, [handle, integer, handle, handle]),
+        "pop": (None, [handle, integer, handle, handle, handle]),
         "error": (ctypes.c_char_p, [handle]),
         "place": (size, [handle]),
     }

@@ -19,7 +19,9 @@ from e2hls.llvm_text import Function, Module, parse_line, split_operands, unquot
 __all__ = ["DATAFLOW", "STREAM_CALL", "callees", "prepare", "storage_bytes"]
 
 DATAFLOW = "@_Z19__hls_mark_dataflowv("
-STREAM_CALL = re.compile(r"_Z\d+__hls_(?P<op>read|write)ILi(?P<width>\d+)ELb(?P<axis>[01])E")
+STREAM_CALL = re.compile(
+    r"_Z\d+__hls_(?P<op>read|write|side|attach)ILi(?P<width>\d+)EL[bi](?P<detail>\d+)E(?:Li(?P<word>\d+)E)?"
+)
 _CALL = re.compile(r'\bcall [^@]*@(?P<name>"[^"]*"|[\w.$-]+)\((?P<args>.*)\)')
 _MEMCPY = re.compile(
     r"^call void @llvm\.memcpy\.\S+\(ptr(?: align \d+)? (?P<to>[^,]+), ptr(?: align \d+)? (?P<source>[^,]+), "
@@ -136,31 +138,42 @@ def _begin_undefined(function: Function) -> None:
 
 
 def _by_value(function: Function) -> None:
-    """``read(stream, &bits)`` becomes ``bits = read(stream)``, and ``write`` likewise."""
+    """``read(stream, &bits)`` becomes ``bits = read(stream)``, and the other accesses likewise."""
     replace = {}
     for number, line in enumerate(function.lines()):
         call = _CALL.search(line)
         stream = STREAM_CALL.match(call["name"]) if call else None
         if not call or not stream:
             continue
-        width, stored = f"i{stream['width']}", f"i{8 * storage_bytes(int(stream['width']))}"
-        name = f"@__hls_{stream['op']}.{stream['width']}.{stream['axis']}"
-        port, bits = (operand.split()[-1] for operand in split_operands(call["args"]))
+        port, *pointers = (operand.split()[-1] for operand in split_operands(call["args"]))
         at = "".join(f", !dbg !{n}" for n in [parse_line(line).attached.get("dbg")] if n)
-        value, kept = f"%hls.{stream['op']}.{number}", f"%hls.word.{number}"
-        if stream["op"] == "read":
+        name = ".".join(part for part in ("@__hls_" + stream["op"], *stream.groups()[1:]) if part)
+        width = int(stream["width"])
+        if stream["op"] in ("read", "side"):
+            before, word = (
+                _loaded(f"{stream['op']}.{number}", int(stream["word"]), pointers[0], at)
+                if stream["op"] == "side"
+                else ([], "")
+            )
+            value, stored = f"%hls.{stream['op']}.{number}", f"i{8 * storage_bytes(width)}"
+            kept = value if f"i{width}" == stored else f"%hls.word.{number}"
             replace[line] = [
-                f"{value} = call {width} {name}(ptr {port}){at}",
-                *_cast("zext", kept, width, value, stored),
-                f"store {stored} {kept if width != stored else value}, ptr {bits}{at}",
+                *before,
+                f"{value} = call i{width} {name}(ptr {port}{word}){at}",
+                *_cast("zext", kept, f"i{width}", value, stored),
+                f"store {stored} {kept}, ptr {pointers[-1]}{at}",
             ]
         else:
-            replace[line] = [
-                f"{kept} = load {stored}, ptr {bits}{at}",
-                *_cast("trunc", value, stored, kept, width),
-                f"call void {name}(ptr {port}, {width} {value if width != stored else kept}){at}",
-            ]
+            before, word = _loaded(f"{stream['op']}.{number}", width, pointers[0], at)
+            replace[line] = [*before, f"call void {name}(ptr {port}{word}){at}"]
     function.edit(replace)
+
+
+def _loaded(name: str, width: int, pointer: str, at: str) -> tuple[list[str], str]:
+    """The lines that load so many bits, and the operand that they make."""
+    value, kept, stored = f"%hls.{name}.value", f"%hls.{name}.word", f"i{8 * storage_bytes(width)}"
+    lines = [f"{kept} = load {stored}, ptr {pointer}{at}", *_cast("trunc", value, stored, kept, f"i{width}")]
+    return lines, f", i{width} {value if f'i{width}' != stored else kept}"
 
 
 def _cast(op: str, to: str, kind: str, value: str, wanted: str) -> list[str]:
@@ -169,15 +182,16 @@ def _cast(op: str, to: str, kind: str, value: str, wanted: str) -> list[str]:
 
 def _declare_streams(module: Module) -> None:
     used = {
-        (found[1], found[2], found[3])
+        (found[1], found[2], found[3], found[4])
         for function in module.functions.values()
         for line in function.lines()
-        for found in re.finditer(r"@__hls_(read|write)\.(\d+)\.([01])\(", line)
+        for found in re.finditer(r"@__hls_(read|write|side|attach)\.(\d+)\.(\d+)((?:\.\d+)?)\(", line)
     }
-    for op, width, axis in sorted(used):
-        signature = f"i{width} @__hls_read" if op == "read" else "void @__hls_write"
-        argument = "" if op == "read" else f", i{width}"
-        module.others.append(f"declare {signature}.{width}.{axis}(ptr{argument}) nounwind")
+    for op, width, detail, word in sorted(used):
+        gives = f"i{width}" if op in ("read", "side") else "void"
+        takes = {"read": "", "side": f", i{word[1:]}"}.get(op, f", i{width}")
+        effects = "nounwind willreturn speculatable memory(none)" if op == "side" else "nounwind"
+        module.others.append(f"declare {gives} @__hls_{op}.{width}.{detail}{word}(ptr{takes}) {effects}")
 
 
 def _typed_copies(function: Function, metadata: Mapping[str, str], layout: Layout) -> None:

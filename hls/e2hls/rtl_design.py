@@ -27,12 +27,18 @@ class RtlOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortReport:
-    """One stream of the top module; ``data_bits`` without TLAST, which only ``axis`` ports have."""
+    """One stream of the top module; ``data_bits`` without TLAST and ``sides``, which ``axis`` ports have."""
 
     name: str
     data_bits: int
     axis: bool
     output: bool
+    sides: tuple[tuple[str, int], ...] = ()  # side channels with pins, and their widths
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a whole word: data, TLAST and side channels, lowest first."""
+        return self.data_bits + self.axis + sum(width for _, width in self.sides)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +90,14 @@ class RtlReport:
     def from_json(cls, text: str) -> RtlReport:
         raw = json.loads(text)
         return cls(
-            ports=tuple(PortReport(**port) for port in raw["ports"]),
+            ports=tuple(_port(port) for port in raw["ports"]),
             processes=tuple(_process(process) for process in raw["processes"]),
             rams=tuple((name, depth, width) for name, depth, width in raw["rams"]),
         )
+
+
+def _port(raw: dict[str, Any]) -> PortReport:
+    return PortReport(**raw | {"sides": tuple((side, width) for side, width in raw["sides"])})
 
 
 def _process(raw: dict[str, Any]) -> ProcessReport:

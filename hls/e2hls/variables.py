@@ -67,12 +67,17 @@ class Port:
     width: int = 0
     depth: int = 2
     axis: bool = False
+    side_widths: dict[str, int] = field(default_factory=dict)  # of all side channels of its words
+    sides: tuple[tuple[str, int], ...] = ()  # those that are used
     readers: dict[str, None] = field(default_factory=dict)
     writers: dict[str, None] = field(default_factory=dict)
 
     def stream(self) -> Stream:
         """The finished record."""
-        return Stream(name=self.name, width=self.width, depth=self.depth, axis=self.axis, loc=self.loc)
+        width = self.width + sum(width for _, width in self.sides)
+        return Stream(
+            name=self.name, width=width, depth=self.depth, axis=self.axis, sides=self.sides, loc=self.loc
+        )
 
 
 class Variables:

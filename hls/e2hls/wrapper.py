@@ -62,16 +62,13 @@ def _ports(design: Design) -> list[str]:
         *((stream, "input ", "output") for stream in design.inputs),
         *((stream, "output", "input ") for stream in design.outputs),
     ):
-        ports.append(f"  {towards} logic {_range(_data_bits(stream))}{stream.name}_tdata")
+        ports.append(f"  {towards} logic {_range(stream.data_bits)}{stream.name}_tdata")
         ports.append(f"  {towards} logic {stream.name}_tvalid")
         ports.append(f"  {back} logic {stream.name}_tready")
         if stream.axis:
             ports.append(f"  {towards} logic {stream.name}_tlast")
+        ports += [f"  {towards} logic {_range(width)}{stream.name}_t{side}" for side, width in stream.sides]
     return ports
-
-
-def _data_bits(stream: Stream) -> int:
-    return stream.width - stream.axis
 
 
 def _range(width: int) -> str:
@@ -83,7 +80,13 @@ def _wires(name: str, width: int) -> list[str]:
 
 
 def _word(stream: Stream) -> str:
-    return f"{{{stream.name}_tlast, {stream.name}_tdata}}" if stream.axis else f"{stream.name}_tdata"
+    parts = [
+        *(f"t{side}" for side, _ in reversed(stream.sides)),
+        *(["tlast"] if stream.axis else []),
+        "tdata",
+    ]
+    pins = [f"{stream.name}_{part}" for part in parts]
+    return pins[0] if len(pins) == 1 else f"{{{', '.join(pins)}}}"
 
 
 def _input(stream: Stream, *, used: bool) -> list[str]:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a word of a stream becomes bits, lowest field first; of an AXI beat, data and then TLAST in the top
-// bit.
+// bit, with its side channels apart.
 #ifndef E2HLS_HLS_STREAM_FLAT_H
 #define E2HLS_HLS_STREAM_FLAT_H
 
@@ -80,6 +80,22 @@ struct Flat<T> {
     return x;
   }
 };
+
+// The side channels that a beat has, each with its number: keep, strb, user, id, dest.
+template <typename T, typename Visit>
+E2HLS_INLINE void each_side(T& beat, Visit visit) {
+  visit(beat.keep, std::integral_constant<int, 0>{});
+  visit(beat.strb, std::integral_constant<int, 1>{});
+  if constexpr (!std::is_same_v<const Absent, const decltype(beat.user)>) {
+    visit(beat.user, std::integral_constant<int, 2>{});
+  }
+  if constexpr (!std::is_same_v<const Absent, const decltype(beat.id)>) {
+    visit(beat.id, std::integral_constant<int, 3>{});
+  }
+  if constexpr (!std::is_same_v<const Absent, const decltype(beat.dest)>) {
+    visit(beat.dest, std::integral_constant<int, 4>{});
+  }
+}
 
 // An array or a plain struct travels element by element and field by field, whatever its padding.
 template <typename T, std::size_t kCount>

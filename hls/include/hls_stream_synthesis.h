@@ -15,6 +15,11 @@ void __hls_read(const void* stream, void* bits) noexcept;
 template <int kWidth, bool kAxis>
 void __hls_write(const void* stream, const void* bits) noexcept;
 bool __hls_empty(const void* stream) noexcept;
+// Side channel kSide of the beat whose kWord bits `word` were read; and of the next beat that is written.
+template <int kWidth, int kSide, int kWord>
+void __hls_side(const void* stream, const void* word, void* bits) noexcept;
+template <int kWidth, int kSide>
+void __hls_attach(const void* stream, const void* bits) noexcept;
 
 namespace hls {
 
@@ -40,10 +45,22 @@ class stream {
   [[gnu::always_inline]] T read() {
     e2hls::BitsOf<Flat::kWidth> bits;
     __hls_read<Flat::kWidth, Flat::kAxis>(this, &bits);
-    return Flat::unpack(bits);
+    T value = Flat::unpack(bits);
+    if constexpr (Flat::kAxis) {
+      e2hls::each_side(value, [this, &bits](auto& side, auto at) __attribute__((always_inline)) {
+        __hls_side<std::remove_reference_t<decltype(side)>::width, at(), Flat::kWidth>(this, &bits, &side.V);
+      });
+    }
+    return value;
   }
   [[gnu::always_inline]] void read(T& value) { value = read(); }
   [[gnu::always_inline]] void write(const T& value) {
+    if constexpr (Flat::kAxis) {
+      // From where it lies: what was never set is to be seen as such.
+      e2hls::each_side(value, [this](const auto& side, auto at) __attribute__((always_inline)) {
+        __hls_attach<std::remove_reference_t<decltype(side)>::width, at()>(this, &side.V);
+      });
+    }
     const e2hls::BitsOf<Flat::kWidth> bits = Flat::pack(value);
     __hls_write<Flat::kWidth, Flat::kAxis>(this, &bits);
   }

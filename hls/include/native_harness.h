@@ -31,22 +31,58 @@ namespace e2hls {
 inline thread_local std::jmp_buf* escape = nullptr;
 inline thread_local const void* escape_place = nullptr;
 
+constexpr int limbs_of(int width) { return (width + 63) / 64; }
+
 template <typename T>
 struct Port {
   using Kind = Flat<T>;
   static constexpr int kDataWidth = Kind::kWidth - (Kind::kAxis ? 1 : 0);
-  static constexpr int kLimbs = (kDataWidth + 63) / 64;
+  static constexpr int kLimbs = limbs_of(kDataWidth);
   using Wide = BitsOf<64 * kLimbs + 64>;  // room for TLAST above whole limbs
 
-  static void push(hls::stream<T>& stream, const std::uint64_t* limbs, bool last) {
+  // Bits of a side channel of its words, 0 where they lack it.
+  static int side_width(int side) {
+    int width = 0;
+    if constexpr (Kind::kAxis) {
+      T word{};
+      each_side(word, [&width, side](auto& each, auto at) {
+        if (decltype(at)::value == side) width = each.width;
+      });
+    }
+    return width;
+  }
+
+  // `sides` points at the next limbs of each side channel, or nowhere; what is read is passed over.
+  static void push(hls::stream<T>& stream, const std::uint64_t* limbs, bool last,
+                   const std::uint64_t** sides) {
     Wide bits = 0;
     for (int i = 0; i < kLimbs; ++i) bits |= static_cast<Wide>(limbs[i]) << (64 * i);
     bits &= (static_cast<Wide>(1) << kDataWidth) - 1;
     if (Kind::kAxis) bits |= static_cast<Wide>(last) << kDataWidth;
-    stream.write(Kind::unpack(static_cast<BitsOf<Kind::kWidth>>(bits)));
+    T word = Kind::unpack(static_cast<BitsOf<Kind::kWidth>>(bits));
+    if constexpr (Kind::kAxis) {
+      each_side(word, [&sides](auto& side, auto at) {
+        constexpr int kSide = std::remove_reference_t<decltype(side)>::width;
+        using Raw = ap_uint<64 * limbs_of(kSide)>;
+        const std::uint64_t*& from = sides[decltype(at)::value];
+        if (from == nullptr) return;
+        Raw raw = 0;
+        for (int i = 0; i < limbs_of(kSide); ++i) raw |= Raw(*from++) << (64 * i);
+        side = raw;
+      });
+    }
+    stream.write(word);
   }
-  static void pop(hls::stream<T>& stream, std::uint64_t* limbs, std::uint8_t* last) {
-    const Wide bits = Kind::pack(stream.read());
+  static void pop(hls::stream<T>& stream, std::uint64_t* limbs, std::uint8_t* last, std::uint64_t** sides) {
+    const T word = stream.read();
+    if constexpr (Kind::kAxis) {
+      each_side(word, [&sides](const auto& side, auto at) {
+        constexpr int kSide = std::remove_reference_t<decltype(side)>::width;
+        std::uint64_t*& to = sides[decltype(at)::value];
+        for (int i = 0; i < limbs_of(kSide); ++i) *to++ = (side >> (64 * i)).to_uint64();
+      });
+    }
+    const Wide bits = Kind::pack(word);
     const Wide data = bits & ((static_cast<Wide>(1) << kDataWidth) - 1);
     for (int i = 0; i < kLimbs; ++i) limbs[i] = static_cast<std::uint64_t>(data >> (64 * i));
     *last = Kind::kAxis && (bits >> kDataWidth & 1) != 0;
@@ -63,14 +99,20 @@ class Instance {
   static constexpr std::array<int, kPorts> kLimbs = {Port<T>::kLimbs...};
   static constexpr std::array<int, kPorts> kWidths = {Port<T>::kDataWidth...};
 
-  void push(int port, const std::uint64_t* data, const std::uint8_t* last, std::size_t count) {
+  static int side_width(int port, int side) {
+    static constexpr std::array<int (*)(int), kPorts> kWidthOf = {Port<T>::side_width...};
+    return kWidthOf[static_cast<std::size_t>(port)](side);
+  }
+
+  void push(int port, const std::uint64_t* data, const std::uint8_t* last, const std::uint64_t** sides,
+            std::size_t count) {
     visit(port, [=](auto& stream, auto kind) {
-      for (std::size_t i = 0; i < count; ++i) kind.push(stream, data + i * kind.kLimbs, last[i] != 0);
+      for (std::size_t i = 0; i < count; ++i) kind.push(stream, data + i * kind.kLimbs, last[i] != 0, sides);
     });
   }
-  void pop(int port, std::uint64_t* data, std::uint8_t* last) {
+  void pop(int port, std::uint64_t* data, std::uint8_t* last, std::uint64_t** sides) {
     visit(port, [=](auto& stream, auto kind) {
-      for (std::size_t i = 0; !stream.empty(); ++i) kind.pop(stream, data + i * kind.kLimbs, last + i);
+      for (std::size_t i = 0; !stream.empty(); ++i) kind.pop(stream, data + i * kind.kLimbs, last + i, sides);
     });
   }
   std::size_t size(int port) {
@@ -161,16 +203,17 @@ class Instance {
   int e2hls_ports() { return E2hlsInstance::kPorts; }                                                    \
   void* e2hls_new() { return new E2hlsInstance(&top); }                                                  \
   void e2hls_delete(void* self) { delete static_cast<E2hlsInstance*>(self); }                            \
+  int e2hls_side(int port, int side) { return E2hlsInstance::side_width(port, side); }                   \
   void e2hls_push(void* self, int port, const std::uint64_t* data, const std::uint8_t* last,             \
-                  std::size_t n) {                                                                       \
-    static_cast<E2hlsInstance*>(self)->push(port, data, last, n);                                        \
+                  const std::uint64_t** sides, std::size_t n) {                                          \
+    static_cast<E2hlsInstance*>(self)->push(port, data, last, sides, n);                                 \
   }                                                                                                      \
   int e2hls_run(void* self, std::uint64_t inputs) {                                                      \
     return static_cast<E2hlsInstance*>(self)->run(inputs) ? 0 : 1;                                       \
   }                                                                                                      \
   std::size_t e2hls_size(void* self, int port) { return static_cast<E2hlsInstance*>(self)->size(port); } \
-  void e2hls_pop(void* self, int port, std::uint64_t* data, std::uint8_t* last) {                        \
-    static_cast<E2hlsInstance*>(self)->pop(port, data, last);                                            \
+  void e2hls_pop(void* self, int port, std::uint64_t* data, std::uint8_t* last, std::uint64_t** sides) { \
+    static_cast<E2hlsInstance*>(self)->pop(port, data, last, sides);                                     \
   }                                                                                                      \
   std::size_t e2hls_place(void* self) { return static_cast<E2hlsInstance*>(self)->place(); }             \
   const char* e2hls_error(void* self) { return static_cast<E2hlsInstance*>(self)->error(); }             \

@@ -97,6 +97,30 @@ extern "C" void top(hls::stream<Beat>& a_in, hls::stream<ap_uint<8>>& b_in, hls:
     assert out.last.tolist() == [False, False, True]
 
 
+def test_side_channels(build):
+    kernel = build("""
+using Beat = ap_axiu<16, 70, 3, 0>;
+extern "C" void top(hls::stream<Beat>& x_in, hls::stream<Beat>& y_out) {
+  Beat beat = x_in.read();
+  beat.id = beat.user >> 66;
+  y_out.write(beat);
+}
+""")
+    words = _words([1, 2])
+    user = np.array([[5, 0x3F], [1 << 63, 0x05]], np.uint64)
+    out = kernel.run({"x_in": Words(data=words.data, last=words.last, sides={"user": user})})["y_out"]
+    assert sorted(out.sides) == ["id", "keep", "strb", "user"]
+    assert out.sides["user"].tolist() == user.tolist()
+    assert out.sides["keep"].tolist() == out.sides["strb"].tolist() == [[3], [3]]
+    assert out.sides["id"].tolist() == [[7], [1]]
+    for sides, message in (
+        ({"user": user[:, :1]}, "user of stream x_in must have the shape (2, 2), not (2, 1)"),
+        ({"dest": user}, "stream x_in has no side channel dest; it has keep, strb, user, id"),
+    ):
+        with pytest.raises(HlsError, match=rf"^top: {re.escape(message)}$"):
+            kernel.run({"x_in": Words(data=words.data, last=words.last, sides=sides)})
+
+
 COPY = 'extern "C" void top(hls::stream<ap_uint<8>>& x_in, hls::stream<ap_uint<8>>& y_out) { %s }\n'
 
 

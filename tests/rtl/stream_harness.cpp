@@ -29,11 +29,17 @@ Wires wires(QData& pin) { return {&pin, 8}; }
 template <std::size_t kWords>
 Wires wires(VlWide<kWords>& pin) { return {pin.data(), 0}; }
 
+struct Side {
+  Wires wires;
+  int width;
+};
+
 struct Pins {
   Wires data;
   CData* last;
   CData* valid;
   CData* ready;
+  std::vector<Side> sides;
 };
 
 struct PortInfo {
@@ -55,40 +61,69 @@ struct Port {
   std::size_t moved = 0;
   std::vector<Limbs> words;
 
-  int limbs() const { return info->width / 32 + 1; }  // one bit more, for TLAST
+  // Data, TLAST and side channels.
+  int limbs() const {
+    int bits = info->width + 1;
+    for (const Side& side : pins.sides) bits += side.width;
+    return bits / 32 + 1;
+  }
 
   void drive(const Limbs& word) {
-    const uint64_t low = word[0] | (word.size() > 1 ? uint64_t{word[1]} << 32 : 0);
-    const uint64_t mask = info->width >= 64 ? ~uint64_t{0} : (uint64_t{1} << info->width) - 1;
-    switch (pins.data.bytes) {
-      case 1: *static_cast<CData*>(pins.data.at) = low & mask; break;
-      case 2: *static_cast<SData*>(pins.data.at) = low & mask; break;
-      case 4: *static_cast<IData*>(pins.data.at) = low & mask; break;
-      case 8: *static_cast<QData*>(pins.data.at) = low & mask; break;
-      default:
-        for (int i = 0; i * 32 < info->width; ++i) {
-          const int left = info->width - i * 32;
-          static_cast<EData*>(pins.data.at)[i] = left >= 32 ? word[i] : word[i] & ((1u << left) - 1);
-        }
+    set(pins.data, cut(word, 0, info->width), info->width);
+    int at = info->width;
+    if (pins.last) *pins.last = cut(word, at++, 1)[0];
+    for (const Side& side : pins.sides) {
+      set(side.wires, cut(word, at, side.width), side.width);
+      at += side.width;
     }
-    if (pins.last) *pins.last = word[info->width / 32] >> (info->width % 32) & 1;
   }
 
   Limbs sample() const {
     Limbs word(limbs());
-    switch (pins.data.bytes) {
-      case 1: word[0] = *static_cast<CData*>(pins.data.at); break;
-      case 2: word[0] = *static_cast<SData*>(pins.data.at); break;
-      case 4: word[0] = *static_cast<IData*>(pins.data.at); break;
+    put(word, 0, get(pins.data, info->width));
+    int at = info->width;
+    if (pins.last) put(word, at++, {*pins.last});
+    for (const Side& side : pins.sides) {
+      put(word, at, get(side.wires, side.width));
+      at += side.width;
+    }
+    return word;
+  }
+
+  static Limbs cut(const Limbs& word, int at, int width) {
+    Limbs part((width + 31) / 32);
+    for (int i = 0; i < width; ++i) part[i / 32] |= (word[(at + i) / 32] >> ((at + i) % 32) & 1) << (i % 32);
+    return part;
+  }
+  static void put(Limbs& word, int at, const Limbs& part) {
+    for (std::size_t i = 0; i < 32 * part.size(); ++i) {
+      if (part[i / 32] >> (i % 32) & 1) word[(at + i) / 32] |= 1u << ((at + i) % 32);
+    }
+  }
+  static void set(const Wires& wires, const Limbs& value, int width) {
+    switch (wires.bytes) {
+      case 1: *static_cast<CData*>(wires.at) = value[0]; break;
+      case 2: *static_cast<SData*>(wires.at) = value[0]; break;
+      case 4: *static_cast<IData*>(wires.at) = value[0]; break;
+      case 8: *static_cast<QData*>(wires.at) = value[0] | uint64_t{value[1]} << 32; break;
+      default:
+        for (int i = 0; i * 32 < width; ++i) static_cast<EData*>(wires.at)[i] = value[i];
+    }
+  }
+  static Limbs get(const Wires& wires, int width) {
+    Limbs value((width + 31) / 32);
+    switch (wires.bytes) {
+      case 1: value[0] = *static_cast<CData*>(wires.at); break;
+      case 2: value[0] = *static_cast<SData*>(wires.at); break;
+      case 4: value[0] = *static_cast<IData*>(wires.at); break;
       case 8:
-        word[0] = uint32_t(*static_cast<QData*>(pins.data.at));
-        word[1] = uint32_t(*static_cast<QData*>(pins.data.at) >> 32);
+        value[0] = uint32_t(*static_cast<QData*>(wires.at));
+        value[1] = uint32_t(*static_cast<QData*>(wires.at) >> 32);
         break;
       default:
-        for (int i = 0; i * 32 < info->width; ++i) word[i] = static_cast<EData*>(pins.data.at)[i];
+        for (int i = 0; i * 32 < width; ++i) value[i] = static_cast<EData*>(wires.at)[i];
     }
-    if (pins.last && *pins.last) word[info->width / 32] |= 1u << (info->width % 32);
-    return word;
+    return value;
   }
 };
 

@@ -35,7 +35,7 @@ _CXX = "-std=c++17"
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A compiled simulation of one kernel. Words are Python integers, with TLAST as their top bit."""
+    """A compiled simulation of one kernel. Words are Python integers: data, TLAST, side channels."""
 
     binary: Path
     ports: tuple[PortReport, ...]
@@ -81,7 +81,9 @@ def build_simulation(design: RtlDesign, folder: Path, *, quick: bool = True) -> 
     rows = [
         f'  {{"{p.name}", {p.data_bits}, {int(p.axis)}, {int(p.output)}, '
         f"[](Vkernel& k) {{ return Pins{{wires(k.{p.name}_tdata), "
-        f"{f'&k.{p.name}_tlast' if p.axis else 'nullptr'}, &k.{p.name}_tvalid, &k.{p.name}_tready}}; }}}},"
+        f"{f'&k.{p.name}_tlast' if p.axis else 'nullptr'}, &k.{p.name}_tvalid, &k.{p.name}_tready, {{"
+        + ", ".join(f"{{wires(k.{p.name}_t{side}), {width}}}" for side, width in p.sides)
+        + "}}; }},"
         for p in design.report.ports
     ]
     table = "\n".join(["static const PortInfo kPorts[] = {", *rows, "};", ""])
@@ -130,22 +132,31 @@ def random_words(rng: random.Random, count: int, width: int) -> list[int]:
 
 def to_words(values: Sequence[int], port: PortReport) -> Words:
     """The same words as the native kernel takes them."""
-    limbs = max(1, -(-port.data_bits // 64))
-    mask = (1 << 64) - 1
-    data = np.array([[v >> (64 * i) & mask for i in range(limbs)] for v in values], np.uint64).reshape(
-        -1, limbs
-    )
-    if port.axis:
-        keep = port.data_bits % 64
-        data[:, -1] &= np.uint64((1 << keep) - 1 if keep else mask)
     last = np.array([port.axis and v >> port.data_bits & 1 for v in values], np.bool_)
-    return Words(data=data, last=last)
+    sides, at = {}, port.data_bits + port.axis
+    for side, width in port.sides:
+        sides[side] = _limbs([v >> at for v in values], width)
+        at += width
+    return Words(data=_limbs(values, port.data_bits), last=last, sides=sides)
 
 
 def from_words(words: Words, port: PortReport) -> list[int]:
     """What the native kernel gave, as integers."""
-    values = [sum(int(limb) << (64 * i) for i, limb in enumerate(row)) for row in words.data]
-    return [
-        (v & ((1 << port.data_bits) - 1)) | (int(last) << port.data_bits if port.axis else 0)
-        for v, last in zip(values, words.last, strict=True)
-    ]
+    found = _integers(words.data)
+    if port.axis:
+        found = [v | int(last) << port.data_bits for v, last in zip(found, words.last, strict=True)]
+    at = port.data_bits + port.axis
+    for side, width in port.sides:
+        found = [v | each << at for v, each in zip(found, _integers(words.sides[side]), strict=True)]
+        at += width
+    return found
+
+
+def _limbs(values: Sequence[int], bits: int) -> np.ndarray:
+    """The low bits of integers, 64 of them to a column."""
+    rows = [[v % (1 << bits) >> (64 * i) & (1 << 64) - 1 for i in range(-(-bits // 64))] for v in values]
+    return np.array(rows, np.uint64).reshape(len(values), -(-bits // 64))
+
+
+def _integers(limbs: np.ndarray) -> list[int]:
+    return [sum(int(limb) << (64 * i) for i, limb in enumerate(row)) for row in limbs]

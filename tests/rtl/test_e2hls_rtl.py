@@ -28,6 +28,7 @@ CASES = {
     "links": (64 * 3, 3, 0, 510),
     "matmul": (128 * 3, 4, 1, 2000),
     "pingpong": (16 * 12, 4, 0, 270),
+    "sides": (100, 2, 0, 240),
     "references": (100, 8, 0, 900),
     "sums": (64 * 3, 3, 0, 260),
     "vadd": (200, 1, 0, 220),
@@ -43,7 +44,7 @@ def test_rtl_equals_native(name: str, tmp_path: Path) -> None:
     assert design.report.multipliers == multipliers
     ports = {port.name: port for port in design.report.ports}
     rng = random.Random(name)
-    inputs = {p.name: random_words(rng, words, p.data_bits + p.axis) for p in ports.values() if not p.output}
+    inputs = {p.name: random_words(rng, words, p.word_bits) for p in ports.values() if not p.output}
     native = build_native(kernel).run({n: to_words(values, ports[n]) for n, values in inputs.items()})
     want = {n: from_words(values, ports[n]) for n, values in native.items()}
     counts = {n: len(values) for n, values in want.items()}

@@ -48,11 +48,31 @@ def array(design: Design, name: str) -> Array:
 def test_axi_ports_carry_tlast_in_the_top_bit() -> None:
     design = example("vadd")
     assert [(port.name, port.width, port.axis) for port in design.inputs] == [
-        ("a_in", 33, True),
+        ("a_in", 41, True),  # its copy leaves with tkeep and tstrb
         ("b_in", 33, True),
     ]
-    assert [(port.name, port.width, port.axis) for port in design.outputs] == [("sum_out", 33, True)]
+    assert [(port.name, port.width, port.axis) for port in design.outputs] == [("sum_out", 41, True)]
     assert [process.name for process in design.processes] == ["vadd"]
+
+
+def test_side_channels_have_pins_where_they_are_used() -> None:
+    design = example("sides")
+    (x_in,), (y_out,), (middle,) = design.inputs, design.outputs, design.streams
+    assert (x_in.sides, x_in.data_bits, x_in.width) == ((("keep", 4), ("user", 1)), 32, 38)
+    assert (middle.sides, middle.width) == ((("strb", 4),), 37)
+    assert (y_out.sides, y_out.data_bits, y_out.width) == ((("keep", 2), ("dest", 70)), 16, 89)
+
+
+def test_beats_with_whole_words_have_no_side_channels(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <ap_axi_sdata.h>\n#include <hls_stream.h>\nusing Beat = ap_axiu<16, 4, 2, 2>;\n"
+        'extern "C" void k(hls::stream<Beat>& x_in, hls::stream<Beat>& y_out) {\n'
+        "  const Beat beat = x_in.read();\n  Beat out;\n  out.data = beat.data;\n  out.last = beat.last;\n"
+        "  out.keep = -1;\n  out.user = 0;\n  y_out.write(out);\n}\n"
+    )
+    design = lower(Kernel("k", source))
+    assert [(port.width, port.sides) for port in (*design.inputs, *design.outputs)] == [(17, ())] * 2
 
 
 def test_unrolled_taps_are_eight_multipliers_beside_static_registers() -> None:

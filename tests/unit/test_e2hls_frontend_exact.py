@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from e2hls import Kernel, Words, build_native
 from e2hls.frontend import lower
+from e2hls.ir import Stream
 from ir_interpreter import run_design
 
 OWN = Path(__file__).parent / "kernels"
@@ -24,6 +25,7 @@ CASES = {
     SHARED / "matmul.cpp": 256,
     SHARED / "pingpong.cpp": 64,
     SHARED / "references.cpp": 300,
+    SHARED / "sides.cpp": 100,
     SHARED / "vadd.cpp": 40,
 }
 
@@ -36,13 +38,19 @@ def corner_words(rng: np.random.Generator, count: int, width: int) -> list[int]:
     return [corners[(i // 3) % 5] if i % 3 == 0 else word for i, word in enumerate(words[:-1])] + [corners[1]]
 
 
-def to_words(values: list[int], width: int, axis: bool) -> Words:
-    """Values as the native kernel takes them; on an AXI port the top bit is TLAST."""
-    data_width = width - axis
-    limbs = -(-data_width // 64)
-    data = [[(value % (1 << data_width)) >> (64 * i) & (2**64 - 1) for i in range(limbs)] for value in values]
-    last = [bool(axis and value >> data_width) for value in values]
-    return Words(data=np.array(data, np.uint64).reshape(-1, limbs), last=np.array(last, np.bool_))
+def to_words(values: list[int], stream: Stream) -> Words:
+    """Words of a stream as the native kernel takes them."""
+    sides, at = {}, stream.data_bits + stream.axis
+    for side, width in stream.sides:
+        sides[side] = limbs([value >> at for value in values], width)
+        at += width
+    last = [bool(stream.axis and value >> stream.data_bits & 1) for value in values]
+    return Words(data=limbs(values, stream.data_bits), last=np.array(last, np.bool_), sides=sides)
+
+
+def limbs(values: list[int], bits: int) -> np.ndarray:
+    rows = [[v % (1 << bits) >> (64 * i) & (2**64 - 1) for i in range(-(-bits // 64))] for v in values]
+    return np.array(rows, np.uint64).reshape(len(values), -(-bits // 64))
 
 
 @pytest.mark.parametrize("source", CASES, ids=lambda source: source.stem)
@@ -53,11 +61,13 @@ def test_design_equals_native(source: Path) -> None:
     inputs = {stream.name: corner_words(rng, CASES[source], stream.width) for stream in design.inputs}
     got = run_design(design, inputs)
     want = build_native(kernel).run(
-        {stream.name: to_words(inputs[stream.name], stream.width, stream.axis) for stream in design.inputs}
+        {stream.name: to_words(inputs[stream.name], stream) for stream in design.inputs}
     )
     for stream in design.outputs:
-        words = to_words(got[stream.name], stream.width, stream.axis)
+        words = to_words(got[stream.name], stream)
         assert len(words.data) > 0
+        for side, values in words.sides.items():
+            assert np.array_equal(values, want[stream.name].sides[side])
         assert np.array_equal(words.data, want[stream.name].data)
         assert np.array_equal(words.last, want[stream.name].last)
 
@@ -82,6 +92,8 @@ def test_selected_bits_are_those_of_the_vendor(tmp_path: Path) -> None:
     )
     kernel = Kernel("k", source)
     want = [0xCDAB, 0xB3, 0xCD, 0xCD, 0x1CD, 0xAB, 0xCD, 0x5A00, 0x5A, 0x5A, 0x5A, 0x5A, 0, 0x5A]
-    native = build_native(kernel).run({"x_in": to_words([0xABCD, 0x5A], 16, False)})["y_out"]
+    native = build_native(kernel).run({"x_in": to_words([0xABCD, 0x5A], Stream(name="x_in", width=16))})[
+        "y_out"
+    ]
     assert native.data[:, 0].tolist() == want
     assert run_design(lower(kernel), {"x_in": [0xABCD, 0x5A]})["y_out"] == want
