@@ -76,18 +76,16 @@ def mantissas(a: Floats, b: Floats, d: Floats) -> Mantissas:
         raise DivergenceError(
             "batch norm's coefficients are not finite: training diverged; use a smaller --lr"
         )
-    shift = min(SHIFT_LIMIT, 14 - math.frexp(largest)[1], 29 - math.frexp(offset)[1])
-    if _rounded(largest, shift) > COEFFICIENT_LIMIT:
-        shift -= 1
-    if shift < 0:
+
+    def fits(shift: int) -> bool:  # a half beyond: up from the odd limit of a and b, down to that of d
+        scale = 2.0**shift
+        return largest * scale < COEFFICIENT_LIMIT + 0.5 and offset * scale <= OFFSET_LIMIT + 0.5
+
+    shift = next(filter(fits, range(SHIFT_LIMIT, -1, -1)), None)
+    if shift is None:
         raise DivergenceError(
             f"coefficients up to {largest:g} and offsets up to {offset:g} are beyond the results' range: "
             "values have grown too much in one step; use a smaller --lr"
         )
     parts: tuple[Any, ...] = tuple(np.rint(np.ldexp(part, shift)).astype(np.int64) for part in (a, b, d))
-    assert max(np.abs(parts[2]).max(initial=0), 0) <= OFFSET_LIMIT
     return Mantissas(a=parts[0], b=parts[1], d=parts[2], shift=shift)
-
-
-def _rounded(value: float, shift: int) -> float:
-    return float(np.rint(np.ldexp(value, shift)))
