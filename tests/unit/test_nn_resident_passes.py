@@ -7,7 +7,8 @@ import re
 import pytest
 import torch
 from e2train.devices.memory import SpecResident
-from e2train.nn import Engine, ResidentBody, ResidualNet, digits_net
+from e2train.devices.protocol import ShapeError
+from e2train.nn import Engine, NonFiniteInputError, ResidentBody, ResidualNet, digits_net
 
 
 @pytest.fixture
@@ -67,3 +68,33 @@ def test_averaged_models_work(model):
     averaged = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
     averaged.update_parameters(model)
     assert torch.equal(averaged.eval()(IMAGES), model.eval()(IMAGES))
+
+
+def test_an_evaluation_has_no_backward_pass(model):
+    loss = model.eval()(IMAGES).square().sum()
+    with pytest.raises(RuntimeError, match=r"keeps nothing for a backward pass; call model\.train"):
+        loss.backward()
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "text"),
+    [
+        (IMAGES[0], ShapeError, "images must be (N, 1, 8, 8), not (1, 8, 8)"),
+        (IMAGES[:, :, :7], ShapeError, "images must be (N, 1, 8, 8), not (2, 1, 7, 8)"),
+        (IMAGES / 0, NonFiniteInputError, "the images hold values that are not finite"),
+        (
+            IMAGES.clone().requires_grad_(),
+            NotImplementedError,
+            "with resident tensors images get no gradient",
+        ),
+    ],
+)
+def test_images_that_it_cannot_take_are_refused(model, images, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        model(images)
+
+
+def test_an_overflow_reaches_the_loss_scaler(model):
+    (model(IMAGES).sum() * float("inf")).backward()
+    assert all(not parameter.grad.isfinite().any() for parameter in model.parameters())
+    assert model.resident.maxima.isfinite().all()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from e2train.devices.protocol import ConvShape
+from e2train.devices.protocol import ConvShape, ShapeError
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.engine import Engine
+from e2train.nn.quantisers import NonFiniteInputError
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.numerics.elementwise import Kind
 from e2train.numerics.rounding import Ints
@@ -118,7 +120,10 @@ class ResidentBody(nn.Module):
         """Averages of the last block's channels, and how many samples ran each block.
 
         Shapes: images (N, C, H, W), averages (N, K).
+        Raises: ShapeError for images of another shape; NonFiniteInputError; NotImplementedError where they
+            want a gradient.
         """
+        self._check(images)
         self._scales.maxima = self.maxima.numpy()  # where a state has been loaded
         self._turn.number += 1
         gates: dict[int, Tensor] = {}
@@ -137,7 +142,8 @@ class ResidentBody(nn.Module):
             runs[index] = int(gate.detach().count_nonzero())
             return _array(gate)
 
-        training, backward = model.training, model.training and torch.is_grad_enabled()
+        training, differentiable = model.training, torch.is_grad_enabled()
+        backward = training and differentiable
         means = self._body.forward(
             _array(images, np.float32),
             self._quantised(),
@@ -150,24 +156,46 @@ class ResidentBody(nn.Module):
         if not backward:
             self._body.end_step()
         averages = torch.from_numpy(means).to(images)
-        if backward:
+        if differentiable:
+            turn = self._turn.number if backward else None
             tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
-            averages = _Backward.apply(
-                self, self._turn.number, averages, list(gates), *gates.values(), *tensors
-            )  # type: ignore[no-untyped-call]
+            averages = _Backward.apply(self, turn, averages, list(gates), *gates.values(), *tensors)  # type: ignore[no-untyped-call]
         return averages, tuple(runs)
 
-    def gradients(self, turn: int, gradient: Tensor, gates: list[int]) -> list[Tensor | None]:
+    def _check(self, images: Tensor) -> None:
+        s = self._network.stem.shape
+        if images.dim() != 4 or tuple(images.shape[1:]) != (s.C, s.H, s.W):
+            raise ShapeError(f"images must be (N, {s.C}, {s.H}, {s.W}), not {tuple(images.shape)}")
+        if not bool(images.isfinite().all()):
+            raise NonFiniteInputError("the images hold values that are not finite")
+        if images.requires_grad and torch.is_grad_enabled():
+            raise NotImplementedError(
+                "with resident tensors images get no gradient; detach them, or use a model without a device"
+            )
+
+    def gradients(self, turn: int | None, gradient: Tensor, gates: list[int]) -> list[Tensor | None]:
         """Gradients of these gates and all parameters, from those of the averages; None where nothing ran.
 
-        Raises: RuntimeError when they were taken before, or another forward pass has come between.
+        From a gradient that is not finite all are infinite and nothing runs: a loss scaler skips the step.
+
+        Raises: RuntimeError when they were taken before, another forward pass has come between, or the
+            forward pass was an evaluation.
         """
+        if turn is None:
+            raise RuntimeError(
+                "an evaluation with resident tensors keeps nothing for a backward pass; call model.train() "
+                "first"
+            )
         if turn != self._turn.number:
             raise RuntimeError(
                 "the device's memory no longer holds this forward pass: with resident tensors each forward "
                 "pass has one backward pass, before the next forward pass of the model or a copy of it"
             )
         self._turn.number += 1
+        if not bool(gradient.isfinite().all()):
+            tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
+            of_gates = [gradient.new_full((len(gradient),), math.inf) for _ in gates]
+            return [*of_gates, *(torch.full_like(tensor, math.inf) for tensor in tensors)]
         found = self._body.backward(_array(gradient), self._weight_gradient)
         self._body.end_step()
         values = [found.gates.get(index) for index in gates]
@@ -222,7 +250,7 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, body: ResidentBody, turn: int, averages: Tensor, gates: list[int], *_: Tensor
+        ctx: Any, body: ResidentBody, turn: int | None, averages: Tensor, gates: list[int], *_: Tensor
     ) -> Tensor:
         ctx.body, ctx.turn, ctx.gates = body, turn, gates
         return averages.clone()
