@@ -50,7 +50,7 @@ lint: $(READY)  ## ruff, mypy --strict, clang-format, codespell, doctests, unit 
 	$(BIN)/mypy
 	$(BIN)/mypy scripts/*.py
 	$(BIN)/python scripts/format_cpp.py --check $(CPP)
-	$(BIN)/codespell README.md CHANGELOG.md $(SOURCES) hls
+	$(BIN)/codespell README.md CHANGELOG.md docs $(SOURCES) hls
 	$(BIN)/pytest --doctest-modules host tests/unit
 
 format: $(READY)  ## bring the code into the house format

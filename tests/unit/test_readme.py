@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the README shows: its Python runs, its commands exist with the options that they are given."""
+"""What README and docs show: their Python runs, commands exist with the options that they are given."""
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
 from pathlib import Path
@@ -12,20 +13,40 @@ import typer
 from e2train.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = {
+    path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXTS[name], re.MULTILINE | re.DOTALL)
 
 
 def lines_of(start: str) -> list[str]:
-    return [line for block in blocks("bash") for line in block.splitlines() if line.startswith(start)]
+    commands = [block for name in TEXTS for block in blocks(name, "bash")]
+    return [line for block in commands for line in block.splitlines() if line.startswith(start)]
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_python_runs(block: str) -> None:
-    exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.parametrize("name", TEXTS)
+def test_python_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The blocks of a text one after the other; one with prompts must print what it shows."""
+    found: dict[str, object] = {}
+    for block in blocks(name, "python"):
+        if ">>>" not in block:
+            exec(compile(block, name, "exec"), found)
+            continue
+        example = doctest.DocTestParser().get_doctest(block, found, name, name, None)
+        runner = doctest.DocTestRunner(verbose=False)
+        failures = runner.run(example, clear_globs=False).failed
+        found.update(example.globs)
+        assert not failures, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name: str) -> None:
+    folder = ROOT if name == "README.md" else ROOT / "docs"
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", TEXTS[name])
+    assert [target for target in targets if not (folder / target).exists()] == []
 
 
 @pytest.mark.parametrize("line", lines_of(".venv/bin/e2train"))
@@ -44,6 +65,7 @@ def test_make_target_exists(line: str) -> None:
 
 
 def test_there_is_something_to_test() -> None:
-    assert blocks("python")
+    assert all(blocks(name, "python") for name in TEXTS)
+    assert "numerics.md" in TEXTS
     assert lines_of(".venv/bin/e2train")
     assert lines_of("make")
