@@ -89,6 +89,31 @@ def test_kinds_of_energy_have_columns_and_colours_of_their_own(records):
         assert f"{kind} energy of the training, J" in page  # an axis of its own
 
 
+def test_execution_is_shown_and_the_price_note_fits_it(records):
+    resident = replace(
+        records[1],
+        config=records[1].config.changed(execution="resident"),
+        summary=replace(records[1].summary, host_bytes_per_step=254489.4, saturated_share=1.956e-4),
+    )
+    shown = {
+        "smb-fp32": "<td>float32 on the host</td><td>32</td><td>32</td><td>–</td><td>–</td>",  # noqa: RUF001
+        "offload": "<td>offload</td><td>16</td><td>32</td><td>0</td><td>–</td>",  # noqa: RUF001
+        "resident": "<td>resident</td><td>8</td><td>16</td><td>196</td><td>254,489</td>",
+    }
+    notes = {
+        "offload": "Batch norm, ReLU and residual sums are on the host and not counted",
+        "resident": "batch norm, ReLU and residual sums are counted too, at 16 bits",
+    }
+    for chosen, rows, told in (
+        (records[:2], ("smb-fp32", "offload"), ("offload",)),
+        ([resident], ("resident",), ("resident",)),
+        ([*records[:2], resident], tuple(shown), tuple(notes)),
+    ):
+        page = render_report(chosen, load_costs())
+        assert [name for name, cells in shown.items() if cells in page] == list(rows)
+        assert [name for name, note in notes.items() if note in page] == list(told)
+
+
 def test_power_without_an_energy_keeps_its_kind(records):
     power = PowerSamples(times_s=np.arange(5.0), powers_w=np.full(5, 7.0), steps=np.arange(5) - 1.0)
     for origin, shown in (("simulated", True), (None, False)):

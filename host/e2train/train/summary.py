@@ -52,8 +52,8 @@ class Summary:
     cycles: int | None
     bytes_moved: int | None
     saturations: int
-    saturated_share: float  # of the values that were rounded to fewer bits
-    host_bytes_per_step: float | None  # in resident runs: between host and device, of executed training steps
+    saturated_share: float  # of the results of forward, grad_input, affine and load
+    host_bytes_per_step: float | None  # resident runs: between host and device, of executed training steps
     retries: int  # of transfers
     remote_calls_per_step: float | None  # of executed training steps, on a board
     device_s_per_step: float | None  # waiting for the board; a mean over the ranks' boards

@@ -99,8 +99,11 @@ def _layer_pictures(run: RunFigures) -> dict[str, str]:
             on_device, lambda row: 100 * (row.utilisation or 0.0), "utilisation, %", stacked=False
         )
     if any(row.predicted for row in on_device):
+        signed = {row.layer for row in on_device if row.predicted is not None}
         found["Signs that high bits decided"] = pictures.layer_bars(
-            on_device, lambda row: 100 * (row.predicted or 0.0), "predicted signs, %"
+            [row for row in on_device if row.layer in signed],
+            lambda row: 100 * (row.predicted or 0.0),
+            "predicted signs, %",
         )
     return found
 
