@@ -45,19 +45,20 @@ def train(
         str | None,
         typer.Option(help="Of the energy: auto (the board's own), none; more in e2train energy --help."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Scheduled steps, dropped ones included.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, where no steps are set.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak of the learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights and of all draws.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for weight initialisation and sampling.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run, under runs/ by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew where an unfinished run lies.")
+        bool,
+        typer.Option("--overwrite", help="Discard an unfinished run in this folder and start again."),
     ] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.toml: psg_mode=resolve ..."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.toml: execution=resident ..."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON line.")] = False,
 ) -> None:

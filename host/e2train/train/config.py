@@ -44,8 +44,8 @@ class RunConfig:
     deadline_s: float = 60.0  # for a board's answer
     meter: str = "auto"  # of the training's energy
     data: str = ""  # folder of the data set, where it needs one
-    host: str = "cpu"  # what torch computes on: cpu or cuda
-    threads: int = 1  # of torch on the cpu: sums depend on it
+    host: str = "cpu"  # what torch, and with it the emulator, computes on: cpu or cuda
+    threads: int = 1  # on the cpu, of torch, whose sums depend on it, and of the resident emulator
     seed: int = 0
     epochs: int = 4
     steps: int = 0  # scheduled, dropped ones included; 0: as many as the epochs have
@@ -68,10 +68,10 @@ class RunConfig:
     swa_first: float = (
         0.75  # methods with signs average their weights from this share of the steps on; 1: never
     )
-    execution: str = "offload"  # or "resident": activations and gradients stay in the device's memory
-    gradient_bits: int = 0  # of an output's gradient; 0: 16, of 16 that travel, in resident runs 8
-    result_bits: int = 16  # resident runs: of a convolution's results, 8 or 16
-    scale_decay: float = 0.95  # resident runs: what a step leaves of the running maxima that scales follow
+    execution: str = "offload"  # of convolutions; "resident": activations and gradients stay on the device
+    gradient_bits: int = 0  # of output gradients: 4 to 16, stored as 16; resident 8 or 16; 0: 16, resident 8
+    result_bits: int = 16  # resident runs: of results of forward and grad_input, 8 or 16
+    scale_decay: float = 0.95  # resident runs: factor per step on the running maxima that scales follow
     psg_mode: PsgMode = "predict"
     psg_x_bits: int = 4
     psg_g_bits: int = 0  # 0: 10, or gradient_bits where these are fewer
