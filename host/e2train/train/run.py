@@ -53,7 +53,7 @@ def run_training(
     cannot be used; DeviceError when the device fails.
     """
     folder = RunFolder(out)
-    with joined() as group, deterministic(config.threads), ExitStack() as stack:
+    with joined() as group, deterministic(_torch_threads(config)), ExitStack() as stack:
         config = config.changed(ranks=group.size)
         if group.rank == 0:
             stack.enter_context(folder.held())
@@ -135,6 +135,11 @@ def _restore(session: Session, tally: Tally, saved: Checkpoint, folder: RunFolde
     if session.group.rank == 0:
         folder.go_on(session.step, measured_s=tally.measured_s)
         read_power(folder.power)  # as the report will
+
+
+def _torch_threads(config: RunConfig) -> int:
+    """Beside the native emulator's threads torch has little to do, and its own would only be in their way."""
+    return 1 if config.resident and METHODS[config.method].offloads else config.threads
 
 
 def _meter(config: RunConfig, engine: Engine | None, group: Group) -> Meter | LogSpec | str | None:

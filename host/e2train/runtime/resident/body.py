@@ -205,7 +205,9 @@ class Body:
     def _convolve(self, spec: ConvNorm, x: Scaled, site: str, *, share: float) -> _Conv:
         """A convolution, and batch norm's scale and offset for what it gave."""
         p = self._parameters[spec.name]
-        w = np.ascontiguousarray(p.w[np.ix_(spec.out_order, spec.in_order)])
+        w = p.w
+        if spec.reordered:
+            w = np.ascontiguousarray(w[np.ix_(spec.out_order, spec.in_order)])
         samples = x.tensor.N
         y, written = self._ops.convolve(
             "forward", spec, x, w, p.exponent, self._map.tensor(site, samples), site, sums=self._training
@@ -388,8 +390,8 @@ class Body:
         back = np.ix_(np.argsort(spec.out_order), np.argsort(spec.in_order))
 
         def integers(x_bits: int, g_bits: int) -> Ints:
-            gw: Ints = self._ops.weight_gradient(spec, conv.x, gy, x_bits=x_bits, g_bits=g_bits)[back]
-            return gw
+            gw = self._ops.weight_gradient(spec, conv.x, gy, x_bits=x_bits, g_bits=g_bits)
+            return gw[back] if spec.reordered else gw
 
         scale = float(np.ldexp(1.0, conv.x.exponent + gy.exponent))
         found.weights[spec.name] = policy(spec.name, integers, scale)

@@ -28,6 +28,11 @@ class ConvNorm:
     in_order: Order
     out_order: Order
 
+    @property
+    def reordered(self) -> bool:
+        """Whether some channel stands elsewhere than in the model."""
+        return any(bool((np.diff(order) != 1).any()) for order in (self.in_order, self.out_order))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class Operations:
 
     def load_images(self, tensor: DeviceTensor, images: NDArray[np.float32]) -> Scaled:
         """Quantise images on the host and write them. Shapes: (N, C, H, W)."""
-        return self._load("images", tensor, images.astype(np.float64), name="images")
+        return self._load("images", tensor, images, name="images")
 
     def load_gradient(self, tensor: DeviceTensor, gradient: Floats) -> Scaled:
         """The gradient of channel averages, the same for all pixels. Shapes: (N, C)."""
@@ -245,13 +245,13 @@ class Operations:
         )
         return gw
 
-    def _load(self, site: str, tensor: DeviceTensor, values: Floats, *, name: str) -> Scaled:
+    def _load(self, site: str, tensor: DeviceTensor, values: NDArray[Any], *, name: str) -> Scaled:
         largest = float(np.abs(values).max(initial=0.0))
         if not self.scales.known(site):
             self.scales.start(site, float(self.over_ranks(np.array([largest]))[0]))
         exponent = self.scales.exponent(site)
         low, high = kind_range(tensor.kind)
-        raw = np.rint(np.ldexp(values, -exponent))
+        raw = np.rint(values * values.dtype.type(2.0**-exponent))
         ints = np.clip(raw, low, high).astype(tensor.kind)
         self.device.write(tensor, ints)
         self.scales.see(site, largest)
