@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import resource
-import secrets
 from contextlib import contextmanager
 
 import pytest
@@ -56,7 +55,9 @@ def test_a_full_disk_leaves_no_part_of_a_token(tmp_path):
     assert len(make_token(path)) == 43
 
 
-@pytest.mark.parametrize("token", [secrets.token_urlsafe(16), secrets.token_hex(16), "+" * 22, "x" * 4000])
+@pytest.mark.parametrize(
+    "token", ["7psoNYSeoazWMl7qhd9Qw-", "cf875e606de79241ee35a076c279c2af", "+" * 22, "x" * 4000]
+)
 def test_tokens_of_128_bits_will_do(token):
     check_token(token, source="the token")
 

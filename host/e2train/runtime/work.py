@@ -24,8 +24,8 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = F
     Buffers are read as the engine of ``config`` reads them: x serves all output lanes, with high bits twice;
     a weight serves one multiplier, as every output position reads it again; in weight gradients, gy serves
     all input lanes. Operands of fewer bits than the engine's are moved as wide as its own; resident
-    operations move the bytes that they address. What the host computes in float32 is counted as if the same
-    array did so.
+    gradients of 8 bits are moved as such, and resident operations address the bytes that were counted. What
+    the host computes in float32 is counted as if the same array did so.
     """
     found = []
     for row in rows:
@@ -41,7 +41,8 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = F
         }
         if row.counters.macs:
             a_bits, b_bits = operand_bits(row.mode, widths)
-            a_stored, b_stored = operand_bits("grad_weight" if outer else row.mode)
+            stored = widths if row.counters.dram_bytes else FULL_WIDTHS
+            a_stored, b_stored = operand_bits("grad_weight" if outer else row.mode, stored)
             found.append(
                 Work(
                     **common,  # type: ignore[arg-type]

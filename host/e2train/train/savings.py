@@ -3,7 +3,8 @@
 
 The reference trains the same model with every batch of the schedule, every block and full gradients in
 float32 (SMB). From there the techniques are applied in a fixed order, since savings multiply: operand widths,
-dropped batches, skipped blocks, predicted signs; last comes what averaging the weights costs.
+dropped batches, skipped blocks, predicted signs; last comes what averaging the weights costs, and trial
+runs of resident operations whose results had no scale yet.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from e2train.energy import CostTable, Modelled, modelled
 from e2train.nn import bits_kind, build_model, describe
 from e2train.nn.trace import trace_convs
 from e2train.runtime import FULL_WIDTHS, LedgerRow, Widths, computation, merged, works
-from e2train.runtime.resident import full_rows
+from e2train.runtime.resident import TRIAL, full_rows
 from e2train.train.account import Account
 from e2train.train.config import RunConfig
 from e2train.train.methods import METHODS
@@ -66,8 +67,9 @@ def savings(config: RunConfig, account: Account, table: CostTable) -> Savings:
     executed = full(account.steps_run, account.samples)
     run = price((*account.training, *account.averaging))
     if METHODS[config.method].offloads:
-        unsigned = price(_with_full_gradients(account.training))
-        after = [price(scheduled), price(executed), unsigned, price(account.training), run]
+        steady = [row for row in account.training if row.name != TRIAL]
+        unsigned = price(_with_full_gradients(steady))
+        after = [price(scheduled), price(executed), unsigned, price(steady), run]
     else:  # what a resident run does element by element, a ledger of the host does not tell
         run = price(map(_in_float32, executed)) if config.resident else run
         after = [run] * len(TECHNIQUES)

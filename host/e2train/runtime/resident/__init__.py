@@ -12,11 +12,12 @@ from e2train.runtime.resident.body import (
 )
 from e2train.runtime.resident.network import BlockSpec, ConvNorm, Network, padded_order
 from e2train.runtime.resident.norm import Moments, NormParameters
-from e2train.runtime.resident.operations import Operations
+from e2train.runtime.resident.operations import TRIAL, Operations
 from e2train.runtime.resident.scales import Scales
 from e2train.runtime.resident.schedule import full_rows
 
 __all__ = [
+    "TRIAL",
     "BlockSpec",
     "Body",
     "BodyError",

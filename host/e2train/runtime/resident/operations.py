@@ -27,7 +27,10 @@ from e2train.runtime.ledger import Ledger, LedgerMode, LedgerRow
 from e2train.runtime.resident.network import ConvNorm
 from e2train.runtime.resident.scales import Scales
 
-__all__ = ["Operations", "Scaled"]
+__all__ = ["TRIAL", "Operations", "Scaled"]
+
+TRIAL = "trial"
+"""The layer under which a ledger has the first runs of operations whose results had no scale yet."""
 
 Indices = NDArray[np.int64]
 
@@ -114,7 +117,7 @@ class Operations:
             written = self.device.convolve(call)
             weights = w.nbytes
             self._enter(
-                conv.name,
+                TRIAL if trial else conv.name,
                 mode,
                 replace(written, saturations=0) if trial else written,
                 macs=call.shape.macs,
@@ -176,7 +179,7 @@ class Operations:
                 )
             )
             self._enter(
-                name,
+                TRIAL if trial else name,
                 "affine",
                 replace(written, saturations=0) if trial else written,
                 elementwise=(1 if v is None else 2) * _values(out),

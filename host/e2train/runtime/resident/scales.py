@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -60,6 +60,6 @@ class Scales:
         self.maxima[:] = np.where(seen < 0, self.maxima, moved)
         self._seen[:] = -1.0
 
-    def forget(self, names: Iterable[str] | None = None) -> None:
+    def forget(self) -> None:
         """Drop what this step has seen, as an evaluation must not move scales."""
         self._seen[:] = -1.0
