@@ -26,9 +26,10 @@ _USER_ERRORS = {
     "e2train.config": ("ConfigError",),
     "e2train.devices": ("DeviceError", "ShapeError"),
     "e2train.energy": ("EnergyError",),
-    "e2train.nn": ("DivergenceError", "ModelError"),
+    "e2train.nn": ("DivergenceError", "ModelError", "ResidentError"),
     "e2train.numerics": ("ExactnessError",),
     "e2train.overlay": ("OverlayError",),
+    "e2train.runtime.resident": ("BodyError",),
     "e2train.train": ("DataError", "TrainError"),
 }
 

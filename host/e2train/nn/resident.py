@@ -138,6 +138,7 @@ class ResidentBody(nn.Module):
             gate = model.policy.gate(index, features.to(images.device))
             if gate is None:
                 return None
+            _check_gate(index, gate.detach(), training=model.training)
             gates[index] = gate
             runs[index] = int(gate.detach().count_nonzero())
             return _array(gate)
@@ -263,6 +264,20 @@ class _Backward(torch.autograd.Function):
                 "second derivatives of a model without a device"
             )
         return None, None, None, None, *ctx.body.gradients(ctx.turn, gradient, ctx.gates)
+
+
+def _check_gate(index: int, gate: Tensor, *, training: bool) -> None:
+    """Make sure that a block's gates are zero or one, or in an evaluation zero or all alike.
+
+    Raises: ResidentError when they are not.
+    """
+    weights = sorted(set(gate[gate != 0].tolist()))
+    if len(weights) > 1 or (training and weights not in ([], [1.0])):
+        wanted = "1" if training else "all alike"
+        raise ResidentError(
+            f"gates of block {index} must be 0 or {wanted} with resident tensors, not "
+            f"{', '.join(f'{weight:g}' for weight in weights[:4])}; use a model without them"
+        )
 
 
 def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:

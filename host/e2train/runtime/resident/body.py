@@ -141,6 +141,7 @@ class Body:
         N = len(images)
         self._map = self._plan(N, backward)
         self._parameters, self._training = parameters, training
+        self._ops.training = training
         self._blocks, self.observed = [], {}
         x = self._ops.load_images(self._map.tensor("images", N), images)
         self._stem = self._convolve(self._network.stem, x, "stem.y", share=1.0)

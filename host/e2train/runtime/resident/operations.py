@@ -77,6 +77,7 @@ class Operations:
         self.scales = scales
         self._ledger = ledger
         self.over_ranks = over_ranks
+        self.training = True  # whether all ranks ask alike
 
     def load_images(self, tensor: DeviceTensor, images: NDArray[np.float32]) -> Scaled:
         """Quantise images on the host and write them. Shapes: (N, C, H, W)."""
@@ -131,7 +132,8 @@ class Operations:
 
         if not self.scales.known(site):
             trial = _safe_shift(w, mode, source.tensor.kind)
-            self._start(site, run(trial, trial=True).largest, raw + trial)
+            largest = run(trial, trial=True).largest
+            self._start(site, float(np.ldexp(float(largest), raw + trial)))
         shift = min(max(self.scales.exponent(site) - raw, 0), _MOST_SHIFT)
         written = run(shift)
         self.scales.see(site, float(np.ldexp(float(written.largest), raw + shift)))
@@ -193,7 +195,8 @@ class Operations:
             most = float((np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)).max())
             trial = kind_exponent(most, "int16")
             in_place = v is not None and _overlap(v.tensor, out)  # a trial would overwrite what it reads
-            self._start(site, 1 << 14 if in_place else run(trial, trial=True).largest, trial)
+            largest = 1 << 14 if in_place else run(trial, trial=True).largest
+            self._start(site, float(np.ldexp(float(largest), trial)))
         exponent = self.scales.exponent(site)
         written = run(exponent)
         self.scales.see(site, float(np.ldexp(float(written.largest), exponent)))
@@ -251,7 +254,7 @@ class Operations:
     def _load(self, site: str, tensor: DeviceTensor, values: NDArray[Any], *, name: str) -> Scaled:
         largest = float(np.abs(values).max(initial=0.0))
         if not self.scales.known(site):
-            self.scales.start(site, float(self.over_ranks(np.array([largest]))[0]))
+            self._start(site, largest)
         exponent = self.scales.exponent(site)
         low, high = kind_range(tensor.kind)
         raw = np.rint(values * values.dtype.type(2.0**-exponent))
@@ -262,9 +265,10 @@ class Operations:
         self._enter(name, "load", written, reads=(), writes=tensor, host_bytes=values.size * ints.itemsize)
         return Scaled(tensor=tensor, exponent=exponent)
 
-    def _start(self, site: str, largest: int, exponent: int) -> None:
-        magnitude = np.array([np.ldexp(float(largest), exponent)])
-        self.scales.start(site, float(self.over_ranks(magnitude)[0]))
+    def _start(self, site: str, magnitude: float) -> None:
+        """Start a scale; an evaluation, in which ranks do not ask alike, takes it back in the end."""
+        agreed = self.over_ranks(np.array([magnitude]))[0] if self.training else magnitude
+        self.scales.start(site, float(agreed))
 
     def _enter(
         self,

@@ -28,6 +28,7 @@ class Scales:
         self._decay = decay
         self._at = {name: index for index, name in enumerate(kinds)}
         self._seen = np.full(len(kinds), -1.0)
+        self._started: set[str] = set()  # in this step
 
     def kind(self, name: str) -> Kind:
         """Of a tensor's integers."""
@@ -44,6 +45,7 @@ class Scales:
     def start(self, name: str, magnitude: float) -> None:
         """Take the magnitude of a first run for the maximum."""
         self.maxima[self._at[name]] = _FIRST_ROOM * magnitude
+        self._started.add(name)
 
     def see(self, name: str, magnitude: float) -> None:
         """Take notice of a magnitude in this step; it counts from the next one on."""
@@ -58,8 +60,13 @@ class Scales:
         seen = over_ranks(self._seen)
         moved = np.maximum(self._decay * self.maxima, seen)
         self.maxima[:] = np.where(seen < 0, self.maxima, moved)
-        self._seen[:] = -1.0
+        self._end()
 
     def forget(self) -> None:
-        """Drop what this step has seen, as an evaluation must not move scales."""
+        """Take back what this step has seen and started, as an evaluation must not move scales."""
+        self.maxima[[self._at[name] for name in self._started]] = 0.0
+        self._end()
+
+    def _end(self) -> None:
         self._seen[:] = -1.0
+        self._started.clear()
