@@ -112,9 +112,7 @@ def same_function(
     def follow(name: str, part: nn.Sequential, conv: int) -> None:
         """Give the results of a convolution, and those behind the ReLU that ends its batch norm."""
         y = made[Convolution, name][-1].destination
-        part[conv].register_forward_hook(
-            lambda module, args, out: given(out, y, orders[name], relu=False)
-        )
+        part[conv].register_forward_hook(lambda module, args, out: given(out, y, orders[name], relu=False))
         if conv + 2 < len(part):
             a = made[Affine, name][-1].out
             part[conv + 2].register_forward_hook(
@@ -124,8 +122,7 @@ def same_function(
     def follow_block(index: int, x: DeviceTensor) -> DeviceTensor:
         """Give the results of a block; those of samples that skip it stay where they were, or move."""
         name, block = f"blocks.{index}.branch.3", twin.blocks[index]
-        kept = gates[index].detach() != 0 if index in gates else torch.ones(x.N, dtype=torch.bool)
-        moves = block.branch[0].stride != (1, 1)
+        kept = gates.get(index, torch.ones(x.N)).detach() != 0
         last = {call.v is not None: call.out for call in made[Affine, name]}
         out = last.get(True, last.get(False))
         offsets = x.offsets.copy()
@@ -133,7 +130,7 @@ def same_function(
             offsets[kept.numpy()] = last[True].offsets
             follow(f"blocks.{index}.branch.0", block.branch, 0)
             follow(name, block.branch, 3)
-        if moves and not kept.all():
+        if False in last:
             offsets[~kept.numpy()] = last[False].offsets
         tensor = x if out is None else DeviceTensor(kind=out.kind, C=out.C, H=out.H, W=out.W, offsets=offsets)
         block.activation.register_forward_hook(
@@ -141,13 +138,17 @@ def same_function(
         )
         return tensor
 
-    for module in twin.modules():
-        if isinstance(module, nn.Conv2d):
-            ints, exponent = quantise_weight(module.weight)
-            module.weight.data = ints.double() * 2.0**exponent
+    _round_weights(twin)
     follow("stem.0", twin.stem, 0)
     x = made[Affine, "stem.0"][-1].out
     for index in range(len(twin.blocks)):
         x = follow_block(index, x)
     seen = recorder.read(recorder.written[0]).astype(np.float64)
     return twin, torch.tensor(seen)
+
+
+def _round_weights(model: ResidualNet) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            ints, exponent = quantise_weight(module.weight)
+            module.weight.data = ints.double() * 2.0**exponent
