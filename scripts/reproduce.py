@@ -5,138 +5,151 @@
 Every run is a process of its own under OUT/TABLE/ROW-seedN, one at a time unless --jobs says more; finished
 runs are kept, a stopped one goes on where it was. Accuracy is the mean and standard deviation over the
 seeds. Computation is MACs x bits x bits / 1024 of all that was executed, the final test apart; energy is
-modelled, and its factors by technique are in the JSON.
+modelled, and its factors by technique are in the JSON, with the hashes of the weights of each run.
+
+With --choose, the settings that a row lists as tried are trained on a part of the training images and
+tested on the rest, under OUT/TABLE/choices/ROW; the table tells how many there are. What else lies there as
+a finished run with a validation share is counted too.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
-import statistics
+import os
+import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from e2train.energy import load_costs
-from e2train.train import PRESETS, Record, RunConfig, TrainError, read_config, read_record
-from e2train.train.savings import TECHNIQUES, savings
-from matplotlib.figure import Figure
+from e2train.train import Record, RunConfig, TrainError, read_config, read_record
+from paper_tables import TABLES, Table, slug
+from table_files import write_choices, write_table
 
-BASES = ("smb-fp32", "smb-int8")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Rows of settings on one preset."""
-
-    preset: str
-    common: dict[str, Any] = field(default_factory=dict)
-    rows: dict[str, dict[str, Any]]
-
-
-PSG_ROWS = {
-    f"psg, {mode}": {"method": "psg", "psg_mode": mode} for mode in ("resolve", "sparsify", "predict")
-}
-TABLES = {
-    "small": Table(
-        preset="cifar10-resnet14",
-        common={"steps": 1000, "batch": 64, "schedule": "cosine", "warmup": 0.05, "threads": 1},
-        rows={
-            "smb-fp32": {"method": "smb-fp32"},
-            "smb-int8": {"method": "smb-int8"},
-            **{f"{name}, sign_lr 0.003": row | {"sign_lr": 0.003} for name, row in PSG_ROWS.items()},
-            "e2train, sign_lr 0.006": {"method": "e2train", "sign_lr": 0.006},
-            "e2train, sign_lr 0.006, 35 % dropped": {
-                "method": "e2train",
-                "sign_lr": 0.006,
-                "smd": 0.35,
-                "skip": 0.05,
-            },
-            "e2train, 8-bit gradients, 12 % dropped, skip 0": {
-                "method": "e2train",
-                "gradient_bits": 8,
-                "psg_g_bits": 8,
-                "smd": 0.12,
-                "skip": 0.0,
-                "gate_weight": 30.0,
-            },
-        },
-    ),
-    "cifar10-resnet74": Table(
-        preset="cifar10-resnet74",
-        rows={
-            "smb-fp32": {"method": "smb-fp32"},
-            "smb-int8": {"method": "smb-int8"},
-            "smb-int8, half the steps": {"method": "smd", "smd_mode": "fewer"},
-            "smd": {"method": "smd"},
-            "sd": {"method": "sd"},
-            "slu": {"method": "slu"},
-            "signsgd": {"method": "signsgd"},
-            **PSG_ROWS,
-            **{f"e2train, skip {skip}": {"method": "e2train", "skip": skip} for skip in (0.2, 0.4, 0.6)},
-        },
-    ),
-}
+Run = tuple[RunConfig, Path]
+VALIDATION = 0.1  # share of the training images that --choose holds out
 
 
 def main() -> int:
+    options = parse()
+    os.nice(options.nice)
+    table, out = TABLES[options.table], options.out / options.table
+    choices = out / "choices"
+    if options.steps:
+        table = replace(table, common={**table.common, "steps": options.steps})
+        out = options.out / f"{options.table}-{options.steps}steps"
+    names = options.rows or list(table.rows)
+    if unknown := set(names) - set(table.rows):
+        sys.exit(f"no rows {', '.join(sorted(unknown))}; there are: {', '.join(table.rows)}")
+    if options.choose:
+        failures = train(candidates(table, names, choices, options), jobs=options.jobs)
+        print(write_choices(choices, table))
+    else:
+        planned = {name: seeds(table, name, out, options) for name in table.rows}
+        most = max(len(runs) for runs in planned.values())
+        runs = [planned[name][seed] for seed in range(most) for name in names if seed < len(planned[name])]
+
+        def write() -> None:
+            found = {name: [r for run in of if (r := finished(*run))] for name, of in planned.items()}
+            if any(found.values()):
+                write_table(out, table, found, choices=choices)
+
+        failures = train(runs, jobs=options.jobs, ended=write)
+        if (out / "table.md").exists():
+            print((out / "table.md").read_text(encoding="utf-8"))
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return int(bool(failures))
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--table", choices=TABLES, required=True)
     parser.add_argument("--data", required=True, help="folder of the data set")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rows", nargs="*", help="some of the rows; all by default")
+    parser.add_argument("--seeds", type=int, help="seeds of every row; each row's own number by default")
+    parser.add_argument("--rows", nargs="*", metavar="ROW", help="some of the rows; all by default")
+    parser.add_argument(
+        "--steps", type=int, help="another number of scheduled steps, in OUT/TABLE-Nsteps: a shorter version"
+    )
+    parser.add_argument("--choose", action="store_true", help="try settings on held-out training images")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; 1 by default")
+    parser.add_argument("--nice", type=int, default=0, help="how far to stand back behind other processes")
     parser.add_argument("--host", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/tables"))
-    options = parser.parse_args()
-    table, out = TABLES[options.table], options.out / options.table
-    names = options.rows or list(table.rows)
-    if unknown := set(names) - set(table.rows):
-        parser.error(f"no rows {', '.join(sorted(unknown))}; there are: {', '.join(table.rows)}")
-    planned = {
-        name: [
-            (config(table, name, seed=seed, data=options.data, host=options.host), folder(out, name, seed))
-            for seed in range(options.seeds)
-        ]
-        for name in table.rows
-    }
-    runs = [planned[name][seed] for seed in range(options.seeds) for name in names]
-    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        running = [pool.submit(run, *each) for each in runs]
-        try:
-            for ended in as_completed(running):
-                if failure := ended.result():
-                    sys.exit(failure)
-                write(out, table, planned)
-        except KeyboardInterrupt:
-            sys.exit("stopped; start again to go on")
-        finally:
-            pool.shutdown(cancel_futures=True)
-    print((out / "table.md").read_text())
-    return 0
+    return parser.parse_args()
 
 
-def config(table: Table, name: str, *, seed: int, data: str, host: str) -> RunConfig:
-    """The settings of one run."""
-    return PRESETS[table.preset].changed(
-        **table.common, **table.rows[name], seed=seed, data=str(Path(data).resolve()), host=host
-    )
+def seeds(table: Table, name: str, out: Path, options: argparse.Namespace) -> list[Run]:
+    """The runs of a row."""
+    return [
+        (
+            table.config(name, {"seed": seed, "host": options.host}, data=options.data),
+            out / f"{slug(name)}-seed{seed}",
+        )
+        for seed in range(options.seeds or table.rows[name].seeds)
+    ]
 
 
-def folder(out: Path, name: str, seed: int) -> Path:
-    return out / f"{'-'.join(re.findall(r'[a-z0-9.]+', name))}-seed{seed}"
+def candidates(table: Table, names: Sequence[str], choices: Path, options: argparse.Namespace) -> list[Run]:
+    """The runs that rows' settings are chosen by."""
+    runs = []
+    for name in names:
+        for tried in table.rows[name].tried:
+            changes = {**tried, "host": options.host, "validation": VALIDATION}
+            config = table.config(name, changes, data=options.data)
+            told = " ".join(f"{key} {value}" for key, value in tried.items())
+            runs.append((config, choices / slug(name) / slug(f"{told} {config.steps} steps")))
+    return runs
 
 
-def run(settings: RunConfig, where: Path) -> str | None:
-    """Train, unless the very same run is there already; what went wrong, if anything did."""
-    if finished(settings, where):
-        return None
+def train(runs: Sequence[Run], *, jobs: int, ended: Callable[[], None] = lambda: None) -> list[str]:
+    """Train what is not there yet, and call ``ended`` after each; a failure does not stop the others."""
+    failures = []
+    under_way: set[subprocess.Popen[bytes]] = set()
+    missing = [one for one in runs if finished(*one) is None]
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        futures = [pool.submit(run, *one, under_way) for one in missing]
+        with stopping(futures, under_way):
+            for each in as_completed(futures):
+                if failure := each.result():
+                    failures.append(failure)
+                else:
+                    ended()
+    ended()
+    return failures
+
+
+@contextmanager
+def stopping(
+    futures: Sequence[Future[str | None]], under_way: set[subprocess.Popen[bytes]]
+) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM, let the runs under way save what they have, and start no others."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        waiting = [future for future in futures if not future.cancel()]
+        asked: set[subprocess.Popen[bytes]] = set()
+        while wait(waiting, timeout=0.5).not_done:
+            for process in under_way - asked:
+                process.terminate()
+            asked |= under_way
+        sys.exit("stopped; start again to go on")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]]) -> str | None:
+    """Train in a process of its own; what went wrong, if anything did."""
     begun, file = where / "config.toml", where.parent / f"{where.name}.toml"
     where.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(settings.to_toml(), encoding="utf-8")
@@ -144,99 +157,28 @@ def run(settings: RunConfig, where: Path) -> str | None:
     options = ["--resume"] if same and (where / "checkpoint.pt").exists() else ["--overwrite"]
     print(f"{where}", flush=True)
     command = [sys.executable, "-m", "e2train", "train", str(file), "--out", str(where), *options]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        return f"{where}: the run ended with exit code {done.returncode}; start again to go on"
-    return None
+    # In a session of its own, where Ctrl-C reaches it once: from here.
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    under_way.add(process)
+    code = process.wait()
+    under_way.discard(process)
+    return f"{where}: the run ended with exit code {code}; start again to go on" if code else None
+
+
+RECORDS: dict[Path, Record] = {}
 
 
 def finished(settings: RunConfig, where: Path) -> Record | None:
-    """The run in a folder, if it has ended and was set so."""
-    try:
-        record = read_record(where)
-    except TrainError:
-        return None
-    return record if record.summary.config_sha256 == settings.hash else None
-
-
-def write(out: Path, table: Table, planned: dict[str, list[tuple[RunConfig, Path]]]) -> None:
-    """The table of all runs that are there."""
-    found = {
-        name: [record for each in runs if (record := finished(*each)) is not None]
-        for name, runs in planned.items()
-    }
-    rows = [row(name, runs) for name, runs in found.items() if runs]
-    (out / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    (out / "table.md").write_text(markdown(table, rows), encoding="utf-8")
-    plot(rows, out / "table.svg")
-
-
-def row(name: str, runs: list[Record]) -> dict[str, Any]:
-    """One row: means over its seeds."""
-    summaries = [run.summary for run in runs]
-    saved = [savings(run.config, run.account, load_costs()) for run in runs]
-    accuracies = [run.test_accuracy for run in summaries]
-    blocks = sum(run.blocks_run + run.blocks_skipped for run in summaries)
-    predicted = [run.psg_predicted_fraction for run in summaries if run.psg_predicted_fraction is not None]
-    mean = statistics.fmean
-    return {
-        "row": name,
-        "seeds": len(runs),
-        "accuracy": mean(accuracies),
-        "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        "computation_to_smb-fp32": mean(each.computation_of_fp32 for each in saved),
-        "computation_to_smb-int8": mean(each.computation_of_int8 for each in saved),
-        "energy_of_smb_fp32": mean(each.run.total_j / each.smb_fp32.total_j for each in saved),
-        "energy_of_smb_int8": mean(each.run.total_j / each.smb_int8.total_j for each in saved),
-        "energy_factors": {
-            technique: mean(each.factors[technique] for each in saved) for technique in TECHNIQUES
-        },
-        "steps_run": mean(run.steps_run for run in summaries),
-        "blocks_skipped": sum(run.blocks_skipped for run in summaries) / blocks,
-        "predicted": mean(predicted) if predicted else None,
-        "wall_s": mean(run.wall_s for run in summaries),
-    }
-
-
-def markdown(table: Table, rows: list[dict[str, Any]]) -> str:
-    """The table as text."""
-    common = ", ".join(f"{key} {value}" for key, value in table.common.items()) or "its own settings"
-    lines = [
-        f"{table.preset}, {common}.",
-        "",
-        "| | accuracy | seeds | computation to fp32 | to int8 | modelled energy of fp32 | of int8 | steps "
-        "| blocks skipped | predicted | time |",
-        f"| --- {'| ---: ' * 10}|",
-    ]
-    for r in rows:
-        deviation = "" if r["deviation"] is None else f" ± {100 * r['deviation']:.2f}"
-        shares = [percent(r[f"computation_to_{base}"]) for base in BASES]
-        shares += [percent(r[f"energy_of_{base.replace('-', '_')}"]) for base in BASES]
-        lines.append(
-            f"| {r['row']} | {100 * r['accuracy']:.2f}{deviation} % | {r['seeds']} | {' | '.join(shares)} | "
-            f"{r['steps_run']:.0f} | {percent(r['blocks_skipped'])} | {percent(r['predicted'])} | "
-            f"{r['wall_s']:.0f} s |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
-
-
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Accuracy against computation."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for r in rows:
-        computed, deviation = r["computation_to_smb-int8"], r["deviation"] or 0
-        axes.errorbar(computed, 100 * r["accuracy"], 100 * deviation, marker="o", label=r["row"])
-    axes.set_xscale("log")
-    axes.set_xlabel("computation of the training, relative to smb-int8")
-    axes.set_ylabel("test accuracy, %")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.savefig(path)
+    """The run in a folder, if it has ended and was set so; without its steps, which no table needs."""
+    if where not in RECORDS:
+        try:
+            record = replace(read_record(where), steps=[])
+        except TrainError:
+            return None
+        if record.summary.config_sha256 != settings.hash:
+            return None
+        RECORDS[where] = record
+    return RECORDS[where]
 
 
 if __name__ == "__main__":

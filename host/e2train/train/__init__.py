@@ -9,7 +9,7 @@ from e2train.train.loop import Row, evaluate, train
 from e2train.train.methods import METHODS, Method
 from e2train.train.record import Record, read_record
 from e2train.train.report import write_reports
-from e2train.train.run import run_training
+from e2train.train.run import open_engine, run_training
 from e2train.train.session import Session, deterministic
 from e2train.train.summary import Summary
 
@@ -29,6 +29,7 @@ __all__ = [
     "deterministic",
     "evaluate",
     "find_config",
+    "open_engine",
     "read_config",
     "read_record",
     "run_training",

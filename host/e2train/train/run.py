@@ -31,7 +31,7 @@ from e2train.train.stop import StopFlag, stop_on_signals
 from e2train.train.summary import Summary, summarise
 from e2train.train.tally import Tally
 
-__all__ = ["run_training"]
+__all__ = ["open_engine", "run_training"]
 
 _SAVE_EVERY_S = 30.0  # the most that a failing device or a kill costs
 
@@ -60,7 +60,7 @@ def run_training(
             if not (resume or overwrite):
                 folder.refuse_unfinished()
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
-        with _engine(config, group) as engine:
+        with open_engine(config, group) as engine:
             return _run(config, folder, group, engine, saved=saved, watch=watch)
 
 
@@ -183,7 +183,7 @@ def _agreed(group: Group, flag: StopFlag) -> bool:
 
 
 @contextmanager
-def _engine(config: RunConfig, group: Group) -> Iterator[Engine | None]:
+def open_engine(config: RunConfig, group: Group) -> Iterator[Engine | None]:
     """This rank's device, for as long as it is needed; None where the method computes on the host."""
     method = METHODS[config.method]
     if not method.offloads:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables that ``reproduce.py`` trains: rows of settings on one preset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from e2train.train import PRESETS, RunConfig
+
+__all__ = ["TABLES", "Row", "Table", "slug"]
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row: what differs from the table's common settings, and what else was tried for it."""
+
+    settings: Settings
+    seeds: int = 3
+    tried: tuple[Settings, ...] = ()  # compared on held-out training images by --choose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of settings on one preset."""
+
+    preset: str
+    common: Settings = field(default_factory=dict)
+    rows: Mapping[str, Row]
+
+    def config(self, name: str, changes: Settings, *, data: str) -> RunConfig:
+        """The settings of one run of a row."""
+        settings = {**self.common, **self.rows[name].settings, **changes}
+        return PRESETS[self.preset].changed(**settings, data=str(Path(data).resolve()))
+
+
+def slug(text: str) -> str:
+    """A text as the name of a folder."""
+    return "-".join(re.findall(r"[a-z0-9.]+", text))
+
+
+def _of_three_seeds(rows: Mapping[str, Settings]) -> dict[str, Row]:
+    return {name: Row(settings=settings) for name, settings in rows.items()}
+
+
+_PSG: dict[str, Settings] = {
+    f"psg, {mode}": {"method": "psg", "psg_mode": mode} for mode in ("resolve", "sparsify", "predict")
+}
+
+_SMALL: dict[str, Settings] = {
+    "smb-fp32": {"method": "smb-fp32"},
+    "smb-int8": {"method": "smb-int8"},
+    **{f"{name}, sign_lr 0.003": {**row, "sign_lr": 0.003} for name, row in _PSG.items()},
+    "e2train, sign_lr 0.006": {"method": "e2train", "sign_lr": 0.006},
+    "e2train, sign_lr 0.006, 35 % dropped": {
+        "method": "e2train",
+        "sign_lr": 0.006,
+        "smd": 0.35,
+        "skip": 0.05,
+    },
+    "e2train, 8-bit gradients, 12 % dropped, skip 0": {
+        "method": "e2train",
+        "gradient_bits": 8,
+        "psg_g_bits": 8,
+        "smd": 0.12,
+        "skip": 0.0,
+        "gate_weight": 30.0,
+    },
+}
+
+_RESNET74: dict[str, Settings] = {
+    "smb-fp32": {"method": "smb-fp32"},
+    "smb-int8": {"method": "smb-int8"},
+    "smb-int8, half the steps": {"method": "smd", "smd_mode": "fewer"},
+    "smd": {"method": "smd"},
+    "sd": {"method": "sd"},
+    "slu": {"method": "slu"},
+    "signsgd": {"method": "signsgd"},
+    **_PSG,
+    **{f"e2train, skip {skip}": {"method": "e2train", "skip": skip} for skip in (0.2, 0.4, 0.6)},
+}
+
+_RATES = tuple({"lr": lr} for lr in (0.05, 0.1, 0.2))
+_SIGN_RATES = tuple({"sign_lr": sign_lr} for sign_lr in (0.0003, 0.0007, 0.0015))
+_CAREFUL, _MIDDLE, _AGGRESSIVE = (
+    {"smd": 0.3, "skip": 0.1},
+    {"smd": 0.5, "skip": 0.2},
+    {"smd": 0.5, "skip": 0.4},
+)
+_LONG_ROWS = {
+    "smb-fp32": Row(settings={"method": "smb-fp32"}, tried=_RATES),
+    "smb-int8": Row(settings={"method": "smb-int8"}, tried=_RATES),
+    "smd": Row(settings={"method": "smd", "smd": 0.5}, seeds=1),
+    **{
+        f"{method}, {skip:.0%} skipped": Row(settings={"method": method, "skip": skip}, seeds=1)
+        for method in ("slu", "sd")
+        for skip in (0.2, 0.4)
+    },
+    "psg, predict": Row(settings=_PSG["psg, predict"], tried=_SIGN_RATES),
+    **{name: Row(settings=_PSG[name], seeds=1) for name in ("psg, sparsify", "psg, resolve")},
+    **{
+        f"e2train, {name}": Row(settings={"method": "e2train", **settings}, tried=_SIGN_RATES)
+        for name, settings in (("careful", _CAREFUL), ("middle", _MIDDLE), ("aggressive", _AGGRESSIVE))
+    },
+}
+_COSINE: Settings = {"schedule": "cosine", "warmup": 0.05}
+_STEPS: Settings = {"schedule": "steps", "warmup": 0.0}
+# What the paper says of E2-Train on ResNet-74, on this network and with 16-bit gradients.
+_PAPER: Settings = {
+    **_STEPS,
+    "method": "e2train",
+    "smd": 0.5,
+    "skip": 0.4,
+    "gradient_bits": 16,
+    "psg_g_bits": 10,
+}
+
+
+def _long(preset: str) -> Table:
+    """Every row with a cosine schedule, and with the paper's schedule of steps from one seed."""
+    rows = {name: replace(row, settings={**_COSINE, **row.settings}) for name, row in _LONG_ROWS.items()}
+    for name, row in _LONG_ROWS.items():
+        rows[f"{name}, steps"] = replace(row, settings={**_STEPS, **row.settings}, seeds=1)
+    rows["e2train, the paper's settings"] = Row(settings=_PAPER, seeds=1)
+    common = {"steps": 16_000, "batch": 128, "execution": "resident", "threads": 1}
+    return Table(preset=preset, common=common, rows=rows)
+
+
+TABLES = {
+    "small": Table(
+        preset="cifar10-resnet14",
+        common={"steps": 1000, "batch": 64, "schedule": "cosine", "warmup": 0.05, "threads": 1},
+        rows=_of_three_seeds(_SMALL),
+    ),
+    "cifar10-resnet74": Table(preset="cifar10-resnet74", rows=_of_three_seeds(_RESNET74)),
+    "long": _long("cifar10-resnet14"),
+    "long-resnet8": _long("cifar10-resnet8"),
+}

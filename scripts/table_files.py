@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``reproduce.py`` writes of the runs that are there: tables as JSON and Markdown, and a plot."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from e2train.energy import load_costs
+from e2train.train import PRESETS, Record, TrainError, read_record
+from e2train.train.savings import TECHNIQUES, savings
+from matplotlib.figure import Figure
+from paper_tables import Table, slug
+
+__all__ = ["STEP_SECONDS", "write_choices", "write_table"]
+
+BASES = ("smb-fp32", "smb-int8")
+STEP_SECONDS = "step_seconds.json"  # as time_steps.py leaves it beside the table
+CLAIMS = {  # of the paper, about ResNet-74 on CIFAR-10: energy saved and points of accuracy lost
+    "the paper's claim: 90 % saved, 2 points lost": (0.9, 2.0),
+    "the paper's claim: 60 % saved, 1.2 points lost": (0.6, 1.2),
+}
+_ELSEWHERE = ("data", "seed", "steps", "validation", "host")  # told elsewhere, or not chosen
+TICKS = (5, 10, 20, 40, 60, 100)
+MARKERS = "osD^v<>p"
+
+
+def write_table(out: Path, table: Table, found: Mapping[str, Sequence[Record]], *, choices: Path) -> None:
+    """Write the rows that have runs; ``choices`` is the folder of the runs that settings were chosen by."""
+    rows = [_row(name, runs) for name, runs in found.items() if runs]
+    tried = _read_choices(choices, table)
+    timed = out / STEP_SECONDS
+    seconds = json.loads(timed.read_text(encoding="utf-8")) if timed.exists() else {}
+    for row in rows:
+        row["tried"] = sum(choice["row"] == slug(row["row"]) for choice in tried)
+        row["s_per_step"] = seconds.get(row["row"], {}).get("s_per_scheduled_step")
+    (out / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    text = f"{table.preset}, {_told(table.common) or 'its own settings'}.\n\n{_how_chosen(tried)}\n\n"
+    (out / "table.md").write_text(text + _markdown(rows), encoding="utf-8")
+    _plot(rows, out / "table.svg")
+
+
+def write_choices(choices: Path, table: Table) -> str:
+    """Write what was tried on held-out images, the best of each row first, and return the Markdown."""
+    tried = _read_choices(choices, table)
+    lines = [
+        f"{table.preset}: accuracy on training images that were held out, after so many steps.",
+        "",
+        "| row | settings | steps | validation accuracy | modelled energy of fp32 |",
+        f"| --- | --- {'| ---: ' * 3}|",
+    ]
+    for one in tried:
+        lines.append(
+            f"| {one['row']} | {_told(one['settings'])} | {one['steps']} | "
+            f"{100 * one['validation_accuracy']:.2f} % | {_percent(one['energy_of_smb_fp32'])} |"
+        )
+    text = "\n".join(lines) + "\n"
+    (choices.parent / "choices.json").write_text(json.dumps(tried, indent=2) + "\n", encoding="utf-8")
+    (choices.parent / "choices.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _row(name: str, runs: Sequence[Record]) -> dict[str, Any]:
+    """One row: means over its seeds."""
+    summaries = [run.summary for run in runs]
+    saved = [savings(run.config, run.account, load_costs()) for run in runs]
+    accuracies = [run.accuracy for run in summaries]
+    blocks = sum(run.blocks_run + run.blocks_skipped for run in summaries)
+    predicted = [run.psg_predicted_fraction for run in summaries if run.psg_predicted_fraction is not None]
+    mean = statistics.fmean
+    kept = ("seed", "accuracy", "weights_sha256", "state_sha256", "saturated_share", "wall_s")
+    return {
+        "row": name,
+        "seeds": len(runs),
+        "accuracy": mean(accuracies),
+        "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        "computation_to_smb-fp32": mean(each.computation_of_fp32 for each in saved),
+        "computation_to_smb-int8": mean(each.computation_of_int8 for each in saved),
+        "energy_of_smb_fp32": mean(each.run.total_j / each.smb_fp32.total_j for each in saved),
+        "energy_of_smb_int8": mean(each.run.total_j / each.smb_int8.total_j for each in saved),
+        "energy_factors": {
+            technique: mean(each.factors[technique] for each in saved) for technique in TECHNIQUES
+        },
+        "steps_run": mean(run.steps_run for run in summaries),
+        "blocks_skipped": sum(run.blocks_skipped for run in summaries) / blocks,
+        "predicted": mean(predicted) if predicted else None,
+        "wall_s": mean(run.wall_s for run in summaries),
+        "runs": [{key: getattr(run, key) for key in kept} for run in summaries],
+    }
+
+
+def _read_choices(choices: Path, table: Table) -> list[dict[str, Any]]:
+    """The finished runs with a validation share in ROW/RUN folders, the best of each row first."""
+    common = asdict(PRESETS[table.preset].changed(**table.common))
+    tried, settings = [], []
+    for folder in sorted(choices.glob("*/*/")):
+        try:
+            record = read_record(folder)
+        except TrainError:  # not finished, or not yet
+            continue
+        summary = record.summary
+        if summary.validation_accuracy is None:
+            continue
+        settings.append(asdict(record.config))
+        tried.append(
+            {
+                "row": folder.parent.name,
+                "steps": record.config.steps,
+                "validation": record.config.validation,
+                "validation_accuracy": summary.validation_accuracy,
+                "energy_of_smb_fp32": summary.energy_of_smb_fp32,
+            }
+        )
+    shown = [key for key in common if key not in _ELSEWHERE and any(s[key] != common[key] for s in settings)]
+    for one, values in zip(tried, settings, strict=True):
+        one["settings"] = {key: values[key] for key in shown}
+    return sorted(tried, key=lambda one: (one["row"], -one["validation_accuracy"]))
+
+
+def _how_chosen(tried: Sequence[Mapping[str, Any]]) -> str:
+    if not tried:
+        return "No settings were tried: rows have those of the preset and those that their names tell."
+    shares, steps = (sorted({one[key] for one in tried}) for key in ("validation", "steps"))
+    return (
+        f"Settings were chosen by the accuracy on a share ({_listed(shares)}) of the training images, held "
+        f"out for this, never by test accuracy: {len(tried)} runs of {_listed(steps)} steps, listed in "
+        "`choices.md`. Rows for which none were tried have the settings of the preset or of rows like them."
+    )
+
+
+def _markdown(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The table as text."""
+    lines = [
+        "| | accuracy | seeds | settings tried | computation to fp32 | to int8 | modelled energy of fp32 "
+        "| of int8 | steps | blocks skipped | predicted | time | s per scheduled step, alone |",
+        f"| --- {'| ---: ' * 12}|",
+    ]
+    for r in rows:
+        deviation = "" if r["deviation"] is None else f" ± {100 * r['deviation']:.2f}"
+        shares = [_percent(r[f"computation_to_{base}"]) for base in BASES]
+        shares += [_percent(r[f"energy_of_{base.replace('-', '_')}"]) for base in BASES]
+        timed = "-" if r["s_per_step"] is None else f"{r['s_per_step']:.3f}"
+        lines.append(
+            f"| {r['row']} | {100 * r['accuracy']:.2f}{deviation} % | {r['seeds']} | {r['tried']} | "
+            f"{' | '.join(shares)} | {r['steps_run']:.0f} | {_percent(r['blocks_skipped'])} | "
+            f"{_percent(r['predicted'])} | {r['wall_s']:.0f} s | {timed} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Accuracy against modelled energy; what lies above and left of a line meets that claim."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for index, r in enumerate(rows):
+        axes.errorbar(
+            100 * r["energy_of_smb_fp32"],
+            100 * r["accuracy"],
+            100 * (r["deviation"] or 0),
+            color=f"C{index % 10}",
+            marker=MARKERS[index // 10 % len(MARKERS)],
+            capsize=3,
+            linestyle="none",
+            label=r["row"] if r["seeds"] > 1 else f"{r['row']} (one seed)",
+        )
+    axes.set_xscale("log")
+    left, top = axes.get_xlim()[0], axes.get_ylim()[1]
+    base = next((100 * r["accuracy"] for r in rows if r["row"] == "smb-fp32"), None)
+    for (label, (saved, lost)), style in zip(CLAIMS.items(), ("--", ":"), strict=True):
+        if base is not None:
+            share = 100 * (1 - saved)
+            lowest = min(left, share / 2)
+            axes.plot([lowest, share, share], [base - lost, base - lost, top], style, color="k", label=label)
+    axes.set_xticks(TICKS, [f"{tick} %" for tick in TICKS])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("modelled energy of the training, of smb-fp32")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="x-small", frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"

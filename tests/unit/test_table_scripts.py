@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of runs: which runs they plan, what they write, how they say that settings were chosen."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from e2train.train import PRESETS, TrainError, read_config, run_training
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The modules of the folder of scripts, by name."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module
+
+
+@pytest.fixture
+def reproduce(scripts, monkeypatch, tmp_path, capsys):
+    """Call the script on a table of two rows; runs are trained in this process."""
+    module, tables = scripts("reproduce"), scripts("paper_tables")
+    rows = {
+        "smb-int8": tables.Row(settings={"method": "smb-int8"}, seeds=2, tried=({"lr": 0.05}, {"lr": 0.2})),
+        "psg, predict": tables.Row(settings={"method": "psg"}, seeds=1),
+    }
+    table = tables.Table(preset="digits", common={"steps": 2, "batch": 8, "test_pictures": 20}, rows=rows)
+    trained: list[str] = []
+
+    def run(settings, where, under_way):
+        trained.append(str(where.relative_to(tmp_path)))
+        try:
+            run_training(settings, out=where)
+        except TrainError as error:
+            return f"{where}: {error}"
+
+    monkeypatch.setattr(module, "TABLES", {"tiny": table})
+    monkeypatch.setattr(module, "RECORDS", {})
+    monkeypatch.setattr(module, "run", run)
+
+    def call(*options):
+        trained.clear()
+        arguments = ["reproduce.py", "--table", "tiny", "--data", "", "--out", str(tmp_path), *options]
+        monkeypatch.setattr(sys, "argv", arguments)
+        code = module.main()
+        return code, list(trained), capsys.readouterr()
+
+    return call
+
+
+def test_a_row_has_its_own_number_of_seeds_and_finished_runs_are_kept(reproduce, tmp_path):
+    code, trained, _ = reproduce()
+    assert code == 0
+    assert trained == ["tiny/smb-int8-seed0", "tiny/psg-predict-seed0", "tiny/smb-int8-seed1"]
+    told = json.loads((tmp_path / "tiny/table.json").read_text())
+    assert [(row["row"], row["seeds"], row["tried"]) for row in told] == [
+        ("smb-int8", 2, 0),
+        ("psg, predict", 1, 0),
+    ]
+    for row, name in zip(told, ("smb-int8", "psg-predict"), strict=True):
+        for one in row["runs"]:
+            summary = json.loads((tmp_path / f"tiny/{name}-seed{one['seed']}/summary.json").read_text())
+            assert one == {key: summary["test_accuracy" if key == "accuracy" else key] for key in one}
+    text = (tmp_path / "tiny/table.md").read_text()
+    assert "No settings were tried: rows have those of the preset and those that their names tell." in text
+    assert "one seed" in (tmp_path / "tiny/table.svg").read_text()
+    assert reproduce()[1] == []
+    assert reproduce("--seeds", "2", "--rows", "psg, predict")[1] == ["tiny/psg-predict-seed1"]
+
+
+def test_a_shorter_version_has_a_folder_of_its_own(reproduce, tmp_path):
+    _, trained, out = reproduce("--steps", "1", "--rows", "psg, predict")
+    assert trained == ["tiny-1steps/psg-predict-seed0"]
+    assert out.out.startswith("digits, steps 1, batch 8, test_pictures 20.\n")
+    assert read_config(tmp_path / trained[0] / "config.toml").steps == 1
+
+
+def test_settings_are_chosen_on_held_out_images(reproduce, tmp_path):
+    code, trained, out = reproduce("--choose", "--rows", "smb-int8")
+    assert (code, trained) == (
+        0,
+        ["tiny/choices/smb-int8/lr-0.05-2-steps", "tiny/choices/smb-int8/lr-0.2-2-steps"],
+    )
+    for folder in trained:
+        assert read_config(tmp_path / folder / "config.toml").validation == 0.1
+        assert json.loads((tmp_path / folder / "summary.json").read_text())["test_accuracy"] is None
+    tried = json.loads((tmp_path / "tiny/choices.json").read_text())
+    assert sorted(one["settings"]["lr"] for one in tried) == [0.05, 0.2]
+    accuracies = [one["validation_accuracy"] for one in tried]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert f"lr {tried[0]['settings']['lr']} | 2 | {100 * accuracies[0]:.2f} % |" in out.out
+    reproduce("--seeds", "1")
+    told = json.loads((tmp_path / "tiny/table.json").read_text())
+    assert [row["tried"] for row in told] == [2, 0]
+    assert "2 runs of 2 steps, listed in `choices.md`" in (tmp_path / "tiny/table.md").read_text()
+
+
+def test_a_run_that_fails_does_not_stop_the_others(reproduce, tmp_path):
+    (tmp_path / "tiny/smb-int8-seed0").mkdir(parents=True)
+    (tmp_path / "tiny/smb-int8-seed0/checkpoint.pt").write_bytes(b"")
+    code, trained, out = reproduce("--seeds", "1")
+    assert (code, len(trained)) == (1, 2)
+    assert "holds an unfinished run" in out.err
+    assert [row["row"] for row in json.loads((tmp_path / "tiny/table.json").read_text())] == ["psg, predict"]
+
+
+def test_every_row_of_every_table_is_a_run(scripts):
+    tables = scripts("paper_tables").TABLES
+    for table in tables.values():
+        rows = {name: table.config(name, {}, data=".") for name in table.rows}
+        assert len({config.hash for config in rows.values()}) == len(rows)
+        for name, row in table.rows.items():
+            for settings in row.tried:
+                assert table.config(name, settings, data=".").preset == table.preset
+        assert len({scripts("paper_tables").slug(name) for name in table.rows}) == len(table.rows)
+    long = tables["long"]
+    assert {long.config(name, {}, data=".").schedule for name in long.rows} == {"cosine", "steps"}
+    assert all(long.config(name, {}, data=".").resident for name in long.rows)
+
+
+def test_steps_are_timed_from_where_a_run_ended(scripts, monkeypatch, tmp_path):
+    module = scripts("time_steps")
+    monkeypatch.setattr(module, "MARGIN", 1)
+    config = PRESETS["digits"].changed(method="smb-int8", steps=12, batch=8, test_pictures=8)
+    run_training(config, out=tmp_path)
+    saved = tmp_path / "checkpoint.pt"
+    for settings, trained in ((config, True), (config.changed(seed=1), False)):
+        figures = module.measure(settings, saved, steps=4, warm_up=2)
+        assert (figures["trained"], figures["scheduled_steps"], figures["executed_steps"]) == (trained, 4, 4)
+        assert figures["s_per_scheduled_step"] == figures["s_per_executed_step"] > 0
+    told = "the schedule has 12 steps, 13 are needed; use a smaller --steps"
+    with pytest.raises(SystemExit, match=f"^{told}$"):
+        module.measure(config, saved, steps=10, warm_up=2)
