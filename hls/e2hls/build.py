@@ -46,7 +46,9 @@ def _versions() -> list[str]:
 def _flow() -> list[Path]:
     """The files that this package consists of: a changed flow makes new RTL."""
     here = Path(__file__).parent
-    return sorted([*here.glob("*.py"), *here.glob("rtl/*.sv")])
+    files = (path.relative_to(here) for path in here.rglob("*") if path.suffix in (".py", ".sv"))
+    # Below sources lies what other packages read, in an installed package alone.
+    return [here / path for path in sorted(files) if path.parts[0] != "sources"]
 
 
 def _sources(kernel: Kernel) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from e2hls.cache import cache_dir
 from e2hls.errors import HlsError
 from e2hls.ir import Loc
+from e2hls.sources import source_folder
 
 __all__ = [
     "INCLUDE_DIR",
@@ -26,7 +27,7 @@ __all__ = [
     "system_library",
 ]
 
-INCLUDE_DIR = Path(__file__).resolve().parent.parent / "include"
+INCLUDE_DIR = source_folder("hls/include")
 WARNINGS = (
     "-Wall",
     "-Wextra",

@@ -36,6 +36,7 @@ _OPTIONS = (
     *("-std=c++20", "-O3", "-fPIC", "-c", "-fvisibility=hidden", "-gline-tables-only", "-gdwarf-4"),
     *("-fno-sanitize=undefined", "-fsanitize=integer-divide-by-zero", "-fno-sanitize-merge"),
 )
+_OWN, _HEADERS = "/@source/", "/@headers/"  # folders in a library's debug information
 _MAIN = """\
 #include "{source}"
 
@@ -98,7 +99,7 @@ class NativeKernel:
                 self._push(instance, name, words)
             mask = sum(1 << self.ports.index(name) for name in inputs)
             if library.e2hls_run(instance, mask):
-                place = _source_line(self._path, library.e2hls_place(instance))
+                place = self._place(library.e2hls_place(instance))
                 raise HlsError(f"{place}{self.kernel.name}: {library.e2hls_error(instance).decode()}")
             return {name: self._pop(instance, name) for name in self.ports if name not in inputs}
         finally:
@@ -146,6 +147,13 @@ class NativeKernel:
         self._library.e2hls_pop(instance, port, data.ctypes.data, last.ctypes.data, _pointers(sides))
         return Words(data=data, last=last, sides=sides)
 
+    def _place(self, address: int) -> str:
+        """``file:line: `` of what ended the run, in the kernel's own folder; empty where it is not known."""
+        place = _source_line(self._path, address) if address else ""
+        if place.startswith(_OWN):
+            place = f"{self.kernel.source.resolve().parent}/{place.removeprefix(_OWN)}"
+        return f"{place}: " if place else ""
+
     def _side_widths(self, port: int) -> dict[str, int]:
         widths = {side: int(self._library.e2hls_side(port, at)) for at, side in enumerate(SIDES)}
         return {side: width for side, width in widths.items() if width}
@@ -159,18 +167,23 @@ def build_native(kernel: Kernel) -> NativeKernel:
     source = kernel.source.resolve()
     options = (*_OPTIONS, *WARNINGS, *system_library())
     include_dirs = (INCLUDE_DIR, *kernel.include_dirs)
+    # One library serves equal sources in any folder; of two prefixes that fit, clang takes the later one.
+    prefixes = ((source.parent, _OWN), (INCLUDE_DIR, _HEADERS))
+    places = [f"-fdebug-prefix-map={folder}/={name}" for folder, name in prefixes]
 
     def build(folder: Path) -> None:
         main = folder / "main.cpp"
         main.write_text(_MAIN.format(source=source, name=kernel.name))
         compiled = folder / "kernel.o"
-        run_clang([*options, *(f"-I{path}" for path in include_dirs), main, "-o", compiled])
+        run_clang([*options, *places, *(f"-I{path}" for path in include_dirs), main, "-o", compiled])
         link_shared([compiled], folder / "kernel.so")
         compiled.unlink()
 
     parts = _sources(source, include_dirs)
     ports = _port_names(kernel)
-    key = content_key(kernel.name, str(source), _MAIN, options, SHARED_LIBRARY, compiler_id(), *parts)
+    key = content_key(
+        *(kernel.name, source.name, _MAIN, _OWN, _HEADERS, options, SHARED_LIBRARY, compiler_id(), *parts)
+    )
     return NativeKernel(kernel, ports, cached("native", key, build) / "kernel.so")
 
 
@@ -223,9 +236,7 @@ def _pointers(sides: Mapping[str, NDArray[np.uint64]]) -> Any:
 
 
 def _source_line(library: Path, address: int) -> str:
-    """``file:line: `` of the innermost place outside of the stand-in headers; empty where it is not known."""
-    if address == 0:
-        return ""
+    """``file:line`` of the innermost place outside of the stand-in headers; empty where it is not known."""
     # The address is that behind the call which failed.
     command = ["addr2line", "--inlines", f"--exe={library}", hex(address - 1)]
     try:
@@ -234,8 +245,8 @@ def _source_line(library: Path, address: int) -> str:
         return ""
     for line in done.stdout.splitlines():
         place = line.split(" (discriminator")[0]
-        if not place.startswith(("?", str(INCLUDE_DIR))):
-            return f"{place}: "
+        if not place.startswith(("?", _HEADERS)):
+            return place
     return ""
 
 

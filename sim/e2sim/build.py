@@ -8,13 +8,14 @@ from pathlib import Path
 
 from e2hls.cache import cached, content_key
 from e2hls.clang import SHARED_LIBRARY, system_library
+from e2hls.sources import source_folder
 
 from e2sim import lanes, wide_outputs
 from e2sim.toolchain import JOBS, LINKS, Rtl, Toolchain, machine
 
 __all__ = ["build_soc"]
 
-_SOURCES = Path(__file__).resolve().parents[1] / "soc"
+_SOURCES = source_folder("sim/soc")
 _LIBRARY = "libsoc.so"
 _VERILATOR = (
     *("--cc", "--exe", "--build", "-j", str(JOBS)),

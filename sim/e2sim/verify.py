@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2hls.cache import cached, content_key
+from e2hls.sources import source_folder
 
 from e2sim.runner import BenchRunner
 from e2sim.toolchain import Rtl, SimulationError, first_error
 
 __all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
 
-_BENCHES = Path(__file__).resolve().parents[1] / "benches"
+_BENCHES = source_folder("sim/benches")
 _PERIOD_NS = 10.0
 
 

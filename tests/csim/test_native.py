@@ -185,6 +185,19 @@ def test_a_fault_ends_the_run_with_its_line(build, tmp_path, case):
         assert str(raised.value) == f"{tmp_path}/top.cpp:{message}"
 
 
+def test_equal_kernels_share_a_library_and_name_their_own_folders(tmp_path, monkeypatch):
+    body = "const ap_uint<8> x = x_in.read();\ny_out.write(x[x]);"
+    for name in ("first", "second"):
+        source = tmp_path / name / "top.cpp"
+        source.parent.mkdir()
+        source.write_text(HEADERS + COPY % f"\n{body}\n")
+        kernel = build_native(Kernel("top", source))
+        with pytest.raises(HlsError) as raised:
+            kernel.run({"x_in": _words([9])})
+        assert str(raised.value).startswith(f"{source}:7: top: bit 9 ")
+        monkeypatch.setattr("e2hls.native.run_clang", None)
+
+
 def test_wrong_names_and_limbs(build):
     kernel = build(COPY % "y_out.write(x_in.read());")
     with pytest.raises(HlsError, match=r"^top has no stream 'z'; it has x_in, y_out$"):

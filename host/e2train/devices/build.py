@@ -7,13 +7,14 @@ from pathlib import Path
 
 import e2hls
 from e2hls.cache import cached, content_key
+from e2hls.sources import source_folder
 
 from e2train.config import EngineConfig, config_header
 from e2train.devices.protocol import DeviceError
 
 __all__ = ["KERNELS", "engine_kernel"]
 
-KERNELS = Path(e2hls.__file__).parents[1] / "kernels"
+KERNELS = source_folder("hls/kernels")
 
 
 def engine_kernel(cfg: EngineConfig) -> e2hls.Kernel:
@@ -23,7 +24,7 @@ def engine_kernel(cfg: EngineConfig) -> e2hls.Kernel:
     """
     source = KERNELS / "engine_top.cpp"
     if not source.is_file():
-        raise DeviceError(f"no kernel source {source}; install e2train from a checkout: pip install -e .")
+        raise DeviceError(f"no kernel source {source}: install e2train again, it is not complete")
     header = config_header(cfg)
 
     def write(folder: Path) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from e2hls.sources import source_folder
+
 from e2train.config import ConfigError, EngineConfig, load_config
 
 if sys.version_info >= (3, 11):
@@ -17,7 +19,7 @@ else:
 
 __all__ = ["BITSTREAMS", "PROCESSING_SYSTEMS", "BoardDescription", "board_names", "load_board"]
 
-BITSTREAMS = Path(__file__).resolve().parents[3] / "bitstreams"
+BITSTREAMS = source_folder("bitstreams")
 
 PROCESSING_SYSTEMS = ("processing_system7", "zynq_ultra_ps_e")
 _DATA_BITS = 64  # of the engine's streams, and of the DMA's port to the memory
