@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a device's memory, and what a resident step moves and counts."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from e2train.nn import (
+    Engine,
+    ResidentBody,
+    ResidualNet,
+    SkipPolicy,
+    build_model,
+    describe,
+    resnet,
+)
+from e2train.runtime import Ledger, merged
+from e2train.runtime.resident import BodyError, full_rows, memory_map
+from e2train.runtime.resident.arena import ALIGNMENT, Buffer, place
+from resident_recorder import Recorder
+from torch.nn import functional as F  # noqa: N812
+
+
+def random_buffers(rng: np.random.Generator) -> list[Buffer]:
+    buffers = []
+    for index in range(int(rng.integers(1, 40))):
+        first = int(rng.integers(0, 12))
+        last = first + int(rng.integers(0, 6))
+        nbytes = int(rng.choice([0, 1, 63, 64, 65, 128, 1000]))
+        buffers.append(Buffer(name=str(index), nbytes=nbytes, first=first, last=last))
+    return buffers
+
+
+def test_buffers_that_live_at_once_never_overlap(rng):
+    for _ in range(100):
+        buffers = random_buffers(rng)
+        starts, total = place(buffers)
+        assert starts.keys() == {buffer.name for buffer in buffers}
+        assert all(start % ALIGNMENT == 0 for start in starts.values())
+        assert all(starts[buffer.name] + buffer.nbytes <= total for buffer in buffers)
+        for one, other in itertools.combinations(buffers, 2):
+            if one.first <= other.last and other.first <= one.last:
+                start, with_ = starts[one.name], starts[other.name]
+                assert start + one.nbytes <= with_ or with_ + other.nbytes <= start, (one, other)
+
+
+def test_buffers_that_never_meet_share_their_bytes():
+    buffers = [Buffer(name=str(at), nbytes=640, first=at, last=at) for at in range(10)]
+    assert place(buffers) == ({str(at): 0 for at in range(10)}, 640)
+    assert place([]) == ({}, 0)
+
+
+def _apart(buffers) -> tuple[dict[str, int], int]:
+    """A place for each buffer that it shares with none."""
+    starts, end = {}, 0
+    for buffer in buffers:
+        starts[buffer.name] = end
+        end += -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
+    return starts, end
+
+
+class Drawn(SkipPolicy):
+    """Each sample skips as it is drawn, in training and in evaluation."""
+
+    def __init__(self, skip: float) -> None:
+        super().__init__()
+        self.skip, self.draws = skip, torch.Generator().manual_seed(2)
+
+    def gate(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        return (torch.rand(len(x), generator=self.draws) >= self.skip).float()
+
+
+def _train(net: ResidualNet, image, batches, *, gradient_bits: int) -> list[torch.Tensor]:
+    recorder = Recorder()
+    net.resident = ResidentBody(net, Engine(device=recorder, gradient_bits=gradient_bits), image=image)
+    seen = []
+    for number, count in enumerate(batches):
+        x = torch.rand(count, *image, generator=torch.Generator().manual_seed(number))
+        F.cross_entropy(net(x), torch.arange(count) % 10).backward()
+        with torch.no_grad():
+            seen.append(net.eval()(x))
+        net.train()
+    recorder.close()
+    return [*seen, *(parameter.grad for parameter in net.parameters() if parameter.grad is not None)]
+
+
+@pytest.mark.parametrize(
+    ("widths", "blocks"), [((16,), 4), ((16, 32), 3), ((5, 20), 1), ((8, 16, 24), 2)], ids=str
+)
+@pytest.mark.parametrize("skip", [0.0, 0.6])
+def test_planned_memory_holds_what_separate_memory_would(monkeypatch, rng, widths, blocks, skip):
+    """The same bits, whether or not tensors share bytes: none is overwritten before its last reader."""
+    size, depth = int(rng.integers(3, 9)), 2 + 2 * len(widths) * blocks
+    image, batches = (
+        (int(rng.integers(1, 4)), size, size + 1),
+        [int(count) for count in rng.integers(2, 6, 3)],
+    )
+    found = []
+    for apart in (False, True):
+        torch.manual_seed(1)
+        net = resnet(depth, in_channels=image[0], widths=widths)
+        if skip:
+            net.policy = Drawn(skip)
+        with monkeypatch.context() as patch:
+            if apart:
+                patch.setattr(memory_map, "place", _apart)
+            found.append(_train(net, image, batches, gradient_bits=8))
+    for planned, separate in zip(*found, strict=True):
+        assert torch.equal(planned, separate)
+
+
+def resident(net: ResidualNet, image, memory_bytes: int | None) -> ResidualNet:
+    recorder = Recorder(memory_bytes=memory_bytes)
+    net.resident = ResidentBody(net, Engine(device=recorder, gradient_bits=8), image=image)
+    return net
+
+
+def test_a_batch_that_does_not_fit_names_one_that_does():
+    net = resident(resnet(8), (3, 16, 16), 1_000_000)
+    with pytest.raises(BodyError) as refused:
+        net(torch.rand(40, 3, 16, 16))
+    told = re.fullmatch(
+        r"a step of 40 images takes (\d+) bytes of the device's memory, and 1000000 are there; "
+        r"use --batch (\d+) or less",
+        str(refused.value),
+    )
+    needed, fits = map(int, told.groups())
+    assert fits * needed <= 40 * 1_000_000 < (fits + 1) * needed
+    net(torch.rand(fits, 3, 16, 16)).sum().backward()
+    with pytest.raises(
+        BodyError, match=rf"^a step of {fits + 1} images takes .* use --batch {fits} or less$"
+    ):
+        net(torch.rand(fits + 1, 3, 16, 16))
+
+
+def test_a_network_that_does_not_fit_at_all_says_so():
+    net = resident(resnet(8), (3, 16, 16), 10_000)
+    with pytest.raises(BodyError, match=r"and 10000 are there; the network does not fit at all$"):
+        net(torch.rand(4, 3, 16, 16))
+
+
+def test_a_step_of_resnet20_moves_at_most_5_mb_between_host_and_device():
+    model, image = build_model("resnet20")
+    for result in ("int16", "int8"):
+        rows = full_rows(describe(model, image), result=result, gradient="int8", calls=1, samples=128)
+        assert sum(row.counters.host_bytes for row in rows) <= 5_000_000
+        assert sum(row.counters.macs for row in rows) == 128 * (3 * 40_550_400 - 442_368)  # no gx of images
+
+
+@pytest.mark.parametrize(("result_bits", "gradient_bits"), [(16, 8), (8, 16)])
+def test_what_is_expected_of_a_step_is_what_its_ledger_says(result_bits, gradient_bits):
+    """Two independent counts: a program that computes nothing, and operations as they ran."""
+    net, image = resnet(14, widths=(16, 20, 40)), (3, 10, 9)
+    ledger = Ledger()
+    engine = Engine(device=Recorder(), ledger=ledger, gradient_bits=gradient_bits)
+    net.resident = ResidentBody(net, engine, image=image, result_bits=result_bits)
+    for count in (3, 2):  # scales are unknown in the first
+        before = merged(ledger.snapshot())
+        net(torch.rand(count, *image)).square().sum().backward()
+    ran = {(row.name, row.mode): row for row in ledger.snapshot()}
+    first = {(row.name, row.mode): row for row in before}
+    expected = full_rows(
+        describe(net, image),
+        result=f"int{result_bits}",
+        gradient=f"int{gradient_bits}",
+        calls=1,
+        samples=2,
+    )
+    assert {(row.name, row.mode) for row in expected} == {key for key in ran if key[0] != "trial"}
+    for row in expected:
+        now, then = ran[row.name, row.mode], first[row.name, row.mode]
+        assert replace(_less(now, then), saturations=0) == replace(row, saturations=0)
+
+
+def _less(whole, part):
+    counters = {
+        name: getattr(whole.counters, name) - getattr(part.counters, name)
+        for name in ("macs", "elementwise", "dram_bytes", "host_bytes")
+    }
+    return replace(
+        whole,
+        calls=whole.calls - part.calls,
+        a_values=whole.a_values - part.a_values,
+        b_values=whole.b_values - part.b_values,
+        results=whole.results - part.results,
+        counters=replace(whole.counters, **counters),
+    )
