@@ -165,6 +165,18 @@ def test_checkpointed_forward_passes_move_ranges_once_and_give_the_same_gradient
             torch.testing.assert_close(mine.grad, want.grad, rtol=1e-5, atol=1e-6)
 
 
+def test_a_layer_that_is_called_often_repeats_its_first_call_too():
+    plain = offload(nn.Conv2d(1, 1, 1), Emulator())
+    saving = copy.deepcopy(plain)
+    x = torch.tensor([[[[0.5, -0.25]]]])
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    calls = (plain, partial(checkpoint, saving, use_reentrant=False))
+    for call, x in zip(calls, inputs, strict=True):
+        sum(call(x * 0.96**step) for step in range(100)).sum().backward()
+    assert torch.equal(saving.weight.grad, plain.weight.grad)
+    assert torch.equal(inputs[1].grad, inputs[0].grad)
+
+
 def test_a_forward_pass_of_its_own_within_a_backward_pass_moves_no_range():
     quant = InputQuant()
     x = torch.tensor([1.0], requires_grad=True)

@@ -37,7 +37,9 @@ __all__ = [
 _T = TypeVar("_T")
 
 _GRAD_BITS = 16
-_REMEMBERED = 64  # calls of one quantiser between a forward pass and its repetition
+_REMEMBERED = (
+    4096  # calls of one quantiser between a forward pass and its repetition; recurrent ones have many
+)
 
 
 class NonFiniteInputError(DivergenceError):
