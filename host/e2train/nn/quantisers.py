@@ -37,9 +37,8 @@ __all__ = [
 _T = TypeVar("_T")
 
 _GRAD_BITS = 16
-_REMEMBERED = (
-    4096  # calls of one quantiser between a forward pass and its repetition; recurrent ones have many
-)
+# Calls of one quantiser between a forward pass and its repetition; recurrent layers have many.
+_REMEMBERED = 4096
 
 
 class NonFiniteInputError(DivergenceError):
