@@ -260,14 +260,62 @@ def test_one_of_several_packages_must_be_named(monkeypatch):
     assert open_meter("rapl:package-1").name == "rapl package-1"
 
 
-def test_counters_that_only_root_may_read_say_so():
-    def read(path):
-        if path.endswith("energy_uj"):
-            raise PermissionError
-        return b"package-0" if path.endswith("intel-rapl:0/name") else None
+def powercap(monkeypatch, packages: dict[int, dict[str, str]], *, root_only: tuple[int, ...] = ()) -> None:
+    """Processors' packages, some of whose counters only root may read."""
 
-    with pytest.raises(EnergyError, match=r"energy_uj may not be read; run as root, or: sudo chmod"):
-        find_rapl(read)
+    def read(path):
+        folder, _, name = path.rpartition("/")
+        index = int(folder.rpartition(":")[2])
+        if name == "energy_uj" and index in root_only:
+            raise PermissionError
+        text = packages.get(index, {}).get(name)
+        return None if text is None else text.encode()
+
+    for module in ("find", "rapl"):
+        monkeypatch.setattr(f"e2train.energy.meters.{module}.find_rapl", lambda: find_rapl(read))
+
+
+PACKAGES = {
+    index: {"name": f"package-{index}\n", "energy_uj": "5000000", "max_energy_range_uj": "9000000"}
+    for index in range(2)
+}
+
+
+def test_a_counter_that_only_root_may_read_says_so_and_spares_the_others(monkeypatch):
+    powercap(monkeypatch, PACKAGES, root_only=(0,))
+    path = "/sys/class/powercap/intel-rapl:0/energy_uj"
+    with pytest.raises(EnergyError) as error:
+        open_meter("rapl:package-0")
+    assert str(error.value) == f"{path} may not be read; run as root, or: sudo chmod a+r {path}"
+    assert open_meter("rapl:package-1").read().value == 5.0
+    with pytest.raises(EnergyError, match=r"several rapl meters; name one: rapl:package-0, rapl:package-1$"):
+        open_meter("rapl")  # one of two would be half of the processors' energy
+    rows = {row.kind: row for row in sensor_rows() if row.kind == "rapl"}
+    assert rows["rapl"].found == ("rapl package-1",)
+
+
+def test_counters_of_which_none_may_be_read_say_so(monkeypatch):
+    powercap(monkeypatch, PACKAGES, root_only=(0, 1))
+    (row,) = (row for row in sensor_rows() if row.kind == "rapl")
+    assert (row.found, row.reason.partition(" may not")[0]) == (
+        (),
+        "/sys/class/powercap/intel-rapl:0/energy_uj",
+    )
+
+
+def test_a_counter_without_a_range_works_until_it_starts_again(monkeypatch):
+    powercap(monkeypatch, {0: {key: PACKAGES[0][key] for key in ("name", "energy_uj")}})
+    meter = open_meter("rapl")
+    assert (meter.read().value, meter.wraps_at_j) == (5.0, None)
+    times_s, rising = np.arange(0, 3, 0.1), np.arange(0, 30, 1.0)
+    counted = power(times_s, rising, counts_energy=True, meter=meter.name)
+    assert counted.window(0.0, 2.9).energy_j == pytest.approx(29)
+    wrapped = power(times_s, rising % 20, counts_energy=True, meter=meter.name)
+    with pytest.raises(EnergyError) as error:
+        wrapped.window(0.0, 2.9)
+    assert str(error.value) == (
+        "rapl package-0 started to count again and does not say at what value; no energy is reported"
+    )
 
 
 def test_every_kind_of_sensor_is_listed_with_what_there_is_or_why_not():

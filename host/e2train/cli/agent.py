@@ -16,7 +16,7 @@ from e2train.devices.agent_token import default_token_file, make_token
 from e2train.overlay import OverlayError
 from e2train.runtime.agent import AgentServer
 
-__all__ = ["AGENT_HELP", "main"]
+__all__ = ["AGENT_HELP", "is_loopback", "main"]
 
 AGENT_HELP = "Run on a board: compute convolutions for a PC that trains with --device agent:HOST."
 
@@ -54,7 +54,7 @@ def _serve(options: argparse.Namespace) -> None:
             most_bytes=options.max_mb << 20,
         )
         with server:
-            if not _is_loopback(options.bind):
+            if not is_loopback(options.bind):
                 _warn(
                     f"everybody who reaches {options.bind} and has the token can use this board; "
                     "what is sent is not encrypted"
@@ -68,7 +68,8 @@ def _warn(text: str) -> None:
     sys.stderr.write(f"e2train: {text}\n")
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address that a server listens on."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

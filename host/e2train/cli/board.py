@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import signal
 import sys
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from e2train.cli.agent import AGENT_HELP
+from e2train.cli.agent import AGENT_HELP, is_loopback
 
 if TYPE_CHECKING:
     from e2train.devices.pynq import PynqDevice
@@ -92,7 +91,9 @@ def serve(
     bind: Annotated[str, typer.Option(help="Address to listen on; anything but loopback is open to all.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(help="7967 is where pynq looks; 0 takes a free one.")] = 7967,
+    port: Annotated[
+        int, typer.Option(help="7967 is where pynq looks; 0 picks a free port.", min=0, max=65535)
+    ] = 7967,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,13 +121,13 @@ def serve(
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        if not ipaddress.ip_address(bind).is_loopback:
+        if not is_loopback(bind):
             sys.stderr.write(
                 f"e2train: everybody who reaches {bind} can use this board, without any password\n"
             )
         if not description.remote_image:
             sys.stderr.write(f"e2train: no PYNQ.remote image exists for a real {description.pynq_name}\n")
-        print(f"simulated {description.pynq_name} on {bind}:{server.port}", flush=True)
+        print(f"simulated {description.pynq_name} on {server.address}", flush=True)
         while not stop.wait(_LOOK_S):  # a signal that another thread is given does not wake this one
             pass
 

@@ -85,7 +85,8 @@ class Recording:
         """Integrate from ``start_s`` to ``stop_s``: trapezoids between samples of power.
 
         Raises: EnergyError when that is shorter than ten periods of the sensor, when there are not two
-            samples, or when a power sensor was silent for more than a hundredth of it.
+            samples, when a power sensor was silent for more than a hundredth of it, or when a counter started
+            again and nobody knows where it did.
         """
         duration_s = stop_s - start_s
         shortest_s = shortest_window_s(self.period_s)
@@ -103,6 +104,10 @@ class Recording:
             why = f" ({self.notes[0]})" if self.notes else ""
             raise EnergyError(
                 f"{self.meter} was silent for {unseen_s:.3g} of {duration_s:.3g} s{why}; no energy is told"
+            )
+        if self.counts_energy and self.wraps_at_j is None and (np.diff(self.values) < 0).any():
+            raise EnergyError(
+                f"{self.meter} started to count again and does not say at what value; no energy is reported"
             )
         energy_j = float(np.diff(self._energy_at(np.array([start_s, stop_s])))[0])
         return Window(

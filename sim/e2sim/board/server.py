@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -43,8 +45,14 @@ class BoardServer:
         self.board = Board(model, build, faults=faults, drop_connection=self._drop)
         self._counter = CallCounter()
         self._bind = bind
+        self._host = f"[{bind}]" if ":" in bind else bind
         self._closed = threading.Event()
         self._server, self.port = self._listen(port)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as HOST:PORT."""
+        return f"{self._host}:{self.port}"
 
     @property
     def calls(self) -> Counter[str]:
@@ -77,9 +85,14 @@ class BoardServer:
         )
         add_services(self.board, server)
         try:
-            bound = server.add_insecure_port(f"{self._bind}:{port}")
-        except RuntimeError as error:
-            raise SimulationError(f"cannot listen on {self._bind}:{port}; choose another --port") from error
+            _try_to_bind(self._bind, port)  # as gRPC prints lines of its own where it cannot
+            bound = server.add_insecure_port(f"{self._host}:{port}")
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is taken"
+            raise SimulationError(
+                f"cannot listen on {self._host}:{port}: {reason}; choose another --port, or as --bind an "
+                "address of this machine"
+            ) from error
         server.start()
         return server, bound
 
@@ -92,3 +105,13 @@ class BoardServer:
                 self._server, self.port = self._listen(self.port)
 
         threading.Thread(target=away, name="dropped connection", daemon=True).start()
+
+
+def _try_to_bind(host: str, port: int) -> None:
+    """Raises: OSError when an address is not this machine's, or its port is taken."""
+    if not host:
+        raise OSError(errno.EINVAL, "no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)

@@ -95,7 +95,9 @@ def open_meter(spec: str, read_board: ReadFile | None = None) -> Meter | LogSpec
         "pmbus": find_rails,
         "rapl": find_rapl,
     }
-    return _chosen(kind, rest, finders[kind]())
+    meter = _chosen(kind, rest, finders[kind]())
+    meter.read()  # what may not be read says so here, not sample by sample
+    return meter
 
 
 def sensor_rows(read_board: ReadFile | None = None, board: str = "") -> list[SensorRow]:
@@ -107,7 +109,7 @@ def sensor_rows(read_board: ReadFile | None = None, board: str = "") -> list[Sen
         *rows,
         _row("hwmon", "here", lambda: find_hwmon(read_local_file), "no chip in /sys/class/hwmon has a power"),
         _row("pmbus", "here", find_rails, "libsensors knows no rail with a power"),
-        _row("rapl", "here", find_rapl, "no /sys/class/powercap/intel-rapl:0"),
+        _row("rapl", "here", _readable_rapl, "no /sys/class/powercap/intel-rapl:0"),
         SensorRow(kind="ina226", where="here", found=(), reason="not searched for: give bus, address, shunt"),
         _row("joulescope", "here", lambda: [_closed(open_joulescope())], ""),
         SensorRow(kind="csv", where="here", found=(), reason="any meter that writes a log: give the file"),
@@ -130,6 +132,24 @@ def _chosen(kind: str, name: str, found: Sequence[Meter]) -> Meter:
         choice = ", ".join(f"{kind}:{known}" for known, _ in matching)
         raise EnergyError(f"there are several {kind} meters{asked}; name one: {choice}")
     raise EnergyError(f"no {kind} meter{asked}; there are: {', '.join(names) or 'none'}")
+
+
+def _readable_rapl() -> list[Meter]:
+    """The packages that can be read.
+
+    Raises: EnergyError saying why there is none, though there are packages.
+    """
+    readable: list[Meter] = []
+    refusal: EnergyError | None = None
+    for meter in find_rapl():
+        try:
+            meter.read()
+            readable.append(meter)
+        except EnergyError as error:
+            refusal = refusal or error
+    if refusal is not None and not readable:
+        raise refusal
+    return readable
 
 
 def _row(kind: str, where: str, find: Callable[[], Sequence[Meter]], nothing: str) -> SensorRow:
