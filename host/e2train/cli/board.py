@@ -109,7 +109,7 @@ def serve(
         from e2sim.board import BoardServer, parse_faults
     except ModuleNotFoundError as error:
         raise DeviceError(f"the simulated board needs {error.name}; pip install 'e2train[remote]'") from error
-    from e2train.devices.simulated_board import board_model, build_logic
+    from e2train.devices.simulated_board import board_model, build_logic, prepare_logic
     from e2train.overlay import load_board
 
     description = load_board(board)
@@ -117,6 +117,7 @@ def serve(
         faults = parse_faults(fault or ())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from error
+    prepare_logic(description)
     with BoardServer(board_model(description), build_logic, bind=bind, port=port, faults=faults) as server:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -9,12 +9,12 @@ from e2hls import build_rtl
 from e2sim import build_soc
 from e2sim.board import BoardModel, Design
 
-from e2train.config import load_config
+from e2train.config import EngineConfig, load_config
 from e2train.devices.build import engine_kernel
 from e2train.overlay import BoardDescription, OverlayError
 from e2train.overlay.hwh import divisors
 
-__all__ = ["board_model", "build_logic"]
+__all__ = ["board_model", "build_logic", "prepare_logic"]
 
 
 def board_model(board: BoardDescription) -> BoardModel:
@@ -36,4 +36,13 @@ def build_logic(design: Design) -> Path:
     config = load_config(design.config)
     if config.hash32 != design.config_hash:
         raise OverlayError(f"the bitstream is for another {config.name}; build it anew")
+    return _built(config)
+
+
+def prepare_logic(board: BoardDescription) -> None:
+    """Build what the board's overlay will ask for: clients expect to program it as fast as a real board."""
+    _built(board.config)
+
+
+def _built(config: EngineConfig) -> Path:
     return build_soc(build_rtl(engine_kernel(config)))

@@ -13,6 +13,7 @@ from xml.parsers import expat
 
 from e2train.overlay.description import PROCESSING_SYSTEMS, BoardDescription
 from e2train.overlay.manifest import OverlayError
+from e2train.overlay.registers import DMA_REGISTERS, GPIO_REGISTERS, add_registers
 
 __all__ = ["DMA_NAME", "check_hwh", "divisors", "hwh_text"]
 
@@ -119,8 +120,10 @@ def _dma(modules: ET.Element, board: BoardDescription) -> None:
         **{f"c_include_{way}_dre": 0 for way in ("mm2s", "s2mm")},
         **{f"c_m_axi_{way}_data_width": board.data_bits for way in ("mm2s", "s2mm")},
     }
+    module = _module(modules, DMA_NAME, board.dma_vlnv, parameters)
+    add_registers(module, "S_AXI_LITE", DMA_REGISTERS, size=board.dma_range)
     _buses(
-        _module(modules, DMA_NAME, board.dma_vlnv, parameters),
+        module,
         ("S_AXI_LITE", "SLAVE", _AXI, "control"),
         ("M_AXIS_MM2S", "MASTER", _AXIS, "words_in"),
         ("S_AXIS_S2MM", "SLAVE", _AXIS, "words_out"),
@@ -130,6 +133,7 @@ def _dma(modules: ET.Element, board: BoardDescription) -> None:
 def _gpio(modules: ET.Element, board: BoardDescription) -> None:
     parameters = {"C_GPIO_WIDTH": 4, "C_IS_DUAL": 0, "C_ALL_INPUTS": 0, "C_ALL_OUTPUTS": 1}
     module = _module(modules, "axi_gpio_0", board.gpio_vlnv, parameters)
+    add_registers(module, "S_AXI", GPIO_REGISTERS, size=board.dma_range)
     _buses(module, ("S_AXI", "SLAVE", _AXI, "control"))
 
 

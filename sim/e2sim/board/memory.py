@@ -51,6 +51,11 @@ class ContiguousMemory:
         self.ddr = np.zeros(size, np.uint8)  # pages that nobody touches cost nothing
         self._buffers: list[Buffer] = []
 
+    @property
+    def used_bytes(self) -> int:
+        """The sum of all buffers."""
+        return sum(buffer.size for buffer in self._buffers)
+
     def allocate(self, size: int) -> Buffer:
         """A buffer of ``size`` bytes.
 

@@ -18,14 +18,17 @@ import grpc
 from e2sim.board.bitstream import Design
 from e2sim.board.board import Board, BoardModel
 from e2sim.board.faults import Fault
-from e2sim.board.services import CallCounter, add_services
+from e2sim.board.peers import is_connected
+from e2sim.board.services import CallCounter, Services
 from e2sim.toolchain import SimulationError
 
 __all__ = ["PYNQ_PORT", "BoardServer"]
 
 PYNQ_PORT = 7967  # where pynq's client looks
 
-_WORKERS = 4
+_WORKERS = 64  # threads are made when they are needed
+_PATIENCE_S = 10.0  # with an upload that brings nothing
+_KEEPALIVE_MS = 10_000  # after which a client that vanished counts as gone
 _AWAY_S = 0.5  # how long a dropped connection is away
 
 
@@ -40,14 +43,24 @@ class BoardServer:
         bind: str = "127.0.0.1",
         port: int = PYNQ_PORT,
         faults: Iterable[Fault] = (),
+        patience_s: float = _PATIENCE_S,
     ) -> None:
-        """``port`` 0 takes a free one. Raises: SimulationError when the address cannot be had."""
+        """``port`` 0 picks a free one; an upload that brings nothing for ``patience_s`` is ended.
+
+        Raises: SimulationError when the address cannot be had.
+        """
         self.board = Board(model, build, faults=faults, drop_connection=self._drop)
+        self._services = Services(
+            self.board, is_connected=lambda peer: is_connected(peer, port=self.port), patience_s=patience_s
+        )
         self._counter = CallCounter()
         self._bind = bind
         self._host = f"[{bind}]" if ":" in bind else bind
         self._closed = threading.Event()
         self._server, self.port = self._listen(port)
+        threading.Thread(
+            target=self._watch, args=(patience_s / 4,), name="stalled uploads", daemon=True
+        ).start()
 
     @property
     def address(self) -> str:
@@ -81,9 +94,9 @@ class BoardServer:
         server = grpc.server(
             futures.ThreadPoolExecutor(_WORKERS),
             interceptors=[self._counter],
-            options=[("grpc.so_reuseport", 0)],
+            options=[("grpc.so_reuseport", 0), ("grpc.keepalive_time_ms", _KEEPALIVE_MS)],
         )
-        add_services(self.board, server)
+        self._services.add_to(server)
         try:
             _try_to_bind(self._bind, port)  # as gRPC prints lines of its own where it cannot
             bound = server.add_insecure_port(f"{self._host}:{port}")
@@ -95,6 +108,10 @@ class BoardServer:
             ) from error
         server.start()
         return server, bound
+
+    def _watch(self, period_s: float) -> None:
+        while not self._closed.wait(period_s):
+            self._services.uploads.end_stalled()
 
     def _drop(self) -> None:
         """Break all connections for a moment, from within a call."""

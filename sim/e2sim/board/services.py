@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import grpc
@@ -22,8 +22,9 @@ from pynq.remote import (
 
 from e2sim.board.board import Board, BusError
 from e2sim.board.memory import Buffer, NoMemoryError
+from e2sim.board.uploads import Uploads
 
-__all__ = ["CallCounter", "add_services"]
+__all__ = ["CallCounter", "Services"]
 
 _FILE_PIECE = 1 << 10  # the real server's pieces
 _BUFFER_PIECE = 1 << 20
@@ -42,12 +43,23 @@ class CallCounter(grpc.ServerInterceptor):  # type: ignore[misc]
         return continuation(details)
 
 
-def add_services(board: Board, server: Any) -> None:
-    """Offer the board's services on a gRPC server."""
-    remote_device_pb2_grpc.add_RemoteDeviceServicer_to_server(_DeviceService(board), server)
-    mmio_pb2_grpc.add_MmioServicer_to_server(_MmioService(board), server)
-    buffer_pb2_grpc.add_RemoteBufferServicer_to_server(_BufferService(board), server)
-    gpio_pb2_grpc.add_GpioServicer_to_server(_GpioService(), server)
+class Services:
+    """What a board offers, whichever server it is reached through."""
+
+    def __init__(self, board: Board, *, is_connected: Callable[[str], bool], patience_s: float) -> None:
+        """``is_connected`` tells of a client whether it is still there; uploads may pause ``patience_s``."""
+        self.uploads = Uploads(patience_s=patience_s)
+        self._device = _DeviceService(board, self.uploads)
+        self._mmio = _MmioService(board)
+        self._buffers = _BufferService(board, self.uploads, is_connected)
+        self._gpio = _GpioService()
+
+    def add_to(self, server: Any) -> None:
+        """Offer them on a gRPC server."""
+        remote_device_pb2_grpc.add_RemoteDeviceServicer_to_server(self._device, server)
+        mmio_pb2_grpc.add_MmioServicer_to_server(self._mmio, server)
+        buffer_pb2_grpc.add_RemoteBufferServicer_to_server(self._buffers, server)
+        gpio_pb2_grpc.add_GpioServicer_to_server(self._gpio, server)
 
 
 def _abort(context: Any, code: str, message: str) -> NoReturn:
@@ -58,8 +70,9 @@ def _abort(context: Any, code: str, message: str) -> NoReturn:
 class _DeviceService(remote_device_pb2_grpc.RemoteDeviceServicer):  # type: ignore[misc]
     """Files, and with them the FPGA manager."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, uploads: Uploads) -> None:
         self._board = board
+        self._uploads = uploads
 
     def existsfile(self, request: Any, context: Any) -> Any:
         return remote_device_pb2.ExistsFileResponse(exists=self._board.files.exists(request.file_path))
@@ -73,7 +86,7 @@ class _DeviceService(remote_device_pb2_grpc.RemoteDeviceServicer):  # type: igno
 
     def writefile(self, requests: Iterable[Any], context: Any) -> Any:
         path, parts, size = "", [], 0
-        for request in requests:
+        for request in self._uploads.pieces(requests, context):
             path = path or request.file_path
             size += len(request.data)
             if size > _MOST_FILE_BYTES:
@@ -136,26 +149,30 @@ class _MmioService(mmio_pb2_grpc.MmioServicer):  # type: ignore[misc]
 
 
 class _BufferService(buffer_pb2_grpc.RemoteBufferServicer):  # type: ignore[misc]
-    """Contiguous buffers, seen through the processor's cache."""
+    """Contiguous buffers, seen through the processor's cache; a client that is gone gives its own back."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, uploads: Uploads, is_connected: Callable[[str], bool]) -> None:
         self._board = board
+        self._uploads = uploads
+        self._is_connected = is_connected
         self._buffers: dict[str, Buffer] = {}
+        self._owners: dict[str, str] = {}  # of the buffers
         self._ids = itertools.count(0x55AA_0000, 0x40)
 
     def allocate(self, request: Any, context: Any) -> Any:
-        try:
-            with self._board.lock:
+        with self._board.lock:
+            self._free_orphans()
+            try:
                 buffer = self._board.memory.allocate(request.size)
-        except NoMemoryError:  # the real server gives no id then, and no error
-            return buffer_pb2.AllocateResponse()
-        name = hex(next(self._ids))
-        self._buffers[name] = buffer
+            except NoMemoryError:  # the real server gives no id then, and no error
+                return buffer_pb2.AllocateResponse()
+            name = hex(next(self._ids))
+            self._buffers[name], self._owners[name] = buffer, context.peer()
         return buffer_pb2.AllocateResponse(buffer_id=name)
 
     def write(self, requests: Iterable[Any], context: Any) -> Any:
         at = 0
-        for request in requests:
+        for request in self._uploads.pieces(requests, context):
             buffer = self._buffers.get(request.buffer_id)
             if buffer is None:
                 return buffer_pb2.BufferWriteResponse(msg="Buffer not found.")
@@ -190,43 +207,62 @@ class _BufferService(buffer_pb2_grpc.RemoteBufferServicer):  # type: ignore[misc
         return buffer_pb2.CacheableResponse(cacheable=True)
 
     def freebuffer(self, request: Any, context: Any) -> Any:
-        buffer = self._find(request, context)
         with self._board.lock:
-            self._board.memory.free(buffer)
-        del self._buffers[request.buffer_id]
+            self._find(request, context)
+            self._free(request.buffer_id)
         return buffer_pb2.FreeBufferResponse()
 
+    def _free(self, name: str) -> None:
+        self._board.memory.free(self._buffers.pop(name))
+        del self._owners[name]
+
+    def _free_orphans(self) -> None:
+        """Free the buffers of clients that are gone."""
+        gone = {owner for owner in set(self._owners.values()) if not self._is_connected(owner)}
+        for name in [name for name, owner in self._owners.items() if owner in gone]:
+            self._free(name)
+
     def _find(self, request: Any, context: Any) -> Buffer:
-        if request.buffer_id not in self._buffers:
+        buffer = self._buffers.get(request.buffer_id)
+        if buffer is None:
             _abort(context, "NOT_FOUND", "Buffer not found.")
-        return self._buffers[request.buffer_id]
+        return buffer
 
 
 class _GpioService(gpio_pb2_grpc.GpioServicer):  # type: ignore[misc]
-    """Pins that keep what is written; nothing is wired to them."""
+    """Pins that keep what is written, whichever handle of a pin is used; nothing is wired to them."""
 
     def __init__(self) -> None:
-        self._pins: dict[str, int] = {}
+        self._pins: dict[str, int] = {}  # of the handles
+        self._values: dict[int, int] = {}  # of the pins
+        self._exported: set[int] = set()
         self._ids = itertools.count()
 
     def get_gpio(self, request: Any, context: Any) -> Any:
         name = str(next(self._ids))
-        self._pins[name] = 0
+        self._pins[name] = request.index
+        self._exported.add(request.index)
         return gpio_pb2.GetGpioResponse(gpio_id=name)
 
     def read(self, request: Any, context: Any) -> Any:
-        return gpio_pb2.GpioReadResponse(value=self._pins.get(request.gpio_id, 0))
+        return gpio_pb2.GpioReadResponse(value=self._values.get(self._pin(request, context), 0))
 
     def write(self, request: Any, context: Any) -> Any:
-        self._pins[request.gpio_id] = request.value
+        self._values[self._pin(request, context)] = request.value
         return gpio_pb2.GpioWriteResponse()
 
     def unexport(self, request: Any, context: Any) -> Any:
-        self._pins.pop(request.gpio_id, None)
+        self._exported.discard(self._pin(request, context))
         return gpio_pb2.GpioUnexportResponse()
 
     def is_exported(self, request: Any, context: Any) -> Any:
-        return gpio_pb2.GpioIsExportedResponse(is_exported=request.gpio_id in self._pins)
+        return gpio_pb2.GpioIsExportedResponse(is_exported=self._pin(request, context) in self._exported)
+
+    def _pin(self, request: Any, context: Any) -> int:
+        pin = self._pins.get(request.gpio_id)
+        if pin is None:
+            _abort(context, "NOT_FOUND", "GPIO not found.")
+        return pin
 
     def get_gpio_base_path(self, request: Any, context: Any) -> Any:
         return gpio_pb2.GetGpioBasePathResponse(base_path="/sys/class/gpio/gpiochip338")
