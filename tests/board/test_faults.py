@@ -178,10 +178,3 @@ def test_the_overlay_of_another_configuration_is_refused(overlay):
         DeviceError, match=r"holds the configuration pynq_z2 \(0x\w{8}\), the host expects kv260"
     ):
         open_device("pynq:127.0.0.1:1", config="kv260", overlay=overlay(BOARD))
-
-
-def test_nobody_there_is_one_line(overlay):
-    with pytest.raises(
-        DeviceError, match=r"^no board answers at 127.0.0.1:1; look at the address and at the board$"
-    ):
-        open_device("pynq:127.0.0.1:1", config=BOARD, overlay=overlay(BOARD))

@@ -14,14 +14,13 @@ import pytest
 from e2sim import SimulationError
 from e2sim.board import BoardServer
 from e2sim.board.peers import is_connected
-from e2train.devices import open_device
+from e2train.devices import DeviceError, open_device
 from e2train.devices.simulated_board import board_model, build_logic
 from e2train.overlay import load_board
 from e2train.runtime import execute
 from e2train.runtime.board_check import mode_call
 from pynq.pl_server.remote_device import RemoteDevice, RemoteGPIO
 from pynq.remote import buffer_pb2, buffer_pb2_grpc, remote_device_pb2, remote_device_pb2_grpc
-from serving import E2TRAIN
 
 BOARD = "pynq_z2"
 HOLDER = """
@@ -207,10 +206,7 @@ def test_any_name_of_an_address_can_be_bound(serve, bind):
     ],
 )
 def test_a_wrong_address_is_named_in_one_line(overlay, address, told):
-    command = [*E2TRAIN, "board", "info", "--board", BOARD, "--device", f"pynq:{address}"]
-    done = subprocess.run(
-        [*command, "--overlay", str(overlay(BOARD))], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"e2train: {told}")
-    assert len(done.stderr.splitlines()) == 1
+    with pytest.raises(DeviceError) as error:
+        open_device(f"pynq:{address}", config=BOARD, overlay=overlay(BOARD))
+    assert str(error.value).startswith(told)
+    assert "\n" not in str(error.value)
