@@ -63,8 +63,15 @@ def test_the_closing_does_not_wait_for_a_silent_board(serve, overlay, pause):
     assert time.monotonic() - begin < 4
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return run_training(DIGITS, out=tmp_path_factory.mktemp("undisturbed"))
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_the_first_signal_ends_the_wait_saves_and_exits_130(serve, overlay, pause, tmp_path, signal_number):
+def test_the_first_signal_ends_the_wait_saves_and_exits_130(
+    undisturbed, serve, overlay, pause, tmp_path, signal_number
+):
     board, out, archive = serve(BOARD), tmp_path / "cut", overlay(BOARD)
     settings = ("--set", "meter=none", "--set", "test_pictures=4", "--set", "deadline_s=300")
     command = [
@@ -94,6 +101,5 @@ def test_the_first_signal_ends_the_wait_saves_and_exits_130(serve, overlay, paus
     assert time.monotonic() - begin < 10
     assert "stopped after step" in told
     assert "saved; go on with: " in told
-    whole = run_training(DIGITS, out=tmp_path / "whole")
     resumed = run_training(DIGITS.changed(deadline_s=300.0), out=out, resume=True)
-    assert (resumed.state_sha256, resumed.macs) == (whole.state_sha256, whole.macs)
+    assert (resumed.state_sha256, resumed.macs) == (undisturbed.state_sha256, undisturbed.macs)
