@@ -130,7 +130,9 @@ class Logic:
         return fault
 
     def _clock(self) -> None:
-        while True:
+        while (
+            not self._closed
+        ):  # looked at after the clear() below, too: that may swallow the set() of close()
             self._work.wait()
             if self._closed:
                 return
