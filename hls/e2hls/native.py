@@ -181,9 +181,8 @@ def build_native(kernel: Kernel) -> NativeKernel:
 
     parts = _sources(source, include_dirs)
     ports = _port_names(kernel)
-    key = content_key(
-        *(kernel.name, source.name, _MAIN, _OWN, _HEADERS, options, SHARED_LIBRARY, compiler_id(), *parts)
-    )
+    texts = (kernel.name, source.name, _MAIN, _OWN, _HEADERS, compiler_id())
+    key = content_key(*texts, options, SHARED_LIBRARY, *parts)
     return NativeKernel(kernel, ports, cached("native", key, build) / "kernel.so")
 
 
