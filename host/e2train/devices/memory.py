@@ -102,19 +102,24 @@ class SpecResident(HostMemory):
         if call.mode == "forward":
             values, written = numerics.rounded_forward(source, call.w, **how)
         else:
-            values, written = numerics.rounded_grad_input(source, call.w, size=(s.H, s.W), **how)
+            size = s.H, s.W
+            values, written = numerics.rounded_grad_input(
+                source, call.w, size=size, depthwise=call.depthwise, **how
+            )
         self.write(call.destination, values)
         if call.sums:
             return written
         return Written(largest=written.largest, saturations=written.saturations)
 
     def weight_gradient(self, call: WeightGradient) -> Ints:
-        """The weight gradient, int64 (K, C, R, S)."""
+        """The weight gradient, int64 (K, C, R, S), or (C, 1, R, S) of a depthwise convolution."""
         x, gy = (
             self._high_bits(tensor, bits) for tensor, bits in ((call.x, call.x_bits), (call.gy, call.g_bits))
         )
         s = call.shape
-        return numerics.conv_grad_weight(x, gy, kernel=call.kernel, stride=s.stride, padding=s.padding)
+        return numerics.conv_grad_weight(
+            x, gy, kernel=call.kernel, stride=s.stride, padding=s.padding, depthwise=call.depthwise
+        )
 
     def affine(self, call: Affine) -> Written:
         """Compute an affine operation into the memory."""
@@ -133,7 +138,9 @@ class SpecResident(HostMemory):
             shift=call.shift,
             kind=call.out.kind,
             relu=call.relu,
+            ceiling=call.ceiling,
             mask=mask,
+            mask_limit=call.mask_limit,
             mask_out=call.mask_out,
         )
         self.write(call.out, values)
@@ -143,7 +150,7 @@ class SpecResident(HostMemory):
     def reduce(self, call: Reduction) -> tuple[Ints, Ints]:
         """Sums of u and u*v, int64 (C,) each, or (N, C) per sample."""
         mask = None if call.mask is None else self.read(call.mask)
-        sums, products = numerics.reduce(self.read(call.u), self.read(call.v), mask)
+        sums, products = numerics.reduce(self.read(call.u), self.read(call.v), mask, call.mask_limit)
         return (sums, products) if call.per_sample else (sums.sum(axis=0), products.sum(axis=0))
 
     def _high_bits(self, tensor: DeviceTensor, kept: int) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import (
     COEFFICIENT_LIMIT,
     KINDS,
+    LARGEST,
     OFFSET_LIMIT,
     SHIFT_LIMIT,
     VIEWS,
@@ -98,16 +99,18 @@ class DeviceTensor:
 class Convolution:
     """``forward``: destination = conv(source, w); ``grad_input``: destination = conv_transpose(source, w).
 
-    Source and destination are rounded as ``numerics.rounded_conv`` says.
+    Results are rounded as ``numerics.rounded_conv`` says. A depthwise one gives each channel of its own: K
+    is C.
     """
 
     mode: Literal["forward", "grad_input"]
     source: DeviceTensor
     destination: DeviceTensor
-    w: NDArray[np.int8]  # (K, C, R, S)
+    w: NDArray[np.int8]  # (K, C, R, S), or (C, 1, R, S) of a depthwise one
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]  # top, bottom, left, right
     shift: int
+    depthwise: bool = False
     sums: bool = False  # forward alone: report sums and sums of squares by channel
     name: str = ""
 
@@ -116,8 +119,10 @@ class Convolution:
         sources = ("uint8", "int8") if self.mode == "forward" else ("int8", "int16")
         shape = self.shape
         results = ("int8", "int16")
-        if self.w.dtype != np.int8 or self.w.ndim != 4 or self.w.shape[1] != x.C:
-            raise ShapeError(f"{self.label}: weights must be int8 (K, {x.C}, R, S), not {self.w.shape}")
+        _check_depthwise(self.label, self.depthwise, x.C, y.C)
+        depth = 1 if self.depthwise else x.C
+        if self.w.dtype != np.int8 or self.w.ndim != 4 or self.w.shape[1] != depth:
+            raise ShapeError(f"{self.label}: weights must be int8 (K, {depth}, R, S), not {self.w.shape}")
         if y.shape != (shape.N, shape.K, shape.P, shape.Q) or x.view != "whole" or y.view != "whole":
             raise ShapeError(f"{self.label}: {x.shape} with weights {self.w.shape} does not give {y.shape}")
         if self.source.kind not in sources or self.destination.kind not in results:
@@ -137,6 +142,12 @@ class Convolution:
         return ConvShape(N=x.N, C=x.C, H=x.H, W=x.W, K=K, R=R, S=S, stride=self.stride, padding=self.padding)
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates, as ``ConvShape.macs`` counts them."""
+        s = self.shape
+        return s.macs // s.C if self.depthwise else s.macs
+
+    @property
     def label(self) -> str:
         """Layer and mode, for messages."""
         return f"{self.name or 'layer'} ({self.mode})"
@@ -151,6 +162,7 @@ class WeightGradient:
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
+    depthwise: bool = False
     x_bits: int = 0  # high bits kept, 0: all
     g_bits: int = 0
     name: str = ""
@@ -159,6 +171,7 @@ class WeightGradient:
         s = self.shape
         if self.gy.shape != (s.N, s.K, s.P, s.Q) or self.x.view != "whole" or self.gy.view != "whole":
             raise ShapeError(f"{self.label}: x {self.x.shape} and gy {self.gy.shape} do not belong together")
+        _check_depthwise(self.label, self.depthwise, s.C, s.K)
         if self.x.kind == "int16" or self.gy.kind == "uint8":
             raise ShapeError(
                 f"{self.label}: x must have 8 bits and gy a sign, not {self.x.kind}, {self.gy.kind}"
@@ -175,6 +188,18 @@ class WeightGradient:
         return ConvShape(
             N=x.N, C=x.C, H=x.H, W=x.W, K=self.gy.C, R=R, S=S, stride=self.stride, padding=self.padding
         )
+
+    @property
+    def weights(self) -> tuple[int, int, int, int]:
+        """Shape of the gradient."""
+        s = self.shape
+        return s.K, 1 if self.depthwise else s.C, s.R, s.S
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, as ``ConvShape.macs`` counts them."""
+        s = self.shape
+        return s.macs // s.C if self.depthwise else s.macs
 
     @property
     def mode(self) -> Literal["grad_weight", "grad_msb"]:
@@ -200,6 +225,8 @@ class Affine:
     d: Ints
     shift: int
     relu: bool = False
+    ceiling: int = LARGEST  # of what is written, in its LSBs
+    mask_limit: int = LARGEST  # the mask opens above zero and below this
     mask_out: bool = False
     sums: bool = False  # report sums per sample and channel
     name: str = ""
@@ -218,15 +245,17 @@ class Affine:
                 raise ShapeError(f"{self.name} (affine): coefficients must be ({out.C},) and at most {limit}")
         if not 0 <= self.shift <= SHIFT_LIMIT or out.view != "whole":
             raise ShapeError(f"{self.name} (affine): shift is {self.shift}, must be 0..{SHIFT_LIMIT}")
+        _check_limit(f"{self.name} (affine)", self.ceiling, self.mask_limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reduction:
-    """Sums of u and u*v by channel, or by sample and channel, where the mask, if any, is above zero."""
+    """Sums of u and u*v by channel, or by sample and channel, where the mask, if any, opens."""
 
     u: DeviceTensor
     v: DeviceTensor
     mask: DeviceTensor | None = None
+    mask_limit: int = LARGEST
     per_sample: bool = False
     name: str = ""
 
@@ -236,6 +265,18 @@ class Reduction:
                 raise ShapeError(f"{self.name} (reduce): {operand.shape} and {self.u.shape} differ")
         if self.u.view != "whole":
             raise ShapeError(f"{self.name} (reduce): u is read whole, not {self.u.view}")
+        _check_limit(f"{self.name} (reduce)", self.mask_limit)
+
+
+def _check_depthwise(label: str, depthwise: bool, C: int, K: int) -> None:
+    if depthwise and K != C:
+        raise ShapeError(f"{label}: a depthwise convolution of {C} channels gives as many, not {K}")
+
+
+def _check_limit(label: str, *limits: int) -> None:
+    for limit in limits:
+        if not 1 <= limit <= LARGEST:
+            raise ShapeError(f"{label}: ceilings must be in 1..{LARGEST}, not {limit}")
 
 
 def _check_view(name: str, operand: DeviceTensor, out: DeviceTensor) -> None:

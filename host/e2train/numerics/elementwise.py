@@ -24,6 +24,7 @@ __all__ = [
     "affine",
     "fit",
     "kind_range",
+    "opens",
     "reduce",
     "seen",
 ]
@@ -97,6 +98,18 @@ def seen(x: NDArray[Any], view: View, size: tuple[int, int, int]) -> Ints:
     return out[:, :C]
 
 
+def opens(mask: NDArray[Any], limit: int = LARGEST) -> NDArray[np.bool_]:
+    """Where a mask lets a gradient through: an activation that is neither zero nor at its ceiling, ``limit``.
+
+    Decided on the stored integers, the same on every device: a value that rounding has brought to zero or to
+    the ceiling is closed.
+
+    >>> opens(np.array([0, 1, 191, 192]), 192).tolist()
+    [False, True, True, False]
+    """
+    return (mask > 0) & (mask < limit)
+
+
 def affine(
     u: Ints,
     v: Ints | None,
@@ -107,13 +120,16 @@ def affine(
     shift: int,
     kind: Kind,
     relu: bool = False,
+    ceiling: int = LARGEST,
     mask: NDArray[Any] | None = None,
+    mask_limit: int = LARGEST,
     mask_out: bool = False,
 ) -> tuple[NDArray[Any], Written]:
     """``saturate(round_shift(a*u + b*v + d, shift))``, with coefficients of each channel.
 
-    Where ``mask`` is not above zero, u counts as zero, or with ``mask_out`` the whole result does. ``relu``
-    sets negative values to zero after rounding.
+    Where ``mask`` does not open (``opens``), u counts as zero, or with ``mask_out`` the whole result does.
+    After rounding, ``relu`` sets negative values to zero, and values above ``ceiling`` become it; neither
+    counts as a saturation.
 
     Shapes: u, v, mask and result (N, C, H, W); a, b, d (C,).
 
@@ -124,22 +140,25 @@ def affine(
     ([2, -1, 51], 51)
     """
     if mask is not None and not mask_out:
-        u = np.where(mask > 0, u, 0)
+        u = np.where(opens(mask, mask_limit), u, 0)
     total = a[:, None, None] * u + d[:, None, None]
     if v is not None:
         total = total + b[:, None, None] * v
     value = round_shift(total, shift)
     if relu:
         value = np.maximum(value, 0)
+    value = np.minimum(value, ceiling)
     if mask is not None and mask_out:
-        value = np.where(mask > 0, value, 0)
+        value = np.where(opens(mask, mask_limit), value, 0)
     fitted, report = fit(value, kind)
     sums = fitted.sum(axis=(2, 3), dtype=np.int64)
     return fitted, Written(largest=report.largest, saturations=report.saturations, sums=sums)
 
 
-def reduce(u: Ints, v: Ints, mask: NDArray[Any] | None = None) -> tuple[Ints, Ints]:
-    """Per sample and channel the sums of u and of u*v, where ``mask``, if any, is above zero.
+def reduce(
+    u: Ints, v: Ints, mask: NDArray[Any] | None = None, mask_limit: int = LARGEST
+) -> tuple[Ints, Ints]:
+    """Per sample and channel the sums of u and of u*v, where ``mask``, if any, opens.
 
     Shapes: u, v, mask (N, C, H, W), results (N, C).
 
@@ -148,6 +167,6 @@ def reduce(u: Ints, v: Ints, mask: NDArray[Any] | None = None) -> tuple[Ints, In
     [[[4]], [[2]]]
     """
     if mask is not None:
-        u = np.where(mask > 0, u, 0)
+        u = np.where(opens(mask, mask_limit), u, 0)
     wide = u.astype(np.int64)
     return wide.sum(axis=(2, 3)), (wide * v).sum(axis=(2, 3))

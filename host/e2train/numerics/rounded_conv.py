@@ -21,7 +21,8 @@ def rounded_forward(
 ) -> tuple[NDArray[Any], Written]:
     """``saturate(round_shift(conv(x, w), shift))`` with sums and sums of squares by channel.
 
-    Shapes: x (N, C, H, W), w (K, C, R, S), result (N, K, P, Q); the report's sums (K,).
+    Shapes: x (N, C, H, W), w (K, C, R, S), or (C, 1, R, S) of a depthwise one, result (N, K, P, Q); the
+    report's sums (K,).
 
     >>> x, w = np.full((1, 1, 1, 2), 5, np.uint8), np.ones((1, 1, 1, 1), np.int8)
     >>> y, report = rounded_forward(x, w, stride=(1, 1), padding=(0, 0, 0, 0), shift=1, kind="int8")
@@ -43,10 +44,12 @@ def rounded_grad_input(
     padding: Padding,
     shift: int,
     kind: Kind,
+    depthwise: bool = False,
 ) -> tuple[NDArray[Any], Written]:
     """``saturate(round_shift(conv_transpose(gy, w), shift))``.
 
-    Shapes: gy (N, K, P, Q), w (K, C, R, S), result (N, C, H, W) with (H, W) = ``size``.
+    Shapes: gy (N, K, P, Q), w (K, C, R, S), or if ``depthwise`` (C, 1, R, S); result (N, C, H, W) with
+    (H, W) = ``size``.
     """
-    raw = conv_grad_input(gy, w, size=size, stride=stride, padding=padding)
+    raw = conv_grad_input(gy, w, size=size, stride=stride, padding=padding, depthwise=depthwise)
     return fit(round_shift(raw, shift), kind)

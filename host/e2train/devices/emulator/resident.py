@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2train.devices.emulator import plain
+from e2train.devices.emulator import depthwise, plain
 from e2train.devices.emulator.device import Emulator
 from e2train.devices.memory import check_access, check_values
 from e2train.devices.protocol import Closing, LayerCall
@@ -57,17 +57,12 @@ class TorchResident(Closing):
         """Compute a convolution into the memory."""
         w = torch.from_numpy(np.ascontiguousarray(call.w)).to(self._host)
         source, backward = self._get(call.source), call.mode == "grad_input"
-        raw = self._emulator.compute(
-            LayerCall(
-                mode=call.mode,
-                shape=call.shape,
-                a=source.to(torch.int16) if backward else source,
-                b=w,
-                shift=call.shift if backward else 0,
-                name=call.name,
-            )
-        ).value.to(torch.int64)
-        values, written = _fit(raw if backward else _round_shift(raw, call.shift), call.destination.kind)
+        if call.depthwise:
+            sums = (depthwise.grad_input if backward else depthwise.forward)(source, w, call.shape)
+            raw = _round_shift(sums, call.shift)
+        else:
+            raw = self._rounded(call, source, w)
+        values, written = _fit(raw, call.destination.kind)
         self._put(call.destination, values)
         if not call.sums:
             return written
@@ -80,12 +75,14 @@ class TorchResident(Closing):
         )
 
     def weight_gradient(self, call: WeightGradient) -> Ints:
-        """The weight gradient, int64 (K, C, R, S)."""
+        """The weight gradient, int64 (K, C, R, S), or (C, 1, R, S) of a depthwise convolution."""
         x, gy = self._get(call.x), self._get(call.gy)
         if call.x_bits:
             x = plain.keep_high(x, bits=8, kept=call.x_bits).to(x.dtype)
         if call.g_bits:
             gy = plain.keep_high(gy, bits=8 * gy.itemsize, kept=call.g_bits)
+        if call.depthwise:
+            return _ints(depthwise.grad_weight(x, gy, call.shape))
         full = LayerCall(mode="grad_weight", shape=call.shape, a=x, b=gy.to(torch.int16), name=call.name)
         return _ints(self._emulator.compute(full).value)
 
@@ -101,15 +98,16 @@ class TorchResident(Closing):
         )
         assert u is not None
         if mask is not None and not call.mask_out:
-            u = u * (mask > 0)
+            u = u * _opens(mask, call.mask_limit)
         total = a * u + d
         if v is not None:
             total = total + b * v
         value = _round_shift(total, call.shift)
         if call.relu:
             value = value.clamp(min=0)
+        value = value.clamp(max=call.ceiling)
         if mask is not None and call.mask_out:
-            value = value * (mask > 0)
+            value = value * _opens(mask, call.mask_limit)
         values, written = _fit(value, call.out.kind)
         self._put(call.out, values)
         sums = _ints(values.sum((2, 3), dtype=torch.int64)) if call.sums else None
@@ -119,13 +117,28 @@ class TorchResident(Closing):
         """Sums of u and u*v, int64 (C,) each, or (N, C) per sample."""
         u, v = self._get(call.u).to(torch.int64), self._get(call.v).to(torch.int64)
         if call.mask is not None:
-            u = u * (self._get(call.mask) > 0)
+            u = u * _opens(self._get(call.mask).to(torch.int64), call.mask_limit)
         axes = (2, 3) if call.per_sample else (0, 2, 3)
         return _ints(u.sum(axes)), _ints((u * v).sum(axes))
 
     def close(self) -> None:
         """Let the memory go."""
         self._memory = torch.empty(0, dtype=torch.uint8, device=self._host)
+
+    def _rounded(self, call: Convolution, source: Tensor, w: Tensor) -> Tensor:
+        """Sums over all input channels, rounded to int64."""
+        backward = call.mode == "grad_input"
+        sums: Tensor = self._emulator.compute(
+            LayerCall(
+                mode=call.mode,
+                shape=call.shape,
+                a=source.to(torch.int16) if backward else source,
+                b=w,
+                shift=call.shift if backward else 0,
+                name=call.name,
+            )
+        ).value.to(torch.int64)
+        return sums if backward else _round_shift(sums, call.shift)
 
     def _bytes(self, tensor: DeviceTensor) -> Tensor:
         """Indices of a tensor's bytes. Shapes: (N, bytes of a sample)."""
@@ -150,6 +163,11 @@ class TorchResident(Closing):
 
 def _round_shift(raw: Tensor, shift: int) -> Tensor:
     return raw if shift == 0 else (raw + (1 << shift - 1)) >> shift
+
+
+def _opens(mask: Tensor, limit: int) -> Tensor:
+    """numerics.elementwise.opens"""
+    return (mask > 0) & (mask < limit)
 
 
 def _fit(raw: Tensor, kind: Kind) -> tuple[Tensor, Written]:

@@ -3,7 +3,8 @@
 //
 // Both are sums over taps: output pixel (i, j) of a phase adds up source pixels (i*step + dy, j*step + dx)
 // times the weights of tap (dy, dx). forward has one phase; grad_input has one for each remainder of its
-// stride, with the taps that meet it, so that no zero is multiplied.
+// stride, with the taps that meet it, so that no zero is multiplied. In a depthwise convolution each lane
+// meets only its own.
 #include <cstdlib>
 
 #include "api.hpp"
@@ -19,7 +20,8 @@ struct Tap {
 struct Phase {
   int row0, col0, rows, cols;  // first output pixel, and how many
   std::vector<Tap> taps;
-  std::vector<int16_t> weights;  // [output block][tap][source block][channel pair][lane][2]
+  // [output block][tap][source block][channel pair][lane][2], or depthwise [block][tap][lane]
+  std::vector<int16_t> weights;
 };
 
 // The source of one sample as int16, with zeros around it.
@@ -69,10 +71,28 @@ std::vector<Phase> backward_phases(const Convolution& call) {
   return phases;
 }
 
+// Packed weights of one tap, for one output block.
+int64_t tap_weights(const Convolution& call) {
+  return call.geometry.depthwise ? kLanes : call.source.blocks() * int64_t(kLanes) * kLanes;
+}
+
+void pack_depthwise(Phase& phase, const Convolution& call) {
+  const Geometry& g = call.geometry;
+  phase.weights.assign(call.destination.blocks() * phase.taps.size() * kLanes, 0);
+  for (int c = 0; c < g.C; ++c) {
+    int16_t* to = phase.weights.data() + c / kLanes * phase.taps.size() * kLanes + c % kLanes;
+    for (const Tap& tap : phase.taps) {
+      *to = call.w[(int64_t(c) * g.R + tap.r) * g.S + tap.s];
+      to += kLanes;
+    }
+  }
+}
+
 void pack_weights(Phase& phase, const Convolution& call) {
   const Geometry& g = call.geometry;
+  if (g.depthwise) return pack_depthwise(phase, call);
   const int outputs = call.destination.blocks(), sources = call.source.blocks();
-  const int64_t per_output = int64_t(phase.taps.size()) * sources * kLanes * kLanes;
+  const int64_t per_output = int64_t(phase.taps.size()) * tap_weights(call);
   phase.weights.assign(outputs * per_output, 0);
   for (int k = 0; k < g.K; ++k) {
     for (int c = 0; c < g.C; ++c) {
@@ -93,9 +113,9 @@ bool may_overflow(const Convolution& call) {
   const int taps = g.R * g.S;
   std::vector<int64_t> sums(call.transposed ? g.C : g.K, 0);
   for (int k = 0; k < g.K; ++k) {
-    for (int c = 0; c < g.C; ++c) {
-      const int8_t* w = call.w + (int64_t(k) * g.C + c) * taps;
-      int64_t& sum = sums[call.transposed ? c : k];
+    for (int c = 0; c < g.depth(); ++c) {
+      const int8_t* w = call.w + (int64_t(k) * g.depth() + c) * taps;
+      int64_t& sum = sums[call.transposed && !g.depthwise ? c : k];
       for (int t = 0; t < taps; ++t) sum += std::abs(w[t]);
     }
   }
@@ -176,6 +196,29 @@ inline void sum_tile(const int16_t* at, const int16_t* weights, const std::vecto
   }
 }
 
+// The same in a depthwise convolution, whose sums of at most 49 products of 16 and 8 bits fit int32.
+template <bool kWide>
+inline void sum_depthwise(const int16_t* at, const int16_t* weights, const std::vector<int64_t>& tap_offsets,
+                          int64_t pixel_values, Sum<kWide> (&sums)[kTile]) {
+  Lanes<int32_t> acc[kTile];
+  for (auto& lane : acc) lane = 0;
+  for (const int64_t offset : tap_offsets) {
+    const auto w = convert<int32_t>(load<Lanes<int16_t>>(weights));
+    weights += kLanes;
+#pragma unroll
+    for (int p = 0; p < kTile; ++p) {
+      acc[p] += convert<int32_t>(load<Lanes<int16_t>>(at + offset + p * pixel_values)) * w;
+    }
+  }
+  for (int p = 0; p < kTile; ++p) {
+    if constexpr (kWide) {
+      sums[p] = convert<int64_t>(acc[p]);
+    } else {
+      sums[p] = acc[p];
+    }
+  }
+}
+
 // What becomes of the sums of one channel block.
 struct Rounding {
   int shift;
@@ -213,7 +256,8 @@ struct Rounding {
 template <bool kWide>
 void convolve_phase(const Plan& p, const Phase& phase, const Convolution& call, const int16_t* frame,
                     int block, uint8_t* to, Rounding& rounding) {
-  const int64_t per_output = int64_t(phase.taps.size()) * call.source.blocks() * kLanes * kLanes;
+  const int16_t* weights = phase.weights.data() + block * int64_t(phase.taps.size()) * tap_weights(call);
+  const int64_t block_values = p.frame.pixels() * kLanes, pixel_values = p.col_step * kLanes;
   std::vector<int64_t> offsets;
   for (const Tap& tap : phase.taps) {
     offsets.push_back(((tap.dy + p.frame.top) * int64_t(p.frame.cols) + tap.dx + p.frame.left) * kLanes);
@@ -224,9 +268,13 @@ void convolve_phase(const Plan& p, const Phase& phase, const Convolution& call, 
     uint8_t* row = to + (int64_t(phase.row0 + i * p.row_out) * call.destination.W + phase.col0) * size;
     for (int j = 0; j < phase.cols; j += kTile) {
       Sum<kWide> sums[kTile];
-      sum_tile<kWide>(frame + i * row_values + int64_t(j) * p.col_step * kLanes,
-                      phase.weights.data() + block * per_output, offsets, call.source.blocks(), call.source.C,
-                      p.frame.pixels() * kLanes, p.col_step * kLanes, sums);
+      const int16_t* at = frame + i * row_values + j * pixel_values;
+      if (call.geometry.depthwise) {
+        sum_depthwise<kWide>(at + block * block_values, weights, offsets, pixel_values, sums);
+      } else {
+        sum_tile<kWide>(at, weights, offsets, call.source.blocks(), call.source.C, block_values, pixel_values,
+                        sums);
+      }
       const int count = std::min(kTile, phase.cols - j);
       for (int q = 0; q < count; ++q) {
         rounding.put(sums[q], row + int64_t(j + q) * p.col_out * size, call.sums != nullptr);

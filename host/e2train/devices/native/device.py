@@ -48,7 +48,7 @@ class NativeResident(HostMemory):
         native = ConvolutionCall(
             Tensor.of(call.source),
             Tensor.of(call.destination),
-            _geometry(call.shape),
+            _geometry(call.shape, depthwise=call.depthwise),
             call.mode == "grad_input",
             call.shift,
             address(w),
@@ -64,12 +64,16 @@ class NativeResident(HostMemory):
         )
 
     def weight_gradient(self, call: WeightGradient) -> Ints:
-        """The weight gradient, int64 (K, C, R, S)."""
+        """The weight gradient, int64 (K, C, R, S), or (C, 1, R, S) of a depthwise convolution."""
         self._check(call.x, call.gy)
-        s = call.shape
-        gw = np.zeros((s.K, s.C, s.R, s.S), np.int64)
+        gw = np.zeros(call.weights, np.int64)
         native = WeightGradientCall(
-            Tensor.of(call.x), Tensor.of(call.gy), _geometry(s), call.x_bits, call.g_bits, address(gw)
+            Tensor.of(call.x),
+            Tensor.of(call.gy),
+            _geometry(call.shape, depthwise=call.depthwise),
+            call.x_bits,
+            call.g_bits,
+            address(gw),
         )
         self._run("weight_gradient", call.x.N, native)
         return gw
@@ -84,6 +88,8 @@ class NativeResident(HostMemory):
             *map(address, (a, b, d)),
             call.shift,
             call.relu,
+            call.ceiling,
+            call.mask_limit,
             call.mask_out,
             address(sums),
         )
@@ -99,7 +105,10 @@ class NativeResident(HostMemory):
         self._check(call.u, call.v, call.mask)
         sums, products = _per_channel(call.u), _per_channel(call.u)
         native = ReductionCall(
-            *(Tensor.of(tensor) for tensor in (call.u, call.v, call.mask)), address(sums), address(products)
+            *(Tensor.of(tensor) for tensor in (call.u, call.v, call.mask)),
+            call.mask_limit,
+            address(sums),
+            address(products),
         )
         self._run("reduce", call.u.N, native)
         found = sums[:, : call.u.C], products[:, : call.u.C]
@@ -120,8 +129,8 @@ class NativeResident(HostMemory):
             raise DeviceError(f"the native emulator has no memory left for {name}; use a smaller --batch")
 
 
-def _geometry(s: ConvShape) -> Geometry:
-    return Geometry(s.K, s.C, s.R, s.S, *s.stride, s.padding[0], s.padding[2])
+def _geometry(s: ConvShape, *, depthwise: bool) -> Geometry:
+    return Geometry(s.K, s.C, s.R, s.S, *s.stride, s.padding[0], s.padding[2], depthwise)
 
 
 def _per_channel(tensor: DeviceTensor) -> Ints:

@@ -12,6 +12,18 @@ struct Chunk {
   alignas(64) int16_t u[kChunk * kLanes], v[kChunk * kLanes], mask[kChunk * kLanes];
 };
 
+// Whether a mask opens in each lane: above zero and below the limit, which may be beyond int16.
+struct Opening {
+  explicit Opening(int32_t limit) : most(int16_t(std::min(limit - 1, INT16_MAX))) {}
+
+  Lanes<int16_t> operator()(const int16_t* mask) const {
+    const auto value = load<Lanes<int16_t>>(mask);
+    return (value > Lanes<int16_t>(0)) & (value <= most);
+  }
+
+  Lanes<int16_t> most;
+};
+
 // out = saturate(round_shift(a*u + b*v + d)), of one channel block. With 15-bit a and b and 30-bit d no sum
 // leaves int32.
 void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Chunk& chunk,
@@ -21,7 +33,8 @@ void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Ch
              b = load<Lanes<int32_t>>(call.b + block * kLanes);
   const auto d = load<Lanes<int32_t>>(call.d + block * kLanes) + (call.shift ? 1 << (call.shift - 1) : 0);
   const Range range = range_of(out.kind);
-  const Lanes<int32_t> floor = call.relu ? 0 : INT32_MIN;
+  const Lanes<int32_t> floor = call.relu ? 0 : INT32_MIN, ceiling = call.ceiling;
+  const Opening opening(call.mask_limit);
   const bool masks_u = call.mask.present && !call.mask_out, masks_out = call.mask.present && call.mask_out;
   auto* to = const_cast<uint8_t*>(out.block(memory, sample, block));
   Lanes<int64_t> sums = 0;
@@ -34,11 +47,11 @@ void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Ch
     for (int i = 0; i < count; ++i) {
       auto u = load<Lanes<int16_t>>(chunk.u + i * kLanes);
       Lanes<int16_t> open = -1;
-      if (call.mask.present) open = load<Lanes<int16_t>>(chunk.mask + i * kLanes) > Lanes<int16_t>(0);
+      if (call.mask.present) open = opening(chunk.mask + i * kLanes);
       if (masks_u) u &= open;
       Lanes<int32_t> acc = convert<int32_t>(u) * a + d;
       if (call.v.present) acc += convert<int32_t>(load<Lanes<int16_t>>(chunk.v + i * kLanes)) * b;
-      acc = max(acc >> call.shift, floor);
+      acc = min(max(acc >> call.shift, floor), ceiling);
       if (masks_out) acc &= convert<int32_t>(open);
       const auto fitted = min(max(acc, range.low), range.high);
       extremes.largest = max(extremes.largest, magnitude(acc));
@@ -53,6 +66,7 @@ void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Ch
 
 void reduce_block(const Reduction& call, const uint8_t* memory, int sample, int block, Chunk& chunk) {
   const Tensor& u = call.u;
+  const Opening opening(call.mask_limit);
   Lanes<int64_t> sums = 0, products = 0;
   for (int first = 0; first < u.H * u.W; first += kChunk) {
     const int count = std::min(kChunk, u.H * u.W - first);
@@ -62,10 +76,7 @@ void reduce_block(const Reduction& call, const uint8_t* memory, int sample, int 
     Lanes<int32_t> chunk_sums = 0;
     for (int i = 0; i < count; ++i) {
       auto value = load<Lanes<int16_t>>(chunk.u + i * kLanes);
-      if (call.mask.present) {
-        const Lanes<int16_t> open = load<Lanes<int16_t>>(chunk.mask + i * kLanes) > Lanes<int16_t>(0);
-        value &= open;
-      }
+      if (call.mask.present) value &= opening(chunk.mask + i * kLanes);
       const auto wide = convert<int32_t>(value);
       chunk_sums += wide;
       products += convert<int64_t>(wide * convert<int32_t>(load<Lanes<int16_t>>(chunk.v + i * kLanes)));

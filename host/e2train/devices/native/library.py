@@ -63,7 +63,9 @@ class Tensor(ctypes.Structure):
 class Geometry(ctypes.Structure):
     """``e2::Geometry``."""
 
-    _fields_ = tuple((name, _int) for name in ("K", "C", "R", "S", "row_stride", "col_stride", "top", "left"))
+    _fields_ = tuple(
+        (name, _int) for name in ("K", "C", "R", "S", "row_stride", "col_stride", "top", "left", "depthwise")
+    )
 
 
 class ConvolutionCall(ctypes.Structure):
@@ -100,7 +102,7 @@ class AffineCall(ctypes.Structure):
     _fields_ = (
         *((name, Tensor) for name in ("u", "v", "mask", "out")),
         *((name, _address) for name in ("a", "b", "d")),
-        *((name, _int) for name in ("shift", "relu", "mask_out")),
+        *((name, _int) for name in ("shift", "relu", "ceiling", "mask_limit", "mask_out")),
         ("sums", _address),
         ("largest", ctypes.c_int64),
         ("saturations", ctypes.c_int64),
@@ -112,6 +114,7 @@ class ReductionCall(ctypes.Structure):
 
     _fields_ = (
         *((name, Tensor) for name in ("u", "v", "mask")),
+        ("mask_limit", _int),
         ("sums", _address),
         ("products", _address),
     )

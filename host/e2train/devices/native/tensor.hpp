@@ -35,6 +35,22 @@ inline Range range_of(int32_t kind) {
   return kind == kInt8 ? Range{-128, 127} : Range{-32768, 32767};
 }
 
+// How many products of their values int32 can add up.
+inline int products_in_int32(const Tensor& x, const Tensor& gy) {
+  const auto most = [](const Tensor& t) {
+    const Range range = range_of(t.kind);
+    return std::max<int64_t>(-int64_t(range.low), range.high);
+  };
+  return int(INT32_MAX / (most(x) * most(gy)));
+}
+
+// numerics.keep_high
+inline Lanes<int16_t> keep_high(Lanes<int16_t> value, int32_t kind, int kept) {
+  const int shift = (kind == kInt16 ? 16 : 8) - kept, most = (1 << (kept - (kind != kUint8))) - 1;
+  if (kept == 0 || shift == 0) return value;
+  return convert<int16_t>(min((convert<int32_t>(value) + (1 << (shift - 1))) >> shift, most));
+}
+
 inline Lanes<int16_t> widen(const uint8_t* from, int32_t kind) {
   if (kind == kInt16) return load<Lanes<int16_t>>(from);
   return kind == kUint8 ? convert<int16_t>(load<Lanes<uint8_t>>(from))

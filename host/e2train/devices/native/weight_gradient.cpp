@@ -10,13 +10,6 @@ namespace {
 
 constexpr int kPixels = 512;  // of a group of samples: enough to make the adding up in int64 cheap
 
-// numerics.keep_high
-inline Lanes<int16_t> keep_high(Lanes<int16_t> value, int32_t kind, int kept) {
-  const int shift = (kind == kInt16 ? 16 : 8) - kept, most = (1 << (kept - (kind != kUint8))) - 1;
-  if (kept == 0 || shift == 0) return value;
-  return convert<int16_t>(min((convert<int32_t>(value) + (1 << (shift - 1))) >> shift, most));
-}
-
 // x of a group of samples, channel by channel, as int16 with the padding around it; columns that a stride
 // skips stand apart, so that neighbouring outputs meet neighbouring values.
 struct ChannelPlanes {
@@ -145,14 +138,6 @@ struct Correlation {
   }
 };
 
-int pairs_in_int32(const WeightGradient& call) {
-  const auto most = [](const Tensor& t) {
-    const Range range = range_of(t.kind);
-    return std::max<int64_t>(-int64_t(range.low), range.high);
-  };
-  return int(INT32_MAX / (2 * most(call.x) * most(call.gy)));
-}
-
 void correlate_group(const WeightGradient& call, const uint8_t* memory, int first, int samples,
                      Scratch& scratch) {
   const Geometry& g = call.geometry;
@@ -182,7 +167,7 @@ void correlate_group(const WeightGradient& call, const uint8_t* memory, int firs
                                         samples,
                                         call.gy.H,
                                         pairs,
-                                        pairs_in_int32(call)};
+                                        products_in_int32(call.x, call.gy) / 2};
           correlation.add_to(sums + int64_t(c) * kLanes, std::min(kTile, g.C - c));
         }
       }
@@ -194,6 +179,7 @@ void correlate_group(const WeightGradient& call, const uint8_t* memory, int firs
 
 void run(Pool& pool, uint8_t* memory, int samples, WeightGradient& call) {
   const Geometry& g = call.geometry;
+  if (g.depthwise) return run_depthwise(pool, memory, samples, call);
   const int64_t values = int64_t(call.gy.blocks()) * g.R * g.S * g.C * kLanes;
   std::vector<Scratch> scratches(pool.threads());
   for (auto& scratch : scratches) {
