@@ -23,7 +23,8 @@ from e2train.nn.quantisers import (
     NonFiniteInputError,
     WeightInt8,
 )
-from e2train.nn.resident import ResidentBody, ResidentError, bits_kind, describe, quantise_weight
+from e2train.nn.resident import ResidentBody, bits_kind, quantise_weight
+from e2train.nn.resident_network import ResidentError, describe
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.nn.skipping import GatedSkip, RunAll, SkipPolicy, StochasticDepth
 

@@ -14,38 +14,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from e2train.devices.protocol import ConvShape, ShapeError
+from e2train.devices.protocol import ShapeError
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.engine import Engine
 from e2train.nn.quantisers import NonFiniteInputError
-from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
+from e2train.nn.resident_network import describe
+from e2train.nn.residual import ResidualNet
 from e2train.numerics.elementwise import Kind
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats, power_of_two
 from e2train.runtime.resident import (
-    BlockSpec,
     Body,
     BodyGradients,
     Choices,
-    ConvNorm,
-    Network,
     NormParameters,
     Operations,
     Parameters,
     Scales,
     body_kinds,
-    padded_order,
 )
 
-Order = NDArray[np.int64]
-
-__all__ = ["ResidentBody", "ResidentError", "bits_kind", "describe", "quantise_weight"]
+__all__ = ["ResidentBody", "bits_kind", "quantise_weight"]
 
 _WEIGHT_MOST = 127
-
-
-class ResidentError(ValueError):
-    """A model that cannot stay on a device."""
 
 
 @dataclass(slots=True)
@@ -164,7 +155,7 @@ class ResidentBody(nn.Module):
         return averages, tuple(runs)
 
     def _check(self, images: Tensor) -> None:
-        s = self._network.stem.shape
+        s = self._network.first.shape
         if images.dim() != 4 or tuple(images.shape[1:]) != (s.C, s.H, s.W):
             raise ShapeError(f"images must be (N, {s.C}, {s.H}, {s.W}), not {tuple(images.shape)}")
         if not bool(images.isfinite().all()):
@@ -293,80 +284,6 @@ def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:
     exponent = power_of_two(float(held.abs().max())) - 7
     ints = torch.round(held * 2.0**-exponent).clamp(-_WEIGHT_MOST, _WEIGHT_MOST)
     return ints.to(torch.int8), exponent
-
-
-def describe(model: ResidualNet, image: tuple[int, int, int]) -> Network:
-    """A model as a program on a device sees it.
-
-    Raises: ResidentError when it has other layers than the CIFAR-style ResNets.
-    """
-    names = {module: name for name, module in model.named_modules()}
-    (stem_conv,) = _convs(model.stem, "its stem", nn.Conv2d, nn.BatchNorm2d, nn.ReLU)
-    _convs(model.head, "its head", nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear)
-    order = np.arange(stem_conv.out_channels)
-    stem = _conv_norm(names[stem_conv], stem_conv, image, np.arange(image[0]), order)
-    last, stage, blocks = stem, 0, []
-    for index, block in enumerate(model.blocks):
-        assert isinstance(block, ResidualBlock)
-        kinds = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, nn.BatchNorm2d)
-        convs = _convs(block.branch, f"block {index}", *kinds)
-        inner = np.arange(convs[0].out_channels)
-        out_order = _out_order(block, order, convs, index)
-        first = _conv_norm(names[convs[0]], convs[0], _result(last), order, inner)
-        last = _conv_norm(names[convs[1]], convs[1], _result(first), inner, out_order)
-        stage += isinstance(block.shortcut, PaddedShortcut)
-        blocks.append(BlockSpec(index=index, first=first, second=last, stage=stage))
-        order = out_order
-    return Network(stem=stem, blocks=tuple(blocks))
-
-
-def _convs(module: nn.Module, what: str, *kinds: type[nn.Module]) -> list[nn.Conv2d]:
-    """The convolutions of a sequence of just these kinds of layers."""
-    if not isinstance(module, nn.Sequential) or [type(part) for part in module] != list(kinds):
-        raise ResidentError(_refusal(what))
-    return [part for part in module if isinstance(part, nn.Conv2d)]
-
-
-def _result(conv: ConvNorm) -> tuple[int, int, int]:
-    return conv.shape.K, conv.shape.P, conv.shape.Q
-
-
-def _out_order(block: ResidualBlock, order: Order, convs: list[nn.Conv2d], index: int) -> Order:
-    shortcut, strides = block.shortcut, [conv.stride for conv in convs]
-    if type(block.activation) is nn.ReLU:
-        if type(shortcut) is nn.Identity and strides == [(1, 1), (1, 1)]:
-            return order
-        if isinstance(shortcut, PaddedShortcut) and shortcut.stride == 2 and strides == [(2, 2), (1, 1)]:
-            return padded_order(order, front=shortcut.front, channels=convs[1].out_channels)
-    raise ResidentError(_refusal(f"the shortcut of block {index}"))
-
-
-def _conv_norm(
-    name: str, conv: nn.Conv2d, image: tuple[int, int, int], in_order: Order, out_order: Order
-) -> ConvNorm:
-    if conv.groups != 1 or conv.dilation != (1, 1) or conv.bias is not None or conv.padding_mode != "zeros":
-        raise ResidentError(_refusal(name))
-    left, right, top, bottom = conv._reversed_padding_repeated_twice
-    C, H, W = image
-    shape = ConvShape(
-        N=1,
-        C=C,
-        H=H,
-        W=W,
-        K=conv.out_channels,
-        R=conv.kernel_size[0],
-        S=conv.kernel_size[1],
-        stride=(conv.stride[0], conv.stride[1]),
-        padding=(top, bottom, left, right),
-    )
-    return ConvNorm(name=name, shape=shape, in_order=in_order, out_order=out_order)
-
-
-def _refusal(what: str) -> str:
-    return (
-        f"{what} cannot stay on the device: resident runs take ResNets of convolutions with batch norm and "
-        "ReLU and shortcuts without parameters; use --set execution=offload"
-    )
 
 
 def bits_kind(bits: int) -> Kind:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three convolutions where each channel gives one of its own, as int64 sums over the kernel's positions."""
+"""The three convolutions where each channel gives one of its own, as int64 sums over taps."""
 
 from __future__ import annotations
 

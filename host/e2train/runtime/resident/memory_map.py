@@ -45,28 +45,23 @@ class MemoryMap:
     def _tensors(
         self, network: Network, lives: dict[str, tuple[int, int]]
     ) -> Iterator[tuple[str, tuple[Kind, int, int, int], int, int]]:
-        s = network.stem.shape
+        image, result, gradient = network.first.shape, self._result, self._gradient
         shapes: dict[str, tuple[Kind, int, int, int]] = {
-            "images": ("int8", s.C, s.H, s.W),
-            "stem.y": (self._result, s.K, s.P, s.Q),
-            "stem.x": ("uint8", s.K, s.P, s.Q),
-            "g0": ("int16", s.K, s.P, s.Q),
+            "images": ("int8", image.C, image.H, image.W),
+            "pooled": ("int16", network.last.shape.K, 1, 1),
         }
         for block in network.blocks:
-            a, b = block.first.shape, block.second.shape
-            shapes |= {
-                f"{block.index}.y1": (self._result, a.K, a.P, a.Q),
-                f"{block.index}.a1": ("uint8", a.K, a.P, a.Q),
-                f"{block.index}.y2": (self._result, b.K, b.P, b.Q),
-                f"{block.index}.x": ("uint8", b.K, b.P, b.Q),
-                f"{block.index}.gy2": (self._gradient, b.K, b.P, b.Q),
-                f"{block.index}.ga1": (self._result, a.K, a.P, a.Q),
-                f"{block.index}.gy1": (self._gradient, a.K, a.P, a.Q),
-                f"{block.index}.gx": (self._result, a.C, a.H, a.W),
-                f"g{block.stage}": ("int16", b.K, b.P, b.Q),
-            }
-        shapes["stem.gy"] = (self._gradient, s.K, s.P, s.Q)
-        shapes["pooled"] = ("int16", network.last.shape.K, 1, 1)
+            for number, conv in enumerate(block.convs, 1):
+                s = conv.shape
+                out = s.K, s.P, s.Q
+                shapes |= {
+                    f"{block.name}.y{number}": (result, *out),
+                    f"{block.name}.a{number}": (conv.kind, *out),
+                    f"{block.name}.gy{number}": (gradient, *out),
+                    f"{block.name}.ga{number - 1}": (result, s.C, s.H, s.W),
+                }
+            s = block.last.shape
+            shapes[f"g{block.stage}"] = ("int16", s.K, s.P, s.Q)
         for name, shape in shapes.items():
             if name in lives:
                 yield (name, shape, *lives[name])
@@ -76,43 +71,33 @@ def _aligned(kind: Kind, C: int, H: int, W: int) -> int:
     return -(-sample_bytes(kind, C, H, W) // ALIGNMENT) * ALIGNMENT
 
 
-def _stage_ends(network: Network) -> dict[int, int]:
-    """The moment of the last block that reads the samples of a stage: the one that leaves it, if any."""
-    ends = {block.stage: 1 + block.index for block in network.blocks}
-    return {stage: end + (end < len(network.blocks)) for stage, end in ends.items()}
-
-
 def _evaluation_lives(network: Network) -> dict[str, tuple[int, int]]:
-    """Moment 0 is the stem's, 1 + i block i's. Skipped samples of a stage may wait until its end."""
-    ends = _stage_ends(network)
-    lives = {"images": (0, 0), "stem.y": (0, 0), "stem.x": (0, ends.get(0, 1))}
-    for block in network.blocks:
-        now = 1 + block.index
-        lives |= {f"{block.index}.{name}": (now, now) for name in ("y1", "a1", "y2")}
-        lives[f"{block.index}.x"] = (now, max(now, ends[block.stage]))
+    """Moment p is that of the block at place p. Skipped samples of a stage may wait until its end."""
+    # The last block that reads the samples of a stage is the one that leaves it, if any.
+    ends = {block.stage: min(now + 1, len(network.blocks) - 1) for now, block in enumerate(network.blocks)}
+    lives = {"images": (0, 0)}
+    for now, block in enumerate(network.blocks):
+        lives |= _numbered(block, ("y", "a"), (now, now))
+        lives[block.result] = (now, ends[block.stage])
     return lives
 
 
 def _training_lives(network: Network) -> dict[str, tuple[int, int]]:
-    """As above; block i goes backward at moment 2*blocks - i, the stem at 2*blocks + 1."""
+    """As above; the block at place p goes backward at moment 2*blocks - p."""
     count = len(network.blocks)
-    end = 2 * count + 1
-    lives = {name: (0, end) for name in ("images", "stem.y", "stem.x")}
-    lives["stem.gy"] = (end, end)
-    lives["pooled"] = (count + 1, count + 1)
-    for block in network.blocks:
-        now, back = 1 + block.index, 2 * count - block.index
-        lives |= {f"{block.index}.{name}": (now, back) for name in ("y1", "a1", "y2", "x")}
-        lives |= {f"{block.index}.{name}": (back, back) for name in ("gy2", "ga1", "gy1", "gx")}
-    for stage in range(network.stages):
-        lives[f"g{stage}"] = _gradient_life(network.blocks, stage)
+    lives = {"images": (0, 2 * count), "pooled": (count, count)}
+    for now, block in enumerate(network.blocks):
+        back = 2 * count - now
+        lives |= _numbered(block, ("y", "a"), (now, back)) | _numbered(block, ("gy", "ga"), (back, back))
+        if now:
+            lives[f"{block.name}.ga0"] = (back, back)
+        # From the block behind the stage, or the averages, back to the block that begins it.
+        _, end = lives.get(f"g{block.stage}", (back, back))
+        lives[f"g{block.stage}"] = (back - 1, end)
     return lives
 
 
-def _gradient_life(blocks: tuple[BlockSpec, ...], stage: int) -> tuple[int, int]:
-    """From the block behind the stage, or the head, back to the block or stem that begins it."""
-    count = len(blocks)
-    last = max((block.index for block in blocks if block.stage == stage), default=-1)
-    begins = min((block.index for block in blocks if block.stage == stage), default=-1)
-    first = 2 * count - (last + 1) if last + 1 < count else count + 1
-    return first, 2 * count - begins if stage else 2 * count + 1
+def _numbered(block: BlockSpec, kinds: tuple[str, ...], life: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """The same life for these tensors of each convolution of a block."""
+    numbers = range(1, 1 + len(block.convs))
+    return {f"{block.name}.{kind}{number}": life for kind in kinds for number in numbers}

@@ -4,27 +4,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2train.devices.protocol import ConvShape
+from e2train.numerics.elementwise import Kind
 
-__all__ = ["BlockSpec", "ConvNorm", "Network", "padded_order"]
+__all__ = ["Activation", "BlockSpec", "ConvNorm", "Network", "Shortcut", "padded_order"]
 
 Order = NDArray[np.int64]
+Activation = Literal["none", "relu", "relu6"]
+# strided: every second pixel, and zeros for new channels.
+Shortcut = Literal["none", "identity", "strided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ConvNorm:
-    """A convolution and the batch norm behind it.
+    """A convolution, the batch norm behind it, and an activation.
 
-    In the device's memory channels stand in an order of their own: place i holds channel ``order[i]``.
+    In the device's memory channels stand in an order of their own: place i holds channel ``order[i]``. A
+    depthwise convolution leaves the order as it is.
     """
 
     name: str
     shape: ConvShape  # of one sample
+    depthwise: bool = False
+    activation: Activation  # at the end of a block behind the sum with the shortcut
     in_order: Order
     out_order: Order
 
@@ -33,46 +41,88 @@ class ConvNorm:
         """Whether some channel stands elsewhere than in the model."""
         return any(bool((np.diff(order) != 1).any()) for order in (self.in_order, self.out_order))
 
+    @property
+    def kind(self) -> Kind:
+        """Of the integers behind the activation."""
+        return "int8" if self.activation == "none" else "uint8"
+
+    def in_memory(self, w: NDArray[Any]) -> NDArray[Any]:
+        """Weights with their channels as they stand in memory. Shapes: (K, C, R, S) or (C, 1, R, S)."""
+        if not self.reordered:
+            return w
+        rows = w[self.out_order]
+        return rows if self.depthwise else np.ascontiguousarray(rows[:, self.in_order])
+
+    def in_model(self, gw: NDArray[Any]) -> NDArray[Any]:
+        """A weight gradient with its channels as the model numbers them: ``in_memory`` undone."""
+        if not self.reordered:
+            return gw
+        rows = gw[np.argsort(self.out_order)]
+        return rows if self.depthwise else rows[:, np.argsort(self.in_order)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockSpec:
-    """relu(shortcut(x) + second(relu(first(x)))); a strided shortcut fills new channels with zeros."""
+    """activation(shortcut(x) + branch(x)), where the branch is a sequence of convolutions with batch norm.
 
-    index: int
-    first: ConvNorm
-    second: ConvNorm
+    Stem and head are blocks without a shortcut. Of the convolution with number n, counted from 1, ``NAME.yn``
+    is the result, ``NAME.an`` what is behind batch norm and activation, and with g they are the gradients;
+    ``NAME.ga0`` is what the branch adds to the gradient of the block's input.
+    """
+
+    name: str
+    index: int | None  # among the model's blocks; None: it always runs
+    convs: tuple[ConvNorm, ...]
+    shortcut: Shortcut
     stage: int  # of the result; an identity shortcut stays in its stage
 
     @property
+    def first(self) -> ConvNorm:
+        """The convolution that reads the block's input."""
+        return self.convs[0]
+
+    @property
+    def last(self) -> ConvNorm:
+        """The convolution in front of the sum."""
+        return self.convs[-1]
+
+    @property
+    def result(self) -> str:
+        """The name of what the block gives."""
+        return f"{self.name}.a{len(self.convs)}"
+
+    @property
     def moves(self) -> bool:
-        """Whether it begins a stage: its shortcut takes every second pixel, and zeros for new channels."""
-        return self.first.shape.stride != (1, 1)
+        """Whether it begins a stage: its result has a scale and a place of its own."""
+        return self.shortcut != "identity"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Network:
-    """Stem and blocks; behind them channels are averaged over the pixels."""
+    """Blocks, the stem first; behind them channels are averaged over the pixels."""
 
-    stem: ConvNorm
-    blocks: tuple[BlockSpec, ...] = field(default=())
+    blocks: tuple[BlockSpec, ...]
 
     @property
     def convs(self) -> Iterator[ConvNorm]:
         """All convolutions, in order of use."""
-        yield self.stem
         for block in self.blocks:
-            yield block.first
-            yield block.second
+            yield from block.convs
+
+    @property
+    def first(self) -> ConvNorm:
+        """The convolution that reads the images."""
+        return self.blocks[0].first
 
     @property
     def last(self) -> ConvNorm:
         """The convolution in front of the averages."""
-        return self.blocks[-1].second if self.blocks else self.stem
+        return self.blocks[-1].last
 
     @property
     def stages(self) -> int:
-        """Sizes of picture that the blocks work on."""
-        return 1 + max((block.stage for block in self.blocks), default=0)
+        """Results in a row that share one scale and one kind of integers."""
+        return 1 + self.blocks[-1].stage
 
 
 def padded_order(order: Order, *, front: int, channels: int) -> Order:

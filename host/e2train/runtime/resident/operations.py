@@ -20,11 +20,11 @@ from e2train.devices.resident import (
     WeightGradient,
 )
 from e2train.numerics.blocks import LANES, block_count
-from e2train.numerics.elementwise import Kind, View, Written, kind_range
+from e2train.numerics.elementwise import LARGEST, Kind, View, Written, kind_range
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats, kind_exponent, mantissas
 from e2train.runtime.ledger import Ledger, LedgerMode, LedgerRow
-from e2train.runtime.resident.network import ConvNorm
+from e2train.runtime.resident.network import Activation, ConvNorm
 from e2train.runtime.resident.scales import Scales
 
 __all__ = ["TRIAL", "Operations", "Scaled"]
@@ -36,21 +36,33 @@ Indices = NDArray[np.int64]
 
 _MOST_SHIFT = 40
 _INT32_BITS = 31
+_CEILINGS: dict[Activation, float] = {"relu6": 6.0}
 _REPORT_BYTES = 16  # largest magnitude and saturations of an operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scaled:
-    """A tensor on the device with its scale: real = integer * 2**exponent."""
+    """A tensor on the device, the activation that gave it, and its scale: real = integer * 2**exponent."""
 
     tensor: DeviceTensor
     exponent: int
+    activation: Activation = "none"
 
     @property
     def most(self) -> float:
         """The largest magnitude that its integers can stand for."""
         low, high = kind_range(self.tensor.kind)
         return float(np.ldexp(float(max(-low, high)), self.exponent))
+
+    @property
+    def mask(self) -> Scaled | None:
+        """Itself, where its activation closes some values to gradients."""
+        return None if self.activation == "none" else self
+
+    @property
+    def ceiling(self) -> int:
+        """The integer of its activation's ceiling; it may be beyond its kind."""
+        return _ceiling(self.activation, self.exponent)
 
     def take(self, samples: Indices) -> Scaled:
         """Some of its samples."""
@@ -112,6 +124,7 @@ class Operations:
                 stride=s.stride,
                 padding=s.padding,
                 shift=shift,
+                depthwise=conv.depthwise,
                 sums=sums,
                 name=conv.name,
             )
@@ -121,7 +134,7 @@ class Operations:
                 TRIAL if trial else conv.name,
                 mode,
                 replace(written, saturations=0) if trial else written,
-                macs=call.shape.macs,
+                macs=call.macs,
                 reads=(source.tensor, None),
                 b_values=w.size,
                 writes=destination,
@@ -131,7 +144,7 @@ class Operations:
             return written
 
         if not self.scales.known(site):
-            trial = _safe_shift(w, mode, source.tensor.kind)
+            trial = _safe_shift(conv, w, mode, source.tensor.kind)
             largest = run(trial, trial=True).largest
             self._start(site, float(np.ldexp(float(largest), raw + trial)))
         shift = min(max(self.scales.exponent(site) - raw, 0), _MOST_SHIFT)
@@ -145,18 +158,22 @@ class Operations:
         out: DeviceTensor,
         *,
         u: Scaled,
-        a: Floats,
+        a: Floats | None = None,
         v: Scaled | None = None,
         b: Floats | None = None,
         d: Floats | None = None,
         mask: Scaled | None = None,
         mask_out: bool = False,
-        relu: bool = False,
+        activation: Activation = "none",
         sums: bool = False,
         name: str = "",
     ) -> tuple[Scaled, Ints | None]:
-        """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked."""
-        b = np.zeros(out.C) if b is None else b
+        """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked.
+
+        Coefficients of u and v that are left out are one.
+        """
+        a = np.ones(out.C) if a is None else a
+        b = np.full(out.C, 0.0 if v is None else 1.0) if b is None else b
         d = np.zeros(out.C) if d is None else d
 
         def run(exponent: int, *, trial: bool = False) -> Written:
@@ -174,7 +191,9 @@ class Operations:
                     b=rounded.b,
                     d=rounded.d,
                     shift=rounded.shift,
-                    relu=relu,
+                    relu=activation != "none",
+                    ceiling=_ceiling(activation, exponent),
+                    mask_limit=LARGEST if mask is None else mask.ceiling,
                     mask_out=mask_out,
                     sums=sums,
                     name=name,
@@ -193,6 +212,7 @@ class Operations:
 
         if not self.scales.known(site):
             most = float((np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)).max())
+            most = min(most, _CEILINGS.get(activation, most))
             trial = kind_exponent(most, "int16")
             in_place = v is not None and _overlap(v.tensor, out)  # a trial would overwrite what it reads
             largest = 1 << 14 if in_place else run(trial, trial=True).largest
@@ -200,7 +220,7 @@ class Operations:
         exponent = self.scales.exponent(site)
         written = run(exponent)
         self.scales.see(site, float(np.ldexp(float(written.largest), exponent)))
-        return Scaled(tensor=out, exponent=exponent), written.sums
+        return Scaled(tensor=out, exponent=exponent, activation=activation), written.sums
 
     def reduce(
         self, u: Scaled, v: Scaled, mask: Scaled | None, *, per_sample: bool, name: str
@@ -209,7 +229,14 @@ class Operations:
 
         Shapes: (C,), or (N, C) per sample.
         """
-        call = Reduction(u=u.tensor, v=v.tensor, mask=_tensor(mask), per_sample=per_sample, name=name)
+        call = Reduction(
+            u=u.tensor,
+            v=v.tensor,
+            mask=_tensor(mask),
+            mask_limit=LARGEST if mask is None else mask.ceiling,
+            per_sample=per_sample,
+            name=name,
+        )
         sums, products = self.device.reduce(call)
         self._enter(
             name,
@@ -233,6 +260,7 @@ class Operations:
             kernel=(s.R, s.S),
             stride=s.stride,
             padding=s.padding,
+            depthwise=conv.depthwise,
             x_bits=x_bits,
             g_bits=g_bits,
             name=conv.name,
@@ -243,7 +271,7 @@ class Operations:
             conv.name,
             call.mode,
             None,
-            macs=call.shape.macs,
+            macs=call.macs,
             reads=(x.tensor, gy.tensor),
             results=gw.size,
             dram_bytes=moved,
@@ -334,9 +362,18 @@ def _overlap(one: DeviceTensor, other: DeviceTensor) -> bool:
     return bool(np.intersect1d(one.offsets, other.offsets).size)
 
 
-def _safe_shift(w: NDArray[np.int8], mode: str, kind: Kind) -> int:
+def _ceiling(activation: Activation, exponent: int) -> int:
+    """The ceiling of an activation in LSBs; LARGEST where there is none, or none within int32.
+
+    An integer: scales that follow values of at most 6 have LSBs that divide it.
+    """
+    ceiling = np.ldexp(_CEILINGS.get(activation, np.inf), -exponent)
+    return max(1, round(min(float(ceiling), LARGEST)))
+
+
+def _safe_shift(conv: ConvNorm, w: NDArray[np.int8], mode: str, kind: Kind) -> int:
     """The smallest shift with which no sum can leave int32."""
     low, high = kind_range(kind)
-    axes = (1, 2, 3) if mode == "forward" else (0, 2, 3)
+    axes = (1, 2, 3) if mode == "forward" or conv.depthwise else (0, 2, 3)
     bound = max(-low, high) * int(np.abs(w.astype(np.int64)).sum(axis=axes).max())
     return max(0, bound.bit_length() - _INT32_BITS + 1)

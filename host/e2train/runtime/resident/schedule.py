@@ -16,11 +16,12 @@ from e2train.numerics.elementwise import Kind, Written
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats
 from e2train.runtime.ledger import Ledger, LedgerRow
-from e2train.runtime.resident.body import Body, Choices, Parameters, body_kinds
+from e2train.runtime.resident.body import Body
 from e2train.runtime.resident.network import ConvNorm, Network
 from e2train.runtime.resident.norm import NormParameters
 from e2train.runtime.resident.operations import Operations
-from e2train.runtime.resident.scales import Scales
+from e2train.runtime.resident.scales import Scales, body_kinds
+from e2train.runtime.resident.step import Choices, Parameters
 
 __all__ = ["full_rows"]
 
@@ -62,7 +63,7 @@ def _step_rows(network: Network, *, result: Kind, gradient: Kind, samples: int) 
     ledger = Ledger()
     operations = Operations(_Counting(), scales, ledger, over_ranks=lambda values: values)
     body = Body(network, operations, result=result, gradient=gradient)
-    s = network.stem.shape
+    s = network.first.shape
     means = body.forward(
         np.zeros((samples, s.C, s.H, s.W), np.float32),
         {conv.name: _parameters(conv) for conv in network.convs},
@@ -78,7 +79,8 @@ def _parameters(conv: ConvNorm) -> Parameters:
     s = conv.shape
     ones, zeros = np.ones(s.K), np.zeros(s.K)
     norm = NormParameters(weight=ones, bias=zeros, running_mean=zeros, running_var=ones, eps=1.0)
-    return Parameters(w=np.zeros((s.K, s.C, s.R, s.S), np.int8), exponent=-7, norm=norm)
+    depth = 1 if conv.depthwise else s.C
+    return Parameters(w=np.zeros((s.K, depth, s.R, s.S), np.int8), exponent=-7, norm=norm)
 
 
 def _full(name: str, integers: Callable[[int, int], Ints], scale: float) -> Floats:
@@ -103,8 +105,7 @@ class _Counting:
         return Written(largest=1, saturations=0, sums=zeros, squares=zeros)
 
     def weight_gradient(self, call: WeightGradient) -> Ints:
-        s = call.shape
-        return np.zeros((s.K, s.C, s.R, s.S), np.int64)
+        return np.zeros(call.weights, np.int64)
 
     def affine(self, call: Affine) -> Written:
         return Written(largest=1, saturations=0, sums=np.zeros((call.out.N, call.out.C), np.int64))

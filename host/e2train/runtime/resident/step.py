@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into a step, what it keeps of each convolution and block, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.numerics.rounding import Ints
+from e2train.numerics.scales import Floats
+from e2train.runtime.resident.network import BlockSpec, ConvNorm
+from e2train.runtime.resident.norm import Moments, NormParameters
+from e2train.runtime.resident.operations import Scaled
+
+__all__ = ["BlockStep", "BodyGradients", "Choices", "ConvStep", "Parameters", "WeightPolicy"]
+
+Indices = NDArray[np.int64]
+# Makes a weight gradient of a function that computes its integers from so many high bits of x and gy (0:
+# all), and of their scale. Shapes: (K, C, R, S), channels in the model's order.
+WeightPolicy = Callable[[str, Callable[[int, int], Ints], float], Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What a convolution with batch norm computes with; channels in the model's order."""
+
+    w: NDArray[np.int8]  # (K, C, R, S)
+    exponent: int  # of the weights
+    norm: NormParameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """Who decides which samples run which block.
+
+    ``gates`` is asked block by block, with the averages of the block's input (N, C); it returns (N,), where
+    zero skips, or None where all samples run. ``any_rank`` tells whether a flag is up on some rank.
+    """
+
+    gates: Callable[[int, Floats], Floats | None]
+    any_rank: Callable[[bool], bool]
+
+
+@dataclass(slots=True, kw_only=True)
+class BodyGradients:
+    """Gradients by the name of a convolution, and of each gate; channels in the model's order."""
+
+    weights: dict[str, Floats] = field(default_factory=dict)
+    norm_weights: dict[str, Floats] = field(default_factory=dict)
+    norm_biases: dict[str, Floats] = field(default_factory=dict)
+    gates: dict[int, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ConvStep:
+    """A convolution with batch norm in this step: what went in, what came out, and scale*y + offset.
+
+    w has its channels as they stand in memory.
+    """
+
+    spec: ConvNorm
+    w: NDArray[np.int8]
+    w_exponent: int
+    norm: NormParameters
+    x: Scaled
+    y: Scaled
+    moments: Moments
+    scale: Floats
+    offset: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockStep:
+    """A block in this step; where no rank had samples for it, there is no branch."""
+
+    spec: BlockSpec
+    x: Scaled
+    kept: Indices
+    skipped: Indices
+    gated: bool
+    branch: tuple[ConvStep, ...]
