@@ -298,7 +298,7 @@ class Body:
         site: str,
         found: BodyGradients,
     ) -> Scaled:
-        """The gradient of a convolution's result from that behind batch norm, or behind a mask's activation."""
+        """The gradient of a convolution's result from that behind batch norm, or with a mask behind ReLU."""
         gradient = norm_gradient(*sums, conv.moments, conv.norm)
         back = np.argsort(conv.spec.out_order)
         found.norm_weights[conv.spec.name] = gradient.weight[back]
