@@ -132,7 +132,7 @@ class Convolution:
             )
         if not 0 <= self.shift <= _MOST_SHIFT:
             raise ShapeError(f"{self.label}: shift is {self.shift}, must be 0..{_MOST_SHIFT}")
-        check_sums(self.mode, shape, self.w, name=self.name)
+        check_sums(self.mode, _summed(shape, self.depthwise), self.w, name=self.name)
 
     @property
     def shape(self) -> ConvShape:
@@ -179,7 +179,7 @@ class WeightGradient:
         for bits, tensor in ((self.x_bits, self.x), (self.g_bits, self.gy)):
             if not 0 <= bits <= 8 * np.dtype(tensor.kind).itemsize:
                 raise ShapeError(f"{self.label}: {bits} high bits of {tensor.kind}")
-        check_sums(self.mode, s, name=self.name)
+        check_sums(self.mode, _summed(s, self.depthwise), name=self.name)
 
     @property
     def shape(self) -> ConvShape:
@@ -271,6 +271,11 @@ class Reduction:
 def _check_depthwise(label: str, depthwise: bool, C: int, K: int) -> None:
     if depthwise and K != C:
         raise ShapeError(f"{label}: a depthwise convolution of {C} channels gives as many, not {K}")
+
+
+def _summed(shape: ConvShape, depthwise: bool) -> ConvShape:
+    """The convolution whose products one sum adds up."""
+    return replace(shape, C=1, K=1) if depthwise else shape
 
 
 def _check_limit(label: str, *limits: int) -> None:
