@@ -18,7 +18,7 @@ from e2train.devices.protocol import ShapeError
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.engine import Engine
 from e2train.nn.quantisers import NonFiniteInputError
-from e2train.nn.resident_network import describe
+from e2train.nn.resident_network import ResidentError, describe
 from e2train.nn.residual import ResidualNet
 from e2train.numerics.elementwise import Kind
 from e2train.numerics.rounding import Ints
