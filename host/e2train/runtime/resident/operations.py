@@ -73,6 +73,17 @@ class Scaled:
         return replace(self, tensor=self.tensor.seen(view))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Options:
+    """Of an affine operation, but for operands and coefficients."""
+
+    mask: Scaled | None
+    mask_out: bool
+    activation: Activation
+    sums: bool
+    name: str
+
+
 class Operations:
     """The operations of one rank's device; every one is entered in the ledger."""
 
@@ -131,9 +142,10 @@ class Operations:
             written = self.device.convolve(call)
             weights = w.nbytes
             self._enter(
-                TRIAL if trial else conv.name,
+                conv.name,
                 mode,
-                replace(written, saturations=0) if trial else written,
+                written,
+                trial=trial,
                 macs=call.macs,
                 reads=(source.tensor, None),
                 b_values=w.size,
@@ -175,52 +187,62 @@ class Operations:
         a = np.ones(out.C) if a is None else a
         b = np.full(out.C, 0.0 if v is None else 1.0) if b is None else b
         d = np.zeros(out.C) if d is None else d
-
-        def run(exponent: int, *, trial: bool = False) -> Written:
-            v_exponent = exponent if v is None else v.exponent
-            rounded = mantissas(
-                np.ldexp(a, u.exponent - exponent), np.ldexp(b, v_exponent - exponent), np.ldexp(d, -exponent)
-            )
-            written = self.device.affine(
-                Affine(
-                    u=u.tensor,
-                    v=_tensor(v),
-                    mask=_tensor(mask),
-                    out=out,
-                    a=rounded.a,
-                    b=rounded.b,
-                    d=rounded.d,
-                    shift=rounded.shift,
-                    relu=activation != "none",
-                    ceiling=_ceiling(activation, exponent),
-                    mask_limit=LARGEST if mask is None else mask.ceiling,
-                    mask_out=mask_out,
-                    sums=sums,
-                    name=name,
-                )
-            )
-            self._enter(
-                TRIAL if trial else name,
-                "affine",
-                replace(written, saturations=0) if trial else written,
-                elementwise=(1 if v is None else 2) * _values(out),
-                reads=(u.tensor, _tensor(v), _tensor(mask)),
-                writes=out,
-                host_bytes=12 * out.C + (8 * out.N * out.C if sums else 0),
-            )
-            return written
-
+        options = _Options(mask=mask, mask_out=mask_out, activation=activation, sums=sums, name=name)
         if not self.scales.known(site):
-            most = float((np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)).max())
-            most = min(most, _CEILINGS.get(activation, most))
-            trial = kind_exponent(most, "int16")
-            in_place = v is not None and _overlap(v.tensor, out)  # a trial would overwrite what it reads
-            largest = 1 << 14 if in_place else run(trial, trial=True).largest
+            most = np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)
+            trial = kind_exponent(min(float(most.max()), _CEILINGS.get(activation, np.inf)), "int16")
+            largest = 1 << 14
+            if v is None or not _overlap(v.tensor, out):  # a trial would overwrite what it reads
+                largest = self._affine(out, trial, (u, a), (v, b), d, options, trial=True).largest
             self._start(site, float(np.ldexp(float(largest), trial)))
         exponent = self.scales.exponent(site)
-        written = run(exponent)
+        written = self._affine(out, exponent, (u, a), (v, b), d, options)
         self.scales.see(site, float(np.ldexp(float(written.largest), exponent)))
         return Scaled(tensor=out, exponent=exponent, activation=activation), written.sums
+
+    def _affine(
+        self,
+        out: DeviceTensor,
+        exponent: int,
+        first: tuple[Scaled, Floats],
+        second: tuple[Scaled | None, Floats],
+        d: Floats,
+        options: _Options,
+        *,
+        trial: bool = False,
+    ) -> Written:
+        """An affine operation of operands with their coefficients, into integers of this exponent."""
+        (u, a), (v, b), mask = first, second, options.mask
+        scales = u.exponent - exponent, (exponent if v is None else v.exponent) - exponent, -exponent
+        rounded = mantissas(*map(np.ldexp, (a, b, d), scales))
+        call = Affine(
+            u=u.tensor,
+            v=_tensor(v),
+            mask=_tensor(mask),
+            out=out,
+            a=rounded.a,
+            b=rounded.b,
+            d=rounded.d,
+            shift=rounded.shift,
+            relu=options.activation != "none",
+            ceiling=_ceiling(options.activation, exponent),
+            mask_limit=LARGEST if mask is None else mask.ceiling,
+            mask_out=options.mask_out,
+            sums=options.sums,
+            name=options.name,
+        )
+        written = self.device.affine(call)
+        self._enter(
+            call.name,
+            "affine",
+            written,
+            trial=trial,
+            elementwise=(1 if v is None else 2) * _values(out),
+            reads=(call.u, call.v, call.mask),
+            writes=out,
+            host_bytes=12 * out.C + (8 * out.N * out.C if call.sums else 0),
+        )
+        return written
 
     def reduce(
         self, u: Scaled, v: Scaled, mask: Scaled | None, *, per_sample: bool, name: str
@@ -304,6 +326,7 @@ class Operations:
         mode: LedgerMode,
         written: Written | None,
         *,
+        trial: bool = False,
         reads: tuple[DeviceTensor | None, ...],
         writes: DeviceTensor | None = None,
         macs: int = 0,
@@ -313,6 +336,8 @@ class Operations:
         dram_bytes: int = 0,
         host_bytes: int = 0,
     ) -> None:
+        if trial and written:
+            name, written = TRIAL, replace(written, saturations=0)
         addressed = [_addressed(tensor, writes) for tensor in reads if tensor is not None]
         values = [_addressed_values(tensor, writes) for tensor in reads if tensor is not None]
         self._ledger.enter(
