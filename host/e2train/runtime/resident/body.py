@@ -16,7 +16,8 @@ from e2train.numerics.scales import Floats
 from e2train.runtime.resident.memory_map import MemoryMap
 from e2train.runtime.resident.network import BlockSpec, ConvNorm, Network
 from e2train.runtime.resident.norm import Moments, moments, norm_gradient
-from e2train.runtime.resident.operations import Operations, Scaled
+from e2train.runtime.resident.operations import Operations
+from e2train.runtime.resident.scaled import Scaled
 from e2train.runtime.resident.step import (
     BlockStep,
     BodyGradients,

@@ -20,14 +20,15 @@ from e2train.devices.resident import (
     WeightGradient,
 )
 from e2train.numerics.blocks import LANES, block_count
-from e2train.numerics.elementwise import LARGEST, Kind, View, Written, kind_range
+from e2train.numerics.elementwise import LARGEST, Kind, Written, kind_range
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats, kind_exponent, mantissas
 from e2train.runtime.ledger import Ledger, LedgerMode, LedgerRow
 from e2train.runtime.resident.network import Activation, ConvNorm
+from e2train.runtime.resident.scaled import Scaled, ceiling, integer_ceiling
 from e2train.runtime.resident.scales import Scales
 
-__all__ = ["TRIAL", "Operations", "Scaled"]
+__all__ = ["TRIAL", "Operations"]
 
 TRIAL = "trial"
 """The layer under which a ledger has the first runs of operations whose results had no scale yet."""
@@ -36,41 +37,7 @@ Indices = NDArray[np.int64]
 
 _MOST_SHIFT = 40
 _INT32_BITS = 31
-_CEILINGS: dict[Activation, float] = {"relu6": 6.0}
 _REPORT_BYTES = 16  # largest magnitude and saturations of an operation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scaled:
-    """A tensor on the device, the activation that gave it, and its scale: real = integer * 2**exponent."""
-
-    tensor: DeviceTensor
-    exponent: int
-    activation: Activation = "none"
-
-    @property
-    def most(self) -> float:
-        """The largest magnitude that its integers can stand for."""
-        low, high = kind_range(self.tensor.kind)
-        return float(np.ldexp(float(max(-low, high)), self.exponent))
-
-    @property
-    def mask(self) -> Scaled | None:
-        """Itself, where its activation closes some values to gradients."""
-        return None if self.activation == "none" else self
-
-    @property
-    def ceiling(self) -> int:
-        """The integer of its activation's ceiling; it may be beyond its kind."""
-        return _ceiling(self.activation, self.exponent)
-
-    def take(self, samples: Indices) -> Scaled:
-        """Some of its samples."""
-        return replace(self, tensor=self.tensor.take(samples))
-
-    def seen(self, view: View) -> Scaled:
-        """The same, read otherwise by an element-wise operation."""
-        return replace(self, tensor=self.tensor.seen(view))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -190,7 +157,7 @@ class Operations:
         options = _Options(mask=mask, mask_out=mask_out, activation=activation, sums=sums, name=name)
         if not self.scales.known(site):
             most = np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)
-            trial = kind_exponent(min(float(most.max()), _CEILINGS.get(activation, np.inf)), "int16")
+            trial = kind_exponent(min(float(most.max()), ceiling(activation)), "int16")
             largest = 1 << 14
             if v is None or not _overlap(v.tensor, out):  # a trial would overwrite what it reads
                 largest = self._affine(out, trial, (u, a), (v, b), d, options, trial=True).largest
@@ -225,7 +192,7 @@ class Operations:
             d=rounded.d,
             shift=rounded.shift,
             relu=options.activation != "none",
-            ceiling=_ceiling(options.activation, exponent),
+            ceiling=integer_ceiling(options.activation, exponent),
             mask_limit=LARGEST if mask is None else mask.ceiling,
             mask_out=options.mask_out,
             sums=options.sums,
@@ -385,15 +352,6 @@ def _addressed(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
 
 def _overlap(one: DeviceTensor, other: DeviceTensor) -> bool:
     return bool(np.intersect1d(one.offsets, other.offsets).size)
-
-
-def _ceiling(activation: Activation, exponent: int) -> int:
-    """The ceiling of an activation in LSBs; LARGEST where there is none, or none within int32.
-
-    An integer: scales that follow values of at most 6 have LSBs that divide it.
-    """
-    ceiling = np.ldexp(_CEILINGS.get(activation, np.inf), -exponent)
-    return max(1, round(min(float(ceiling), LARGEST)))
 
 
 def _safe_shift(conv: ConvNorm, w: NDArray[np.int8], mode: str, kind: Kind) -> int:

@@ -13,7 +13,7 @@ from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats
 from e2train.runtime.resident.network import BlockSpec, ConvNorm
 from e2train.runtime.resident.norm import Moments, NormParameters
-from e2train.runtime.resident.operations import Scaled
+from e2train.runtime.resident.scaled import Scaled
 
 __all__ = ["BlockStep", "BodyGradients", "Choices", "ConvStep", "Parameters", "WeightPolicy"]
 

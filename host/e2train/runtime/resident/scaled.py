@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors on a device with what their integers stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.devices.resident import DeviceTensor
+from e2train.numerics.elementwise import LARGEST, View, kind_range
+from e2train.runtime.resident.network import Activation
+
+__all__ = ["Scaled", "ceiling", "integer_ceiling"]
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scaled:
+    """A tensor on the device, the activation that gave it, and its scale: real = integer * 2**exponent."""
+
+    tensor: DeviceTensor
+    exponent: int
+    activation: Activation = "none"
+
+    @property
+    def most(self) -> float:
+        """The largest magnitude that its integers can stand for."""
+        low, high = kind_range(self.tensor.kind)
+        return float(np.ldexp(float(max(-low, high)), self.exponent))
+
+    @property
+    def mask(self) -> Scaled | None:
+        """Itself, where its activation closes some values to gradients."""
+        return None if self.activation == "none" else self
+
+    @property
+    def ceiling(self) -> int:
+        """The integer of its activation's ceiling; it may be beyond its kind."""
+        return integer_ceiling(self.activation, self.exponent)
+
+    def take(self, samples: Indices) -> Scaled:
+        """Some of its samples."""
+        return replace(self, tensor=self.tensor.take(samples))
+
+    def seen(self, view: View) -> Scaled:
+        """The same, read otherwise by an element-wise operation."""
+        return replace(self, tensor=self.tensor.seen(view))
+
+
+def ceiling(activation: Activation) -> float:
+    """The largest value of an activation."""
+    return 6.0 if activation == "relu6" else np.inf
+
+
+def integer_ceiling(activation: Activation, exponent: int) -> int:
+    """The ceiling of an activation in LSBs; LARGEST where there is none, or none within int32.
+
+    An integer: scales that follow values of at most 6 have LSBs that divide it.
+    """
+    real = np.ldexp(ceiling(activation), -exponent)
+    return max(1, round(min(float(real), LARGEST)))
