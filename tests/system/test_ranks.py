@@ -43,10 +43,12 @@ def test_two_ranks_learn_digits(tmp_path, combine):
     }
 
 
-@pytest.mark.parametrize("combine", ["sum", pytest.param("vote", marks=pytest.mark.slow)])
-def test_ranks_count_what_one_would(tmp_path, combine):
+@pytest.mark.parametrize(
+    "setting", ["combine=sum", "execution=resident", pytest.param("combine=vote", marks=pytest.mark.slow)]
+)
+def test_ranks_count_what_one_would(tmp_path, setting):
     """The same shares of the same batches: as many steps, blocks and MACs, whatever the weights."""
-    options = (*SHORT, "--method", "psg", "--set", f"combine={combine}", *LESS)
+    options = (*SHORT, "--method", "psg", "--set", setting, *LESS)
     two = train(*options, "--out", tmp_path / "two")
     alone = subprocess.run(
         [sys.executable, "-m", "e2train", *options, "--out", tmp_path / "one", "--json"],
@@ -58,8 +60,10 @@ def test_ranks_count_what_one_would(tmp_path, combine):
         assert one[key] == two[key], key
 
 
-def test_a_stopped_run_resumes_to_the_undisturbed_state(tmp_path):
+@pytest.mark.parametrize("execution", ["offload", pytest.param("resident", marks=pytest.mark.slow)])
+def test_a_stopped_run_resumes_to_the_undisturbed_state(tmp_path, execution):
     options = ("train", "digits", "--steps", "30", "--batch", "12", "--seed", "3", *LESS)
+    options += ("--set", f"execution={execution}")
     whole = train(*options, "--out", tmp_path / "whole")
     run = start(*options, "--out", tmp_path / "cut")
     metrics = tmp_path / "cut" / "metrics.jsonl"

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from brevitas.nn import QuantConv2d
+from e2train.devices.emulator.resident import TorchResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
 from e2train.devices.resident import Affine, Convolution
 from e2train.nn import (
     Engine,
+    Group,
     ResidentBody,
     ResidentError,
     ResidualNet,
@@ -169,6 +171,24 @@ def test_open_gates_change_nothing():
         assert torch.equal(one.grad, other.grad)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [NativeResident, lambda: NativeResident(threads=2), TorchResident],
+    ids=["native", "native, 2 threads", "torch"],
+)
+def test_samples_that_skip_give_the_bits_of_the_spec(make, assert_same_bits):
+    nets = [digits(), digits()]
+    for net, device in zip(nets, (make(), SpecResident()), strict=True):
+        on_device(net, device, gradient_bits=8)
+        net.policy = Fixed({index: torch.tensor(gate) for index, gate in GATES["some skip"].items()})
+        for _ in range(2):
+            step(net, images())
+    for (name, got), want in zip(nets[0].named_parameters(), nets[1].parameters(), strict=True):
+        assert_same_bits(got.grad.numpy(), want.grad.numpy(), case=name)
+    for (name, got), want in zip(nets[0].named_buffers(), nets[1].buffers(), strict=True):
+        assert_same_bits(got.numpy(), want.numpy(), case=name)
+
+
 def of_branch(recorder: Recorder, index: int) -> list:
     return [call for call in recorder.calls if call.name.startswith(f"blocks.{index}.branch.")]
 
@@ -243,14 +263,20 @@ def test_samples_that_skip_keep_their_bits():
     assert same.tolist() == [False, True, False, True]
 
 
-def test_an_evaluation_leaves_no_trace():
-    """Scales that a block was given to know in an evaluation alone would make training depend on it."""
+def test_an_evaluation_leaves_no_trace_and_asks_no_rank(monkeypatch):
+    """Scales that it left would make training depend on it; ranks evaluate batches of their own."""
+
+    def asked(self, *values):
+        raise AssertionError("another rank, which may not be there")
+
     net = digits()
     on_device(net)
     net.policy = Fixed({3: torch.zeros(6)})
     step(net, images())
     before = copy.deepcopy(net.state_dict())
     net.policy = Fixed({})
+    for name in ("any", "max"):
+        monkeypatch.setattr(Group, name, asked)
     net.eval()(10 * images())
     for name, value in net.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a device's memory, and what a resident step moves and counts."""
+"""Delayed scales, the plan of a device's memory, and what a resident step moves and counts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,81 @@ from e2train.nn import (
     resnet,
 )
 from e2train.runtime import Ledger, merged
-from e2train.runtime.resident import BodyError, full_rows, memory_map
+from e2train.runtime.resident import BodyError, Scales, full_rows, memory_map
 from e2train.runtime.resident.arena import ALIGNMENT, Buffer, place
 from resident_recorder import Recorder
 from torch.nn import functional as F  # noqa: N812
+
+
+def scales(**maxima: float) -> Scales:
+    kinds = dict.fromkeys(maxima, "int8")
+    return Scales(kinds, np.array(list(maxima.values())), decay=0.5)
+
+
+def alone(values: np.ndarray) -> np.ndarray:
+    return values
+
+
+def test_scales_follow_what_earlier_steps_have_seen():
+    found = scales(x=8.0)
+    found.see("x", 3.0)
+    found.see("x", 5.0)
+    found.see("x", 1.0)
+    assert found.exponent("x") == 3 - 7  # this step goes on with the old maximum
+    found.advance(alone)
+    assert found.maxima.tolist() == [5.0]  # above the half that is left of 8
+    found.see("x", 1.0)
+    found.advance(alone)
+    assert found.maxima.tolist() == [2.5]
+
+
+def test_a_scale_not_seen_in_a_step_forgets_nothing():
+    found = scales(x=8.0, y=8.0)
+    found.see("y", 0.0)
+    found.advance(alone)
+    assert found.maxima.tolist() == [8.0, 4.0]
+
+
+def test_a_scale_grows_at_once_and_is_forgotten_little_by_little():
+    found = scales(x=1.0)
+    for magnitude, want in ((100.0, 100.0), (0.0, 50.0), (0.0, 25.0), (30.0, 30.0)):
+        found.see("x", magnitude)
+        found.advance(alone)
+        assert found.maxima.tolist() == [want]
+
+
+def test_an_unknown_scale_starts_with_room_for_twice_what_a_first_run_shows():
+    found = scales(x=0.0)
+    assert not found.known("x")
+    found.start("x", 3.0)
+    assert found.known("x")
+    assert (found.maxima.tolist(), found.exponent("x")) == ([6.0], 3 - 7)
+
+
+def test_a_first_run_of_zeros_leaves_a_scale_unknown():
+    found = scales(x=0.0)
+    found.start("x", 0.0)
+    found.see("x", 0.0)
+    found.advance(alone)
+    assert not found.known("x")
+
+
+def test_ranks_agree_on_maxima():
+    found = scales(x=1.0, y=1.0, z=1.0)
+    found.see("x", 2.0)
+    found.advance(lambda values: np.maximum(values, [7.0, 3.0, -1.0]))
+    assert found.maxima.tolist() == [7.0, 3.0, 1.0]
+
+
+def test_an_evaluation_moves_no_scale():
+    found = scales(x=4.0, y=0.0)
+    found.see("x", 100.0)
+    found.start("y", 100.0)
+    found.forget()
+    assert not found.known("y")
+    found.see("x", 1.0)
+    found.advance(alone)
+    assert found.maxima.tolist() == [2.0, 0.0]
 
 
 def random_buffers(rng: np.random.Generator) -> list[Buffer]:

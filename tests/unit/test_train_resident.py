@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training with resident tensors: the same bits on every emulator, after a stop, and what is refused."""
+
+from __future__ import annotations
+
+import signal
+from math import prod
+
+import pytest
+from e2train.devices import DeviceError
+from e2train.devices.emulator.resident import TorchResident
+from e2train.devices.memory import SpecResident
+from e2train.devices.native import NativeResident
+from e2train.train import PRESETS, Interrupted, TrainError, run_training
+
+CONFIG = PRESETS["digits"].changed(
+    execution="resident", steps=4, batch=4, seed=7, smd=0.0, skip=0.6, test_pictures=4, swa_first=0.6,
+    gate_weight=100.0, warmup=0.0,  # so that gates close within a few steps
+)  # fmt: skip
+EMULATORS = {
+    "native": lambda threads: NativeResident(threads=1),
+    "native, 2 threads": lambda threads: NativeResident(threads=2),
+    "torch": lambda threads: TorchResident(),
+}
+RUNS = {
+    "smb-int8": {"method": "smb-int8"},
+    "slu": {"method": "slu"},
+    "e2train": {"method": "e2train"},
+}
+LONG_RUNS = {
+    "16-bit gradients": {"method": "smb-int8", "gradient_bits": 16},
+    "8-bit results": {"method": "smb-int8", "result_bits": 8},
+    "stochastic depth": {"method": "sd"},
+    "all savings": {"method": "e2train", "smd": 0.4, "steps": 8},
+    "resolve": {"method": "e2train", "psg_mode": "resolve"},
+    "sparsify": {"method": "e2train", "psg_mode": "sparsify"},
+    "signs of 16-bit gradients": {"method": "e2train", "gradient_bits": 16},
+    "signs with 8-bit results": {"method": "e2train", "result_bits": 8},
+}
+
+
+def use(monkeypatch, make) -> None:
+    monkeypatch.setattr("e2train.train.run.open_resident", lambda *, host, threads: make(threads))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(pytest.param(options, id=name) for name, options in RUNS.items()),
+        *(pytest.param(options, id=name, marks=pytest.mark.slow) for name, options in LONG_RUNS.items()),
+    ],
+)
+def test_every_emulator_trains_to_the_bits_of_the_spec(monkeypatch, tmp_path, options):
+    config = CONFIG.changed(**options)
+    use(monkeypatch, lambda threads: SpecResident())
+    want = run_training(config, out=tmp_path / "spec")
+    assert (want.blocks_skipped > 0) == (config.method != "smb-int8")
+    for name, make in EMULATORS.items():
+        use(monkeypatch, make)
+        got = run_training(config, out=tmp_path / name)
+        for key in ("state_sha256", "weights_sha256", "macs", "blocks_run", "saturations", "test_accuracy"):
+            assert getattr(got, key) == getattr(want, key), (name, key)
+
+
+def stop_after(step):
+    """A watcher that presses Ctrl-C."""
+
+    def watch(row):
+        if row.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return watch
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return run_training(CONFIG.changed(method="e2train"), out=tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.mark.parametrize("step", [1, 4], ids=["in the middle", "before averaging"])
+def test_a_stopped_run_goes_on_to_the_same_state(undisturbed, tmp_path, step):
+    config = CONFIG.changed(method="e2train")
+    with pytest.raises(Interrupted, match=rf"^stopped after step {step} of 4, saved; go on with: "):
+        run_training(config, out=tmp_path, watch=stop_after(step))
+    resumed = run_training(config, out=tmp_path, resume=True)
+    for key in ("state_sha256", "weights_sha256", "macs", "blocks_run", "saturations", "host_bytes_per_step"):
+        assert getattr(resumed, key) == getattr(undisturbed, key), key
+
+
+@pytest.mark.parametrize("first", ["resident", "offload"])
+def test_a_checkpoint_of_the_other_execution_is_refused_in_one_line(tmp_path, first):
+    other = {"resident": "offload", "offload": "resident"}[first]
+    config = CONFIG.changed(method="smb-int8", execution=first)
+    with pytest.raises(Interrupted):
+        run_training(config, out=tmp_path, watch=stop_after(2))
+    with pytest.raises(TrainError) as refused:
+        run_training(config.changed(execution=other), out=tmp_path, resume=True)
+    told = str(refused.value)
+    assert "\n" not in told
+    assert str(tmp_path / "checkpoint.pt") in told
+    assert "execution" in told
+
+
+@pytest.mark.parametrize("device", ["csim", "rtl", "spec", "pynq:board", "agent:board"])
+def test_devices_without_resident_tensors_are_refused(device):
+    with pytest.raises(TrainError) as refused:
+        CONFIG.changed(device=device)
+    assert str(refused.value) == (
+        f"device {device} does not keep tensors in its memory yet; "
+        "use --device emulator or --set execution=offload"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"gradient_bits": 12}, "gradient_bits must be 8 or 16 in resident runs, not 12"),
+        ({"result_bits": 12}, "result_bits must be 8 or 16 in resident runs, not 12"),
+        ({"scale_decay": 1.5}, "scale_decay must be in 0..1, not 1.5"),
+        ({"execution": "elsewhere"}, "no execution 'elsewhere'; there are: offload, resident"),
+    ],
+)
+def test_settings_that_resident_runs_do_not_take(options, told):
+    with pytest.raises(TrainError) as refused:
+        CONFIG.changed(**options)
+    assert str(refused.value) == told
+
+
+def test_without_a_compiler_torch_takes_over_with_the_same_bits(monkeypatch, tmp_path, undisturbed):
+    def no_compiler(**options):
+        raise DeviceError("cannot build the native emulator: there is no compiler")
+
+    monkeypatch.setattr("e2train.devices.native.NativeResident", no_compiler)
+    with pytest.warns(UserWarning, match=r"^torch emulates the device, slowly: cannot build") as told:
+        summary = run_training(CONFIG.changed(method="e2train"), out=tmp_path)
+    assert len([each for each in told if "torch emulates" in str(each.message)]) == 1
+    assert summary.state_sha256 == undisturbed.state_sha256
+
+
+def test_factors_of_modelled_energy_multiply_to_the_whole(tmp_path):
+    config = CONFIG.changed(method="e2train", steps=16, smd=0.5)
+    summary = run_training(config, out=tmp_path)
+    factors = summary.energy_factors
+    assert prod(factors.values()) == pytest.approx(summary.energy_of_smb_fp32, rel=1e-12)
+    assert factors["widths"] < 0.5
+    # Work for each sample and for each step, such as weights, both shrink by the steps dropped.
+    assert factors["smd"] == pytest.approx(summary.steps_run / 16, rel=1e-9)
+    assert factors["slu"] < 0.95
+    assert factors["psg"] < 1
+
+
+def test_a_run_that_saves_nothing_has_factors_of_one_but_for_trial_runs(tmp_path):
+    summary = run_training(CONFIG.changed(method="smb-int8", steps=16), out=tmp_path)
+    widths, *rest, trials = summary.energy_factors.values()
+    assert rest == pytest.approx([1.0] * len(rest), rel=1e-12)
+    assert 1 < trials < 1 + 1.2 / 16  # of one step in 16
+    assert summary.energy_of_smb_int8 == pytest.approx(trials, rel=1e-12)
+    assert summary.energy_of_smb_fp32 == pytest.approx(widths * trials, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_a_resident_run_learns(tmp_path):
+    config = PRESETS["digits"].changed(execution="resident", method="smb-int8", seed=1)
+    assert run_training(config, out=tmp_path).test_accuracy > 0.93
