@@ -76,7 +76,7 @@ class NativeKernel:
     def __init__(self, kernel: Kernel, ports: tuple[str, ...], library: Path) -> None:
         self.kernel = kernel
         self.ports = ports
-        self._path = library
+        self.library = library
         self._library = _open(library)
         if self._library.e2hls_ports() != len(self.ports):
             raise HlsError(
@@ -149,7 +149,7 @@ class NativeKernel:
 
     def _place(self, address: int) -> str:
         """``file:line: `` of what ended the run, in the kernel's own folder; empty where it is not known."""
-        place = _source_line(self._path, address) if address else ""
+        place = _source_line(self.library, address) if address else ""
         if place.startswith(_OWN):
             place = f"{self.kernel.source.resolve().parent}/{place.removeprefix(_OWN)}"
         return f"{place}: " if place else ""
