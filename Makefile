@@ -5,17 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := host hls/e2hls sim tests scripts
+SOURCES := setup.py host hls/e2hls sim tests scripts
 CPP := $(wildcard hls/kernels/*.?pp hls/include/* sim/soc/*.?pp host/e2train/devices/native/*.?pp)
 
-.PHONY: help setup train test board-test browser-test test-slow lint format clean
+.PHONY: help setup train test board-test browser-test test-slow wheel-test lint format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY)  ## make .venv with every dependency, pinned
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	PYNQ_REMOTE=1 $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,sim,remote,dev]'
@@ -39,6 +39,9 @@ board-test: $(READY)  ## run the tests on simulated boards alone, through the re
 
 test-slow: $(READY)  ## run the tests that take minutes each
 	$(BIN)/pytest -m slow
+
+wheel-test: $(READY)  ## the test of test-slow that installs the wheel and the sdist and runs them elsewhere
+	$(BIN)/pytest -n0 -m slow tests/system/test_wheel.py
 
 browser-test: $(READY)  ## look at a report in headless Chromium (package chromium)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[browser]'

@@ -40,7 +40,7 @@ def _versions() -> list[str]:
     try:
         return [f"{name} {metadata.version(name)}" for name in _TOOLS]
     except metadata.PackageNotFoundError as error:
-        raise HlsError(f"the Python package {error.name} is missing; install e2train[sim]") from None
+        raise HlsError(f"the Python package {error.name} is missing; pip install 'e2train[sim]'") from None
 
 
 def _flow() -> list[Path]:

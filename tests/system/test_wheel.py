@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel, installed away from the checkout, does what the checkout does; the sdist makes the same wheel."""
+"""The wheel, installed outside the checkout, does what the checkout does; the sdist installs the same."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ print(*rtl.sv_files, e2sim.build_soc(rtl), e2hls.build_native(kernel).library, l
 def outside(*command: object, cwd: Path, **options: object) -> str:
     """Run a command that does not know the checkout; what it printed."""
     done = subprocess.run(
-        [*map(str, command)], cwd=cwd, env=environment(), text=True, capture_output=True, check=False, **options
+        [*map(str, command)],
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        capture_output=True,
+        check=False,
+        **options,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

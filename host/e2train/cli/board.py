@@ -103,12 +103,15 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a simulated board that the pynq client takes for a real one, until Ctrl-C."""
+    from e2train.config.extras import install_command
     from e2train.devices import DeviceError
 
     try:
         from e2sim.board import BoardServer, parse_faults
     except ModuleNotFoundError as error:
-        raise DeviceError(f"the simulated board needs {error.name}; pip install 'e2train[remote]'") from error
+        raise DeviceError(
+            f"the simulated board needs {error.name}; {install_command(error.name or '')}"
+        ) from error
     from e2train.devices.simulated_board import board_model, build_logic, prepare_logic
     from e2train.overlay import load_board
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EXTRAS", "install_command"]
+__all__ = ["EXTRAS", "install_command", "is_extra"]
 
 # Extra -> the modules that its packages bring.
 EXTRAS = {
@@ -22,9 +22,18 @@ def install_command(module: str) -> str:
     >>> install_command("pandas")
     'pip install pandas'
     """
-    top = module.partition(".")[0]
-    extra = next((extra for extra, modules in EXTRAS.items() if top in modules), None)
-    if extra is None:
-        return f"pip install {top}"
+    extra = _extra(module)
+    if not extra:
+        return f"pip install {module.partition('.')[0]}"
     variables = "PYNQ_REMOTE=1 " if extra == "remote" else ""
     return f"{variables}pip install 'e2train[{extra}]'"
+
+
+def is_extra(module: str) -> bool:
+    """Whether a module comes with one of the extras."""
+    return bool(_extra(module))
+
+
+def _extra(module: str) -> str:
+    top = module.partition(".")[0]
+    return next((extra for extra, modules in EXTRAS.items() if top in modules), "")

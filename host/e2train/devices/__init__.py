@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from e2train.config import load_config
+from e2train.config.extras import install_command
 from e2train.devices.protocol import (
     MODES,
     OUTER_MODES,
@@ -102,7 +103,7 @@ def open_device(
     try:
         device_class = getattr(import_module(module), class_name)
     except ModuleNotFoundError as error:
-        raise DeviceError(f"device {name} needs the Python package {error.name}; pip install it") from error
+        raise DeviceError(f"device {name} needs {error.name}; {_install(error)}") from error
     engine = load_config(config)
     arguments = () if name == "emulator" else (engine,)  # the emulator has no hardware to configure
     if name in _ADDRESSED:
@@ -132,6 +133,10 @@ def open_resident(*, host: str = "cpu", threads: int = 1) -> ResidentDevice:
     try:
         emulator = import_module("e2train.devices.emulator.resident")
     except ModuleNotFoundError as error:
-        raise DeviceError(f"the emulator needs the Python package {error.name}; pip install it") from error
+        raise DeviceError(f"the emulator needs {error.name}; {_install(error)}") from error
     device = emulator.TorchResident(host)
     return device
+
+
+def _install(error: ModuleNotFoundError) -> str:
+    return install_command(error.name or "")

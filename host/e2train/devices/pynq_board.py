@@ -15,6 +15,7 @@ import numpy as np
 from e2hls.cache import cache_dir
 from numpy.typing import NDArray
 
+from e2train.config.extras import install_command
 from e2train.devices.address import parse_address
 from e2train.devices.board_lock import BoardLock
 from e2train.devices.deadline import Deadline
@@ -62,7 +63,7 @@ class Board:
         try:
             import pynq
         except ImportError as error:
-            raise DeviceError(f"device pynq needs pynq: {error}; pip install 'e2train[remote]'") from error
+            raise DeviceError(f"device pynq needs pynq: {error}; {install_command('pynq')}") from error
         self._pynq = pynq
         with deadline.running():
             self.device = self._answered(lambda: _device(pynq, address, deadline))
