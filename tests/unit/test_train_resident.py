@@ -30,7 +30,7 @@ RUNS = {
 LONG_RUNS = {
     "16-bit gradients": {"method": "smb-int8", "gradient_bits": 16},
     "8-bit results": {"method": "smb-int8", "result_bits": 8},
-    "stochastic depth": {"method": "sd"},
+    "stochastic depth": {"method": "sd", "skip": 0.4},
     "all savings": {"method": "e2train", "smd": 0.4, "steps": 8},
     "resolve": {"method": "e2train", "psg_mode": "resolve"},
     "sparsify": {"method": "e2train", "psg_mode": "sparsify"},
