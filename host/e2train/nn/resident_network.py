@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from e2train.devices.protocol import ConvShape
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
+from e2train.nn.trace import conv_shape
 from e2train.runtime.resident import Activation, BlockSpec, ConvNorm, Network, Shortcut, padded_order
 
 __all__ = ["ResidentError", "describe"]
@@ -114,22 +114,9 @@ def _conv_norm(name: str, conv: nn.Conv2d, image: Picture, order: Order, activat
     groups_fit = conv.groups == 1 or depthwise
     if not groups_fit or conv.dilation != (1, 1) or conv.bias is not None or conv.padding_mode != "zeros":
         raise ResidentError(_refusal(name))
-    left, right, top, bottom = conv._reversed_padding_repeated_twice
-    C, H, W = image
-    shape = ConvShape(
-        N=1,
-        C=C,
-        H=H,
-        W=W,
-        K=conv.out_channels,
-        R=conv.kernel_size[0],
-        S=conv.kernel_size[1],
-        stride=(conv.stride[0], conv.stride[1]),
-        padding=(top, bottom, left, right),
-    )
     return ConvNorm(
         name=name,
-        shape=shape,
+        shape=conv_shape(conv, (1, *image)),
         depthwise=depthwise,
         activation=activation,
         in_order=order,

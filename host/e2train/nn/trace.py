@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from e2train.devices import ConvShape
 from e2train.nn.models import build_model
 
-__all__ = ["TracedConv", "trace_convs"]
+__all__ = ["TracedConv", "conv_shape", "trace_convs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,9 @@ def trace_convs(model_name: str, *, batch: int) -> list[TracedConv]:
 
     def hook(name: str) -> Callable[[nn.Conv2d, tuple[Tensor], Tensor], None]:
         return lambda conv, args, _: found.append(
-            TracedConv(name=name, shape=_shape(conv, args[0]), groups=conv.groups, first=args[0] is images)
+            TracedConv(
+                name=name, shape=conv_shape(conv, args[0].shape), groups=conv.groups, first=args[0] is images
+            )
         )
 
     for name, module in model.named_modules():
@@ -48,8 +50,9 @@ def trace_convs(model_name: str, *, batch: int) -> list[TracedConv]:
     return found
 
 
-def _shape(conv: nn.Conv2d, x: Tensor) -> ConvShape:
-    N, C, H, W = x.shape
+def conv_shape(conv: nn.Conv2d, size: Sequence[int]) -> ConvShape:
+    """A convolution of an input of this size (N, C, H, W); of a grouped one: of all channels."""
+    N, C, H, W = size
     left, right, top, bottom = conv._reversed_padding_repeated_twice
     return ConvShape(
         N=N,
