@@ -50,7 +50,7 @@ class TranslationUnit:
     pragmas: dict[tuple[str, int], Loc] = field(default_factory=dict)  # (file, line) -> place
 
     def written(self, loc: Loc | None) -> Loc | None:
-        """Where the pragma stands that became the code at ``loc``."""
+        """Location of the pragma that became the code at ``loc``."""
         return self.pragmas.get((loc.file, loc.line), loc) if loc else None
 
     def explain(self, error: HlsError) -> HlsError:
@@ -104,7 +104,7 @@ def _with_places(text: str, unit: TranslationUnit) -> Iterator[tuple[re.Match[st
 
 
 def _column(at: Loc) -> int:
-    """Where the pragma stands in the line as it was written."""
+    """Column of the pragma in the source line."""
     written = _WRITTEN.search(linecache.getline(at.file, at.line))
     return written.start() + 1 if written else 1
 

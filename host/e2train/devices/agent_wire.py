@@ -43,7 +43,7 @@ _FORMAT = 2
 _SIZE_BYTES = 4  # of the head, before it
 _HEAD_BYTES = 1 << 16
 _CHECK_BYTES = 4
-_MOST_EMPTY_BYTES = 1 << 30  # of a tensor without elements, had it one picture
+_MOST_EMPTY_BYTES = 1 << 30  # of a tensor without elements, counted as one image
 _DTYPES = ("uint8", "int8", "int16", "int32", "int64")
 _PAIRS = {"stride": 2, "padding": 4}
 

@@ -2,8 +2,8 @@
 """One program at a time on a board: a file on it names the one, for as long as that renews it.
 
 Boards offer files and nothing else that programs on several PCs could share. So the lock is a lease by the
-board's own clock: who stops renewing it, killed perhaps, loses it. Two that ask in the same moment are told
-apart by reading back what was written.
+board's own clock: a program that stops renewing it, because it was killed for example, loses it. Of two that
+ask at the same moment, reading back what was written shows which one holds it.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def _other(files: BoardFiles, key: str) -> _Lease | None:
 def _parse(content: bytes | None) -> _Lease | None:
     """The lease in a file; None where it holds none."""
     try:
-        told: dict[str, Any] = json.loads(content or b"")
-        lease = _Lease(**told)
+        record: dict[str, Any] = json.loads(content or b"")
+        lease = _Lease(**record)
         texts = isinstance(lease.key, str) and isinstance(lease.holder, str) and isinstance(lease.since, str)
         return lease if texts and math.isfinite(lease.until_s) else None
     except (ArithmeticError, RecursionError, TypeError, ValueError):

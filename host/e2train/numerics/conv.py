@@ -98,7 +98,7 @@ def _out_size(padded: Ints, w: Tensor, stride: Stride) -> tuple[int, int]:
 def _taps(
     kernel: tuple[int, ...], rows: int, cols: int, stride: Stride
 ) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
-    """Each kernel position, with the part of the padded picture that it meets."""
+    """Each kernel position, with the part of the padded image that it meets."""
     for r in range(kernel[0]):
         for s in range(kernel[1]):
             down = slice(r, r + (rows - 1) * stride[0] + 1, stride[0])

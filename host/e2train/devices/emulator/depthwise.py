@@ -51,7 +51,7 @@ def _pad(x: Tensor, shape: ConvShape) -> Tensor:
 
 
 def _taps(shape: ConvShape) -> Iterator[tuple[int, int, Window]]:
-    """Each kernel position, with the part of the padded picture that it meets."""
+    """Each kernel position, with the part of the padded image that it meets."""
     (u, v), every = shape.stride, slice(None)
     for r in range(shape.R):
         for s in range(shape.S):

@@ -9,7 +9,7 @@
 namespace e2 {
 
 enum Kind : int32_t { kUint8 = 0, kInt8 = 1, kInt16 = 2 };
-// How an element-wise operation reads a tensor: as it is; every second pixel; every second pixel of a picture
+// How an element-wise operation reads a tensor: as it is; every second pixel; every second pixel of an image
 // twice its size, zero between; its one pixel everywhere.
 enum View : int32_t { kWhole = 0, kStrided = 1, kSpread = 2, kBroadcast = 3 };
 
