@@ -26,21 +26,41 @@ _MAX_LENGTH_BYTES = (1 << 26) - 1
 _RUN = 1
 _RESET = 1 << 2
 _IOC = 1 << 12
-_ERRORS = {1 << 4: "DMAIntErr", 1 << 5: "DMASlvErr", 1 << 6: "DMADecErr"}
+_HALTED, _SG_INCLUDED = 1, 1 << 3
+_ERRORS = {
+    1 << 4: "DMAIntErr",
+    1 << 5: "DMASlvErr",
+    1 << 6: "DMADecErr",
+    1 << 8: "SGIntErr",
+    1 << 9: "SGSlvErr",
+    1 << 10: "SGDecErr",
+}
 _MEMORY_BASE = 0x1000_0000
 _SLICE_CYCLES = 200_000  # between two looks at Ctrl-C and at progress
 
 
 class DmaRegister(IntEnum):
-    """Byte offsets of the DMA's registers (Xilinx PG021, direct register mode)."""
+    """Byte offsets of the DMA's registers (Xilinx PG021).
+
+    The pointers to descriptors are those of scatter-gather mode, addresses and lengths of direct register
+    mode.
+    """
 
     MM2S_DMACR = 0x00
     MM2S_DMASR = 0x04
+    MM2S_CURDESC = 0x08
+    MM2S_CURDESC_MSB = 0x0C
+    MM2S_TAILDESC = 0x10
+    MM2S_TAILDESC_MSB = 0x14
     MM2S_SA = 0x18
     MM2S_SA_MSB = 0x1C
     MM2S_LENGTH = 0x28
     S2MM_DMACR = 0x30
     S2MM_DMASR = 0x34
+    S2MM_CURDESC = 0x38
+    S2MM_CURDESC_MSB = 0x3C
+    S2MM_TAILDESC = 0x40
+    S2MM_TAILDESC_MSB = 0x44
     S2MM_DA = 0x48
     S2MM_DA_MSB = 0x4C
     S2MM_LENGTH = 0x58
@@ -77,7 +97,7 @@ class MemoryTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferStats:
-    """Cycle stamps and beats of the latest transfer, on the kernel's two streams."""
+    """Cycle stamps and beats of the latest transfer or chain, on the kernel's two streams."""
 
     first_in: int
     last_in: int
@@ -102,6 +122,7 @@ class _Config(ctypes.Structure):
         ("memory_base", ctypes.c_uint64),
         ("memory_bytes", ctypes.c_uint64),
         ("timing", _Timing),
+        ("scatter_gather", ctypes.c_uint32),
         ("reset_cycles", ctypes.c_uint32),
         ("seed", ctypes.c_uint32),
     )
@@ -125,16 +146,19 @@ class Soc:
         memory: NDArray[np.uint8] | None = None,
         memory_base: int = _MEMORY_BASE,
         timing: MemoryTiming | None = None,
+        scatter_gather: bool = False,
         reset_cycles: int = 16,
         seed: int = 1,
     ) -> None:
-        """Raises: SimulationError when the library cannot be loaded, or its kernel stops at once."""
+        """With ``scatter_gather`` the DMA takes chains of descriptors in place of single transfers.
+
+        Raises: SimulationError when the library cannot be loaded, or its kernel stops at once."""
         self._api = _load(library)
         timing = timing or MemoryTiming()
         values = _Timing(*(getattr(timing, name) for name in MemoryTiming.__slots__))
         self._memory = np.zeros(memory_bytes, np.uint8) if memory is None else memory
         at, size = self._memory.ctypes.data, self._memory.size
-        config = _Config(at, memory_base, size, values, reset_cycles, seed)
+        config = _Config(at, memory_base, size, values, scatter_gather, reset_cycles, seed)
         self._handle: int | None = self._api.soc_open(ctypes.byref(config))
         if not self._handle:
             raise SimulationError(
@@ -170,7 +194,7 @@ class Soc:
 
     @property
     def stats(self) -> TransferStats:
-        """Stamps and beats of the latest transfer of each direction."""
+        """Stamps and beats of the latest transfer or chain of each direction."""
         raw = _Stats()
         self._api.soc_stats(self._open_handle(), ctypes.byref(raw))
         return TransferStats(**{name: int(getattr(raw, name)) for name in TransferStats.__slots__})
@@ -234,6 +258,33 @@ class Soc:
         reply = self.memory[reply_at : reply_at + received].view(np.uint64).copy()
         return reply, self.stats
 
+    def run_chain(
+        self, *, mm2s: tuple[int, int], s2mm: tuple[int, int], stall_cycles: int = 2_000_000
+    ) -> TransferStats:
+        """Run a chain of descriptors in each direction, given by the addresses of its first and last one.
+
+        What the descriptors say stands in ``memory``; their status tells what has come.
+        Raises: SimulationError as ``dma_transfer``.
+        """
+        for control, pointers in ((DmaRegister.S2MM_DMACR, s2mm), (DmaRegister.MM2S_DMACR, mm2s)):
+            self._start_chain(control, *pointers)
+        self._wait(stall_cycles)
+        return self.stats
+
+    def _start_chain(self, control: DmaRegister, first: int, last: int) -> None:
+        status, current, tail = control + 0x04, control + 0x08, control + 0x10
+        self.write(control, 0)
+        if not self.read(status) & _HALTED:
+            raise SimulationError(f"the channel at {control:#x} does not halt; reset it")
+        self._write_pointer(current, first)
+        self.write(control, _RUN)
+        self.write(status, _IOC)
+        self._write_pointer(tail, last)
+
+    def _write_pointer(self, register: int, address: int) -> None:
+        self.write(register + 4, address >> 32)
+        self.write(register, address & 0xFFFF_FFFF)  # the low half of the tail starts the channel
+
     def _start(
         self, address_register: DmaRegister, length_register: DmaRegister, address: int, size: int
     ) -> None:
@@ -276,6 +327,9 @@ class Soc:
 
     def _blame(self, status: DmaRegister) -> str:
         stats = self.stats
+        if self.read(status) & _SG_INCLUDED:
+            at = self.read(status + 4) | self.read(status + 8) << 32
+            return f"at the descriptor {at:#x}, after {stats.words_in} words in and {stats.words_out} out"
         if status is DmaRegister.S2MM_DMASR:
             return f"the reply, {stats.words_out} words so far, does not fit the buffer it was given"
         return f"stopped after {stats.words_in} words"

@@ -7,8 +7,8 @@
 //   latency     The first beat of a read burst is there read_latency cycles after it was asked for, the rest
 //               follow at up to one beat per cycle. Writes are posted: the DMA reports the end of a transfer
 //               write_latency cycles after its last beat.
-//   bandwidth   Both ports together move at most bytes_per_cycle bytes per cycle on average (a token bucket
-//   as
+//   bandwidth   All ports together, that for descriptors included, move at most bytes_per_cycle bytes per
+//   cycle on average (a token bucket as
 //               deep as one cycle's worth, at least two beats). 16 lets both ports run at full speed: at 100
 //               MHz 1.6 GB/s, three quarters of the 2.1 GB/s of a PYNQ-Z2's 16-bit DDR3-1050.
 //
@@ -55,10 +55,13 @@ class Ddr {
     return beat;
   }
   void store(uint64_t address, uint64_t beat) { std::memcpy(data_ + (address - base_), &beat, kBeatBytes); }
+  void store_word(uint64_t address, uint32_t word) {
+    std::memcpy(data_ + (address - base_), &word, sizeof word);
+  }
 
   void refill() { credit_ = std::min(credit_ + timing.bytes_per_cycle, credit_limit_); }
-  bool has_beat() const { return credit_ >= kBeatBytes; }
-  void take_beat() { credit_ -= kBeatBytes; }
+  bool has(uint32_t bytes) const { return credit_ >= bytes; }
+  void take(uint32_t bytes) { credit_ -= bytes; }
 
   const Timing timing;
 

@@ -8,201 +8,117 @@ namespace soc {
 namespace {
 
 constexpr uint32_t kControlAt = 0x00;
-constexpr uint32_t kStatusAt = 0x04;
-constexpr uint32_t kAddressAt = 0x18;
-constexpr uint32_t kAddressHighAt = 0x1C;
-constexpr uint32_t kLengthAt = 0x28;
 constexpr uint32_t kS2mmBase = 0x30;
 constexpr uint32_t kSpan = 0x30;
-// What a driver may set: RS, keyhole, interrupt enables, threshold and delay.
-constexpr uint32_t kControlWritable = 0xFFFF7009;
 
 }  // namespace
 
-uint32_t Channel::read(uint32_t offset) const {
-  switch (offset) {
-    case kControlAt:
-      return control_;
-    case kStatusAt:
-      return status_;
-    case kAddressAt:
-      return static_cast<uint32_t>(address_);
-    case kAddressHighAt:
-      return static_cast<uint32_t>(address_ >> 32);
-    case kLengthAt:
-      return length_;
-    default:
-      return 0;
-  }
-}
-
-bool Channel::write(uint32_t offset, uint32_t value) {
-  switch (offset) {
-    case kControlAt:
-      if (value & kReset) return true;
-      control_ = (value & kControlWritable) | (kControlDefault & 2u);
-      // Stopping waits for the transfer under way; complete() halts then.
-      if (control_ & kRunStop) {
-        status_ &= ~kHalted;
-      } else if (!active_) {
-        status_ |= kHalted;
-      }
-      break;
-    case kStatusAt:
-      status_ &= ~(value & kIrqMask);
-      break;
-    case kAddressAt:
-      address_ = (address_ & ~0xFFFFFFFFull) | value;
-      break;
-    case kAddressHighAt:
-      address_ = (address_ & 0xFFFFFFFFull) | static_cast<uint64_t>(value) << 32;
-      break;
-    case kLengthAt:
-      if ((control_ & kRunStop) && !(status_ & kHalted) && !active_) start_if_sound(value & kLengthMask);
-      break;
-    default:
-      break;
-  }
-  return false;
-}
-
-void Channel::start_if_sound(uint32_t length) {
-  length_ = length;
-  status_ &= ~kIdle;
-  beats_ = Beats{};
-  if (length == 0 || address_ % kBeatBytes != 0) {
-    fail(kIntErr);
-    return;
-  }
-  active_ = true;
-  start();
-}
-
-void Channel::reset_registers() {
-  control_ = kControlDefault;
-  status_ = kHalted;
-  address_ = 0;
-  length_ = 0;
-  active_ = false;
-}
-
-void Channel::complete() {
-  active_ = false;
-  status_ |= kIdle | kIocIrq;
-  if (!(control_ & kRunStop)) status_ |= kHalted;
-}
-
-void Channel::fail(uint32_t bit) {
-  active_ = false;
-  control_ &= ~kRunStop;
-  status_ |= bit | kErrIrq | kHalted;
-}
-
-bool Channel::failed_as_planned() {
-  if (planned_ == 0) return false;
-  fail(planned_);
-  planned_ = 0;
-  return true;
-}
-
 void Mm2s::reset() {
   reset_registers();
-  head_ = waiting_ = to_request_ = to_fetch_ = 0;
-  valid_ = last_ = false;
+  clear();
 }
 
-void Mm2s::start() {
-  request_address_ = fetch_address_ = address_;
-  to_request_ = to_fetch_ = length_;
-  head_ = waiting_ = 0;
+void Mm2s::clear() {
+  head_ = waiting_ = to_request_ = 0;
+  valid_ = ends_ = false;
 }
+
+bool Mm2s::sound(const Piece& piece) const { return piece.last || piece.bytes % kBeatBytes == 0; }
 
 void Mm2s::before_edge(uint64_t now) {
+  if (to_request_ == 0 && waiting_ < ddr_.timing.outstanding && take(asked_)) {
+    request_address_ = asked_.address;
+    to_request_ = asked_.bytes;
+  }
   if (to_request_ != 0 && waiting_ < ddr_.timing.outstanding) request(now);
-  if (!valid_ && waiting_ != 0) fetch(now);
+  if (!valid_ && waiting_ != 0) load_beat(now);
 }
 
 void Mm2s::request(uint64_t now) {
   const uint32_t to_page_end = kPageBytes - static_cast<uint32_t>(request_address_ % kPageBytes);
   const uint32_t bytes = std::min({to_request_, to_page_end, ddr_.timing.burst_beats * kBeatBytes});
   const bool decoded = ddr_.holds(request_address_, bytes);
-  bursts_[(head_ + waiting_++) % kMaxOutstanding] = {now + ddr_.timing.read_latency, bytes, decoded};
+  bursts_[(head_ + waiting_++) % kMaxOutstanding] = {
+      now + ddr_.timing.read_latency, request_address_, bytes, decoded, bytes == to_request_, asked_};
   request_address_ += bytes;
   to_request_ -= bytes;
 }
 
-void Mm2s::fetch(uint64_t now) {
+void Mm2s::load_beat(uint64_t now) {
   Burst& burst = bursts_[head_];
   if (now < burst.ready_cycle) return;
   if (!burst.decoded) {
-    to_request_ = waiting_ = 0;
-    fail(kDecErr);
+    fail(kDecErr, burst.piece);
     return;
   }
-  if (!ddr_.has_beat()) return;
-  ddr_.take_beat();
+  if (!ddr_.has(kBeatBytes)) return;
+  ddr_.take(kBeatBytes);
   const uint32_t bytes = std::min(burst.bytes, kBeatBytes);
-  data_ = ddr_.load(fetch_address_, bytes);
-  fetch_address_ += bytes;
-  to_fetch_ -= bytes;
+  data_ = ddr_.load(burst.address, bytes);
+  burst.address += bytes;
   burst.bytes -= bytes;
+  piece_ = burst.piece;
+  ends_ = burst.bytes == 0 && burst.ends;
   if (burst.bytes == 0) {
     head_ = (head_ + 1) % kMaxOutstanding;
     --waiting_;
   }
   valid_ = true;
-  last_ = to_fetch_ == 0;
 }
 
 void Mm2s::after_edge(uint64_t now, bool ready) {
   if (!valid_ || !ready) return;
   beats_.add(now);
   valid_ = false;
-  if (failed_as_planned()) {
-    to_request_ = waiting_ = 0;
-    return;
+  if (failed_as_planned(piece_)) return;
+  if (ends_) {
+    finish(piece_, piece_.bytes, 0, now);
+    settle(now);
   }
-  if (last_) complete();
 }
 
 void S2mm::reset() {
   reset_registers();
-  received_ = 0;
-  closing_ = false;
+  clear();
 }
 
-void S2mm::start() {
+void S2mm::clear() {
+  receiving_ = in_packet_ = false;
   received_ = 0;
-  closing_ = false;
 }
+
+bool S2mm::sound(const Piece& piece) const { return !scatter_gather() || piece.bytes % kBeatBytes == 0; }
 
 bool S2mm::before_edge(uint64_t now) {
-  if (closing_ && now >= done_cycle_) {
-    closing_ = false;
-    length_ = received_;
-    complete();
+  if (!receiving_ && take(piece_)) {
+    receiving_ = true;
+    flags_ = in_packet_ ? 0 : kStartOfFrame;
+    received_ = 0;
   }
-  return active_ && !closing_ && ddr_.has_beat();
+  return receiving_ && ddr_.has(kBeatBytes);
 }
 
 void S2mm::after_edge(uint64_t now, bool valid, uint64_t data, bool last) {
   if (!valid) return;
   beats_.add(now);
-  if (failed_as_planned()) return;
-  if (received_ + kBeatBytes > length_) {
-    fail(kIntErr);
+  if (failed_as_planned(piece_)) return;
+  if (received_ + kBeatBytes > piece_.bytes) {
+    fail(kIntErr, piece_);
     return;
   }
-  if (!ddr_.holds(address_ + received_, kBeatBytes)) {
-    fail(kDecErr);
+  if (!ddr_.holds(piece_.address + received_, kBeatBytes)) {
+    fail(kDecErr, piece_);
     return;
   }
-  ddr_.take_beat();
-  ddr_.store(address_ + received_, data);
+  ddr_.take(kBeatBytes);
+  ddr_.store(piece_.address + received_, data);
   received_ += kBeatBytes;
-  if (last) {
-    closing_ = true;
-    done_cycle_ = now + ddr_.timing.write_latency;
+  in_packet_ = !last;
+  piece_.last = last;
+  // In direct register mode a full buffer waits for the packet's end, or fails at one beat more.
+  if (last || (scatter_gather() && received_ == piece_.bytes)) {
+    receiving_ = false;
+    finish(piece_, received_, flags_ | (last ? kEndOfFrame : 0), now + ddr_.timing.write_latency);
   }
 }
 
@@ -222,6 +138,23 @@ void Dma::reset() {
   mm2s.reset();
   s2mm.reset();
   reset_left_ = reset_cycles_;
+}
+
+void Dma::step_descriptors(uint64_t now) {
+  step_port(now);
+  mm2s.settle(now);
+  s2mm.settle(now);
+}
+
+void Dma::step_port(uint64_t now) {
+  if (mm2s.fetching() || s2mm.fetching()) {
+    (mm2s.fetching() ? static_cast<Channel&>(mm2s) : s2mm).fetch(now);
+    return;
+  }
+  Channel& first = turn_ ? static_cast<Channel&>(s2mm) : mm2s;
+  Channel& second = turn_ ? static_cast<Channel&>(mm2s) : s2mm;
+  if (first.write_status(now) || second.write_status(now)) return;
+  if (first.begin_fetch(now) || second.begin_fetch(now)) turn_ = !turn_;
 }
 
 }  // namespace soc

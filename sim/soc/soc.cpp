@@ -29,14 +29,15 @@ struct SocConfig {
   uint64_t memory_base;
   uint64_t memory_bytes;
   soc::Timing timing;
+  uint32_t scatter_gather;  // how the DMA was built
   uint32_t reset_cycles;
   uint32_t seed;  // of the power-up values of registers
 };
 
 struct SocStats {
   uint64_t cycles;
-  soc::Beats words_in;   // of the latest MM2S transfer
-  soc::Beats words_out;  // of the latest S2MM transfer
+  soc::Beats words_in;   // of the latest MM2S transfer or chain
+  soc::Beats words_out;  // of the latest S2MM transfer or chain
 };
 
 enum SocUntil { kUntilDeadline = 0, kUntilInterrupt = 1, kUntilIdle = 2 };
@@ -47,7 +48,7 @@ class Soc {
  public:
   explicit Soc(const SocConfig& config)
       : ddr_(config.memory, config.memory_base, config.memory_bytes, config.timing),
-        dma_(ddr_, config.reset_cycles) {
+        dma_(ddr_, config.scatter_gather != 0, config.reset_cycles) {
     context_.randReset(2);
     context_.randSeed(static_cast<int>(config.seed));
 #ifdef SOC_ACTIVITY
@@ -113,6 +114,7 @@ class Soc {
       dma_.step_reset();
     } else {
       ddr_.refill();
+      dma_.step_descriptors(cycle_);
       dma_.mm2s.before_edge(cycle_);
       ready = dma_.s2mm.before_edge(cycle_);
     }
