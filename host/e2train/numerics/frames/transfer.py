@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine on stream words: frames in, replies out, errors included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from e2train.config import EngineConfig
+from e2train.numerics.frames.compute import Computed, compute
+from e2train.numerics.frames.header import Header, check_sums, decode_header
+from e2train.numerics.frames.layout import (
+    CHECK_WORDS,
+    COEFFICIENT_ROWS,
+    G_BITS,
+    HEADER_WORDS,
+    LEVELS,
+    MAGIC,
+    MOST_PLANES,
+    PIXEL_LANES,
+    VERSION,
+    X_BITS,
+    Kind,
+    Mode,
+    Status,
+    Words,
+)
+from e2train.numerics.frames.trailer import Trailer, encode_trailer
+
+__all__ = ["judge_header", "run_transfer"]
+
+_NONCE_WORD = 3
+_BYTES = (Kind.UINT8, Kind.INT8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What one frame led to."""
+
+    trailer: Trailer
+    computed: Computed
+    more: bool = False
+
+
+def run_transfer(words: Words, cfg: EngineConfig) -> Words:
+    """Reply of the engine to one transfer, whose last word carries TLAST.
+
+    An error ends the reply: the rest of the transfer is drained. Addresses that the frame did not
+    fill read as 0 here; what they hold on a device is not defined.
+    """
+    return np.concatenate([_reply(outcome) for outcome in _outcomes(words, cfg)])
+
+
+def _outcomes(words: Words, cfg: EngineConfig) -> Iterator[_Outcome]:
+    while True:
+        outcome = _frame(words, cfg)
+        yield outcome
+        if outcome.trailer.status != Status.OK or not outcome.more:
+            return
+        words = words[outcome.trailer.words_in :]
+
+
+def _frame(words: Words, cfg: EngineConfig) -> _Outcome:
+    """Judge the first frame of the words, and compute it when all is well."""
+    if words.size <= HEADER_WORDS:
+        nonce = int(words[_NONCE_WORD]) & 0xFFFFFFFF if words.size > _NONCE_WORD else 0
+        return _failed(Status.EARLY_END, nonce, words.size)
+    header = decode_header(words)
+    status, used = judge_header(header, words, cfg), HEADER_WORDS
+    if status is Status.OK:
+        used = min(words.size, header.frame_words)
+        status = _judge_frame(header, words)
+    if status is not Status.OK:
+        return _failed(status, header.nonce, used)
+    checked = words[: HEADER_WORDS + header.payload_words]
+    computed = compute(header, checked[HEADER_WORDS:], cfg)
+    written = check_sums(computed.results)
+    trailer = Trailer(
+        status=status,
+        nonce=header.nonce,
+        iterations=header.iterations & 0xFFFFFFFF,
+        saturations=computed.saturations,
+        words_in=used,
+        words_out=computed.results.size + computed.sides.size,
+        largest=computed.largest,
+        read=check_sums(checked)[1],
+        written_s1=written[0],
+        written_s2=written[1],
+    )
+    return _Outcome(trailer=trailer, computed=computed, more=bool(header.more))
+
+
+def judge_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
+    """What is wrong with a header, the first of these that is."""
+    check = HEADER_WORDS - 1
+    judgements = (
+        (int(words[:check].sum(dtype=np.uint64)) == int(words[check]), Status.HEADER_CHECK),
+        (header.magic == MAGIC, Status.MAGIC),
+        (header.version == VERSION, Status.VERSION),
+        (_has_mode(header, cfg), Status.MODE),
+        ((header.ic_lanes, header.oc_lanes) == (cfg.ic_lanes, cfg.oc_lanes), Status.LANES),
+        (_fits(header, cfg), Status.LENGTH),
+        (_kinds_fit(header), Status.KIND),
+        (header.mode != Mode.GRAD_MSB or _keeps_sound_bits(header), Status.BITS),
+    )
+    return next((status for fine, status in judgements if not fine), Status.OK)
+
+
+def _has_mode(header: Header, cfg: EngineConfig) -> bool:
+    return header.mode in list(Mode) and not (header.elements and cfg.ic_lanes != PIXEL_LANES)
+
+
+def _fits(header: Header, cfg: EngineConfig) -> bool:
+    counts = (
+        (header.x_count, cfg.x_depth),
+        (header.w_count, cfg.w_vectors),
+        (header.mask_count, cfg.x_depth),
+        (header.rows, COEFFICIENT_ROWS),
+        (header.planes, MOST_PLANES if cfg.ic_lanes == PIXEL_LANES else 0),
+    )
+    if header.mode == Mode.IDENTIFY and (header.payload_words or header.planes):
+        return False
+    if not 1 <= header.depth <= LEVELS or (header.mode == Mode.AFFINE and not header.rows):
+        return False
+    if header.planes and not (header.elements or (header.dot and header.result <= Kind.INT16)):
+        return False
+    return all(count <= most for count, most in counts)
+
+
+def _kinds_fit(header: Header) -> bool:
+    if max(header.x_kind, header.w_kind) > Kind.INT16:
+        return False
+    if header.elements:
+        return header.result <= Kind.INT16
+    if header.dot:
+        return header.w_kind == Kind.INT8 and header.result <= Kind.INT64
+    if header.mode == Mode.GRAD_MSB:
+        return header.x_kind in _BYTES and header.w_kind != Kind.UINT8
+    if header.mode == Mode.GRAD_WEIGHT:
+        return header.w_kind == Kind.INT16 or (header.w_kind == Kind.INT8 and header.x_kind in _BYTES)
+    return True
+
+
+def _keeps_sound_bits(header: Header) -> bool:
+    most = (X_BITS, G_BITS) if header.w_kind == Kind.INT16 else (8, 8)
+    return 1 <= header.x_bits <= most[0] and 1 <= header.g_bits <= most[1]
+
+
+def _judge_frame(header: Header, words: Words) -> Status:
+    size, checked = header.frame_words, HEADER_WORDS + header.payload_words
+    if words.size < size:
+        return Status.EARLY_END
+    told = tuple(int(word) for word in words[checked : checked + CHECK_WORDS])
+    if not header.unchecked and check_sums(words[:checked]) != told:
+        return Status.FRAME_CHECK
+    if words.size == size and header.more:
+        return Status.EARLY_END
+    return Status.LATE_END if words.size > size and not header.more else Status.OK
+
+
+def _failed(status: Status, nonce: int, words_in: int) -> _Outcome:
+    nothing = np.zeros(0, np.uint64)
+    return _Outcome(
+        trailer=Trailer(status=status, nonce=nonce, words_in=words_in),
+        computed=Computed(results=nothing, sides=nothing),
+    )
+
+
+def _reply(outcome: _Outcome) -> Words:
+    sides = outcome.computed.sides
+    return np.concatenate([outcome.computed.results, sides, encode_trailer(outcome.trailer, sides)])
