@@ -7,11 +7,11 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from e2hls.cache import cached, content_key
-from e2hls.clang import INCLUDE_DIR, compiler_id
-from e2hls.errors import HlsError
-from e2hls.kernel import Kernel
-from e2hls.rtl_design import RtlDesign, RtlOptions
+from e2hls.base.cache import cached, content_key
+from e2hls.base.clang import INCLUDE_DIR, compiler_id
+from e2hls.base.errors import HlsError
+from e2hls.base.kernel import Kernel
+from e2hls.base.rtl_design import RtlDesign, RtlOptions
 
 __all__ = ["build_rtl"]
 
@@ -28,8 +28,8 @@ def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS) -> RtlDesign:
     key = content_key(kernel.name, str(options), compiler_id(), *_versions(), *_flow(), *_sources(kernel))
 
     def build(folder: Path) -> None:
-        from e2hls.backend import generate
-        from e2hls.frontend import lower
+        from e2hls.backend.generate import generate
+        from e2hls.frontend.lower import lower
 
         generate(lower(kernel), options, folder)
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from e2hls.cache import cached, content_key
-from e2hls.clang import SHARED_LIBRARY, system_library
+from e2hls.base.cache import cached, content_key
+from e2hls.base.clang import SHARED_LIBRARY, system_library
 from e2hls.sources import source_folder
+from e2hls.xls_verilog import lanes, wide_outputs
 
-from e2sim import lanes, wide_outputs
 from e2sim.toolchain import JOBS, LINKS, Rtl, Toolchain, machine
 
 __all__ = ["build_soc"]

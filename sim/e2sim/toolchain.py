@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from e2hls.cache import cache_dir
+from e2hls.base.cache import cache_dir
 
 __all__ = ["JOBS", "LINKS", "Rtl", "SimulationError", "Toolchain", "first_error", "machine"]
 

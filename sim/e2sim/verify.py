@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2hls.cache import cached, content_key
+from e2hls.base.cache import cached, content_key
 from e2hls.sources import source_folder
 
 from e2sim.runner import BenchRunner

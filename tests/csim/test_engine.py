@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from e2hls.errors import HlsError
+from e2hls.base.errors import HlsError
 from e2hls.native import NativeKernel, Words, build_native
 from e2train.config import config_names, load_config
 from e2train.devices.build import engine_kernel

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2hls.clang import INCLUDE_DIR, run_clang, system_library
+from e2hls.base.clang import INCLUDE_DIR, run_clang, system_library
 from e2train.config import config_header, load_config
 from e2train.devices.build import KERNELS
 from e2train.numerics.engine import run_transfer

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2hls.clang import system_library
-from e2hls.errors import HlsError
-from e2hls.kernel import Kernel
+from e2hls.base.clang import system_library
+from e2hls.base.errors import HlsError
+from e2hls.base.kernel import Kernel
 from e2hls.native import Words, build_native
 
 HEADERS = "".join(f"#include <{name}.h>\n" for name in ("ap_axi_sdata", "ap_int", "hls_stream", "hls_vector"))
@@ -195,7 +195,7 @@ def test_equal_kernels_share_a_library_and_name_their_own_folders(tmp_path, monk
         with pytest.raises(HlsError) as raised:
             kernel.run({"x_in": _words([9])})
         assert str(raised.value).startswith(f"{source}:7: top: bit 9 ")
-        monkeypatch.setattr("e2hls.native.run_clang", None)
+        monkeypatch.setattr("e2hls.native.library.run_clang", None)
 
 
 def test_wrong_names_and_limbs(build):

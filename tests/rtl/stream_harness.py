@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from e2hls.cache import cached, content_key
-from e2hls.clang import system_library
+from e2hls.base.cache import cached, content_key
+from e2hls.base.clang import system_library
+from e2hls.base.rtl_design import PortReport, RtlDesign
 from e2hls.native import Words
-from e2hls.rtl_design import PortReport, RtlDesign
 from e2sim.toolchain import LINKS, Toolchain
 
 __all__ = [

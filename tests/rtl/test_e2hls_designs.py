@@ -9,8 +9,8 @@ from pathlib import Path
 
 import e2hls
 import pytest
-from e2hls.backend import generate
-from e2hls.rtl_design import PortReport, RtlDesign, RtlOptions, RtlReport
+from e2hls.backend.generate import generate
+from e2hls.base.rtl_design import PortReport, RtlDesign, RtlOptions, RtlReport
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))

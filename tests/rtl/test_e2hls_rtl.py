@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from e2hls.backend import generate
-from e2hls.frontend import lower
-from e2hls.kernel import Kernel
+from e2hls.backend.generate import generate
+from e2hls.base.kernel import Kernel
+from e2hls.base.rtl_design import RtlOptions
+from e2hls.frontend.lower import lower
 from e2hls.native import build_native
-from e2hls.rtl_design import RtlOptions
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stream_harness import build_simulation, from_words, random_words, to_words

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from e2hls import build_rtl
-from e2sim.lanes import roll_lanes
+from e2hls.xls_verilog.lanes import roll_lanes
 from e2train.config import load_config
 from e2train.devices.build import engine_kernel
 from lockstep import DifferError, run_in_lockstep

@@ -7,7 +7,7 @@ from pathlib import Path
 import e2hls
 import pytest
 from e2hls import report as reporting
-from e2hls.rtl_design import RtlDesign, RtlReport
+from e2hls.base.rtl_design import RtlDesign, RtlReport
 from e2train.cli.app import main
 from e2train.cli.hls import part_budget
 from e2train.config import load_config

@@ -6,26 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from e2hls.backend import generate
-from e2hls.errors import HlsError
-from e2hls.frontend import lower
-from e2hls.ir import (
-    Array,
-    Block,
-    Branch,
-    Const,
-    Design,
-    Instr,
-    Loc,
-    LoopInfo,
-    Phi,
-    Process,
-    Ref,
-    Return,
-    Stream,
-)
-from e2hls.kernel import Kernel
-from e2hls.rtl_design import RtlDesign, RtlOptions
+from e2hls.backend.generate import generate
+from e2hls.base.errors import HlsError, Loc
+from e2hls.base.kernel import Kernel
+from e2hls.base.rtl_design import RtlDesign, RtlOptions
+from e2hls.frontend.lower import lower
+from e2hls.ir import Array, Block, Branch, Const, Design, Instr, LoopInfo, Phi, Process, Ref, Return, Stream
 
 X = Stream(name="x", width=16)
 Y = Stream(name="y", width=32)

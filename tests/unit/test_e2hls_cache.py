@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-from e2hls.cache import cached
-from e2hls.errors import HlsError
+from e2hls.base.cache import cached
+from e2hls.base.errors import HlsError
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +118,7 @@ def test_a_folder_that_is_not_whole_is_built_again(tmp_path: Path, how: str) -> 
 
 def test_what_a_killed_build_leaves_is_removed_by_the_next_of_any_kind(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom e2hls.cache import cached\n"
+        "import time\nfrom e2hls.base.cache import cached\n"
         "def build(folder):\n"
         "    (folder / 'half').touch()\n"
         "    print('begun', flush=True)\n"

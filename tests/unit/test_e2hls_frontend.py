@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from e2hls.frontend import lower
+from e2hls.base.kernel import Kernel
+from e2hls.frontend.lower import lower
 from e2hls.ir import Array, Design, Process
-from e2hls.kernel import Kernel
 
 OWN = Path(__file__).parent / "kernels"
 KERNELS = Path(__file__).parents[1] / "rtl" / "kernels"

@@ -4,10 +4,10 @@
 from pathlib import Path
 
 import pytest
-from e2hls.clang import INCLUDE_DIR
-from e2hls.errors import HlsError
-from e2hls.frontend import lower
-from e2hls.kernel import Kernel
+from e2hls.base.clang import INCLUDE_DIR
+from e2hls.base.errors import HlsError
+from e2hls.base.kernel import Kernel
+from e2hls.frontend.lower import lower
 from e2hls.native import build_native
 
 HEAD = "#include <ap_int.h>\n#include <hls_stream.h>\nusing In = hls::stream<ap_int<16>>;\n"
@@ -349,7 +349,7 @@ def test_missing_source(tmp_path: Path) -> None:
 def test_missing_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "k.cpp"
     source.write_text(HEAD + TOP + ECHO)
-    monkeypatch.setattr("e2hls.clang._zig", lambda: tmp_path / "zig")
+    monkeypatch.setattr("e2hls.base.clang._zig", lambda: tmp_path / "zig")
     with pytest.raises(HlsError) as raised:
         lower(Kernel("k", source))
     assert str(raised.value) == f"cannot run {tmp_path / 'zig'}: No such file or directory"

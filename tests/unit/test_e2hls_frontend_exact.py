@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from e2hls import Kernel, Words, build_native
-from e2hls.frontend import lower
+from e2hls.frontend.lower import lower
 from e2hls.ir import Stream
 from ir_interpreter import run_design
 

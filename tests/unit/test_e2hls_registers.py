@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from e2hls.registers import split_registers
+from importlib import metadata
+
+from e2hls.xls_verilog import XLS_VERSION
+from e2hls.xls_verilog.registers import split_registers
 
 WITHOUT_RESET = """\
   always @ (posedge clk) begin
@@ -54,3 +57,7 @@ def test_every_register_keeps_its_reset() -> None:
 def test_what_it_does_not_know_stays() -> None:
     other = "  always_ff @ (posedge clk) begin\n    if (x) y <= z;\n  end\n"
     assert split_registers(f"module m;\n{other}endmodule\n") == f"module m;\n{other}endmodule\n"
+
+
+def test_the_rewrites_are_made_for_the_version_that_is_required() -> None:
+    assert f'xls-python=={XLS_VERSION}; extra == "sim"' in metadata.requires("e2train")

@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from e2hls import timing, yosys
-from e2hls.errors import HlsError
-from e2hls.report import TIMING_NOTE, KernelReport, PartBudget, report
-from e2hls.rtl_design import RtlDesign, RtlReport
+from e2hls.base.errors import HlsError
+from e2hls.base.rtl_design import RtlDesign, RtlReport
+from e2hls.report import TIMING_NOTE, KernelReport, PartBudget, report, timing, yosys
 
 MAC = """
 module mac(input clk, input first, input signed [15:0] x, input signed [15:0] w, output signed [47:0] sum);

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from e2hls.values import Part, Value, concat, constant, mask_runs, overlay, shifted_left
+from e2hls.backend.bit_slices import Part, Value, concat, constant, mask_runs, overlay, shifted_left
 from hypothesis import given
 from hypothesis import strategies as st
 

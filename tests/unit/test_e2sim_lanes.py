@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from e2sim.lanes import roll_lanes
+from e2hls.xls_verilog.lanes import roll_lanes
 
 
 def module(lanes: int, *, tapped: bool = False, added: str = "8'h01") -> str:

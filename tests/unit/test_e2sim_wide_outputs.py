@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from e2sim.wide_outputs import pack_when_valid
+from e2hls.xls_verilog.wide_outputs import pack_when_valid
 
 MODULE = """\
 module m(

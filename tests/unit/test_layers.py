@@ -13,6 +13,18 @@ import pytest
 
 LAYERS = ("config", "numerics", "packing", "energy", "overlay", "devices", "runtime", "nn", "train", "cli")
 PACKAGE = Path(e2train.__file__).parent
+# What each sub-package of the flow may import of the others; build.py and pipeline.py join them.
+FLOW = {
+    "sources": set(),
+    "base": {"sources"},
+    "ir": {"base"},
+    "frontend": {"base", "ir", "passes"},
+    "passes": {"base", "ir"},
+    "xls_verilog": set(),
+    "backend": {"base", "ir", "passes", "xls_verilog"},
+    "native": {"base", "ir"},
+    "report": {"base"},
+}
 # Imported on demand: torch for the emulator, the flow and the simulator for csim and rtl.
 ALLOWED_BELOW_NN = {
     "devices/emulator": {"torch"},
@@ -93,3 +105,13 @@ def test_the_flow_and_the_simulator_stand_alone(package, forbidden):
     for path in Path(package.__file__).parent.rglob("*.py"):
         heads = {name.partition(".")[0] for name in imports(path)}
         assert not heads & forbidden, f"{path.name} imports {heads & forbidden}"
+
+
+def test_the_flow_shows_its_order():
+    root = Path(e2hls.__file__).parent
+    assert {path.name for path in root.glob("*.py")} <= {"__init__.py", "build.py", "pipeline.py"}
+    assert {path.parent.name for path in root.glob("*/__init__.py")} == set(FLOW)
+    for name, allowed in FLOW.items():
+        for path in (root / name).rglob("*.py"):
+            heads = {full.split(".")[1] for full in imports(path) if full.startswith("e2hls.")}
+            assert heads <= {name, *allowed}, f"{name}/{path.name} imports {heads - allowed - {name}}"

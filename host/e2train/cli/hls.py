@@ -18,8 +18,8 @@ from e2train.devices.protocol import MODES, DeviceError, Mode, products_per_mult
 
 if TYPE_CHECKING:
     from e2hls import Kernel
+    from e2hls.base.rtl_design import RtlReport
     from e2hls.report import KernelReport, PartBudget
-    from e2hls.rtl_design import RtlReport
 
 __all__ = ["app", "find_kernel", "part_budget"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import e2hls
-from e2hls.cache import cached, content_key
+from e2hls.base.cache import cached, content_key
 from e2hls.sources import source_folder
 
 from e2train.config import EngineConfig, config_header

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from e2hls.cache import cache_dir
+from e2hls.base.cache import cache_dir
 from numpy.typing import NDArray
 
 from e2train.config.extras import install_command

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import e2hls
-from e2hls.cache import cached, content_key
-from e2hls.clang import SHARED_LIBRARY, WARNINGS, compiler_id, link_shared, run_clang, system_library
+from e2hls.base.cache import cached, content_key
+from e2hls.base.clang import SHARED_LIBRARY, WARNINGS, compiler_id, link_shared, run_clang, system_library
 from numpy.typing import NDArray
 
 from e2train.devices.protocol import DeviceError

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say in the words of the C++ source why hardware cannot be scheduled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from e2hls.backend.codegen import ThroughputError
+from e2hls.backend.emit import ProcessEmitter
+from e2hls.backend.xls_text import CycleError
+from e2hls.base.errors import HlsError, Loc
+from e2hls.ir import Const, Instr, Process
+
+__all__ = ["blame", "joint_arrays"]
+
+
+def joint_arrays(emitter: ProcessEmitter, error: CycleError | ThroughputError) -> frozenset[str]:
+    """Arrays in the way because their reads and writes share a request channel."""
+    if isinstance(error, CycleError):
+        return _arrays(emitter, error.names, joint=True)
+    return _arrays(emitter, (f"{bank}_data_pair" for _, bank in emitter.text.late_states()), joint=True)
+
+
+def blame(
+    process: Process, emitter: ProcessEmitter, ii: int, error: CycleError | ThroughputError
+) -> HlsError:
+    """What to change in the source."""
+    if isinstance(error, CycleError):
+        return _blame_cycle(process, emitter, error)
+    return _blame_throughput(process, emitter, ii, error)
+
+
+def _blame_cycle(process: Process, emitter: ProcessEmitter, error: CycleError) -> HlsError:
+    """The error for accesses of one iteration that need each other."""
+    names = sorted(_arrays(emitter, error.names))
+    if len(names) == 1:
+        loc = next(array.loc for array in process.arrays if array.name == names[0])
+        return HlsError(
+            f"array {names[0]} is read under a condition or at an address that depends on what the same "
+            "iteration may have read from it; read it once, before the condition",
+            loc,
+        )
+    listed = " and ".join(names) or process.name
+    return HlsError(
+        f"process {process.name} accesses {listed} in both orders, each needing the other's data; "
+        "access them in one order everywhere",
+        _loc(process),
+    )
+
+
+def _blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error: ThroughputError) -> HlsError:
+    """The error for an initiation interval that XLS cannot reach."""
+    for state, memory in emitter.text.late_states():
+        loops = [loop for label, loop in process.loops.items() if emitter.owns(label, state)]
+        loop = loops[0] if loops else next(iter(process.loops.values()), None)
+        what = "its exit or the next loop" if state == "pc" else _held(emitter, state)
+        where = loop.name if loop else f"process {process.name}"
+        return HlsError(
+            f"{where} cannot start an iteration every {ii} cycle(s): {what} depends on {memory}, which is "
+            "read at an address or under a condition that depends on it; ask for "
+            f"`#pragma HLS PIPELINE II={ii + 1}`",
+            loop.loc if loop else _loc(process),
+        )
+    slow = _slowest(process)
+    if slow is not None and "clock period" in str(error):
+        what = "multiplication" if slow.op == "mul" else "division"
+        return HlsError(
+            f"a {slow.width}-bit {what} takes one cycle, and would make it far too long; use fewer bits"
+            + (", or shift to divide by a power of two" if what == "division" else ""),
+            slow.loc,
+        )
+    for name in emitter.memories.forwarded if "throughput" in str(error) else ():
+        array = next(array for array in process.arrays if array.name == name)
+        return HlsError(
+            f"array {name} is written with what is computed from its own elements, which takes longer than "
+            f"{ii} cycle(s); compute less in one iteration, or ask for `#pragma HLS PIPELINE II={ii + 1}`",
+            array.loc,
+        )
+    return HlsError(f"process {process.name} cannot be scheduled at II={ii}: {error}", _loc(process))
+
+
+def _slowest(process: Process) -> Instr | None:
+    """The widest division by what is no constant; without any, the widest multiplication."""
+    instrs = [instr for block in process.blocks for instr in block.instrs]
+    for ops in (("sdiv", "udiv", "srem", "urem"), ("mul",)):
+        found = [i for i in instrs if i.op in ops and not isinstance(i.args[1], Const)]
+        if found:
+            return max(found, key=lambda instr: instr.width)
+    return None
+
+
+def _held(emitter: ProcessEmitter, state: str) -> str:
+    """What a state element holds, in words."""
+    for ram in emitter.memories.rams:
+        if state.startswith(f"{ram.name}_recent"):
+            return f"array {ram.array}"
+    return f"the value {emitter.source_name(state)}"
+
+
+def _arrays(emitter: ProcessEmitter, nodes: Iterable[str], *, joint: bool = False) -> frozenset[str]:
+    """Arrays whose responses are among the nodes of a process's text; only joint ones where asked for."""
+    banks = {f"{ram.name}_data_pair": ram.array for ram in emitter.memories.rams if ram.joint or not joint}
+    return frozenset(banks[node] for node in nodes if node in banks)
+
+
+def _loc(process: Process) -> Loc | None:
+    locs = [loop.loc for loop in process.loops.values() if loop.loc]
+    return locs[0] if locs else None

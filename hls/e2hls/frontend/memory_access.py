@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads and stores: from addresses to elements of arrays, each as wide as it is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from e2hls.base.errors import HlsError, Loc
+from e2hls.frontend.builder import Builder
+from e2hls.frontend.pointers import Pointer, split_index
+from e2hls.frontend.prepare import storage_bytes
+from e2hls.frontend.variables import Memory, Variables
+from e2hls.ir import Const, Operand
+
+__all__ = ["MemoryAccess"]
+
+_Element = tuple[str, tuple[Operand, ...]]
+
+
+class MemoryAccess:
+    """The accesses of one process; within a block, a repeated load costs no second port."""
+
+    def __init__(
+        self, variables: Variables, process: str, value: Callable[[str, Loc | None], Operand]
+    ) -> None:
+        self._variables = variables
+        self._process = process
+        self._value = value
+        self._known: dict[_Element, Operand] = {}
+
+    def start_block(self) -> None:
+        """Forget what is known of the arrays' contents."""
+        self._known = {}
+
+    def load(self, pointer: Pointer, width: int, b: Builder, name: str) -> Operand:
+        """``width`` bits at ``pointer``."""
+        memory, indices, byte = self._element(pointer, width, b)
+        key = memory.name, indices
+        if key not in self._known:
+            self._known[key] = b.emit("load", memory.width, indices, target=memory.name, name=name)
+        element = self._known[key]
+        if byte:
+            element = b.binary("lshr", element, Const(element.width, 8 * byte))
+        return b.resize(element, width)
+
+    def store(self, pointer: Pointer, value: Operand, b: Builder) -> None:
+        """Write ``value`` at ``pointer``; it must be a whole element."""
+        memory, indices, byte = self._element(pointer, value.width, b)
+        if byte or value.width < memory.width:
+            raise HlsError(
+                f"only a part of an element of {memory.name} is written; write it as a whole", b.loc
+            )
+        value = b.resize(value, memory.width)
+        memory.writers.add(self._process)
+        b.effect("store", (*indices, value), target=memory.name)
+        self._known = {
+            key: known
+            for key, known in self._known.items()
+            if key[0] != memory.name or _differ(key[1], indices)
+        }
+        self._known[memory.name, indices] = value
+
+    def _element(self, pointer: Pointer, width: int, b: Builder) -> tuple[Memory, tuple[Operand, ...], int]:
+        memories = self._variables.memory(pointer.base, self._process, b.loc)
+        for memory in memories:
+            split = split_index(pointer.moved(-memory.offset), memory.strides)
+            if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width):
+                continue
+            memory.users[self._process] = None
+            pairs = zip(split[0], memory.dims, strict=True)
+            return (
+                memory,
+                tuple(self._index(constant, terms, dim, b) for (constant, terms), dim in pairs),
+                split[1],
+            )
+        raise HlsError(f"{memories[0].name} is not accessed by whole elements; access them one by one", b.loc)
+
+    def _index(self, constant: int, terms: list[tuple[int, str]], dim: int, b: Builder) -> Operand:
+        """An index in as few bits as the dimension needs: arithmetic modulo a power of two stays exact."""
+        width = max(1, (dim - 1).bit_length())
+        total: Operand = Const(width, constant % (1 << width))
+        if not terms and not 0 <= constant < dim:
+            raise HlsError(f"index {constant} is out of bounds 0..{dim - 1}", b.loc)
+        for factor, operand in terms:
+            index = b.resize(self._value(operand, b.loc), width, signed=True)
+            index = b.binary("mul", index, Const(width, factor % (1 << width)))
+            total = index if isinstance(total, Const) and total.value == 0 else b.binary("add", index, total)
+        return total
+
+
+def _differ(a: tuple[Operand, ...], c: tuple[Operand, ...]) -> bool:
+    """Whether two elements are surely not the same."""
+    pairs = zip(a, c, strict=True)
+    return any(isinstance(x, Const) and isinstance(y, Const) and x.value != y.value for x, y in pairs)

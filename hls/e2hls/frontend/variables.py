@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arrays and streams of a design: what the source declares, and what the accesses show."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+from e2hls.base.errors import HlsError, Loc
+from e2hls.frontend.debug_info import DebugInfo, Field, Variable
+from e2hls.frontend.layout import Layout
+from e2hls.frontend.llvm_text import Module, unquote
+from e2hls.frontend.pointers import Pointer
+from e2hls.frontend.pragma_metadata import Mark
+from e2hls.frontend.prepare import storage_bytes
+from e2hls.ir import Array, Stream
+
+__all__ = ["Memory", "Port", "Variables"]
+
+_ALLOCA = re.compile(r"^%(?P<name>\"[^\"]*\"|\S+) = alloca (?P<type>.*?), align \d+(?:, .*)?$")
+_GLOBAL = re.compile(
+    r"^@(?P<name>\"[^\"]*\"|[\w.$-]+) = (?P<linkage>(?:\S+ )*?)(?P<kind>global|constant) (?P<rest>.*?), "
+    r"align \d+(?P<attached>.*)$"
+)
+_DECLARE = re.compile(
+    r"^#dbg_declare\(ptr %(?P<name>\"[^\"]*\"|[^,]+), !(?P<variable>\d+), .*, !(?P<loc>\d+)\)$"
+)
+
+
+@dataclass(slots=True)
+class Memory:
+    """An array under construction: a variable's numbers, or those in one field of its structs."""
+
+    name: str
+    width: int
+    dims: tuple[int, ...]
+    offset: int  # of the first element in the variable
+    strides: tuple[int, ...]
+    loc: Loc | None
+    static: bool = False
+    init: tuple[int, ...] = ()
+    partitioned: set[int] = field(default_factory=set)
+    users: dict[str, None] = field(default_factory=dict)  # processes, in order
+    writers: set[str] = field(default_factory=set)
+
+    def array(self) -> Array:
+        """The finished record."""
+        scope = "shared" if len(self.users) > 1 else "static" if self.static else "local"
+        return Array(
+            name=self.name,
+            width=self.width,
+            dims=self.dims,
+            partitioned=tuple(d in self.partitioned for d in range(len(self.dims))),
+            scope=scope,  # type: ignore[arg-type]
+            init=self.init if any(self.init) else (),
+            loc=self.loc,
+        )
+
+
+@dataclass(slots=True)
+class Port:
+    """A stream under construction."""
+
+    name: str
+    loc: Loc | None
+    width: int = 0
+    depth: int = 2
+    axis: bool = False
+    side_widths: dict[str, int] = field(default_factory=dict)  # of all side channels of its words
+    sides: tuple[tuple[str, int], ...] = ()  # those that are used
+    readers: dict[str, None] = field(default_factory=dict)
+    writers: dict[str, None] = field(default_factory=dict)
+
+    def stream(self) -> Stream:
+        """The finished record."""
+        width = self.width + sum(width for _, width in self.sides)
+        return Stream(
+            name=self.name, width=width, depth=self.depth, axis=self.axis, sides=self.sides, loc=self.loc
+        )
+
+
+class Variables:
+    """Everything that an address can start from, by ``@global`` or ``function:%local``."""
+
+    def __init__(self, debug: DebugInfo) -> None:
+        self._debug = debug
+        self._declared: dict[str, Variable] = {}
+        self._types: dict[str, str] = {}
+        self._images: dict[str, tuple[str, str]] = {}  # global -> type, value
+        self._tables: set[str] = set()  # globals that never change
+        self._elsewhere: set[str] = set()  # globals that another source defines
+        self._layout = Layout([])
+        self._names: set[str] = set()
+        self._memories: dict[
+            tuple[str, str], list[Memory]
+        ] = {}  # by variable and process, if there are several
+        self.ports: dict[str, Port] = {}
+
+    def declare(self, module: Module, functions: tuple[str, ...]) -> None:
+        """Note what the source says of the variables; the debug records are taken out."""
+        for name in functions:
+            function = module.functions[name]
+            for label, lines in function.blocks.items():
+                for text in lines:
+                    found = _DECLARE.match(text)
+                    if found:
+                        key = f"{name}:%{unquote(found['name'])}"
+                        self._declared.setdefault(key, self._debug.variable(found["variable"], found["loc"]))
+                function.blocks[label] = [text for text in lines if not text.startswith("#dbg_")]
+        for text in module.others:
+            found = _GLOBAL.match(text)
+            node = re.search(r"!dbg !(\d+)", found["attached"]) if found else None
+            if found and node:
+                self._declared[f"@{unquote(found['name'])}"] = self._debug.global_variable(node[1])
+
+    def bind(self, module: Module, functions: tuple[str, ...], layout: Layout) -> None:
+        """Note the types and initial values that the final module gives its variables."""
+        self._layout = layout
+        for name in functions:
+            for text in module.functions[name].lines():
+                found = _ALLOCA.match(text)
+                if found:
+                    self._types[f"{name}:%{unquote(found['name'])}"] = found["type"]
+        for text in module.others:
+            found = _GLOBAL.match(text)
+            if found:
+                key = f"@{unquote(found['name'])}"
+                kind, value = _split_typed(found["rest"])
+                self._types[key] = kind
+                self._images[key] = kind, value
+                self._tables |= {key} if found["kind"] == "constant" else set()
+                self._elsewhere |= {key} if "external " in found["linkage"] else set()
+
+    def used(self) -> list[Memory]:
+        """The arrays that some process accesses."""
+        return [memory for each in self._memories.values() for memory in each if memory.users]
+
+    def unique(self, name: str) -> str:
+        """``name`` as an identifier that nothing else in the design has."""
+        base = re.sub(r"\W", "_", name) or "unnamed"
+        candidate, number = base, 0
+        while candidate in self._names:
+            number += 1
+            candidate = f"{base}_{number}"
+        self._names.add(candidate)
+        return candidate
+
+    def memory(self, key: str, process: str, loc: Loc | None) -> list[Memory]:
+        """The arrays at ``key``: one, or one for each field of a struct; of a table, those of ``process``.
+
+        Raises: HlsError where the address leads to no variable of the kernel.
+        """
+        user = process if key in self._tables else ""
+        if (key, user) not in self._memories:
+            self._memories[key, user] = self._new_memories(key, loc)
+        return self._memories[key, user]
+
+    def _new_memories(self, key: str, loc: Loc | None) -> list[Memory]:
+        if key not in self._types:
+            raise HlsError("this pointer leads to no array of the kernel; index the array itself", loc)
+        variable = self._variable(key)
+        if key in self._elsewhere:
+            raise HlsError(f"{variable.name} is defined in no source of this kernel; define it here", loc)
+        image = self._layout.image(*self._images[key]) if key in self._images else b""
+        made = []
+        for field_ in variable.fields:
+            memory = Memory(
+                name=self.unique((variable.name + field_.path).replace(".", "_")),
+                width=field_.width,
+                dims=field_.dims or (1,),
+                offset=field_.offset,
+                strides=field_.strides or (storage_bytes(field_.width),),
+                loc=variable.loc or loc,
+                # What lies within one struct is accessed at once.
+                partitioned=set(range(len(variable.dims), len(field_.dims))),
+            )
+            if image:
+                memory.static = True
+                memory.init = _initial(image, memory)
+            made.append(memory)
+        if not made:
+            raise HlsError(f"the array {variable.name} holds no integers", variable.loc or loc)
+        return made
+
+    def _variable(self, key: str) -> Variable:
+        """What the source says, or else what the type in LLVM shows."""
+        kind = self._types[key]
+        declared = self._declared.get(key)
+        if declared and declared.fields:
+            ends = [
+                each.offset
+                + sum((dim - 1) * stride for dim, stride in zip(each.dims, each.strides, strict=True))
+                + storage_bytes(each.width)
+                for each in declared.fields
+            ]
+            if max(ends) <= self._layout.size(kind):
+                return declared
+        stem = self._declared.get(re.sub(r"\.sroa\..*$", "", key))
+        name = stem.name if stem else key.split("%")[-1].lstrip("@")
+        dims: tuple[int, ...] = ()
+        strides: tuple[int, ...] = ()
+        while step := self._layout.step(kind):
+            each = self._layout.size(step[0])
+            dims, strides = (*dims, self._layout.size(kind) // each if each else 0), (*strides, each)
+            kind = step[0]
+        width = 8 * self._layout.size(kind)
+        fields = (Field("", 0, dims, strides, width),) if width and math.prod(dims) else ()
+        return Variable(name, dims, fields, stem.loc if stem else None)
+
+    def shape(self, function: str, token: str) -> tuple[tuple[int, ...], int] | None:
+        """Dimensions and bytes per element of the numbers that an operand names, None for anything else."""
+        key = token if token.startswith("@") else f"{function}:{token}"
+        if key not in self._types:
+            return None
+        fields = self._variable(key).fields
+        if len(fields) != 1 or not fields[0].dims:
+            return None
+        return fields[0].dims, fields[0].strides[-1]
+
+    def port(self, key: str, name: str, loc: Loc | None) -> Port:
+        """The stream at ``key``."""
+        if key not in self.ports:
+            variable = self._declared.get(key)
+            self.ports[key] = Port(
+                self.unique(variable.name if variable else name), variable.loc if variable else loc
+            )
+        return self.ports[key]
+
+    def mark(self, place: Pointer, mark: Mark) -> None:
+        """Apply what a pragma says of the variable at ``place``, where it is still there.
+
+        Raises: HlsError for what that variable does not have.
+        """
+        memories = [each for (key, _), found in self._memories.items() if key == place.base for each in found]
+        ports = [port for key, port in self.ports.items() if _leads_to(key, place, mark.step)]
+        wrong = {"depth": [memory.name for memory in memories], "partition": [port.name for port in ports]}
+        if wrong.get(mark.kind):
+            what = "STREAM is for an hls::stream" if memories else "ARRAY_PARTITION is for an array"
+            raise HlsError(f"pragma HLS {what}, but {wrong[mark.kind][0]} is none", mark.loc)
+        if mark.kind == "depth":
+            for port in ports:
+                if mark.value < 1:
+                    raise HlsError(f"pragma HLS STREAM depth={mark.value} must be at least 1", mark.loc)
+                port.depth = mark.value
+        for memory in memories:
+            if mark.kind == "partition":
+                _partition(memory, mark)
+
+
+def _leads_to(port: str, place: Pointer, step: int) -> bool:
+    """Whether the stream with this key is the one at ``place``, or in the array that starts there."""
+    base, _, offset = port.partition("+")
+    if base != place.base:
+        return False
+    every = step or place.terms
+    return int(offset or 0) >= place.offset if every else int(offset or 0) == place.offset
+
+
+def _partition(memory: Memory, mark: Mark) -> None:
+    """Split what is an array in the pragma's place: a row may be only the last dimensions of the memory."""
+    first = memory.strides.index(mark.step) if mark.step in memory.strides else len(memory.dims)
+    dims = range(first, len(memory.dims))
+    if not 0 <= mark.value <= len(dims):
+        raise HlsError(
+            f"pragma HLS ARRAY_PARTITION dim={mark.value}, but {memory.name} has {len(dims)}", mark.loc
+        )
+    memory.partitioned |= set(dims) if mark.value == 0 else {dims[mark.value - 1]}
+
+
+def _split_typed(text: str) -> tuple[str, str]:
+    """Type and value of ``[2 x i8] c"ab"``."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char in "[{<(") - (char in "]}>)")
+        if char == " " and depth == 0:
+            return text[:at], text[at + 1 :]
+    return text, "zeroinitializer"
+
+
+def _initial(image: bytes, memory: Memory) -> tuple[int, ...]:
+    """The elements of an array in a variable's bytes, row by row."""
+    places = [memory.offset]
+    for dim, stride in zip(memory.dims, memory.strides, strict=True):
+        places = [place + i * stride for place in places for i in range(dim)]
+    size, mask = storage_bytes(memory.width), (1 << memory.width) - 1
+    return tuple(int.from_bytes(image[place : place + size], "little") & mask for place in places)

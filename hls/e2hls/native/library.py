@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels compiled for this machine: the reference that their RTL must equal, word for word."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2hls.base.cache import cached, content_key
+from e2hls.base.clang import (
+    INCLUDE_DIR,
+    SHARED_LIBRARY,
+    WARNINGS,
+    compiler_id,
+    link_shared,
+    run_clang,
+    system_library,
+)
+from e2hls.base.errors import HlsError
+from e2hls.base.kernel import Kernel
+from e2hls.ir import SIDES
+
+__all__ = ["NativeKernel", "Words", "build_native"]
+
+_OPTIONS = (
+    *("-std=c++20", "-O3", "-fPIC", "-c", "-fvisibility=hidden", "-gline-tables-only", "-gdwarf-4"),
+    *("-fno-sanitize=undefined", "-fsanitize=integer-divide-by-zero", "-fno-sanitize-merge"),
+)
+_OWN, _HEADERS = "/@source/", "/@headers/"  # folders in a library's debug information
+_MAIN = """\
+#include "{source}"
+
+#include <native_harness.h>
+
+#pragma GCC visibility push(default)
+E2HLS_NATIVE({name})
+#pragma GCC visibility pop
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What went through a stream: ``data`` (n, limbs) with the lowest 64 bits first, ``last`` (n,).
+
+    ``sides`` are side channels of AXI beats, by ``keep``, ``strb``, ``user``, ``id`` and ``dest``, each like
+    ``data``; what an input lacks is all ones in keep and strb, and else 0.
+    """
+
+    data: NDArray[np.uint64]
+    last: NDArray[np.bool_]
+    sides: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 2 or self.last.shape != self.data.shape[:1]:
+            raise ValueError(
+                f"data must be (n, limbs) and last (n,), not {self.data.shape} and {self.last.shape}"
+            )
+
+
+class NativeKernel:
+    """A compiled kernel. Every run starts with empty streams of its own, so runs may overlap in threads.
+
+    ``static`` variables inside a kernel keep their values from run to run of one NativeKernel.
+    """
+
+    def __init__(self, kernel: Kernel, ports: tuple[str, ...], library: Path) -> None:
+        self.kernel = kernel
+        self.ports = ports
+        self.library = library
+        self._library = _open(library)
+        if self._library.e2hls_ports() != len(self.ports):
+            raise HlsError(
+                f"{kernel.source}: {kernel.name} has {self._library.e2hls_ports()} streams, but its "
+                f"definition was read as having {len(self.ports)}; write one parameter list without macros"
+            )
+
+    def run(self, inputs: Mapping[str, Words]) -> dict[str, Words]:
+        """Call the top function until all words of ``inputs`` are used up; every other stream is an output.
+
+        Raises: HlsError for an unknown stream, wrong limbs, or a kernel that wants more words than there are.
+        """
+        for name in inputs:
+            if name not in self.ports:
+                raise HlsError(f"{self.kernel.name} has no stream {name!r}; it has {', '.join(self.ports)}")
+        library = self._library
+        instance = library.e2hls_new()
+        try:
+            for name, words in inputs.items():
+                self._push(instance, name, words)
+            mask = sum(1 << self.ports.index(name) for name in inputs)
+            if library.e2hls_run(instance, mask):
+                place = self._place(library.e2hls_place(instance))
+                raise HlsError(f"{place}{self.kernel.name}: {library.e2hls_error(instance).decode()}")
+            return {name: self._pop(instance, name) for name in self.ports if name not in inputs}
+        finally:
+            library.e2hls_delete(instance)
+
+    def width(self, port: str) -> int:
+        """Bits of data in a word of this stream, without TLAST."""
+        return int(self._library.e2hls_width(self.ports.index(port)))
+
+    def _push(self, instance: int, name: str, words: Words) -> None:
+        port = self.ports.index(name)
+        limbs = self._library.e2hls_limbs(port)
+        if words.data.shape[1] != limbs:
+            raise HlsError(
+                f"{self.kernel.name}: words of stream {name} must have {limbs} limbs, "
+                f"not {words.data.shape[1]}"
+            )
+        widths = self._side_widths(port)
+        for side, values in words.sides.items():
+            if side not in widths:
+                raise HlsError(
+                    f"{self.kernel.name}: stream {name} has no side channel {side}; "
+                    f"it has {', '.join(widths) or 'none'}"
+                )
+            wanted = (len(words.last), -(-widths[side] // 64))
+            if values.shape != wanted:
+                raise HlsError(
+                    f"{self.kernel.name}: {side} of stream {name} must have the shape {wanted}, "
+                    f"not {values.shape}"
+                )
+        data = np.ascontiguousarray(words.data, np.uint64)
+        last = np.ascontiguousarray(words.last, np.bool_)
+        sides = {side: np.ascontiguousarray(values, np.uint64) for side, values in words.sides.items()}
+        self._library.e2hls_push(
+            instance, port, data.ctypes.data, last.ctypes.data, _pointers(sides), len(data)
+        )
+
+    def _pop(self, instance: int, name: str) -> Words:
+        port = self.ports.index(name)
+        count = self._library.e2hls_size(instance, port)
+        data = np.zeros((count, self._library.e2hls_limbs(port)), np.uint64)
+        last = np.zeros(count, np.bool_)
+        widths = self._side_widths(port)
+        sides = {side: np.zeros((count, -(-width // 64)), np.uint64) for side, width in widths.items()}
+        self._library.e2hls_pop(instance, port, data.ctypes.data, last.ctypes.data, _pointers(sides))
+        return Words(data=data, last=last, sides=sides)
+
+    def _place(self, address: int) -> str:
+        """``file:line: `` of what ended the run, in the kernel's own folder; empty where it is not known."""
+        place = _source_line(self.library, address) if address else ""
+        if place.startswith(_OWN):
+            place = f"{self.kernel.source.resolve().parent}/{place.removeprefix(_OWN)}"
+        return f"{place}: " if place else ""
+
+    def _side_widths(self, port: int) -> dict[str, int]:
+        widths = {side: int(self._library.e2hls_side(port, at)) for at, side in enumerate(SIDES)}
+        return {side: width for side, width in widths.items() if width}
+
+
+def build_native(kernel: Kernel) -> NativeKernel:
+    """Compile a kernel, or take it from the cache.
+
+    Raises: HlsError with the compiler's first error.
+    """
+    source = kernel.source.resolve()
+    options = (*_OPTIONS, *WARNINGS, *system_library())
+    include_dirs = (INCLUDE_DIR, *kernel.include_dirs)
+    # One library serves equal sources in any folder; of two prefixes that fit, clang takes the later one.
+    prefixes = ((source.parent, _OWN), (INCLUDE_DIR, _HEADERS))
+    places = [f"-fdebug-prefix-map={folder}/={name}" for folder, name in prefixes]
+
+    def build(folder: Path) -> None:
+        main = folder / "main.cpp"
+        main.write_text(_MAIN.format(source=source, name=kernel.name))
+        compiled = folder / "kernel.o"
+        run_clang([*options, *places, *(f"-I{path}" for path in include_dirs), main, "-o", compiled])
+        link_shared([compiled], folder / "kernel.so")
+        compiled.unlink()
+
+    parts = _sources(source, include_dirs)
+    ports = _port_names(kernel)
+    texts = (kernel.name, source.name, _MAIN, _OWN, _HEADERS, compiler_id())
+    key = content_key(*texts, options, SHARED_LIBRARY, *parts)
+    return NativeKernel(kernel, ports, cached("native", key, build) / "kernel.so")
+
+
+_INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
+
+
+def _sources(source: Path, include_dirs: tuple[Path, ...]) -> list[Path]:
+    """The source and all that it includes from its own folder or the given ones, each once."""
+    if not source.is_file():
+        raise HlsError(f"no kernel source {source}")
+    found, todo = [source], [source, INCLUDE_DIR / "native_harness.h"]
+    while todo:
+        path = todo.pop()
+        for name in _INCLUDE.findall(path.read_text()):
+            places = [folder / name for folder in (path.parent, *include_dirs)]
+            target = next((place for place in places if place.is_file()), None)
+            if target is not None and target not in found:
+                found.append(target)
+                todo.append(target)
+    return found
+
+
+def _port_names(kernel: Kernel) -> tuple[str, ...]:
+    """The top function's parameter names, in order."""
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", kernel.source.read_text(), flags=re.S)
+    head = re.search(rf'extern\s*"C"\s*(?:{{\s*)?void\s+{kernel.name}\s*\(([^)]*)\)\s*{{', text)
+    if head is None:
+        raise HlsError(f'{kernel.source}: there is no extern "C" void {kernel.name}(...) {{')
+    parameters = _split_outside_angles(head[1])
+    names = [re.search(r"(\w+)\s*$", parameter) for parameter in parameters]
+    if any("stream" not in p or "&" not in p for p in parameters):
+        raise HlsError(f"{kernel.source}: every parameter of {kernel.name} must be an hls::stream<...>&")
+    return tuple(name[1] for name in names if name)
+
+
+def _split_outside_angles(text: str) -> list[str]:
+    parts, depth = [""], 0
+    for char in text:
+        depth += {"<": 1, ">": -1}.get(char, 0)
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _pointers(sides: Mapping[str, NDArray[np.uint64]]) -> Any:
+    addresses = [sides[side].ctypes.data if side in sides else None for side in SIDES]
+    return (ctypes.c_void_p * len(SIDES))(*addresses)
+
+
+def _source_line(library: Path, address: int) -> str:
+    """``file:line`` of the innermost place outside of the stand-in headers; empty where it is not known."""
+    # The address is that behind the call which failed.
+    command = ["addr2line", "--inlines", f"--exe={library}", hex(address - 1)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    for line in done.stdout.splitlines():
+        place = line.split(" (discriminator")[0]
+        if not place.startswith(("?", _HEADERS)):
+            return place
+    return ""
+
+
+def _open(path: Path) -> Any:
+    # The loader shares a file that it has open, `static` variables and all; a private copy starts afresh.
+    try:
+        with tempfile.TemporaryDirectory(prefix="e2hls-") as folder:
+            library = ctypes.CDLL(shutil.copy(path, folder))
+    except OSError as error:
+        raise HlsError(f"cannot load {path}: {error}; remove its folder to build it again") from None
+    handle, size, integer = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "limbs": (integer, [integer]),
+        "width": (integer, [integer]),
+        "ports": (integer, []),
+        "new": (handle, []),
+        "delete": (None, [handle]),
+        "side": (integer, [integer, integer]),
+        "push": (None, [handle, integer, handle, handle, handle, size]),
+        "run": (integer, [handle, ctypes.c_uint64]),
+        "size": (size, [handle, integer]),
+        "pop": (None, [handle, integer, handle, handle, handle]),
+        "error": (ctypes.c_char_p, [handle]),
+        "place": (size, [handle]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function: Callable[..., Any] = getattr(library, f"e2hls_{name}")
+        function.restype, function.argtypes = result, arguments  # type: ignore[attr-defined]
+    return library

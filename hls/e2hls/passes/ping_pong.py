@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays between two processes become ping-pong memories with tokens.
+
+The producer fills one half while the consumer reads the other. At its start the producer takes a `free`
+token and the consumer a `full` one; at its end each gives the other kind and turns to the other half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from e2hls.base.errors import HlsError
+from e2hls.ir import Array, Block, Branch, Const, Design, Instr, Process, Ref, Stream
+
+__all__ = ["Pair", "pairs_of", "with_tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two processes and the arrays that one fills for the other."""
+
+    producer: str
+    consumer: str
+    arrays: tuple[Array, ...]
+
+    @property
+    def full(self) -> Stream:
+        return Stream(name=f"{self.producer}_{self.consumer}_full", width=1)
+
+    @property
+    def free(self) -> Stream:
+        return Stream(name=f"{self.producer}_{self.consumer}_free", width=1)
+
+    @property
+    def half(self) -> str:
+        """Name of the register that holds the half in use."""
+        return f"{self.producer}_{self.consumer}_half"
+
+
+def pairs_of(design: Design) -> tuple[Pair, ...]:
+    """Who fills and who reads each shared array.
+
+    Raises: HlsError for an array that has not exactly one writing and one other, reading process.
+    """
+    found: dict[tuple[str, str], list[Array]] = {}
+    for array in design.shared:
+        writers = _users(design, "store", array)
+        readers = _users(design, "load", array)
+        if not writers and not readers:
+            continue
+        if len(writers) != 1 or len(readers) != 1 or writers == readers:
+            raise HlsError(
+                f"array {array.name} between processes is written by {_listed(writers)} and read by "
+                f"{_listed(readers)}; it needs one process that writes it and another that reads it",
+                array.loc,
+            )
+        found.setdefault((writers[0], readers[0]), []).append(array)
+    return tuple(
+        Pair(producer=producer, consumer=consumer, arrays=tuple(arrays))
+        for (producer, consumer), arrays in found.items()
+    )
+
+
+def with_tokens(process: Process, pairs: Iterable[Pair]) -> Process:
+    """The process with the halves of its shared arrays as a first index, and its token traffic."""
+    for pair in pairs:
+        if process.name == pair.producer:
+            process = _join(process, pair, take=pair.free, give=pair.full)
+        elif process.name == pair.consumer:
+            process = _join(process, pair, take=pair.full, give=pair.free)
+    return process
+
+
+def _users(design: Design, op: str, array: Array) -> list[str]:
+    return [
+        process.name
+        for process in design.processes
+        if any(i.op == op and i.target == array.name for block in process.blocks for i in block.instrs)
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(names) or "none"
+
+
+def _join(process: Process, pair: Pair, *, take: Stream, give: Stream) -> Process:
+    halves = [
+        replace(array, dims=(2, *array.dims), partitioned=(False, *array.partitioned))
+        for array in pair.arrays
+    ]
+    register = Array(name=pair.half, width=1, dims=(), partitioned=(), scope="static")
+    names = {array.name for array in pair.arrays}
+    blocks = [_indexed(block, pair, names) for block in process.blocks]
+    taken = Instr(op="stream_read", width=1, result=f"{take.name}.token", target=take.name)
+    blocks[0] = replace(blocks[0], instrs=(taken, *blocks[0].instrs))
+    blocks = [block if isinstance(block.end, Branch) else _ended(block, pair, give) for block in blocks]
+    return replace(process, blocks=tuple(blocks), arrays=(*process.arrays, *halves, register))
+
+
+def _indexed(block: Block, pair: Pair, names: set[str]) -> Block:
+    """Put the half in front of the indices of each access."""
+    half = Ref(1, f"{pair.half}.{block.label}")
+    instrs: list[Instr] = []
+    for instr in block.instrs:
+        if instr.op in ("load", "store") and instr.target in names:
+            if not any(made.result == half.name for made in instrs):
+                instrs.append(Instr(op="load", width=1, result=half.name, target=pair.half))
+            instr = replace(instr, args=(half, *instr.args))
+        instrs.append(instr)
+    return replace(block, instrs=tuple(instrs))
+
+
+def _ended(block: Block, pair: Pair, give: Stream) -> Block:
+    """Turn to the other half and give the token."""
+    old, new = Ref(1, f"{pair.half}.{block.label}.old"), Ref(1, f"{pair.half}.{block.label}.new")
+    turn = (
+        Instr(op="load", width=1, result=old.name, target=pair.half),
+        Instr(op="xor", width=1, result=new.name, args=(old, Const(1, 1))),
+        Instr(op="store", width=0, args=(new,), target=pair.half),
+        Instr(op="stream_write", width=0, args=(Const(1, 0),), target=give.name),
+    )
+    return replace(block, instrs=(*block.instrs, *turn))

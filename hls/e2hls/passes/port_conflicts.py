@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Give code outside of pipelined loops the cycles that its ports need.
+
+Where one activation would use a port twice, the second use starts an activation of its own. Not so inside
+an innermost loop that runs at one iteration per cycle: there it stays a conflict, for the user to solve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from e2hls.ir import Array, Block, Branch, Const, Instr, Operand, Process
+from e2hls.passes.regions import Flow, analyse, edges_of
+
+__all__ = ["Cut", "cut_ports"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A process, and the blocks that start an activation though they head no loop."""
+
+    process: Process
+    steps: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Use:
+    """One use of a port: the ``index``-th instruction of block ``label``."""
+
+    port: tuple[str, str]
+    place: tuple[int | None, ...]  # bank; None where it varies
+    address: tuple[Operand, ...]
+    label: str
+    index: int
+
+
+def cut_ports(cut: Cut, rams: frozenset[str], *, merge: bool) -> Cut:
+    """Cut a process until no activation uses a port twice, innermost loops excepted."""
+    while True:
+        flow = analyse(cut.process, merge=merge, steps=cut.steps)
+        found = _second_use(cut.process, flow, rams)
+        if found is None:
+            return cut
+        cut = _cut_before(cut, found)
+
+
+def _second_use(process: Process, flow: Flow, rams: frozenset[str]) -> _Use | None:
+    """A use that cannot share an activation with an earlier one, and may be moved out of it."""
+    leaves = _leaf_loops(flow, process)
+    uses = list(_uses(process, flow, rams))
+    for second in uses:
+        for first in uses:
+            if (
+                first.port != second.port
+                or not _same_memory(first, second)
+                or not _follows(first, second, flow)
+            ):
+                continue
+            leaf = leaves.get(second.label)
+            if leaf is None or leaf != leaves.get(first.label):
+                return second
+    return None
+
+
+def _uses(process: Process, flow: Flow, rams: frozenset[str]) -> Iterator[_Use]:
+    arrays = {array.name: array for array in process.arrays}
+    for label in flow.order:
+        for index, instr in enumerate(flow.blocks[label].instrs):
+            if instr.op in ("stream_read", "stream_write"):
+                yield _Use(port=(instr.op, instr.target), place=(), address=(), label=label, index=index)
+            elif instr.op in ("load", "store") and instr.target in rams:
+                yield _memory_use(arrays[instr.target], instr, label, index)
+
+
+def _memory_use(array: Array, instr: Instr, label: str, index: int) -> _Use:
+    address = instr.args[: len(array.dims)]
+    place = tuple(
+        arg.value if isinstance(arg, Const) else None
+        for arg, split in zip(address, array.partitioned, strict=True)
+        if split
+    )
+    return _Use(port=(instr.op, array.name), place=place, address=address, label=label, index=index)
+
+
+def _same_memory(one: _Use, other: _Use) -> bool:
+    if any(a is not None and b is not None and a != b for a, b in zip(one.place, other.place, strict=True)):
+        return False
+    return one.port[0] != "load" or one.address != other.address
+
+
+def _follows(first: _Use, second: _Use, flow: Flow) -> bool:
+    if first.label == second.label:
+        return first.index < second.index
+    return second.label in flow.reached[first.label]
+
+
+def _leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
+    """The innermost loop's header, for each block inside a loop that holds no other and runs at II=1."""
+    bodies = _loop_bodies(flow)
+    if flow.headers[0] in process.loops:  # a pipelined function
+        bodies[flow.headers[0]] = set(flow.order)
+    leaves: dict[str, str] = {}
+    for header, body in bodies.items():
+        holds_other = any(other != header and other in body for other in bodies)
+        info = process.loops.get(header)
+        if not holds_other and (info is None or info.ii <= 1):
+            leaves |= dict.fromkeys(body, header)
+    return leaves
+
+
+def _loop_bodies(flow: Flow) -> dict[str, set[str]]:
+    """By header, the blocks of each natural loop."""
+    before: dict[str, set[str]] = {label: set() for label in flow.order}
+    for label in flow.order:
+        for edge in edges_of(flow.blocks[label]):
+            before[edge.target].add(label)
+    bodies: dict[str, set[str]] = {}
+    for latch, header in flow.back_edges:
+        body = bodies.setdefault(header, {header})
+        todo = [latch]
+        while todo:
+            label = todo.pop()
+            if label not in body:
+                body.add(label)
+                todo += before[label]
+    return bodies
+
+
+def _cut_before(cut: Cut, use: _Use) -> Cut:
+    """Let the activation end before this use."""
+    blocks = {block.label: block for block in cut.process.blocks}
+    block = blocks[use.label]
+    earlier = any(i.op in ("load", "store", "stream_read", "stream_write") for i in block.instrs[: use.index])
+    if not earlier and use.label not in cut.steps and use.label != cut.process.blocks[0].label:
+        return replace(cut, steps=cut.steps | {use.label})
+    rest = f"{use.label}_{len(cut.steps)}"
+    while rest in blocks:
+        rest += "_"
+    head = replace(block, instrs=block.instrs[: use.index], end=Branch(then=rest))
+    tail = Block(label=rest, phis=(), instrs=block.instrs[use.index :], end=block.end)
+    renamed = [_from(other, use.label, rest) for other in cut.process.blocks]
+    at = next(index for index, other in enumerate(renamed) if other.label == use.label)
+    head = replace(head, phis=renamed[at].phis)
+    process = replace(cut.process, blocks=(*renamed[:at], head, tail, *renamed[at + 1 :]))
+    return replace(cut, process=process, steps=cut.steps | {rest})
+
+
+def _from(block: Block, old: str, new: str) -> Block:
+    """The block with what came from ``old`` coming from ``new``."""
+    if not any(old in phi.incoming for phi in block.phis):
+        return block
+    phis = [
+        replace(phi, incoming={new if label == old else label: v for label, v in phi.incoming.items()})
+        for phi in block.phis
+    ]
+    return replace(block, phis=tuple(phis))
