@@ -39,7 +39,8 @@ def run(monkeypatch, capsys, tmp_path):
         (["train", "cifar10-resnet8"],
          "cifar10-resnet8 needs its data: give the folder where it lies with --data DIR"),
         (["train", "cifar10-resnet8", "--data", "/none"],
-         "no folder /none/cifar-10-batches-py: unpack CIFAR-10's python archive and give --data its place"),
+         "no folder /none/cifar-10-batches-py: get it with e2train data fetch cifar10 --to DIR, and give "
+         "--data DIR"),
         (["train", "digits", "--seed", "-1"], "seed must be in 0..9223372036854775807, not -1"),
         (["train", "none.toml"], "cannot read none.toml: No such file or directory"),
         (

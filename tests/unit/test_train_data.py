@@ -354,7 +354,7 @@ def test_pictures_in_folders(tmp_path):
     assert labels.tolist() == [0, 1]
     assert images[0].max() < 0 < images[1].min()
     (tmp_path / "val" / "bee" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"bee/0.png is no picture that can be read"):
+    with pytest.raises(DataError, match=r"bee/0.png is no image that can be read"):
         split.test.take(np.array([2]))
 
 

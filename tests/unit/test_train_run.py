@@ -14,7 +14,7 @@ from e2train.devices.emulator import Emulator
 from e2train.energy import EnergyError
 from e2train.nn import DivergenceError
 from e2train.train import PRESETS, Interrupted, TrainError, read_record, run_training
-from e2train.train.data import Arrays, Batches, digits_split
+from e2train.train.data import Arrays, Batches, digits_split, hold_out
 from e2train.train.optimiser import SignSgd
 from e2train.train.smd import Smd
 
@@ -264,7 +264,7 @@ def test_a_run_with_validation_leaves_the_test_set_alone(tmp_path, monkeypatch, 
 
     arrays_take = Arrays.take
     monkeypatch.setattr(Arrays, "take", take)
-    monkeypatch.setattr("e2train.train.session.load_split", lambda preset, data: split)
+    monkeypatch.setattr("e2train.train.run.load_split", lambda config: hold_out(split, 0.25, seed=7))
     config = CONFIG.changed(method=method, validation=0.25, test_pictures=40, steps=3)
     summary = run_training(config, out=tmp_path)
     assert summary.test_accuracy is None

@@ -11,6 +11,7 @@ import typer
 from e2train.cli.bench import bench
 from e2train.cli.bitstream import app as bitstream
 from e2train.cli.board import app as board
+from e2train.cli.data import app as data
 from e2train.cli.energy import app as energy
 from e2train.cli.hls import app as hls
 from e2train.cli.interrupt import STOPPED
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(verify)
+app.add_typer(data, name="data")
 app.add_typer(hls, name="hls")
 app.command()(bench)
 app.add_typer(board, name="board")

@@ -24,14 +24,16 @@ def train(
         typer.Argument(
             metavar="PRESET|FILE.toml",
             help="digits, cifar10-MODEL or cifar100-MODEL (resnet8 to resnet110, mobilenetv2), "
-            "imagenet-resnet18; or a run's config.toml.",
+            "imagenet-resnet18; folder-MODEL for images of your own; or a run's config.toml.",
         ),
     ],
     method: Annotated[
         str | None,
         typer.Option(help="smb-fp32 and smb-int8 save nothing; sd, smd, slu, signsgd, psg; e2train is all."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data set; digits need none.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data set, or .npz file; digits need none.")
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(

@@ -10,7 +10,16 @@ from torch import nn
 
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 
-__all__ = ["MODEL_NAMES", "ModelError", "build_model", "digits_net", "mobilenet_v2", "resnet", "resnet18"]
+__all__ = [
+    "MODEL_NAMES",
+    "ModelError",
+    "build_model",
+    "digits_net",
+    "image_shape",
+    "mobilenet_v2",
+    "resnet",
+    "resnet18",
+]
 
 MODEL_NAMES = (
     "digits",
@@ -71,7 +80,7 @@ def resnet(
     return ResidualNet(stem=stem, blocks=blocks, head=_classifier(before, classes))
 
 
-def resnet18(*, classes: int = 1000) -> ResidualNet:
+def resnet18(*, classes: int = 1000, in_channels: int = 3) -> ResidualNet:
     """ResNet-18 for pictures of ImageNet's size, with projections where the width grows."""
     blocks, before = [], 64
     for stage, width in enumerate((64, 128, 256, 512)):
@@ -80,12 +89,12 @@ def resnet18(*, classes: int = 1000) -> ResidualNet:
             blocks.append(_basic_block(before, width, stride=stride, projection=True))
             before = width
     stem = nn.Sequential(
-        *_conv_norm(3, 64, 7, nn.ReLU(), stride=2), nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        *_conv_norm(in_channels, 64, 7, nn.ReLU(), stride=2), nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
     )
     return ResidualNet(stem=stem, blocks=blocks, head=_classifier(before, classes))
 
 
-def mobilenet_v2(*, classes: int = 10) -> ResidualNet:
+def mobilenet_v2(*, classes: int = 10, in_channels: int = 3) -> ResidualNet:
     """MobileNetV2 for 32x32 pictures; its depthwise convolutions are grouped."""
     blocks, before = [], 32
     for stage in _MOBILENET_V2:
@@ -94,28 +103,44 @@ def mobilenet_v2(*, classes: int = 10) -> ResidualNet:
             blocks.append(_inverted_block(before, stage.channels, expansion=stage.expansion, stride=stride))
             before = stage.channels
     head = nn.Sequential(*_conv_norm(before, 1280, 1, nn.ReLU6()), *_classifier(1280, classes))
-    return ResidualNet(stem=_conv_norm(3, 32, 3, nn.ReLU6()), blocks=blocks, head=head)
+    return ResidualNet(stem=_conv_norm(in_channels, 32, 3, nn.ReLU6()), blocks=blocks, head=head)
 
 
-def digits_net() -> ResidualNet:
+def digits_net(*, classes: int = 10, in_channels: int = 1) -> ResidualNet:
     """The network of the ``digits`` preset: 8x8 grey pictures, 16 and 32 channels, four residual blocks."""
-    return resnet(10, in_channels=1, widths=(16, 32))
+    return resnet(10, classes=classes, in_channels=in_channels, widths=(16, 32))
 
 
-def build_model(name: str, *, classes: int | None = None) -> tuple[ResidualNet, Picture]:
-    """A model by name, and the shape (C, H, W) of its pictures.
+def image_shape(name: str) -> Picture:
+    """The shape (C, H, W) of the images that a model was made for.
+
+    Raises: ModelError when there is no such model.
+
+    >>> image_shape("digits")
+    (1, 8, 8)
+    """
+    if name not in MODEL_NAMES and not re.fullmatch(r"resnet\d+", name):
+        raise ModelError(f"no model {name!r}; there are: {', '.join(MODEL_NAMES)}")
+    return {"digits": (1, 8, 8), "resnet18": (3, 224, 224)}.get(name, (3, 32, 32))
+
+
+def build_model(
+    name: str, *, classes: int | None = None, image: Picture | None = None
+) -> tuple[ResidualNet, Picture]:
+    """A model by name, and the shape (C, H, W) of its images: by default those that it was made for.
 
     Raises: ModelError when there is no such model.
     """
+    image = image or image_shape(name)
+    channels = image[0]
     if name == "digits":
-        return digits_net(), (1, 8, 8)
+        return digits_net(classes=classes or 10, in_channels=channels), image
     if name == "resnet18":
-        return resnet18(classes=classes or 1000), (3, 224, 224)
+        return resnet18(classes=classes or 1000, in_channels=channels), image
     if name == "mobilenetv2":
-        return mobilenet_v2(classes=classes or 10), (3, 32, 32)
-    if not (match := re.fullmatch(r"resnet(\d+)", name)):
-        raise ModelError(f"no model {name!r}; there are: {', '.join(MODEL_NAMES)}")
-    return resnet(int(match[1]), classes=classes or 10), (3, 32, 32)
+        return mobilenet_v2(classes=classes or 10, in_channels=channels), image
+    depth = int(name.removeprefix("resnet"))
+    return resnet(depth, classes=classes or 10, in_channels=channels), image
 
 
 def _conv_norm(

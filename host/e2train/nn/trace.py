@@ -25,13 +25,15 @@ class TracedConv:
     first: bool  # takes the pictures, whose gradient nobody needs
 
 
-def trace_convs(model_name: str, *, batch: int) -> list[TracedConv]:
-    """All convolutions of a model by name, in order of use.
+def trace_convs(
+    model_name: str, *, batch: int, image: tuple[int, int, int] | None = None
+) -> list[TracedConv]:
+    """All convolutions of a model by name, in order of use; of ``image`` (C, H, W), or of its usual ones.
 
     >>> [conv.name for conv in trace_convs("resnet8", batch=1)][:2]
     ['stem.0', 'blocks.0.branch.0']
     """
-    model, picture = build_model(model_name)
+    model, picture = build_model(model_name, image=image)
     model.to("meta").eval()
     images = torch.empty(batch, *picture, device="meta")
     found: list[TracedConv] = []

@@ -17,7 +17,7 @@ from e2train.numerics.psg import Psg, PsgMode
 from e2train.runtime import Widths
 from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS
-from e2train.train.presets import PRESET_NAMES, SETTINGS
+from e2train.train.presets import OWN, PRESET_NAMES, SETTINGS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,6 +29,9 @@ __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 # Where a run computes does not change what it computes.
 _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter")
 _RESIDENT_ONLY = ("execution", "result_bits", "scale_decay")  # without effect elsewhere
+_OWN_DATA_ONLY = ("image_size", "channels", "augment")
+_LARGEST_IMAGE = 1024  # rows
+_SMALLEST_IMAGE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,10 @@ class RunConfig:
     token_file: str = ""  # of a board's agent; "": the usual place
     deadline_s: float = 60.0  # for a board's answer
     meter: str = "auto"  # of the training's energy
-    data: str = ""  # folder of the data set, where it needs one
+    data: str = ""  # folder of the data set, where it needs one; of own images also an .npz file
+    image_size: int = 0  # of own images, which are cut to squares; 0: theirs, at most the model's
+    channels: int = 0  # of own images, 1 or 3; 0: theirs
+    augment: str = "none"  # of own images: or "mirror-shift", half mirrored, all shifted by up to 4 pixels
     host: str = "cpu"  # what torch, and with it the emulator, computes on: cpu or cuda
     threads: int = 1  # on the cpu, of torch, whose sums depend on it, and of the resident emulator
     seed: int = 0
@@ -101,6 +107,7 @@ class RunConfig:
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
         if self.resident:
             self._check_resident(used)
+        self._check_images()
 
     def _check_resident(self, gradient_bits: int) -> None:
         for key, bits in (("gradient_bits", gradient_bits), ("result_bits", self.result_bits)):
@@ -111,6 +118,26 @@ class RunConfig:
                 f"device {self.device} does not keep tensors in its memory yet; "
                 "use --device emulator or --set execution=offload"
             )
+
+    def _check_images(self) -> None:
+        if self.image_size and not _SMALLEST_IMAGE <= self.image_size <= _LARGEST_IMAGE:
+            bounds = f"{_SMALLEST_IMAGE}..{_LARGEST_IMAGE}"
+            raise TrainError(f"image_size must be 0 or in {bounds}, not {self.image_size}")
+        if self.channels not in (0, 1, 3):
+            raise TrainError(f"channels must be 0, 1 or 3, not {self.channels}")
+        chosen = [key for key in _OWN_DATA_ONLY if getattr(self, key) not in (0, "none")]
+        if chosen and not self.own_data:
+            raise TrainError(f"{chosen[0]} is a setting of {OWN}MODEL presets, not of {self.preset}")
+
+    @property
+    def own_data(self) -> bool:
+        """Whether the images are a user's own."""
+        return self.preset.startswith(OWN)
+
+    @property
+    def image(self) -> tuple[int, int, int] | None:
+        """The shape (C, H, W) of own images; None where the model's usual ones are meant."""
+        return (self.channels, self.image_size, self.image_size) if self.channels else None
 
     @property
     def resident(self) -> bool:
@@ -133,7 +160,9 @@ class RunConfig:
     @property
     def determining(self) -> dict[str, int | float | str]:
         """The settings that determine the trained weights: all but where they are computed."""
-        left_out = _WHERE_ONLY if self.resident else (*_WHERE_ONLY, *_RESIDENT_ONLY)
+        left_out = [*_WHERE_ONLY]
+        left_out += [] if self.resident else _RESIDENT_ONLY
+        left_out += [] if self.own_data else _OWN_DATA_ONLY
         widths = self.widths
         values = asdict(self) | {"gradient_bits": widths.gradient_bits, "psg_g_bits": widths.psg.g_bits}
         return {key: value for key, value in values.items() if key not in left_out}
@@ -191,6 +220,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("cosine", "steps"),
     "smd_mode": ("drop", "fewer"),
     "combine": ("sum", "vote"),
+    "augment": ("none", "mirror-shift"),
     "execution": ("offload", "resident"),
 }
 _RANGES: dict[str, tuple[float, float]] = {

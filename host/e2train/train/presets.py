@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from e2train.nn.models import MODEL_NAMES
 
-from e2train.train.data import DataError, Split, cifar_split, digits_split, folder_split
+__all__ = ["MODELS", "OWN", "PRESET_NAMES", "SETTINGS"]
 
-__all__ = ["MODELS", "PRESET_NAMES", "SETTINGS", "load_split"]
+OWN = "folder-"
+"""What presets for a user's own images begin with."""
 
 _CIFAR_MODELS = (*(f"resnet{depth}" for depth in (8, 14, 20, 38, 74, 110)), "mobilenetv2")
 
@@ -16,28 +17,18 @@ MODELS = {
     "digits": "digits",
     **{f"cifar{classes}-{model}": model for classes in (10, 100) for model in _CIFAR_MODELS},
     "imagenet-resnet18": "resnet18",
+    **{f"{OWN}{model}": model for model in MODEL_NAMES},
 }
 PRESET_NAMES = tuple(MODELS)
 
 # The paper's: batch 128, learning rate 0.1 cut to a tenth at half and at three quarters of 64,000 steps.
 _CIFAR = {"batch": 128, "steps": 64_000, "schedule": "steps", "warmup": 0.0, "threads": 2}
+_OWN: dict[str, object] = {"epochs": 30, "label_smoothing": 0.1}
 _SIGNED = {"sign_lr": 7e-4}  # in 1,000 steps of ResNet-14 as good as 0.0004, better than 0.0015 and more
 SETTINGS: dict[str, dict[str, object]] = {
     "digits": {"label_smoothing": 0.1, "sign_lr": 0.006, "gate_weight": 10.0},
     **{name: _CIFAR | _SIGNED for name in PRESET_NAMES if name.startswith("cifar")},
     "imagenet-resnet18": {"batch": 256, "epochs": 90, "schedule": "steps", "warmup": 0.0, "threads": 2},
+    **{f"{OWN}{model}": _OWN | {"sign_lr": 0.003, "threads": 2} for model in MODEL_NAMES},
+    f"{OWN}digits": _OWN | {"sign_lr": 0.006, "gate_weight": 10.0},
 }
-
-
-def load_split(preset: str, data: str) -> Split:
-    """The data of a preset; ``data`` is the folder where it lies, which digits have no need of.
-
-    Raises: DataError when it is not there.
-    """
-    if preset == "digits":
-        return digits_split()
-    if not data:
-        raise DataError(f"{preset} needs its data: give the folder where it lies with --data DIR")
-    if preset.startswith("imagenet"):
-        return folder_split(Path(data), size=224)
-    return cifar_split(Path(data), classes=100 if preset.startswith("cifar100") else 10)

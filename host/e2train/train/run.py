@@ -18,6 +18,8 @@ from e2train.runtime import ExecutionStopped, Ledger
 from e2train.train.account import Account
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
 from e2train.train.config import RunConfig
+from e2train.train.data import Split
+from e2train.train.data_of_run import load_split, settled
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.folder import RunFolder
 from e2train.train.hashing import state_sha256
@@ -59,13 +61,16 @@ def run_training(
             stack.enter_context(folder.held())
             if not (resume or overwrite):
                 folder.refuse_unfinished()
+        split = load_split(config)
+        config = settled(config, split)
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
         with open_engine(config, group) as engine:
-            return _run(config, folder, group, engine, saved=saved, watch=watch)
+            return _run(config, split, folder, group, engine, saved=saved, watch=watch)
 
 
 def _run(
     config: RunConfig,
+    split: Split,
     folder: RunFolder,
     group: Group,
     engine: Engine | None,
@@ -76,7 +81,7 @@ def _run(
     """Train, test and report on a device that is open, into a folder that is held."""
     first = group.rank == 0
     ledger = engine.ledger if engine else Ledger()
-    session, tally = Session.start(config, engine, ledger, group), Tally(ledger=ledger, group=group)
+    session, tally = Session.start(config, engine, ledger, group, split), Tally(ledger=ledger, group=group)
     meter = _meter(config, engine, group)  # where there is none as asked, an earlier run stays
     if saved is not None:
         _restore(session, tally, saved, folder)

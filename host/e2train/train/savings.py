@@ -88,16 +88,18 @@ def _whole_training(config: RunConfig, *, calls: int, samples: int) -> tuple[Led
     """Rows of the same training with nothing saved, as this kind of run counts them."""
     model_name = MODELS[config.preset]
     if not config.resident:
-        return full_training(model_name, calls=calls, samples=samples)
-    model, image = build_model(model_name)
+        return full_training(model_name, calls=calls, samples=samples, image=config.image)
+    model, image = build_model(model_name, image=config.image)
     result, gradient = bits_kind(config.result_bits), bits_kind(config.widths.gradient_bits)
     return full_rows(describe(model, image), result=result, gradient=gradient, calls=calls, samples=samples)
 
 
-def full_training(model_name: str, *, calls: int, samples: int) -> tuple[LedgerRow, ...]:
+def full_training(
+    model_name: str, *, calls: int, samples: int, image: tuple[int, int, int] | None = None
+) -> tuple[LedgerRow, ...]:
     """Rows of training every block with full gradients, ``samples`` pictures in ``calls`` batches."""
     rows = []
-    for conv in trace_convs(model_name, batch=1):
+    for conv in trace_convs(model_name, batch=1, image=image):
         s = conv.shape
         x, y = samples * s.C * s.H * s.W, samples * s.K * s.P * s.Q
         w = calls * s.K * s.C * s.R * s.S // conv.groups

@@ -33,11 +33,12 @@ from e2train.nn import (
 from e2train.runtime import Ledger
 from e2train.train.checks import check_state
 from e2train.train.config import RunConfig
-from e2train.train.data import Batches, Dataset, hold_out
+from e2train.train.data import Batches, DataError, Dataset, Split
+from e2train.train.data_of_run import load_split
 from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS, Method
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
-from e2train.train.presets import MODELS, load_split
+from e2train.train.presets import MODELS
 from e2train.train.smd import Smd
 
 __all__ = ["Session", "deterministic"]
@@ -68,8 +69,15 @@ class Session:
     block_runs: list[int] = field(default_factory=list)  # samples that ran each block, over the training
 
     @classmethod
-    def start(cls, config: RunConfig, engine: Engine | None, ledger: Ledger, group: Group) -> Session:
-        """A fresh session; the model is initialised from the seed.
+    def start(
+        cls,
+        config: RunConfig,
+        engine: Engine | None,
+        ledger: Ledger,
+        group: Group,
+        split: Split | None = None,
+    ) -> Session:
+        """A fresh session; the model is initialised from the seed, the data loaded if it is not given.
 
         Raises: DataError when the data is not there; TrainError when the host has no such device, or a
             batch has fewer pictures than there are ranks.
@@ -77,9 +85,7 @@ class Session:
         if config.host == "cuda" and not torch.cuda.is_available():
             raise TrainError("host is cuda, but torch finds no CUDA device; use --set host=cpu")
         method, host = METHODS[config.method], torch.device(config.host)
-        split = load_split(config.preset, config.data)
-        if config.validation:
-            split = hold_out(split, config.validation, seed=config.seed)
+        split = split or load_split(config)
         batches = Batches(
             split.train,
             batch=config.batch,
@@ -92,12 +98,16 @@ class Session:
                 f"{group.size} ranks share a batch of {batches.smallest} pictures at the end of an epoch; "
                 "use another --batch"
             )
+        if config.own_data and batches.smallest < 2:  # batch norm may have one pixel of each
+            raise DataError(
+                f"the last batch of an epoch has 1 of {len(split.train)} images; use another --batch"
+            )
         steps = scheduled = config.steps or config.epochs * batches.per_epoch
         dropped = config.smd if method.drops_batches else 0.0
         if config.smd_mode == "fewer":
             steps, dropped = max(1, round(steps * (1 - dropped))), 0.0
         torch.manual_seed(config.seed)
-        model, image = build_model(MODELS[config.preset], classes=split.classes)
+        model, image = build_model(MODELS[config.preset], classes=split.classes, image=split.format.shape)
         if (policy := _policy(config, method, model)) is not None:
             model.policy = policy
         model.to(host)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.train.data.dataset import Arrays, DataError, Split
+from e2train.train.data.dataset import Arrays, DataError, ImageFormat, Split
 from e2train.train.data.plain_pickle import read_plain_pickle
 
 __all__ = ["cifar_split", "read_batch"]
@@ -26,6 +26,7 @@ class _Layout:
     train: tuple[str, ...]
     test: str
     labels: str
+    meta: tuple[str, str]  # file, and its entry with the classes' names
     classes: int
     mean: tuple[float, float, float]  # of the training pictures, in 0..255
     std: tuple[float, float, float]
@@ -37,6 +38,7 @@ _LAYOUTS = {
         train=tuple(f"data_batch_{index}" for index in range(1, 6)),
         test="test_batch",
         labels="labels",
+        meta=("batches.meta", "label_names"),
         classes=10,
         mean=(125.3, 123.0, 113.9),
         std=(63.0, 62.1, 66.7),
@@ -46,6 +48,7 @@ _LAYOUTS = {
         train=("train",),
         test="test",
         labels="fine_labels",
+        meta=("meta", "fine_label_names"),
         classes=100,
         mean=(129.3, 124.1, 112.4),
         std=(68.2, 65.4, 70.4),
@@ -62,12 +65,13 @@ def cifar_split(root: Path, *, classes: int) -> Split:
     folder = root if root.name == layout.folder else root / layout.folder
     if not folder.is_dir():
         raise DataError(
-            f"no folder {folder}: unpack CIFAR-{classes}'s python archive and give --data its place"
+            f"no folder {folder}: get it with e2train data fetch cifar{classes} --to DIR, and give --data DIR"
         )
     return Split(
         train=_load([folder / name for name in layout.train], layout),
         test=_load([folder / layout.test], layout),
-        classes=layout.classes,
+        names=_names(folder, layout),
+        format=ImageFormat(channels=3, size=32, mean=layout.mean, std=layout.std),
         augment=True,
     )
 
@@ -90,6 +94,20 @@ def read_batch(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a CIFAR batch: it holds a {type(content).__name__}")
     return content
+
+
+def _names(folder: Path, layout: _Layout) -> tuple[str, ...]:
+    """The classes' names, or their numbers where the archive's list of names was not unpacked.
+
+    Raises: DataError when the file does not hold them.
+    """
+    file, entry = layout.meta
+    if not (folder / file).exists():
+        return tuple(map(str, range(layout.classes)))
+    names = read_batch(folder / file).get(entry)
+    if not isinstance(names, list) or len(names) != layout.classes:
+        raise DataError(f"{folder / file}: {entry} must be a list of {layout.classes} names")
+    return tuple(map(str, names))
 
 
 def _load(paths: Sequence[Path], layout: _Layout) -> Arrays:

@@ -13,7 +13,17 @@ from torch import Tensor
 
 from e2train.train.data.draws import below, keyed_bits
 
-__all__ = ["Arrays", "Batches", "DataError", "Dataset", "Split", "hold_out", "mirror_and_shift"]
+__all__ = [
+    "Arrays",
+    "Batches",
+    "DataError",
+    "Dataset",
+    "ImageFormat",
+    "Part",
+    "Split",
+    "hold_out",
+    "mirror_and_shift",
+]
 
 Indices = NDArray[np.int64]
 
@@ -32,6 +42,27 @@ class Dataset(Protocol):
     def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Some pictures (n, C, H, W) in float32, and their classes (n,)."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFormat:
+    """How pixels in 0..255 become a model's input: real = (pixel / unit - mean) / std, by channel."""
+
+    channels: int
+    size: int  # rows, and as many columns
+    unit: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.size, self.size
+
+    def to_input(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Pixels as a model takes them. Shapes: (N, C, H, W)."""
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (torch.from_numpy(pixels).float() / self.unit - mean) / std
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +90,19 @@ class Split:
 
     train: Dataset
     test: Dataset
-    classes: int
+    names: tuple[str, ...]  # of the classes
+    format: ImageFormat
     augment: bool = False
+    validation: float = 0.0  # share of the training images that is held out as ``test``
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class Part:
     """Some of the pictures of a data set."""
 
     whole: Dataset
@@ -89,8 +127,8 @@ def hold_out(split: Split, share: float, *, seed: int) -> Split:
         raise DataError(f"validation {share} holds out {count} of {total} training images; use another share")
     order = np.random.default_rng([seed, 0, _STREAM]).permutation(total)
     held_out, kept = (np.sort(part) for part in (order[:count], order[count:]))
-    train, test = (_Part(whole=split.train, indices=indices) for indices in (kept, held_out))
-    return replace(split, train=train, test=test)
+    train, test = (Part(whole=split.train, indices=indices) for indices in (kept, held_out))
+    return replace(split, train=train, test=test, validation=share)
 
 
 class Batches:

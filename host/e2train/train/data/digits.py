@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from e2train.train.data.dataset import Arrays, Split
+from e2train.train.data.dataset import Arrays, ImageFormat, Split
 
 __all__ = ["digits_split"]
 
@@ -30,5 +30,6 @@ def digits_split() -> Split:
     return Split(
         train=Arrays(images=images[kept], labels=labels[kept]),
         test=Arrays(images=images[held_out], labels=labels[held_out]),
-        classes=10,
+        names=tuple(map(str, range(10))),
+        format=ImageFormat(channels=1, size=8, unit=255.0),  # 0..16 of a digit is 0..255 of an image file
     )

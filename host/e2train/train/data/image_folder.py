@@ -1,66 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in folders, one folder per class, as ImageNet is kept."""
+"""Images in folders, one folder per class, as ImageNet is kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from e2train.train.data.dataset import DataError, Indices, Split
+from e2train.train.data.dataset import DataError, ImageFormat, Indices, Split
 
-__all__ = ["folder_split"]
+__all__ = ["ENDINGS", "ImageFiles", "class_files", "folder_split", "read_pixels", "scan_image"]
 
-_ENDINGS = (".jpeg", ".jpg", ".png")
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as every published ResNet-18 has it
 _STD = (0.229, 0.224, 0.225)
+_GREY = ("1", "L", "LA")
+_WIDE = ("F", "I")  # and I;16 of any byte order: more than 8 bits
+_KEPT_BYTES = 1 << 30  # of pixels in memory, where all images fit
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pictures:
+class ImageFiles:
     """Files that are read when they are asked for, scaled and cut to a square."""
 
     files: tuple[Path, ...]
     labels: tuple[int, ...]
-    size: int
+    format: ImageFormat
+    upright: bool = True  # turn images as their cameras noted
+    kept: dict[int, Pixels] = field(default_factory=dict)  # read before
 
     def __len__(self) -> int:
         return len(self.files)
 
     def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Some pictures and their classes, as tensors.
+        """Some images and their classes, as tensors.
 
-        Raises: DataError when a file is no picture.
+        Raises: DataError when a file is no image.
         """
-        images = torch.from_numpy(np.stack([self._read(self.files[index]) for index in indices.tolist()]))
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
         labels = torch.tensor([self.labels[index] for index in indices.tolist()])
-        return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std, labels
+        return self.format.to_input(self.pixels(indices)), labels
 
-    def _read(self, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+    def pixels(self, indices: Indices) -> Pixels:
+        """Some images. Shapes: (N, C, H, W).
 
-        try:
-            with Image.open(path) as image:
-                square = ImageOps.fit(image.convert("RGB"), (self.size, self.size), Image.Resampling.BILINEAR)
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} is no picture that can be read: {error}") from error
-        return np.asarray(square, np.uint8)
+        Raises: DataError when a file is no image.
+        """
+        return np.stack([self._read(index) for index in indices.tolist()])
+
+    def _read(self, index: int) -> Pixels:
+        if (known := self.kept.get(index)) is not None:
+            return known
+        pixels = read_pixels(self.files[index], self.format, upright=self.upright)
+        if pixels.nbytes * len(self.files) <= _KEPT_BYTES:
+            self.kept[index] = pixels
+        return pixels
+
+
+def read_pixels(path: Path, form: ImageFormat, *, upright: bool = True) -> Pixels:
+    """An image scaled and cut to the middle square. Shapes: (C, H, W).
+
+    Raises: DataError when the file is no image.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            turned = ImageOps.exif_transpose(image) if upright else image
+            whole = turned.convert("L" if form.channels == 1 else "RGB")
+            square = ImageOps.fit(whole, (form.size, form.size), Image.Resampling.BILINEAR)
+    except Exception as error:  # a damaged file can raise anything
+        raise _no_image(path, error) from error
+    return np.asarray(square, np.uint8).reshape(form.size, form.size, -1).transpose(2, 0, 1)
+
+
+def scan_image(path: Path) -> tuple[int, int]:
+    """How many channels an image has, 1 or 3, and its shorter side; only its header is read.
+
+    Raises: DataError when the file is no image of 8 bits.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mode, side = image.mode, min(image.size)
+    except Exception as error:
+        raise _no_image(path, error) from error
+    if mode.partition(";")[0] in _WIDE:
+        raise DataError(f"{path} has pixels of more than 8 bits (mode {mode}); convert it to 8 bits")
+    return 1 if mode in _GREY else 3, side
 
 
 def folder_split(root: Path, *, size: int) -> Split:
-    """``root``/train and ``root``/val, with a folder of pictures for each class.
+    """``root``/train and ``root``/val, with a folder of images for each class, normalised as ImageNet.
 
     Raises: DataError when a folder is missing or empty, or the two parts have different classes.
     """
     names = [_classes(root / part) for part in ("train", "val")]
     if names[0] != names[1]:
         raise DataError(f"{root}: train and val have different classes ({len(names[0])} and {len(names[1])})")
-    train, test = (_pictures(root / part, names[0], size) for part in ("train", "val"))
-    return Split(train=train, test=test, classes=len(names[0]), augment=True)
+    form = ImageFormat(channels=3, size=size, unit=255.0, mean=_MEAN, std=_STD)
+
+    def images(part: str) -> ImageFiles:
+        files, labels = class_files(root / part, names[0])
+        return ImageFiles(files=files, labels=labels, format=form, upright=False)
+
+    return Split(train=images("train"), test=images("val"), names=tuple(names[0]), format=form, augment=True)
+
+
+def class_files(folder: Path, names: Sequence[str]) -> tuple[tuple[Path, ...], tuple[int, ...]]:
+    """The images in the folders of some classes, with the numbers of the classes.
+
+    Raises: DataError when there are none.
+    """
+    found = [
+        (path, label)
+        for label, name in enumerate(names)
+        for path in sorted((folder / name).iterdir())
+        if path.suffix.lower() in ENDINGS
+    ]
+    if not found:
+        raise DataError(f"no images ({', '.join(ENDINGS)}) in the class folders of {folder}")
+    files, labels = zip(*found, strict=True)
+    return files, labels
 
 
 def _classes(folder: Path) -> list[str]:
@@ -71,14 +139,6 @@ def _classes(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
-def _pictures(folder: Path, classes: list[str], size: int) -> _Pictures:
-    found = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in _ENDINGS
-    ]
-    if not found:
-        raise DataError(f"no pictures ({', '.join(_ENDINGS)}) in the class folders of {folder}")
-    files, labels = zip(*found, strict=True)
-    return _Pictures(files=files, labels=labels, size=size)
+def _no_image(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:100]
+    return DataError(f"{path} is no image that can be read: {reason}")

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user's own images: a folder for each class, or arrays in an .npz file.
+
+Where no images are kept for the test, a share of each class is held out. Images are normalised by mean and
+standard deviation of the training part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e2train.train.data.dataset import DataError, Dataset, ImageFormat, Indices, Part, Split
+from e2train.train.data.image_folder import ENDINGS, ImageFiles, Pixels, class_files, scan_image
+from e2train.train.data.npz_file import ImageArray, read_images
+
+__all__ = ["SHARE", "OwnImages", "labelled_images", "own_split"]
+
+SHARE = 0.2
+"""Of the images that are held out where none are kept for the test."""
+
+_LAYOUT = "give --data a folder with CLASS/*.png, or with train/CLASS/*.png and val/CLASS/*.png"
+_STREAM = 4  # keeps these draws apart from others with the same seed
+_SAMPLE = 2000  # images that mean and standard deviation are taken from
+_CHUNK = 100
+
+
+class OwnImages(Dataset, Protocol):
+    """Images with their classes that are not normalised yet."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Their classes."""
+        ...
+
+    def pixels(self, indices: Indices) -> Pixels:
+        """Some images. Shapes: (N, C, H, W)."""
+        ...
+
+    def found(self) -> tuple[int, int]:
+        """How many channels the images have, and their usual shorter side."""
+        ...
+
+    def formatted(self, form: ImageFormat) -> OwnImages:
+        """The same in another format."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files(ImageFiles):
+    """Images in the folders of their classes."""
+
+    def found(self) -> tuple[int, int]:
+        """How many channels the images have, and their usual shorter side."""
+        channels, sides = zip(*map(scan_image, self.files), strict=True)
+        return max(channels), int(np.median(sides))
+
+    def formatted(self, form: ImageFormat) -> _Files:
+        """The same in another format."""
+        return replace(self, format=form, kept={})
+
+
+def own_split(
+    root: Path,
+    *,
+    channels: int,
+    size: int,
+    most_size: int,
+    augment: bool,
+    validation: float,
+    seed: int,
+) -> Split:
+    """Images of a folder or an .npz file; 0 for ``channels`` and ``size`` takes what the images have.
+
+    A size that is found is at most ``most_size``. Where there are no images for the test, and no share is
+    held out for ``validation``, a fifth of each class is.
+
+    Raises: DataError when the data is not there, or cannot be trained on.
+    """
+    names, train, test = _read(root)
+    if len(names) < 2:
+        raise DataError(f"{root} has 1 class, {names[0]}; at least 2 are needed: {_LAYOUT}")
+    found_channels, found_size = train.found() if not (channels and size) else (channels, size)
+    form = ImageFormat(channels=channels or found_channels, size=size or min(found_size, most_size))
+    kept = np.arange(len(train))
+    share = validation or (0.0 if test is not None else SHARE)
+    if share:
+        kept, held_out = _hold_out_each(train.labels, share, seed=seed)
+    form = _normalised(train.formatted(form), kept, form)
+    train = train.formatted(form)
+    tested: Dataset = Part(whole=train, indices=held_out) if share else test.formatted(form)  # type: ignore[union-attr]
+    return Split(
+        train=Part(whole=train, indices=kept),
+        test=tested,
+        names=names,
+        format=form,
+        augment=augment,
+        validation=share,
+    )
+
+
+def labelled_images(root: Path, form: ImageFormat, names: tuple[str, ...]) -> Dataset:
+    """Images with their classes to test a model on, which knows the classes ``names``.
+
+    Of a folder or file with a part for the test, that part.
+
+    Raises: DataError when the data is not there, or has other classes.
+    """
+    found, train, test = _read(root)
+    if unknown := [name for name in found if name not in names]:
+        raise DataError(f"{root} has the class {unknown[0]}, which the run does not know: {', '.join(names)}")
+    images = (train if test is None else test).formatted(form)
+    return _Renumbered(images=images, numbers=np.array([names.index(name) for name in found]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Renumbered:
+    images: Dataset
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Some images and their classes, as tensors."""
+        import torch
+
+        images, labels = self.images.take(indices)
+        return images, torch.from_numpy(self.numbers)[labels]
+
+
+def _read(root: Path) -> tuple[tuple[str, ...], OwnImages, OwnImages | None]:
+    """Names of the classes, images to train on, and images to test."""
+    if root.suffix.lower() == ".npz":
+        names, kept, held_out = read_images(root)
+        return names, ImageArray(*kept), ImageArray(*held_out) if held_out else None
+    if not root.is_dir():
+        raise DataError(f"no folder {root}: {_LAYOUT}")
+    train = root / "train"
+    if not (train.is_dir() and _folders(train)):  # else "train" may be a class
+        return _folders(root), _files(root), None
+    test = next((root / part for part in ("val", "test") if (root / part).is_dir()), None)
+    if test is None:
+        return _folders(train), _files(train), None
+    if differing := sorted({*_folders(train)} ^ {*_folders(test)}):
+        raise DataError(f"{root}: train and {test.name} have different classes, such as {differing[0]}")
+    return _folders(train), _files(train), _files(test)
+
+
+def _folders(root: Path) -> tuple[str, ...]:
+    found = (path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return tuple(sorted(found))
+
+
+def _files(folder: Path) -> _Files:
+    names = _folders(folder)
+    if not names:
+        raise DataError(f"no folders of classes in {folder}: {_LAYOUT}")
+    files, labels = class_files(folder, names)
+    if empty := [name for label, name in enumerate(names) if label not in labels]:
+        raise DataError(f"no images ({', '.join(ENDINGS)}) in {folder / empty[0]}")
+    return _Files(files=files, labels=labels, format=ImageFormat(channels=3, size=1))
+
+
+def _hold_out_each(labels: tuple[int, ...], share: float, *, seed: int) -> tuple[Indices, Indices]:
+    """Indices to train on, and those of a share of each class.
+
+    Raises: DataError when nothing is left to train on or to test.
+    """
+    every, kept, held_out = np.array(labels), [], []
+    for label in np.unique(every):
+        of_class = np.flatnonzero(every == label)
+        order = np.random.default_rng([seed, int(label), _STREAM]).permutation(of_class)
+        count = round(share * len(of_class))
+        held_out.append(order[:count])
+        kept.append(order[count:])
+    if not all(map(len, kept)) or not any(map(len, held_out)):
+        raise DataError(
+            f"validation {share} holds out {sum(map(len, held_out))} of {len(every)} images, or a whole "
+            "class; use another share, or more images"
+        )
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))
+
+
+def _normalised(images: OwnImages, kept: Indices, form: ImageFormat) -> ImageFormat:
+    """The format with mean and standard deviation of some of the images."""
+    chosen = kept[np.linspace(0, len(kept) - 1, min(len(kept), _SAMPLE)).astype(np.int64)]
+    count, total, squares = 0, np.zeros(form.channels, np.int64), np.zeros(form.channels, np.int64)
+    for start in range(0, len(chosen), _CHUNK):
+        pixels = images.pixels(chosen[start : start + _CHUNK]).astype(np.int64)
+        count += pixels[:, 0].size
+        total += pixels.sum(axis=(0, 2, 3))
+        squares += (pixels * pixels).sum(axis=(0, 2, 3))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean * mean, 1.0))  # of images all alike: 1
+    return replace(form, mean=tuple(map(float, mean.round(3))), std=tuple(map(float, std.round(3))))

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of one's own: folders and .npz files, read, split and normalised, or refused in one line."""
+
+import io
+import json
+import zipfile
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from e2train.nn import MODEL_NAMES
+from e2train.train import PRESETS, DataError, TrainError, read_config, run_training
+from e2train.train.data.own_data import labelled_images, own_split
+from e2train.train.data_of_run import load_split, settled
+from PIL import Image
+
+CLASSES = ("ant", "bee", "cat", "dog")
+LAYOUT = "give --data a folder with CLASS/*.png, or with train/CLASS/*.png and val/CLASS/*.png"
+
+
+def write_images(folder, *, count, rng, size=(12, 10), mode="RGB", classes=CLASSES):
+    """Noise around a brightness of its own for each class."""
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            shape = size[::-1] if mode == "L" else (*size[::-1], 3)
+            pixels = rng.normal(50 + 50 * number, 10, shape).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+def split_of(root, **options):
+    defaults = {"channels": 0, "size": 0, "most_size": 32, "augment": False, "validation": 0.0, "seed": 1}
+    return own_split(root, **defaults | options)
+
+
+def refusal(root, **options):
+    with pytest.raises(DataError) as error:
+        split_of(root, **options)
+    return str(error.value)
+
+
+def save_npz(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def test_there_is_a_preset_for_every_model():
+    own = {name: config for name, config in PRESETS.items() if name.startswith("folder-")}
+    assert list(own) == [f"folder-{model}" for model in MODEL_NAMES]
+
+
+def test_a_folder_of_classes_is_split_and_normalised(tmp_path, rng):
+    write_images(tmp_path, count=10, rng=rng)
+    split = split_of(tmp_path)
+    assert (split.names, split.validation) == (CLASSES, 0.2)
+    assert (len(split.train), len(split.test)) == (32, 8)
+    assert (split.format.channels, split.format.size) == (3, 10)  # the shorter side
+    images, labels = split.train.take(np.arange(32))
+    assert images.shape == (32, 3, 10, 10)
+    assert np.bincount(labels).tolist() == [8, 8, 8, 8]
+    assert np.bincount(split.test.take(np.arange(8))[1]).tolist() == [2, 2, 2, 2]
+    assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-3  # by the training part
+    assert (images.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
+    assert split.test.take(np.arange(8))[0].mean().abs() > 1e-3
+
+
+def test_what_is_held_out_depends_on_the_seed_alone(tmp_path, rng):
+    write_images(tmp_path, count=10, rng=rng)
+
+    def held_out(**options):
+        test = split_of(tmp_path, **options).test
+        return test.indices.tolist()
+
+    assert held_out() == held_out(size=8) != held_out(seed=2)
+    assert len(held_out(validation=0.5)) == 20
+
+
+def test_size_and_channels_are_found_or_chosen(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, size=(50, 60), mode="L")
+    found = split_of(tmp_path).format
+    assert (found.channels, found.size) == (1, 32)  # at most the model's
+    chosen = split_of(tmp_path, channels=3, size=48)
+    assert chosen.train.take(np.arange(2))[0].shape == (2, 3, 48, 48)
+
+
+def test_parts_of_a_folder_are_kept_apart(tmp_path, rng):
+    write_images(tmp_path / "train", count=3, rng=rng)
+    write_images(tmp_path / "val", count=2, rng=rng)
+    split = split_of(tmp_path)
+    assert (len(split.train), len(split.test), split.validation) == (12, 8, 0.0)
+    (tmp_path / "val" / "eel").mkdir()
+    assert refusal(tmp_path) == f"{tmp_path}: train and val have different classes, such as eel"
+
+
+def test_an_image_is_turned_as_its_camera_noted(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, size=(8, 8))
+    half = np.zeros((8, 8, 3), np.uint8)
+    half[:4] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    Image.fromarray(half).save(tmp_path / "ant" / "0.png", exif=exif)
+    pixels = split_of(tmp_path).train.whole.pixels(np.array([0]))[0, 0]
+    assert (pixels[:, :4].max(), pixels[:, 4:].min()) == (0, 200)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: None, "no folder {root}: " + LAYOUT),
+        (lambda root: root.mkdir(), "no folders of classes in {root}: " + LAYOUT),
+        (lambda root: (root / "ant").mkdir(parents=True),
+         "no images (.bmp, .jpeg, .jpg, .png, .webp) in the class folders of {root}"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_none_is_refused(tmp_path, change, message):
+    root = tmp_path / "data"
+    change(root)
+    assert refusal(root) == message.format(root=root)
+
+
+def test_images_that_cannot_be_trained_on_are_refused(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng)
+    (tmp_path / "eel").mkdir()
+    assert refusal(tmp_path) == f"no images (.bmp, .jpeg, .jpg, .png, .webp) in {tmp_path}/eel"
+    (tmp_path / "eel").rmdir()
+    whole = "validation 0.01 holds out 0 of 20 images, or a whole class; use another share, or more images"
+    assert refusal(tmp_path, validation=0.01) == whole
+    first = tmp_path / "ant" / "0.png"
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(first)
+    assert refusal(tmp_path) == f"{first} has pixels of more than 8 bits (mode I;16); convert it to 8 bits"
+    first.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    assert refusal(tmp_path).startswith(f"{first} is no image that can be read: ")
+
+
+def test_one_class_is_not_enough(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, classes=("ant",))
+    assert refusal(tmp_path) == f"{tmp_path} has 1 class, ant; at least 2 are needed: {LAYOUT}"
+
+
+def test_no_damage_to_an_image_is_a_traceback(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, size=(8, 8))
+    path = tmp_path / "ant" / "0.png"
+    whole = path.read_bytes()
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged[: rng.integers(len(whole))] if rng.random() < 0.3 else damaged)
+        with suppress(DataError):
+            split_of(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["grey", "channels last", "channels first"])
+def test_arrays_are_read(tmp_path, rng, layout):
+    grey = rng.integers(0, 256, (20, 8, 8), np.uint8)
+    images = {"grey": grey, "channels last": grey[..., None], "channels first": grey[:, None]}[layout]
+    path = save_npz(tmp_path / "mine.npz", x_train=images, y_train=np.arange(20)[:, None] % 2 * 7 + 3)
+    split = split_of(path)
+    assert (split.names, split.format.shape, len(split.train)) == (("3", "10"), (1, 8, 8), 16)
+    indices = split.train.indices
+    pixels = split.train.whole.pixels(indices)
+    assert split.train.take(np.arange(16))[1].tolist() == (indices % 2).tolist()
+    assert (pixels[:, 0] == grey[indices]).all()
+
+
+def test_arrays_are_cut_to_squares(tmp_path):
+    images = np.zeros((10, 8, 12, 3), np.uint8)
+    images[:, :, 2:10] = (10, 20, 30)
+    path = save_npz(tmp_path / "mine.npz", x_train=images, y_train=np.arange(10) % 2)
+    split = split_of(path)
+    pixels = split.train.whole.pixels(np.array([0]))
+    assert pixels.shape == (1, 3, 8, 8)
+    assert (pixels == np.array([10, 20, 30]).reshape(1, 3, 1, 1)).all()
+
+
+def test_arrays_for_the_test_are_kept_apart(tmp_path, rng):
+    images = rng.integers(0, 256, (6, 8, 8, 3), np.uint8)
+    path = save_npz(
+        tmp_path / "mine.npz",
+        x_train=images, y_train=[5, 6, 7, 5, 6, 7], x_test=images[:2], y_test=np.array([7, 5], np.uint8),
+    )  # fmt: skip
+    split = split_of(path)
+    assert (len(split.train), len(split.test), split.validation) == (6, 2, 0.0)
+    pixels, labels = split.test.take(np.arange(2))
+    assert labels.tolist() == [2, 0]
+    assert (pixels == split.train.take(np.arange(2))[0]).all()
+
+
+X, Y = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": X}, "has no y_train; it must hold x_train, y_train, and for a test x_test, y_test"),
+        ({"x_train": X, "y_train": Y, "x_test": X},
+         "has no y_test; it must hold x_train, y_train, and for a test x_test, y_test"),
+        ({"x_train": X, "y_train": Y[:3]}, ": x_train has 4 images, y_train 3 classes"),
+        ({"x_train": X.astype(np.float32), "y_train": Y},
+         ": x_train holds float32, it must hold integers (images uint8)"),
+        ({"x_train": X.astype(np.int16), "y_train": Y}, ": x_train holds int16, it must hold uint8"),
+        ({"x_train": X[..., None, None], "y_train": Y},
+         ": x_train has the shape (4, 8, 8, 1, 1), it must be (N, H, W), (N, H, W, C) or (N, C, H, W) "
+         "with 1 or 3 channels"),
+        ({"x_train": X, "y_train": np.eye(4, dtype=int)},
+         ": y_train has the shape (4, 4), it must be (N,) or (N, 1)"),
+        ({"x_train": X[:0], "y_train": Y[:0]},
+         ": x_train has the shape (0, 8, 8): empty, or more than 8 GiB"),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
+         ": y_test has the class 2, which y_train has not"),
+        ({"x_train": np.array([{}]), "y_train": Y},
+         ": x_train holds object, it must hold integers (images uint8)"),
+    ],
+)  # fmt: skip
+def test_other_arrays_are_refused(tmp_path, arrays, message):
+    path = save_npz(tmp_path / "mine.npz", **arrays)
+    separator = "" if message.startswith(":") else " "
+    assert refusal(path) == f"{path}{separator}{message}"
+
+
+def test_an_array_larger_than_its_file_is_not_allocated(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"shape": (1 << 20, 32, 32), "fortran_order": False, "descr": "|u1"}
+    )
+    path = tmp_path / "mine.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train.npy", header.getvalue())
+    assert refusal(path) == f"{path}: x_train is not (1048576, 32, 32) of uint8: the file is damaged"
+
+
+def test_no_damage_to_an_archive_is_a_traceback(tmp_path, rng):
+    path = save_npz(tmp_path / "mine.npz", x_train=X, y_train=Y)
+    whole = path.read_bytes()
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            damaged[rng.integers(len(whole))] = rng.integers(256)
+        path.write_bytes(damaged[: rng.integers(len(whole))] if rng.random() < 0.3 else damaged)
+        with suppress(DataError):
+            split_of(path)
+
+
+def test_images_to_test_are_numbered_as_the_run_knows_them(tmp_path, rng):
+    write_images(tmp_path / "all", count=5, rng=rng)
+    form = split_of(tmp_path / "all").format
+    write_images(tmp_path / "some", count=1, rng=rng, classes=("bee", "dog"))
+    assert labelled_images(tmp_path / "some", form, CLASSES).take(np.arange(2))[1].tolist() == [1, 3]
+    write_images(tmp_path / "other", count=1, rng=rng, classes=("bee", "eel"))
+    with pytest.raises(DataError) as error:
+        labelled_images(tmp_path / "other", form, CLASSES)
+    message = f"{tmp_path}/other has the class eel, which the run does not know: ant, bee, cat, dog"
+    assert str(error.value) == message
+
+
+def test_settings_take_what_the_data_has(tmp_path, rng):
+    write_images(tmp_path / "data", count=5, rng=rng, mode="L")
+    config = PRESETS["folder-digits"].changed(data=str(tmp_path / "data"))
+    known = settled(config, load_split(config))
+    assert (known.image_size, known.channels, known.validation) == (8, 1, 0.2)
+    assert known.image == (1, 8, 8)
+    assert settled(known, load_split(known)) == known
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "message"),
+    [
+        ("digits", {"image_size": 16}, "image_size is a setting of folder-MODEL presets, not of digits"),
+        ("digits", {"augment": "mirror-shift"},
+         "augment is a setting of folder-MODEL presets, not of digits"),
+        ("folder-resnet8", {"image_size": 4}, "image_size must be 0 or in 8..1024, not 4"),
+        ("folder-resnet8", {"channels": 2}, "channels must be 0, 1 or 3, not 2"),
+        ("folder-resnet8", {"augment": "flip"}, "no augment 'flip'; there are: none, mirror-shift"),
+    ],
+)  # fmt: skip
+def test_settings_of_images_are_checked(preset, options, message):
+    with pytest.raises(TrainError) as error:
+        PRESETS[preset].changed(**options)
+    assert str(error.value) == message
+
+
+def test_settings_of_images_are_no_part_of_other_runs():
+    assert not {"image_size", "channels", "augment"} & {*PRESETS["digits"].determining}
+    assert {"image_size", "channels", "augment"} <= {*PRESETS["folder-digits"].determining}
+
+
+@pytest.mark.parametrize("execution", ["offload", "resident"])
+def test_a_folder_is_trained_on(tmp_path, rng, execution):
+    """200 images of four classes are told apart."""
+    write_images(tmp_path / "data", count=50, rng=rng)
+    config = PRESETS["folder-digits"].changed(
+        data=str(tmp_path / "data"), method="smb-int8", steps=20, batch=16, execution=execution
+    )
+    summary = run_training(config, out=tmp_path / "run")
+    assert summary.test_accuracy is None
+    assert summary.validation_accuracy > 0.9
+    assert read_config(tmp_path / "run" / "config.toml").image == (3, 8, 8)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps_run"] == 20
+
+
+def test_a_last_batch_of_one_image_is_refused(tmp_path, rng):
+    write_images(tmp_path / "data", count=5, rng=rng)
+    config = PRESETS["folder-digits"].changed(data=str(tmp_path / "data"), batch=5, steps=1)
+    with pytest.raises(DataError) as error:
+        run_training(config, out=tmp_path / "run")
+    assert str(error.value) == "the last batch of an epoch has 1 of 16 images; use another --batch"
