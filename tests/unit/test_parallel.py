@@ -19,9 +19,8 @@ from e2train.nn import Engine, Group, SkipPolicy, digits_net, offload, share
 from e2train.nn.parallel import Processes, pack_signs, unpack_signs
 from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger
-from e2train.train.account import rows_from
 from e2train.train.ranks import average_statistics, combine_gradients
-from e2train.train.tally import Tally
+from e2train.train.run_ledger import RankLedger, rows_from
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -194,9 +193,9 @@ def test_a_block_may_run_on_one_rank_alone(together):
     together(skip_apart)
 
 
-def tally(group: Group) -> None:
+def keeps_ledgers(group: Group) -> None:
     ledger = Ledger()
-    held = Tally(ledger=ledger, group=group)
+    held = RankLedger(ledger=ledger, group=group)
     call = joined_calls(1)[1][group.rank]
     Engine(device=Emulator(), ledger=ledger).run(call)
     spent = held.gather()
@@ -206,14 +205,14 @@ def tally(group: Group) -> None:
     (both,) = rows_from(row for rank in spent for row in rank["rows"])
     assert both.calls == RANKS
     assert isinstance(both.counters, Counters)
-    other = Tally(ledger=Ledger(), group=group)
+    other = RankLedger(ledger=Ledger(), group=group)
     other.restore(json.loads(json.dumps(spent)))
     assert other.take_rows() == (both,)
     assert other.gather()[group.rank]["rows"] == []
 
 
-def test_every_rank_goes_on_with_its_own_account(together):
-    together(tally)
+def test_every_rank_goes_on_with_its_own_ledger(together):
+    together(keeps_ledgers)
 
 
 def fail_on_one(group: Group) -> None:

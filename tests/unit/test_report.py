@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from e2train.energy import load_costs
 from e2train.train import PRESETS, TrainError, read_record, run_training, write_reports
-from e2train.train.record import PowerSamples
 from e2train.train.report import render_report
+from e2train.train.summary import PowerSamples
 
 CONFIG = PRESETS["digits"].changed(steps=24, batch=16, seed=3, skip=0.6, gate_weight=100.0, test_pictures=20)
 

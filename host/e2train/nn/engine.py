@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What layers compute with: a device, and the account of what it did."""
+"""What layers compute with: a device, and the ledger of what it did."""
 
 from __future__ import annotations
 

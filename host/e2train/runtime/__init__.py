@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plan a layer, run it on a device, and keep account of what was executed."""
+"""Plan a layer, run it on a device, and keep the ledger of what was executed."""
 
-from e2train.runtime.computation import FULL_WIDTHS, Widths, computation, operand_bits
 from e2train.runtime.execute import ExecutionStopped, execute, stop_execution
-from e2train.runtime.ledger import ELEMENT_MODES, Ledger, LedgerMode, LedgerRow, merged
+from e2train.runtime.ledger import (
+    ELEMENT_MODES,
+    FULL_WIDTHS,
+    Ledger,
+    LedgerMode,
+    LedgerRow,
+    Widths,
+    computation,
+    merged,
+    operand_bits,
+    works,
+)
 from e2train.runtime.plan import Block, Plan, plan
 from e2train.runtime.signs import Signs, grad_signs
-from e2train.runtime.work import works
 
 __all__ = [
     "ELEMENT_MODES",

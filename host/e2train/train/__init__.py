@@ -7,11 +7,10 @@ from e2train.train.errors import Interrupted, TrainError
 from e2train.train.folder import RunFolder
 from e2train.train.loop import Row, evaluate, train
 from e2train.train.methods import METHODS, Method
-from e2train.train.record import Record, read_record
 from e2train.train.report import write_reports
 from e2train.train.run import open_engine, run_training
 from e2train.train.session import Session, deterministic
-from e2train.train.summary import Summary
+from e2train.train.summary import Record, Summary, read_record
 
 __all__ = [
     "METHODS",

@@ -15,7 +15,6 @@ from e2train.devices import ResidentDevice, StreamDevice, TensorDevice, open_dev
 from e2train.energy import Gauge, LogSpec, Meter, gauge, load_costs, open_meter, write_samples
 from e2train.nn import Engine, Group
 from e2train.runtime import ExecutionStopped, Ledger
-from e2train.train.account import Account
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
 from e2train.train.config import RunConfig
 from e2train.train.data import Split
@@ -26,12 +25,11 @@ from e2train.train.hashing import state_sha256
 from e2train.train.loop import Row, evaluate, finish, train
 from e2train.train.methods import METHODS
 from e2train.train.ranks import device_of_rank, joined
-from e2train.train.record import Record, read_power
 from e2train.train.report import render_report
+from e2train.train.run_ledger import RankLedger, RunLedger
 from e2train.train.session import Session, deterministic
 from e2train.train.stop import StopFlag, stop_on_signals
-from e2train.train.summary import Summary, summarise
-from e2train.train.tally import Tally
+from e2train.train.summary import Record, Summary, read_power, summarise
 
 __all__ = ["open_engine", "run_training"]
 
@@ -81,24 +79,25 @@ def _run(
     """Train, test and report on a device that is open, into a folder that is held."""
     first = group.rank == 0
     ledger = engine.ledger if engine else Ledger()
-    session, tally = Session.start(config, engine, ledger, group, split), Tally(ledger=ledger, group=group)
+    session = Session.start(config, engine, ledger, group, split)
+    rank_ledger = RankLedger(ledger=ledger, group=group)
     meter = _meter(config, engine, group)  # where there is none as asked, an earlier run stays
     if saved is not None:
-        _restore(session, tally, saved, folder)
+        _restore(session, rank_ledger, saved, folder)
     elif first:
         folder.begin(config)
     with _stoppable(session, folder) as flag:
         stop = partial(_agreed, group, flag)
-        with _measured(meter, folder, tally) as running:
-            _train(session, folder, tally, running, stop=stop, watch=watch)
-            training = tally.take_rows()
+        with _measured(meter, folder, rank_ledger) as running:
+            _train(session, folder, rank_ledger, running, stop=stop, watch=watch)
+            training = rank_ledger.take_rows()
             finish(session, stopped=stop)
-            averaging = tally.take_rows()
-        energy = tally.energy_of_ranks()
+            averaging = rank_ledger.take_rows()
+        energy = rank_ledger.energy_of_ranks()
         accuracy = evaluate(session, stopped=stop)
     if accuracy is None:
         raise _interrupted(session, folder)
-    account = Account(
+    run_ledger = RunLedger(
         scheduled_steps=session.scheduled_steps,
         scheduled_samples=sum(map(session.batches.size, range(session.scheduled_steps))),
         steps_run=session.step - session.steps_dropped,
@@ -106,21 +105,21 @@ def _run(
         ranks=group.size,
         training=training,
         averaging=averaging,
-        test=tally.take_rows(),
+        test=rank_ledger.take_rows(),
     )
     table = load_costs()
     summary = summarise(
-        session, account, table, energy, accuracy=accuracy, wall_s=tally.wall_s, out=str(folder.path)
+        session, run_ledger, table, energy, accuracy=accuracy, wall_s=rank_ledger.wall_s, out=str(folder.path)
     )
     if first:
         power = read_power(folder.power)
-        record = Record(config=config, summary=summary, account=account, steps=folder.rows(), power=power)
+        record = Record(config=config, summary=summary, account=run_ledger, steps=folder.rows(), power=power)
         report = render_report([record], table)
-        folder.finish(ledger=account.to_json(), report=report, summary=summary.to_json(indent=2))
+        folder.finish(ledger=run_ledger.to_json(), report=report, summary=summary.to_json(indent=2))
     return summary if first else None
 
 
-def _restore(session: Session, tally: Tally, saved: Checkpoint, folder: RunFolder) -> None:
+def _restore(session: Session, rank_ledger: RankLedger, saved: Checkpoint, folder: RunFolder) -> None:
     """Go on from a checkpoint, with the very bits that were saved.
 
     Raises: TrainError when it does not fit this run.
@@ -129,7 +128,7 @@ def _restore(session: Session, tally: Tally, saved: Checkpoint, folder: RunFolde
         session.restore(saved.state)
         if state_sha256(session.state()) != saved.state_sha256:
             raise ValueError("the restored state has another hash than the saved one")
-        tally.restore(saved.spent)
+        rank_ledger.restore(saved.spent)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         missing = "no entry " if isinstance(error, KeyError) else ""
         reason = missing + " ".join(str(error).split())[:200]
@@ -138,7 +137,7 @@ def _restore(session: Session, tally: Tally, saved: Checkpoint, folder: RunFolde
             "--resume"
         ) from error
     if session.group.rank == 0:
-        folder.go_on(session.step, measured_s=tally.measured_s)
+        folder.go_on(session.step, measured_s=rank_ledger.measured_s)
         read_power(folder.power)  # as the report will
 
 
@@ -158,16 +157,18 @@ def _meter(config: RunConfig, engine: Engine | None, group: Group) -> Meter | Lo
 
 
 @contextmanager
-def _measured(meter: Meter | LogSpec | str | None, folder: RunFolder, tally: Tally) -> Iterator[Gauge]:
+def _measured(
+    meter: Meter | LogSpec | str | None, folder: RunFolder, rank_ledger: RankLedger
+) -> Iterator[Gauge]:
     """Measure the energy of a block, and keep the samples whatever happens in it."""
-    earlier_s = tally.measured_s
+    earlier_s = rank_ledger.measured_s
     with gauge("the first rank measures" if meter is None else meter) as running:
-        tally.gauge = None if meter is None else running
+        rank_ledger.gauge = None if meter is None else running
         try:
             yield running
         finally:
             running.stop()
-            if tally.group.rank == 0 and (recording := running.samples()) is not None:
+            if rank_ledger.group.rank == 0 and (recording := running.samples()) is not None:
                 with folder.writing(folder.power):
                     write_samples(recording, folder.power, after_s=earlier_s or None)
 
@@ -221,7 +222,7 @@ def open_engine(config: RunConfig, group: Group) -> Iterator[Engine | None]:
 def _train(
     session: Session,
     folder: RunFolder,
-    tally: Tally,
+    rank_ledger: RankLedger,
     running: Gauge,
     *,
     stop: Callable[[], bool],
@@ -240,18 +241,18 @@ def _train(
                 raise ExecutionStopped
             late = session.group.any(monotonic() - saved_s > _SAVE_EVERY_S)
             if late or session.step % session.batches.per_epoch == 0:
-                _save(session, folder, tally)
+                _save(session, folder, rank_ledger)
                 saved_s = monotonic()
     except ExecutionStopped:
         running.stop()  # before saving, as a log is read only when the window is over
-        _save(session, folder, tally)
+        _save(session, folder, rank_ledger)
         raise
-    _save(session, folder, tally)
+    _save(session, folder, rank_ledger)
 
 
-def _save(session: Session, folder: RunFolder, tally: Tally) -> None:
+def _save(session: Session, folder: RunFolder, rank_ledger: RankLedger) -> None:
     session.check_finite()  # the last good checkpoint stands
-    spent = tally.gather()
+    spent = rank_ledger.gather()
     if session.group.rank == 0:
         folder.save(session.config, session.state(), spent)
 

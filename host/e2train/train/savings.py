@@ -19,10 +19,10 @@ from e2train.nn import bits_kind, build_model, describe
 from e2train.nn.trace import trace_convs
 from e2train.runtime import FULL_WIDTHS, LedgerRow, Widths, computation, merged, works
 from e2train.runtime.resident import TRIAL, full_rows
-from e2train.train.account import Account
 from e2train.train.config import RunConfig
 from e2train.train.methods import METHODS
 from e2train.train.presets import MODELS
+from e2train.train.run_ledger import RunLedger
 
 __all__ = ["TECHNIQUES", "Savings", "full_training", "savings"]
 
@@ -53,27 +53,27 @@ class Savings:
         return {technique: after / before if before else 1.0 for technique, before, after in pairs}
 
 
-def savings(config: RunConfig, account: Account, table: CostTable) -> Savings:
+def savings(config: RunConfig, ledger: RunLedger, table: CostTable) -> Savings:
     """Price a run, its references, and everything in between."""
 
     def price(rows: Iterable[LedgerRow], widths: Widths = config.widths) -> Modelled:
         return modelled(works(rows, config=load_config(config.board), widths=widths), table)
 
     def full(steps: int, samples: int) -> tuple[LedgerRow, ...]:
-        return _whole_training(config, calls=steps * account.ranks, samples=samples)
+        return _whole_training(config, calls=steps * ledger.ranks, samples=samples)
 
-    scheduled = full(account.scheduled_steps, account.scheduled_samples)
+    scheduled = full(ledger.scheduled_steps, ledger.scheduled_samples)
     smb_fp32 = price(map(_in_float32, scheduled))
-    executed = full(account.steps_run, account.samples)
-    run = price((*account.training, *account.averaging))
+    executed = full(ledger.steps_run, ledger.samples)
+    run = price((*ledger.training, *ledger.averaging))
     if METHODS[config.method].offloads:
-        steady = [row for row in account.training if row.name != TRIAL]
+        steady = [row for row in ledger.training if row.name != TRIAL]
         unsigned = price(_with_full_gradients(steady))
         after = [price(scheduled), price(executed), unsigned, price(steady), run]
     else:  # what a resident run does element by element, a ledger of the host does not tell
         run = price(map(_in_float32, executed)) if config.resident else run
         after = [run] * len(TECHNIQUES)
-    computed = computation((*account.training, *account.averaging), config.widths)
+    computed = computation((*ledger.training, *ledger.averaging), config.widths)
     int8 = Widths(gradient_bits=config.widths.gradient_bits) if config.resident else FULL_WIDTHS
     return Savings(
         smb_fp32=smb_fp32,

@@ -1,25 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The summary of a finished run."""
+"""What a finished run reports: its summary, and the rest of what lies in its folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from e2train.devices import Counters
-from e2train.energy import CostTable, Measured
+from e2train.energy import CostTable, Measured, read_csv_log
 from e2train.runtime import LedgerRow, computation
-from e2train.train.account import Account
+from e2train.train.checks import check_numbers
+from e2train.train.config import RunConfig, read_config
+from e2train.train.errors import TrainError
+from e2train.train.folder import RunFolder
 from e2train.train.hashing import state_sha256, weights_sha256
+from e2train.train.run_ledger import RunLedger, read_run_ledger
 from e2train.train.savings import savings
 from e2train.train.session import Session
 
-__all__ = ["Summary", "energy_figures", "summarise"]
+__all__ = ["PowerSamples", "Record", "Summary", "energy_figures", "read_power", "read_record", "summarise"]
 
 _ROUNDING = ("forward", "grad_input", "affine", "load")
 _NEGLIGIBLE = 0.01  # share of a run's time
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +106,7 @@ class Summary:
 
 def summarise(
     session: Session,
-    account: Account,
+    ledger: RunLedger,
     table: CostTable,
     energy: Sequence[Sequence[Measured]],
     *,
@@ -108,11 +116,11 @@ def summarise(
 ) -> Summary:
     """Put together what a run did; ``energy`` is what each rank's meter says of each part."""
     config, offloads = session.config, session.method.offloads
-    rows = account.rows
+    rows = ledger.rows
     total = _total(rows)
     elements, predicted = (sum(getattr(row, key) for row in rows) for key in ("elements", "predicted"))
-    trained = (*account.training, *account.averaging)
-    saved = savings(config, account, table)
+    trained = (*ledger.training, *ledger.averaging)
+    saved = savings(config, ledger, table)
     run_j = saved.run.total_j
     return Summary(
         preset=config.preset,
@@ -123,7 +131,7 @@ def summarise(
         seed=config.seed,
         test_accuracy=None if config.validation else accuracy,
         validation_accuracy=accuracy if config.validation else None,
-        steps_run=account.steps_run,
+        steps_run=ledger.steps_run,
         steps_dropped=session.steps_dropped,
         blocks_run=sum(session.block_runs),
         blocks_skipped=session.samples * len(session.block_runs) - sum(session.block_runs),
@@ -142,11 +150,11 @@ def summarise(
         bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
         saturations=sum(row.saturations for row in rows),
         saturated_share=_saturated_share(rows),
-        host_bytes_per_step=_total(account.training).host_bytes / max(1, account.steps_run)
+        host_bytes_per_step=_total(ledger.training).host_bytes / max(1, ledger.steps_run)
         if config.resident and offloads
         else None,
         retries=total.retries,
-        **_board_figures(_total(account.training), steps=account.steps_run, ranks=account.ranks),
+        **_board_figures(_total(ledger.training), steps=ledger.steps_run, ranks=ledger.ranks),
         energy_modelled_j=run_j,
         energy_modelled_source=f"{table.title}; {table.note}",
         energy_of_smb_fp32=run_j / saved.smb_fp32.total_j,
@@ -212,3 +220,71 @@ def energy_figures(energy: Sequence[Sequence[Measured]]) -> dict[str, Any]:
 def _sum(values: Iterable[float | None]) -> float | None:
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerSamples:
+    """Power over time; ``steps`` says which step was under way, -1 before the first."""
+
+    times_s: Floats
+    powers_w: Floats
+    steps: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Everything that a report shows of a run."""
+
+    config: RunConfig
+    summary: Summary
+    account: RunLedger
+    steps: list[dict[str, Any]]
+    power: PowerSamples | None
+
+    @property
+    def label(self) -> str:
+        """Its name among other runs."""
+        where = "" if self.summary.device == "host" else f" on {self.summary.device.partition(':')[0]}"
+        part = "" if self.summary.tested == "test" else f", {self.summary.tested}"
+        return f"{self.summary.method}{where}{part}"
+
+
+def read_record(path: Path) -> Record:
+    """Read the folder of a finished run.
+
+    Raises: TrainError when it is none.
+    """
+    if not path.is_dir():
+        raise TrainError(f"no folder {path}; give the folder of a run, such as runs/digits-smb-int8")
+    folder = RunFolder(path)
+    try:
+        told = json.loads(folder.summary.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(Summary)}
+        summary = Summary(**{key: value for key, value in told.items() if key in known})
+        check_numbers(summary)
+    except OSError as error:
+        raise TrainError(f"{path} holds no finished run: no {folder.summary.name}") from error
+    except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise TrainError(f"{folder.summary} is damaged or of another version: {error}") from error
+    return Record(
+        config=read_config(folder.config),
+        summary=summary,
+        account=read_run_ledger(folder.ledger),
+        steps=folder.rows(),
+        power=read_power(folder.power),
+    )
+
+
+def read_power(path: Path) -> PowerSamples | None:
+    """The samples of a power.csv; None where there are fewer than two.
+
+    Raises: EnergyError or TrainError when it is damaged.
+    """
+    if not path.exists() or path.read_bytes().count(b"\n") < 3:  # the header is one
+        return None
+    log = read_csv_log(path)
+    try:
+        steps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=2, ndmin=1)
+    except ValueError as error:
+        raise TrainError(f"{path} is damaged: its third column must be the number of a step") from error
+    return PowerSamples(times_s=log.times_s, powers_w=log.powers_w, steps=steps)

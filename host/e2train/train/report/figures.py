@@ -9,8 +9,8 @@ from e2train.config import load_config
 from e2train.devices import products_per_multiplier
 from e2train.energy import CostTable, Modelled, modelled
 from e2train.runtime import ELEMENT_MODES, LedgerMode, merged, works
-from e2train.train.record import Record
 from e2train.train.savings import Savings, savings
+from e2train.train.summary import Record
 
 __all__ = ["LayerRow", "RunFigures", "run_figures"]
 

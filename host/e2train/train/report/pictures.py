@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from e2train.devices import MODES
 from e2train.runtime import ELEMENT_MODES
-from e2train.train.record import PowerSamples
 from e2train.train.report.figures import LayerRow, RunFigures
+from e2train.train.summary import PowerSamples
 
 __all__ = ["KINDS", "accuracy_energy", "block_skips", "curves", "layer_bars", "power", "techniques", "tested"]
 

@@ -16,10 +16,10 @@ import jinja2
 
 from e2train.energy import CostTable
 from e2train.train.files import write_atomically
-from e2train.train.record import Record
 from e2train.train.report import pictures
 from e2train.train.report.figures import RunFigures, run_figures
 from e2train.train.savings import TECHNIQUES
+from e2train.train.summary import Record
 
 __all__ = ["render_report", "write_reports"]
 

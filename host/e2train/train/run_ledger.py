@@ -1,24 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run has cost so far, over all its parts: it survives a stop and does not steer the training."""
+"""The ledger of a run: what each rank has spent so far, and the content of a finished run's ledger.json."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from e2train.devices.protocol import Counters
 from e2train.energy import Gauge, Measured
 from e2train.nn import Group
 from e2train.runtime import Ledger, LedgerRow, merged
-from e2train.train.account import rows_from
 from e2train.train.checks import check_numbers
+from e2train.train.errors import TrainError
 
-__all__ = ["Tally"]
+__all__ = ["RankLedger", "RunLedger", "read_run_ledger", "rows_from"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLedger:
+    """Ledger rows of the training, of the statistics for averaged weights, and of the final test."""
+
+    scheduled_steps: int
+    scheduled_samples: int
+    steps_run: int
+    samples: int  # of the steps that ran
+    ranks: int
+    training: tuple[LedgerRow, ...]
+    averaging: tuple[LedgerRow, ...]
+    test: tuple[LedgerRow, ...]
+
+    @property
+    def rows(self) -> tuple[LedgerRow, ...]:
+        """All phases, added up."""
+        return merged((*self.training, *self.averaging, *self.test))
+
+    def to_json(self) -> str:
+        """The text of ledger.json."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def read_run_ledger(path: Path) -> RunLedger:
+    """Read a ledger.json.
+
+    Raises: TrainError when it is not there or damaged.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        for phase in ("training", "averaging", "test"):
+            raw[phase] = rows_from(raw[phase])
+        run_ledger = RunLedger(**raw)
+        check_numbers(run_ledger)
+    except OSError as error:
+        raise TrainError(f"cannot read {path}: {error.strerror}; let the run finish first") from error
+    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise TrainError(f"{path} is damaged: {' '.join(str(error).split())[:100]}") from error
+    return run_ledger
+
+
+def rows_from(raw: Iterable[dict[str, Any]]) -> tuple[LedgerRow, ...]:
+    """Rows from their dictionaries, those of the same layer and mode added up.
+
+    Raises: KeyError, TypeError or ValueError when they are no rows.
+    """
+    rows = [LedgerRow(**{**row, "counters": Counters(**row["counters"])}) for row in raw]
+    for row in rows:
+        check_numbers(row)
+        check_numbers(row.counters)
+    return merged(rows)
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class RankLedger:
     """Ledger rows, wall time and energy of this rank, of earlier parts of the run and of this one."""
 
     ledger: Ledger
@@ -78,5 +134,5 @@ class Tally:
     def _energy(self) -> tuple[Measured, ...]:
         return (*self.earlier_energy, *([self.gauge.measured()] if self.gauge else []))
 
-    def _from_all(self, told: Any) -> list[Any]:
-        return [json.loads(text) for text in self.group.texts(json.dumps(told))]
+    def _from_all(self, raw: Any) -> list[Any]:
+        return [json.loads(text) for text in self.group.texts(json.dumps(raw))]
