@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from e2train.devices import ResidentDevice, open_resident
 from e2train.devices.emulator import Emulator
+from e2train.devices.protocol import Counters
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 from e2train.nn import Engine, ResidentBody, build_model, offload
 from e2train.numerics.elementwise import Written
@@ -73,6 +74,9 @@ class TimedDevice:
     def weight_gradient(self, call: WeightGradient) -> Ints:
         with self.timed(call.mode):
             return self.inner.weight_gradient(call)
+
+    def take_counters(self) -> Counters:
+        return self.inner.take_counters()
 
     def affine(self, call: Affine) -> Written:
         with self.timed("affine"):

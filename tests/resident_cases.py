@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import cases
 import numpy as np
-from e2train.devices.protocol import ConvShape
+import pytest
+from e2train.devices.chains import ChainResident
+from e2train.devices.protocol import ConvShape, ShapeError
 from e2train.devices.resident import (
     Affine,
     Convolution,
     DeviceTensor,
     Reduction,
+    ResidentDevice,
     WeightGradient,
     sample_bytes,
 )
@@ -131,6 +135,34 @@ def random_convolution(rng: np.random.Generator) -> cases.ConvCase:
         signed=case.signed,
         shift=int(rng.integers(0, 41)),
     )
+
+
+def is_refused(device: ResidentDevice, call: Any, nbytes: int) -> bool:
+    """Whether a device runs chains of an engine that does not do this; it must say so then in one line."""
+    told = _refused_by_engine(call)
+    if told is None or not isinstance(device, ChainResident):
+        return False
+    device.reserve(nbytes)
+    operations = {Affine: device.affine, Reduction: device.reduce, WeightGradient: device.weight_gradient}
+    with pytest.raises(ShapeError, match=rf"^[^\n]*{re.escape(told)}$"):
+        operations.get(type(call), device.convolve)(call)
+    return True
+
+
+def _refused_by_engine(call: Any) -> str | None:
+    """The end of the line with which an engine of 16 lanes refuses a call; None where it computes it."""
+    mask = getattr(call, "mask", None)
+    if mask is not None and (mask.kind == "int16" or mask.view != "whole"):
+        return f"reads masks of 8 bits, whole, not {mask.kind} seen {mask.view}; use another device"
+    if isinstance(call, Affine | Reduction):
+        return None
+    if isinstance(call, WeightGradient) and call.mode == "grad_msb" and call.gy.kind == "int16":
+        kept = call.x_bits or 8, call.g_bits or 16
+        if kept[0] > 4 or kept[1] > 10:
+            return f"{kept[0]} high bits of x and {kept[1]} of int16 gy; the engine keeps at most 4 and 10"
+    if max(call.shape.W, call.shape.Q) > 500 or call.shape.C > 30_000:
+        return "fit the buffers of pynq_z2; use another device"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ ALLOWED_BELOW_NN = {
     "devices/emulator": {"torch"},
     "devices/native": {"e2hls"},
     "devices/build.py": {"e2hls"},
+    "devices/chains/soc.py": {"e2hls", "e2sim"},
     "devices/csim.py": {"e2hls"},
     "devices/rtl.py": {"e2hls", "e2sim"},
     "devices/simulated_board.py": {"e2hls", "e2sim"},

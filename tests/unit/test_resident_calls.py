@@ -20,9 +20,17 @@ from e2train.devices.resident import (
     ResidentDevice,
     WeightGradient,
 )
+from frame_spec import frame_spec
+
+DEVICES = {
+    "spec": SpecResident,
+    "native": NativeResident,
+    "torch": TorchResident,
+    "frames": frame_spec,
+}
 
 
-@pytest.fixture(params=[SpecResident, NativeResident, TorchResident], ids=["spec", "native", "torch"])
+@pytest.fixture(params=DEVICES.values(), ids=DEVICES.keys())
 def any_device(request: pytest.FixtureRequest) -> Iterator[ResidentDevice]:
     with request.param() as opened:
         yield opened

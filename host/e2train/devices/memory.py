@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train import numerics
-from e2train.devices.protocol import Closing, ShapeError
+from e2train.devices.protocol import Closing, Counters, ShapeError
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 from e2train.numerics.elementwise import Written, seen
@@ -56,6 +56,10 @@ class HostMemory(Closing):
             raw[sample] = self._memory[offset : offset + size]
         blocks = raw.view(tensor.kind).reshape(tensor.N, block_count(tensor.C), tensor.H, tensor.W, LANES)
         return from_blocks(blocks, tensor.C)
+
+    def take_counters(self) -> Counters:
+        """An emulator has no clock and no frames."""
+        return Counters()
 
     def close(self) -> None:
         """Let the memory go."""

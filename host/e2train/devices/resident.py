@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.devices.protocol import ConvShape, ShapeError, check_sums
+from e2train.devices.protocol import ConvShape, Counters, ShapeError, check_sums
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import (
     COEFFICIENT_LIMIT,
@@ -323,4 +323,8 @@ class ResidentDevice(Protocol):
     def weight_gradient(self, call: WeightGradient) -> Ints: ...
     def affine(self, call: Affine) -> Written: ...
     def reduce(self, call: Reduction) -> tuple[Ints, Ints]: ...
+    def take_counters(self) -> Counters:
+        """Cycles, frames and words of the operations since this was last asked, as far as there are any."""
+        ...
+
     def close(self) -> None: ...

@@ -24,6 +24,7 @@ __all__ = [
     "Pieces",
     "check_received",
     "interpret",
+    "received",
     "write_descriptors",
 ]
 
@@ -141,6 +142,19 @@ def check_received(memory: Bytes, pieces: Pieces, chain: Chain, *, base: int = 0
             f"piece {at + 1} of {status.size} received {_told(int(status[at]))}, "
             f"must have received {_told(int(wanted[at]))}"
         )
+
+
+def received(memory: Bytes, pieces: Pieces, chain: Chain, *, base: int = 0) -> Words:
+    """What an S2MM channel has received of its first packet, as far as its descriptors tell."""
+    size = pieces.addresses.size * DESCRIPTOR_BYTES
+    status = memory[chain.first - base : chain.first - base + size].view(_DESCRIPTOR)["status"]
+    parts = [np.zeros(0, np.uint64)]
+    for address, word in zip((pieces.addresses - base).tolist(), status.tolist(), strict=True):
+        moved = word & int(_LENGTH) if word & int(_COMPLETE) else 0
+        parts.append(memory[address : address + moved].view(np.uint64))
+        if word & int(_END) or not moved:
+            break
+    return np.concatenate(parts)
 
 
 def interpret(memory: Bytes, mm2s: Chain, s2mm: Chain, stream: Stream, *, base: int = 0) -> None:

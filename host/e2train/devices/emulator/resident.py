@@ -13,7 +13,7 @@ from torch import Tensor
 from e2train.devices.emulator import depthwise, plain
 from e2train.devices.emulator.device import Emulator
 from e2train.devices.memory import check_access, check_values
-from e2train.devices.protocol import Closing, LayerCall
+from e2train.devices.protocol import Closing, Counters, LayerCall
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import LARGEST, Kind, View, Written, kind_range
@@ -112,6 +112,10 @@ class TorchResident(Closing):
         self._put(call.out, values)
         sums = _ints(values.sum((2, 3), dtype=torch.int64)) if call.sums else None
         return Written(largest=written.largest, saturations=written.saturations, sums=sums)
+
+    def take_counters(self) -> Counters:
+        """An emulator has no clock and no frames."""
+        return Counters()
 
     def reduce(self, call: Reduction) -> tuple[Ints, Ints]:
         """Sums of u and u*v, int64 (C,) each, or (N, C) per sample."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.devices.protocol import Counters
 from e2train.devices.resident import (
     Affine,
     Convolution,
@@ -316,7 +315,8 @@ class Operations:
                 a_values=sum(values[:1]),
                 b_values=b_values + sum(values[1:]),
                 results=results or (_values(writes) if writes else 0),
-                counters=Counters(
+                counters=replace(
+                    self.device.take_counters(),
                     macs=macs,
                     elementwise=elementwise,
                     dram_bytes=dram_bytes + sum(addressed) + (writes.nbytes if writes else 0),

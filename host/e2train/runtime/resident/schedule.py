@@ -97,6 +97,9 @@ class _Counting:
     def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None: ...
     def close(self) -> None: ...
 
+    def take_counters(self) -> Counters:
+        return Counters()
+
     def read(self, tensor: DeviceTensor) -> NDArray[Any]:
         return np.zeros(tensor.shape, tensor.kind)
 

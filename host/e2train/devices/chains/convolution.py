@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of a convolution whose operand and result lie in the device's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.config import EngineConfig
+from e2train.devices.chains.plan import (
+    KINDS,
+    REACH,
+    Loop,
+    PlannedFrame,
+    Range,
+    Run,
+    Stripe,
+    frame_cycles,
+    nest,
+    ranges,
+    runs,
+    shares,
+)
+from e2train.devices.chains.windows import Columns, Phase, phases, turns
+from e2train.devices.protocol import ShapeError
+from e2train.devices.resident import Convolution, DeviceTensor
+from e2train.numerics.blocks import LANES, block_count
+from e2train.numerics.elementwise import Kind
+from e2train.numerics.frames import Header, Mode
+from e2train.numerics.frames.layout import LEVELS, MOST_PLANES
+
+__all__ = ["plan_convolution"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What one kind of frame computes: some rows and columns of results, by the same weights.
+
+    A depthwise convolution is one of 16 channels for each block.
+    """
+
+    mode: Mode
+    kind: Kind
+    result: Kind
+    depth: int  # blocks that are summed
+    blocks: int  # of the result
+    height: int  # of the source
+    width: int
+    samples: int
+    sums: bool
+    shift: int
+    rows: Phase
+    columns: Columns
+
+    @property
+    def tiles(self) -> int:
+        """Parts of a pixel that are computed one after the other."""
+        return 2 if self.kind == "int16" else 1
+
+    @property
+    def k_lanes(self) -> int:
+        """Output channels computed at once."""
+        return LANES // self.tiles
+
+    @property
+    def taps(self) -> tuple[int, int]:
+        """Rows and columns of a window."""
+        return len(self.rows.taps), len(self.columns.phases[0].taps)
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of weights for a block of results."""
+        R, S = self.taps
+        return len(self.columns.phases) * self.tiles * R * S * self.depth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tile:
+    """How much a frame takes: samples, rows and blocks of results, and the rows of the source for them."""
+
+    samples: int
+    rows: int
+    blocks: int
+    height: int
+    y0: int = 0  # of the first window, counted from the first of these rows
+
+
+def plan_convolution(call: Convolution, cfg: EngineConfig) -> Iterator[PlannedFrame]:
+    """The frames of a call; each is tagged with the blocks of its result.
+
+    Raises: ShapeError when a part of it does not fit the engine's buffers.
+    """
+    x, y = call.source, call.destination
+    _, _, R, S = call.w.shape
+    transposed = call.mode == "grad_input"
+    rows = phases(y.H, kernel=R, step=call.stride[0], before=call.padding[0], transposed=transposed)
+    columns = phases(y.W, kernel=S, step=call.stride[1], before=call.padding[2], transposed=transposed)
+    for phase, turn in product(rows, turns(columns)):
+        part = _Part(
+            mode=Mode.GRAD_INPUT if transposed else Mode.FORWARD,
+            kind=x.kind,
+            result=y.kind,
+            depth=1 if call.depthwise else block_count(x.C),
+            blocks=1 if call.depthwise else block_count(y.C),
+            height=x.H,
+            width=x.W,
+            samples=x.N,
+            sums=call.sums,
+            shift=call.shift,
+            rows=phase,
+            columns=turn,
+        )
+        tile = _choose(part, cfg)
+        if tile is None:
+            raise ShapeError(
+                f"{call.label}: a row of {x.W} pixels of {x.C} channels, or its weights, does not fit the "
+                f"buffers of {cfg.name}; use another device"
+            )
+        for group, kernel in enumerate(_kernels(call)):
+            yield from _frames(call, part, tile, kernel, group if call.depthwise else None, cfg)
+
+
+def _kernels(call: Convolution) -> list[NDArray[np.int8]]:
+    """Weights as the mode uses them, (K blocks * 16, C blocks * 16, R, S), of each group."""
+    if call.depthwise:
+        C, _, R, S = call.w.shape
+        count = block_count(C)
+        lanes = np.zeros((count * LANES, R, S), np.int8)
+        lanes[:C] = call.w[:, 0]
+        diagonal = np.zeros((count, LANES, LANES, R, S), np.int8)
+        diagonal[:, range(LANES), range(LANES)] = lanes.reshape(count, LANES, R, S)
+        return list(diagonal)
+    w = call.w if call.mode == "forward" else call.w.swapaxes(0, 1)
+    K, C, R, S = w.shape
+    whole = np.zeros((block_count(K) * LANES, block_count(C) * LANES, R, S), np.int8)
+    whole[:K, :C] = w
+    return [whole]
+
+
+def _frames(
+    call: Convolution,
+    part: _Part,
+    most: _Tile,
+    kernel: NDArray[np.int8],
+    group: int | None,
+    cfg: EngineConfig,
+) -> Iterator[PlannedFrame]:
+    """The frames of one part; ``group`` is the block of a depthwise one."""
+    rows_of_weights = _weight_rows(part, kernel)
+    weights = {
+        blocks: np.ascontiguousarray(rows_of_weights[slice(*blocks)])
+        for blocks in ranges(part.blocks, most.blocks)
+    }
+    own = None if group is None else (group, group + 1)
+    sources, places = call.source.offsets.tolist(), call.destination.offsets.tolist()
+    for samples, rows in product(ranges(part.samples, most.samples), ranges(part.rows.count, most.rows)):
+        begin = part.rows.start + rows[0] * part.rows.step
+        end = begin + part.rows.reach(rows[1] - rows[0])
+        low = min(max(begin, 0), part.height - 1)
+        high = max(low + 1, min(end, part.height))
+        source = runs(
+            Stripe(
+                tensor=call.source,
+                rows=(low, high),
+                blocks=own or (0, part.depth),
+                offsets=sources[slice(*samples)],
+            )
+        )
+        for blocks, part_of_weights in weights.items():
+            tile = _Tile(
+                samples=samples[1] - samples[0],
+                rows=rows[1] - rows[0],
+                blocks=blocks[1] - blocks[0],
+                height=high - low,
+                y0=begin - low,
+            )
+            yield PlannedFrame(
+                header=_header(part, tile, cfg),
+                sources=(source, part_of_weights),
+                results=_places(call.destination, part, rows, own or blocks, places[slice(*samples)]),
+                tag=own or blocks,
+            )
+
+
+def _places(y: DeviceTensor, part: _Part, rows: Range, blocks: Range, offsets: list[int]) -> list[Run]:
+    """Where results go, in the order in which they leave."""
+    phase, columns = part.rows, part.columns
+    if phase.every == 1 and columns.width == y.W:
+        return runs(Stripe(tensor=y, rows=rows, blocks=blocks, offsets=offsets))
+    pixel = LANES * np.dtype(y.kind).itemsize
+    return [
+        (
+            offset + ((block * y.H + phase.first + row * phase.every) * y.W + columns.first) * pixel,
+            columns.width * pixel,
+        )
+        for offset in offsets
+        for block in range(*blocks)
+        for row in range(*rows)
+    ]
+
+
+def _weight_rows(part: _Part, kernel: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Shapes: (K, C, R, S) to (K blocks, turns, tiles, C blocks, R, S, k_lanes, 16)."""
+    padded = np.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 1)))  # NO_TAP is the last one
+    of_rows = padded[:, :, part.rows.taps]
+    taken = np.stack([of_rows[..., phase.taps] for phase in part.columns.phases])
+    count, _, _, R, S = taken.shape
+    split: NDArray[np.int8] = taken.reshape(
+        count, part.blocks, part.tiles, part.k_lanes, part.depth, LANES, R, S
+    )
+    return split.transpose(1, 0, 2, 4, 6, 7, 3, 5)
+
+
+def _loops(part: _Part, tile: _Tile) -> tuple[list[Loop], list[Loop]]:
+    """The loops that are summed, and those over results; of both those that turn."""
+    (R, S), columns = part.taps, part.columns
+    plane, row = tile.height * part.width, R * S * part.depth
+    apart = columns.phases[-1].start - columns.phases[0].start
+    step = columns.phases[0].step
+    summed = [
+        Loop(limit=S, dx=1, dxa=1, dwa=1),
+        Loop(limit=R, dy=1, dxa=part.width, dwa=S),
+        Loop(limit=part.depth, dxa=plane, dwa=R * S),
+    ]
+    results = [
+        Loop(limit=part.tiles, dwa=row),
+        Loop(limit=len(columns.phases), dx=apart, dxa=apart, dwa=part.tiles * row),
+        Loop(limit=columns.count, dx=step, dxa=step),
+        Loop(limit=tile.rows, dy=part.rows.step, dxa=part.rows.step * part.width),
+        Loop(limit=tile.blocks, dwa=part.block_rows),
+        Loop(limit=tile.samples, dxa=part.depth * plane),
+    ]
+    kept = [loop for loop in summed if loop.limit > 1]
+    return kept or [Loop(limit=1)], [loop for loop in results if loop.limit > 1]
+
+
+@lru_cache(maxsize=4096)
+def _header(part: _Part, tile: _Tile, cfg: EngineConfig) -> Header:
+    summed, results = _loops(part, tile)
+    x0 = part.columns.phases[0].start
+    return Header(
+        mode=part.mode,
+        ic_lanes=cfg.ic_lanes,
+        oc_lanes=cfg.oc_lanes,
+        unchecked=1,
+        x_kind=KINDS[part.kind],
+        result=KINDS[part.result],
+        shift=part.shift,
+        depth=len(summed),
+        plane=tile.rows * part.columns.width if part.sums else 0,
+        planes=tile.samples * tile.blocks if part.sums else 0,
+        x_count=tile.samples * part.depth * tile.height * part.width,
+        w_count=tile.blocks * part.block_rows * part.k_lanes,
+        H=tile.height,
+        W=part.width,
+        y0=tile.y0,
+        x0=x0,
+        xa0=tile.y0 * part.width + x0,
+        levels=nest(summed + results),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _choose(part: _Part, cfg: EngineConfig) -> _Tile | None:
+    """The cheapest tile that fits the buffers and the loops; None where none does."""
+    if part.columns.phases[0].reach(part.columns.count) > REACH:
+        return None
+    found = list(_tiles(part, cfg))
+    return min(found, key=lambda tile: _cycles(part, tile), default=None)
+
+
+def _tiles(part: _Part, cfg: EngineConfig) -> Iterator[_Tile]:
+    for rows in shares(part.rows.count):
+        height = min(part.height, part.rows.reach(rows))
+        vectors = part.depth * height * part.width
+        if vectors > cfg.x_depth or part.rows.reach(rows) > REACH:
+            continue
+        for blocks in shares(part.blocks):
+            if blocks * part.block_rows * part.k_lanes > cfg.w_vectors:
+                continue
+            most = min(cfg.x_depth // vectors, MOST_PLANES // blocks if part.sums else cfg.x_depth)
+            for samples in {1, *(size for size in shares(part.samples) if size <= most)} if most else ():
+                tile = _Tile(samples=samples, rows=rows, blocks=blocks, height=height)
+                if sum(map(len, _loops(part, tile))) <= LEVELS:
+                    yield tile
+
+
+def _cycles(part: _Part, tile: _Tile) -> int:
+    """Estimate for all frames of the part."""
+    n, columns = tile.samples, part.columns
+    itemsize, size = np.dtype(part.kind).itemsize, np.dtype(part.result).itemsize
+    pixels = n * tile.rows * columns.width * tile.blocks
+    R, S = part.taps
+    whole = tile.rows == part.rows.count
+    whole_rows = part.rows.every == 1 and len(columns.phases) == 1
+    frames = -(-part.samples // n) * -(-part.rows.count // tile.rows) * -(-part.blocks // tile.blocks)
+    return frames * frame_cycles(
+        words_in=2 * (n * part.depth * tile.height * part.width * itemsize)
+        + 2 * tile.blocks * part.block_rows * part.k_lanes,
+        iterations=pixels * part.tiles * R * S * part.depth,
+        words_out=2 * pixels * size + (2 * LANES * n * tile.blocks if part.sums else 0),
+        pieces=n * (1 if whole else part.depth)
+        + n * (1 if whole and whole_rows else tile.blocks * (1 if whole_rows else tile.rows)),
+    )

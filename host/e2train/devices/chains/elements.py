@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of element-wise operations on tensors in the device's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.config import EngineConfig
+from e2train.devices.chains.plan import (
+    KINDS,
+    REACH,
+    Loop,
+    PlannedFrame,
+    Range,
+    Stripe,
+    nest,
+    ranges,
+    runs,
+    shares,
+)
+from e2train.devices.protocol import ShapeError
+from e2train.devices.resident import Affine, DeviceTensor, Reduction
+from e2train.numerics.blocks import LANES, block_count
+from e2train.numerics.elementwise import LARGEST
+from e2train.numerics.frames import Header, Kind, Mode
+from e2train.numerics.frames.layout import COEFFICIENT_ROWS, MOST_PLANES
+
+__all__ = ["plan_affine", "plan_reduction"]
+
+_MOST_PIXELS = (1 << 16) - 1  # of a plane
+_QUARTERS = 4  # of a pixel
+_MOST_LIMIT = 256  # of a mask: beyond every value of 8 bits
+_COEFFICIENT = np.dtype([("a", "<i2"), ("b", "<i2"), ("d", "<i4")])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Operation:
+    """What both operations have: operands, the size of the result, and the rest of the header."""
+
+    u: DeviceTensor
+    v: DeviceTensor | None
+    mask: DeviceTensor | None
+    out: DeviceTensor  # of a reduction u: what the size is taken from
+    sums: bool
+    label: str
+    fields: tuple[tuple[str, int], ...]
+
+
+def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
+    """The frames of a call; each is tagged with the samples and blocks that its sums belong to.
+
+    Raises: ShapeError for a mask that the engine does not read, or a row that does not fit its buffers.
+    """
+    label = f"{call.name} (affine)"
+    limited = call.ceiling != LARGEST
+    fields = {
+        "mode": Mode.AFFINE,
+        "result": KINDS[call.out.kind],
+        "shift": call.shift,
+        "relu": int(call.relu),
+        "ceiling": call.ceiling if limited else 0,
+    }
+    masks = {"mask_out" if call.mask_out else "mask_x": 1, "mask_limit": min(call.mask_limit, _MOST_LIMIT)}
+    operation = _Operation(
+        u=call.u,
+        v=call.v,
+        mask=_checked_mask(label, call.mask),
+        out=call.out,
+        sums=call.sums,
+        label=label,
+        fields=tuple((fields | (masks if call.mask else {})).items()),
+    )
+    return _frames(operation, _coefficients(call), cfg)
+
+
+def plan_reduction(call: Reduction, cfg: EngineConfig) -> Iterator[PlannedFrame]:
+    """The frames of a call, tagged as those of ``plan_affine``; they have sums alone.
+
+    Raises: as ``plan_affine``.
+    """
+    label = f"{call.name} (reduce)"
+    fields = {"mode": Mode.REDUCE, "result": Kind.INT16}
+    masks = {"mask_x": 1, "mask_limit": min(call.mask_limit, _MOST_LIMIT)}
+    operation = _Operation(
+        u=call.u,
+        v=call.v,
+        mask=_checked_mask(label, call.mask),
+        out=call.u,
+        sums=True,
+        label=label,
+        fields=tuple((fields | (masks if call.mask else {})).items()),
+    )
+    return _frames(operation, None, cfg)
+
+
+def _checked_mask(label: str, mask: DeviceTensor | None) -> DeviceTensor | None:
+    if mask is not None and (mask.kind == "int16" or mask.view != "whole"):
+        raise ShapeError(
+            f"{label}: the engine reads masks of 8 bits, whole, not {mask.kind} seen {mask.view}; "
+            "use another device"
+        )
+    return mask
+
+
+def _coefficients(call: Affine) -> NDArray[np.void]:
+    """Of every channel, zeros where a tensor that it needs is lacking. Shape (blocks, 16)."""
+    C = call.out.C
+    rows = np.zeros(block_count(C) * LANES, _COEFFICIENT)
+    rows["a"][:C], rows["d"][:C] = call.a, call.d
+    rows["a"][call.u.C :] = 0
+    if call.v is not None:
+        rows["b"][:C] = call.b
+        rows["b"][call.v.C :] = 0
+    if call.mask is not None:
+        closed = slice(block_count(call.mask.C) * LANES, None)
+        rows["a"][closed] = 0
+        if call.mask_out:
+            rows["b"][closed] = rows["d"][closed] = 0
+    return rows.reshape(-1, LANES)
+
+
+def _frames(
+    op: _Operation, coefficients: NDArray[np.void] | None, cfg: EngineConfig
+) -> Iterator[PlannedFrame]:
+    out = op.out
+    if not out.N:
+        return
+    operands = (op.u, op.v, op.mask)
+    offsets = [[] if each is None else each.offsets.tolist() for each in (*operands, out)]
+    for blocks in _block_ranges(op):
+        here = tuple(
+            each if each is not None and blocks[0] < block_count(each.C) else None for each in operands
+        )
+        samples, rows = _tile(op, blocks, here, cfg)
+        parts = () if coefficients is None else (np.ascontiguousarray(coefficients[slice(*blocks)]),)
+        for group, lines in product(ranges(out.N, samples), ranges(out.H, rows)):
+            stripes = [
+                None
+                if each is None
+                else Stripe(tensor=each, rows=_lines(each, lines), blocks=blocks, offsets=own[slice(*group)])
+                for each, own in zip(here, offsets, strict=False)
+            ]
+            place = Stripe(tensor=out, rows=lines, blocks=blocks, offsets=offsets[3][slice(*group)])
+            count = (group[1] - group[0], blocks[1] - blocks[0], lines[1] - lines[0])
+            views = tuple(None if each is None else (each.kind, each.view, each.W) for each in here)
+            heights = tuple(0 if each is None else each.rows[1] - each.rows[0] for each in stripes)
+            yield PlannedFrame(
+                header=_header(op.fields, op.sums, count, out.W, views, heights, cfg),
+                sources=(*parts, *(runs(each) for each in stripes if each is not None)),
+                results=() if coefficients is None else runs(place),
+                tag=(group, blocks),
+            )
+
+
+def _block_ranges(op: _Operation) -> list[Range]:
+    """Blocks of the result, cut where an operand ends and where coefficients do."""
+    whole = block_count(op.out.C)
+    ends = {block_count(each.C) for each in (op.u, op.v, op.mask) if each is not None}
+    cuts = sorted({0, whole, *(end for end in ends if end < whole)} | set(range(0, whole, COEFFICIENT_ROWS)))
+    return list(pairwise(cuts))
+
+
+def _lines(operand: DeviceTensor, rows: Range) -> Range:
+    """Rows of an operand from which these rows of the result are read."""
+    first, end = rows
+    if operand.view == "strided":
+        return 2 * first, 2 * end - 1
+    if operand.view == "spread":  # rows begin at an even one
+        return first // 2, -(-end // 2)
+    return (0, 1) if operand.view == "broadcast" else rows
+
+
+def _tile(
+    op: _Operation, blocks: Range, operands: tuple[DeviceTensor | None, ...], cfg: EngineConfig
+) -> tuple[int, int]:
+    """Samples and rows of a frame: as many rows as fit, then as many samples."""
+    out, count = op.out, blocks[1] - blocks[0]
+    room = (cfg.x_depth, cfg.w_vectors, cfg.x_depth)
+
+    def fitting(rows: int) -> int:
+        """Samples for which there is room, with so many rows of each."""
+        most = out.N
+        for operand, vectors in zip(operands, room, strict=True):
+            if operand is not None:
+                first, end = _lines(operand, (0, rows))
+                pixel = 2 if vectors == cfg.w_vectors and operand.kind == "int16" else 1
+                most = min(most, vectors // ((end - first) * operand.W * count * pixel))
+        return min(most, MOST_PLANES // count) if op.sums else most
+
+    even = any(each is not None and each.view == "spread" for each in operands)
+    for rows in shares(out.H):
+        aligned = rows == out.H or not even or rows % 2 == 0
+        reached = max(rows, out.W) <= REACH and rows * out.W <= _MOST_PIXELS
+        if aligned and reached and fitting(rows):
+            return fitting(rows), rows
+    raise ShapeError(
+        f"{op.label}: a row of {out.W} pixels of {out.C} channels does not fit the buffers of {cfg.name}; "
+        "use another device"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _header(
+    fields: tuple[tuple[str, int], ...],
+    sums: bool,
+    count: tuple[int, int, int],
+    width: int,
+    views: tuple[tuple[str, str, int] | None, ...],
+    heights: tuple[int, ...],
+    cfg: EngineConfig,
+) -> Header:
+    """``count`` is samples, blocks and rows; ``views`` are kind, view and columns of u, v and mask."""
+    samples, blocks, rows = count
+    planes, (u, v, mask) = samples * blocks, views
+    steps = [
+        (0, 0, 0) if view is None else _steps(view[1], view[2], height)
+        for view, height in zip(views[:2], heights, strict=False)
+    ]
+    spread = [int(view is not None and view[1] == "spread") for view in (u, v)]
+    loops = [
+        Loop(limit=limit, dy=dy, dx=dx, dxa=steps[0][level], dwa=steps[1][level])
+        for level, (limit, dy, dx) in enumerate(((width, 0, 1), (rows, 1, 0), (planes, 0, 0)))
+    ]
+    pixels = [
+        0 if view is None else planes * height * view[2] for view, height in zip(views, heights, strict=True)
+    ]
+    return Header(
+        ic_lanes=cfg.ic_lanes,
+        oc_lanes=cfg.oc_lanes,
+        unchecked=1,
+        x_kind=KINDS[u[0]] if u else Kind.INT8,
+        w_kind=KINDS[v[0]] if v else Kind.INT8,
+        x_spread=spread[0],
+        w_spread=spread[1],
+        mask_signed=int(mask is not None and mask[0] == "int8"),
+        depth=3,
+        plane=rows * width,
+        planes=planes if sums else 0,
+        rows=blocks if dict(fields)["mode"] == Mode.AFFINE else 0,
+        x_count=pixels[0],
+        w_count=pixels[1] * (2 if v is not None and v[0] == "int16" else 1),
+        mask_count=pixels[2],
+        levels=nest([Loop(limit=_QUARTERS), *loops]),
+        **{name: value for name, value in fields if mask is not None or not name.startswith("mask")},
+    )
+
+
+def _steps(view: str, columns: int, height: int) -> tuple[int, int, int]:
+    """Half pixels in an operand from one column, row and plane of the result to the next."""
+    plane = 2 * columns * height
+    return {
+        "whole": (2, 2 * columns, plane),
+        "strided": (4, 4 * columns, plane),
+        "spread": (1, columns, plane),
+        "broadcast": (0, 0, plane),
+    }[view]

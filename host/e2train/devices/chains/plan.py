@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What plans of all operations share: a frame with the places of its operands and results, nests, splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.devices.resident import DeviceTensor
+from e2train.numerics.blocks import LANES
+from e2train.numerics.frames import Header, Kind, Level
+from e2train.numerics.frames.layout import HEADER_WORDS, LEVELS, TRAILER_WORDS
+
+__all__ = [
+    "KINDS",
+    "REACH",
+    "Loop",
+    "PlannedFrame",
+    "Range",
+    "Run",
+    "Stripe",
+    "frame_cycles",
+    "nest",
+    "ranges",
+    "runs",
+    "shares",
+]
+
+Run = tuple[int, int]  # address in the memory and bytes
+Range = tuple[int, int]  # first, end
+
+KINDS = {"uint8": Kind.UINT8, "int8": Kind.INT8, "int16": Kind.INT16}
+_DESCRIPTOR_CYCLES = 41  # of the DMA's port for them
+_OWN_PIECES = 3  # header, what the host sends along, sums with trailer
+_FRAME_CYCLES = 100  # what a frame costs besides
+REACH = 500  # positions that the windows of a frame span: net deltas have ten bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlannedFrame:
+    """A frame: what follows its header, from the memory or from the host, and where its results go.
+
+    Without places for them the results come back to the host. ``tag`` says what they are to the planner.
+    """
+
+    header: Header
+    sources: tuple[Sequence[Run] | NDArray[Any], ...]
+    results: Sequence[Run] = ()
+    tag: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """One loop by absolute strides: rows and columns, and addresses of x and w."""
+
+    limit: int
+    dy: int = 0
+    dx: int = 0
+    dxa: int = 0
+    dwa: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stripe:
+    """Rows and blocks of a tensor that a frame takes of each of its samples."""
+
+    tensor: DeviceTensor
+    rows: Range
+    blocks: Range
+    offsets: list[int]  # of the samples
+
+
+def nest(loops: Iterable[Loop]) -> tuple[Level, ...]:
+    """Levels of a header, innermost first: deltas take back what the inner loops have travelled."""
+    levels = []
+    dy = dx = dxa = dwa = 0
+    for loop in loops:
+        level = Level(
+            limit=loop.limit, dy=loop.dy - dy, dx=loop.dx - dx, dxa=loop.dxa - dxa, dwa=loop.dwa - dwa
+        )
+        levels.append(level if loop.limit > 1 else Level())
+        turns = loop.limit - 1
+        dy, dx = dy + turns * loop.dy, dx + turns * loop.dx
+        dxa, dwa = dxa + turns * loop.dxa, dwa + turns * loop.dwa
+    return (*levels, *[Level()] * (LEVELS - len(levels)))
+
+
+def runs(stripe: Stripe) -> list[Run]:
+    """Where a stripe lies, sample by sample and block by block."""
+    t, (first, end), (low, high) = stripe.tensor, stripe.rows, stripe.blocks
+    pixel = LANES * np.dtype(t.kind).itemsize
+    plane = t.H * t.W * pixel
+    if end - first == t.H:
+        return [(offset + low * plane, (high - low) * plane) for offset in stripe.offsets]
+    start, size = first * t.W * pixel, (end - first) * t.W * pixel
+    return [(offset + block * plane + start, size) for offset in stripe.offsets for block in range(low, high)]
+
+
+def ranges(whole: int, size: int) -> list[Range]:
+    """0..whole in parts of at most ``size``.
+
+    >>> ranges(5, 2)
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return [(first, min(first + size, whole)) for first in range(0, whole, size)]
+
+
+def shares(whole: int) -> list[int]:
+    """Sizes of equal parts, from the whole down to one.
+
+    >>> shares(7)
+    [7, 4, 3, 2, 1]
+    """
+    return sorted({-(-whole // parts) for parts in range(1, whole + 1)}, reverse=True)
+
+
+def frame_cycles(*, words_in: int, iterations: int, words_out: int, pieces: int) -> int:
+    """Estimate of what a frame takes: loading, computing, storing and fetching descriptors overlap."""
+    descriptors = _DESCRIPTOR_CYCLES * (pieces + _OWN_PIECES)
+    load, store = words_in + HEADER_WORDS, words_out + TRAILER_WORDS
+    return max(load, iterations, store, descriptors) + _FRAME_CYCLES

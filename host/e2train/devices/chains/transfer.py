@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planned frames as pieces for the DMA, and what the engine replied, checked."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.devices.chains.plan import PlannedFrame, Run
+from e2train.devices.protocol import DeviceError
+from e2train.numerics.frames import Header, Status, check_sums, decode_trailer, encode_header
+from e2train.numerics.frames.layout import (
+    HEADER_WORDS,
+    PIXEL_LANES,
+    REPLY_MAGIC,
+    TRAILER_WORDS,
+    VERSION,
+    Words,
+)
+from e2train.numerics.rounding import Ints
+from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces
+
+__all__ = ["ChainPieces", "FrameReply", "failure", "lay_out", "read_replies", "scratch_bytes"]
+
+_WORD_BYTES = 8
+_NONCE_WORD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameReply:
+    """What the engine said of a frame."""
+
+    frame: PlannedFrame
+    results: NDArray[np.uint64]  # that came to the host, if the frame had no places for them
+    sides: Ints  # (planes, 2, 16)
+    largest: int
+    saturations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChainPieces:
+    """The pieces of a chain of frames, and where each frame's reply to the host is to be found."""
+
+    frames: Sequence[PlannedFrame]
+    nonce: int  # of the first
+    mm2s: Pieces
+    s2mm: Pieces
+    replies: Sequence[int]  # addresses
+    descriptors: int  # address of the first, those of S2MM behind those of MM2S
+
+
+def scratch_bytes(frame: PlannedFrame) -> int:
+    """The most that a frame takes of the scratch memory: header, what the host sends, reply, descriptors."""
+    own = sum(part.nbytes for part in frame.sources if isinstance(part, np.ndarray))
+    runs = sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray))
+    pieces = runs + len(frame.results) + len(frame.sources) + 2
+    return own + (HEADER_WORDS + _reply_words(frame)) * _WORD_BYTES + pieces * DESCRIPTOR_BYTES
+
+
+def lay_out(frames: Sequence[PlannedFrame], memory: NDArray[np.uint8], scratch: int) -> ChainPieces:
+    """Write what the host sends to the memory from the address ``scratch`` on, and collect all pieces."""
+    at, nonce = scratch, secrets.randbits(32)
+    placed: dict[int, Run] = {}  # what several frames send alike
+    mm2s: list[Run] = []
+    s2mm: list[Run] = []
+    replies = []
+
+    def put(values: NDArray[np.uint8]) -> Run:
+        nonlocal at
+        memory[at : at + values.size] = values
+        at += values.size
+        return at - values.size, values.size
+
+    for index, frame in enumerate(frames):
+        header = _header_words(frame.header, index + 1 < len(frames), (nonce + index) % (1 << 32))
+        mm2s.append(put(header.view(np.uint8)))
+        for part in frame.sources:
+            if isinstance(part, np.ndarray):
+                if id(part) not in placed:
+                    placed[id(part)] = put(part.reshape(-1).view(np.uint8))
+                mm2s.append(placed[id(part)])
+            else:
+                mm2s.extend(part)
+        s2mm.extend(frame.results)
+        replies.append(at)
+        reply = _reply_words(frame) * _WORD_BYTES
+        s2mm.append((at, reply))
+        at += reply
+    return ChainPieces(
+        frames=frames,
+        nonce=nonce,
+        mm2s=_joined(mm2s),
+        s2mm=_joined(s2mm),
+        replies=replies,
+        descriptors=-(-at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES,
+    )
+
+
+def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReply]:
+    """What the engine said of each frame.
+
+    Raises: DeviceError when it reports an error, or a reply is damaged or another frame's.
+    """
+    found = []
+    for index, (frame, at) in enumerate(zip(chain.frames, chain.replies, strict=True)):
+        words = memory[at : at + _reply_words(frame) * _WORD_BYTES].view(np.uint64)
+        nonce = (chain.nonce + index) % (1 << 32)
+        try:
+            found.append(_parse(frame, words, nonce))
+        except DeviceError as error:
+            raise DeviceError(f"frame {index + 1} of {len(chain.frames)}: {error}") from None
+    return found
+
+
+def _parse(frame: PlannedFrame, words: Words, nonce: int) -> FrameReply:
+    header = frame.header
+    to_host = 0 if frame.results else header.result_words
+    results, reported = words[:to_host], words[to_host:]
+    if check_sums(reported[:-2]) != (int(reported[-2]), int(reported[-1])):
+        raise DeviceError("the reply's check words do not match")
+    trailer = decode_trailer(reported[-TRAILER_WORDS:])
+    told, wanted = (trailer.magic, trailer.version, trailer.status), (REPLY_MAGIC, VERSION, Status.OK.value)
+    if told != wanted:
+        raise DeviceError(f"the trailer's magic, version and status are {told}, must be {wanted}")
+    if trailer.nonce != nonce:
+        raise DeviceError(
+            f"this is the reply to another request: its nonce is {trailer.nonce:#010x}, "
+            f"must be {nonce:#010x}; does another program use the device?"
+        )
+    counts = (trailer.iterations, trailer.words_in, trailer.words_out)
+    planned = (header.iterations, header.frame_words, header.result_words + header.side_words)
+    if counts != planned:
+        raise DeviceError(
+            f"the engine counted {counts[0]} iterations, {counts[1]} words in and {counts[2]} out, "
+            f"must be {planned[0]}, {planned[1]} and {planned[2]}"
+        )
+    if to_host and check_sums(results) != (trailer.written_s1, trailer.written_s2):
+        raise DeviceError("the results' check words do not match")
+    return FrameReply(
+        frame=frame,
+        results=results.copy(),
+        sides=reported[: header.side_words].view(np.int64).reshape(-1, 2, PIXEL_LANES).copy(),
+        largest=trailer.largest,
+        saturations=trailer.saturations,
+    )
+
+
+def failure(words: Words) -> str | None:
+    """The error that these words report, if they end with the trailer of a reply to a bad frame."""
+    trailer = words[-TRAILER_WORDS:]
+    if trailer.size < TRAILER_WORDS or check_sums(trailer[:-2]) != (int(trailer[-2]), int(trailer[-1])):
+        return None
+    told = decode_trailer(trailer)
+    if told.magic != REPLY_MAGIC or told.status not in list(Status) or told.status == Status.OK:
+        return None
+    return f"the engine reports: {Status(told.status).words} (status {told.status})"
+
+
+def _header_words(header: Header, more: bool, nonce: int) -> Words:
+    """The words of a header with its nonce: the check word is a sum."""
+    words = _encoded(header, more).copy()
+    words[_NONCE_WORD] += np.uint64(nonce)
+    words[-1] += np.uint64(nonce)
+    return words
+
+
+@lru_cache(maxsize=4096)
+def _encoded(header: Header, more: bool) -> Words:
+    return encode_header(replace(header, more=int(more), nonce=0))
+
+
+def _reply_words(frame: PlannedFrame) -> int:
+    """Words of a reply that come to the host."""
+    return frame.header.reply_words - (frame.header.result_words if frame.results else 0)
+
+
+def _joined(runs: Sequence[Run]) -> Pieces:
+    """One packet, with neighbours in the memory as one piece."""
+    addresses, sizes = (np.array(column, np.int64) for column in zip(*runs, strict=True))
+    ends = addresses + sizes
+    breaks = np.concatenate([[True], addresses[1:] != ends[:-1]])
+    starts = np.flatnonzero(breaks)
+    lasts = np.append(starts[1:], len(runs)) - 1
+    return Pieces(
+        addresses=addresses[starts],
+        nbytes=ends[lasts] - addresses[starts],
+        ends=np.arange(starts.size) == starts.size - 1,
+    )
