@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := setup.py host hls/e2hls sim tests scripts
+SOURCES := setup.py host hls/e2hls sim tests scripts docs
 CPP := $(wildcard hls/kernels/*.?pp hls/include/* sim/soc/*.?pp host/e2train/devices/native/*.?pp)
 
-.PHONY: help setup train test board-test browser-test test-slow wheel-test lint format clean
+.PHONY: help setup train test board-test browser-test test-slow wheel-test docs notebooks lint format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ setup: $(READY)  ## make .venv with every dependency, pinned
 $(READY): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	PYNQ_REMOTE=1 $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,sim,remote,dev]'
+	PYNQ_REMOTE=1 $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,sim,remote,dev,docs]'
 	@touch $@
 
 # One run, gone on with where it was stopped.
@@ -47,13 +47,19 @@ browser-test: $(READY)  ## look at a report in headless Chromium (package chromi
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[browser]'
 	$(BIN)/pytest -n0 -m browser tests/browser
 
+docs: $(READY)  ## build the documentation into build/docs; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+notebooks: $(READY)  ## run the notebooks of the documentation and keep what they print
+	$(BIN)/python scripts/run_notebooks.py
+
 lint: $(READY)  ## ruff, mypy --strict, clang-format, codespell, doctests, unit tests
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/mypy scripts/*.py
 	$(BIN)/python scripts/format_cpp.py --check $(CPP)
-	$(BIN)/codespell README.md CHANGELOG.md docs $(SOURCES) hls
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md $(SOURCES) hls
 	$(BIN)/pytest --doctest-modules host tests/unit
 
 format: $(READY)  ## bring the code into the house format

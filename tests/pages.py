@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README and the pages of the documentation, cut into the blocks that tests run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+}
+# Why a block is not run; what is left out for its time has a test of its own.
+REASONS = (
+    "changes the environment",
+    "needs Vivado",
+    "needs a GPU",
+    "needs a board",
+    "needs a sensor",
+    "takes hours",
+    "takes minutes",
+)
+_BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"// (\w+\.cpp)\n")
+_SPAN = re.compile(r"(?<!`)`(e2train [^`]+)`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A fenced block, and the comment on the line before it."""
+
+    language: str
+    text: str
+    comment: str = ""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not run, or None."""
+        head, _, reason = self.comment.partition(": ")
+        return reason if head == "not run" else None
+
+    @property
+    def background(self) -> bool:
+        """Whether it runs on beside the blocks after it."""
+        return self.comment == "background"
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines of a shell's block."""
+        return [line for line in self.text.splitlines() if line]
+
+
+def blocks(page: str, *languages: str) -> list[Block]:
+    """The blocks of a page in order, in some languages or in all."""
+    found = [
+        Block(language=language, text=text, comment=comment)
+        for comment, language, text in _BLOCK.findall(PAGES[page])
+    ]
+    return [block for block in found if not languages or block.language in languages]
+
+
+def spans(page: str) -> list[str]:
+    """Commands of e2train within the text; one that ends in dots goes on with what a reader has."""
+    return [span.replace("...", "") for span in _SPAN.findall(PAGES[page])]
+
+
+def write_sources(page: str, folder: Path) -> bool:
+    """Write the kernels that a page shows into a folder; whether there are any."""
+    found = [(name[1], block.text) for block in blocks(page, "cpp") if (name := _FILE.match(block.text))]
+    for name, text in found:
+        (folder / name).write_text(text, encoding="utf-8")
+    return bool(found)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What README and docs show: their Python runs, commands exist with the options given, messages are real."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomli
+import typer
+from e2train.cli.agent import _parser as agent_parser
+from e2train.cli.app import app
+from e2train.config import load_config
+from pages import PAGES, REASONS, ROOT, blocks, spans
+
+COMMANDS = sorted(
+    {command for page in PAGES for block in blocks(page, "bash") for command in block.commands}
+    | {span for page in PAGES for span in spans(page)}
+)
+E2TRAIN = [command for command in COMMANDS if re.match(r"e2train |torchrun .* -m e2train ", command)]
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if not blocks(name, "cpp")])
+def test_python_runs(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of a page one after the other; one with prompts must print what it shows.
+
+    Pages with kernels are in tests/csim/test_docs_kernels.py.
+    """
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    for block in blocks(name, "python"):
+        if ">>>" not in block.text:
+            exec(compile(block.text, name, "exec"), found)
+            continue
+        example = doctest.DocTestParser().get_doctest(block.text, found, name, name, None)
+        runner = doctest.DocTestRunner(verbose=False)
+        failures = runner.run(example, clear_globs=False).failed
+        found.update(example.globs)
+        assert not failures, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    folder = ROOT if name == "README.md" else ROOT / "docs"
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[name])
+    assert [target for target in targets if not (folder / target).exists()] == []
+
+
+@pytest.mark.parametrize("command", E2TRAIN)
+def test_command_exists(command: str) -> None:
+    words = shlex.split(command.partition("e2train ")[2], comments=True)
+    if words[:2] == ["board", "agent"]:
+        agent_parser().parse_args(words[2:])
+        return
+    found = typer.main.get_command(app)
+    while hasattr(found, "commands") and words:
+        found, words = found.commands[words[0]], words[1:]
+    if words and "--help" not in words:  # else it is named in a sentence
+        found.make_context(found.name, words)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in E2TRAIN])
+def test_other_command_is_known(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert words[1] in targets
+    elif words[0] == "python" and words[1].startswith("scripts/"):
+        assert (ROOT / words[1]).is_file()
+    else:
+        assert re.match(r"(PYNQ_REMOTE=1 )?pip install|source .venv/bin/activate|pytest ", command)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_not_run_says_why(name: str) -> None:
+    marked = [block.comment for block in blocks(name) if block.comment]
+    assert set(marked) <= {"background", *(f"not run: {reason}" for reason in REASONS)}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_settings_in_toml_are_of_a_configuration(name: str, tmp_path: Path) -> None:
+    for block in blocks(name, "toml"):
+        path = tmp_path / "boards.toml"
+        path.write_text(block.text, encoding="utf-8")
+        for section in tomli.loads(block.text):
+            assert load_config(section, path).name == section
+
+
+def _texts() -> set[str]:
+    """All texts in the sources, with a NUL for every value that is put in."""
+    found = set()
+    for path in (path for root in ("host", "hls/e2hls", "sim/e2sim") for path in (ROOT / root).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
+                found.add("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def test_messages_are_those_of_the_code() -> None:
+    messages = re.findall(r"^`(.+)`$", PAGES["troubleshooting.md"], re.MULTILINE)
+    assert len(messages) > 40
+    texts = "\n".join(_texts())
+    unknown = []
+    for message in messages:
+        parts = [re.escape(part) for part in message.split("...")]
+        if not re.search("[^\n]{0,200}".join(parts), texts):
+            unknown.append(message)
+    assert unknown == []
+
+
+def test_the_documentation_builds(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("api.html", "notebooks/compare_energy.html", "troubleshooting.html"):
+        assert (tmp_path / name).is_file()
+
+
+def test_there_is_something_to_test() -> None:
+    assert {"README.md", "numerics.md", "quickstart.md", "board.md"} <= set(PAGES)
+    for name in ("README.md", "numerics.md", "architecture.md"):
+        assert blocks(name, "python")
+    assert len(E2TRAIN) > 30
+    assert any(block.background for block in blocks("board.md"))
