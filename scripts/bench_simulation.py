@@ -21,7 +21,7 @@ from e2sim import MemoryTiming, Soc, build_soc
 from e2sim.verify import VerifyTarget, run
 from e2train.cli.verify import verify_target
 from e2train.config import EngineConfig, load_config
-from e2train.numerics.frame import MODE_IDS, Header, Level
+from e2train.numerics.frames import Header, Level, Mode
 from e2train.packing.frames import Frame, join_transfer
 from numpy.typing import NDArray
 
@@ -32,20 +32,20 @@ def busy_transfer(cfg: EngineConfig) -> tuple[NDArray[np.uint64], int]:
     """A transfer that keeps the MAC array busy: a 3x3 layer on both buffers, reduced over 8 taps."""
     levels = (Level(limit=8, dxa=1, dwa=1), Level(limit=2048, dxa=-6, dwa=-7), *[Level()] * 5)
     header = Header(
-        mode=MODE_IDS["forward"],
+        mode=Mode.FORWARD,
         ic_lanes=cfg.ic_lanes,
         oc_lanes=cfg.oc_lanes,
         H=16,
         W=16,
         x_count=cfg.x_depth,
-        w_count=cfg.oc_lanes * 8,
+        w_count=2 * cfg.oc_lanes * 8,
         levels=levels,
     )
     rng = np.random.default_rng(1)
     x = rng.integers(0, 256, header.x_words * 8, dtype=np.uint8)
-    w = rng.integers(-128, 128, header.w_words * 8, dtype=np.int8)
+    w = rng.integers(-127, 128, header.w_words * 8, dtype=np.int8)
     frame = Frame(header=header, x=x, w=w)
-    return join_transfer([frame] * 4), 4 * (header.result_words + 5)
+    return join_transfer([frame] * 4), 4 * header.reply_words
 
 
 def soc_speed(target: VerifyTarget, cfg: EngineConfig, seconds: float, *, count: int = 1) -> float:

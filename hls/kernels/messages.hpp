@@ -1,36 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-// What compute tells store.
+// What the engine's processes tell each other.
 #pragma once
 
 #include "frame.hpp"
-#include "pick.hpp"
+#include "mux_tree.hpp"
 
-// What store needs to know of a frame.
-struct Order {
+// What collect and store need to know of a frame.
+struct StoreCommand {
   ap_uint<8> mode;
-  ap_uint<kNonceBits> nonce;
   ap_uint<8> status;
+  ap_uint<32> nonce;
   ap_uint<6> shift;
-  bool wide;          // sums leave as int64, unshifted
-  bool last;          // this reply ends the transfer
+  ap_uint<3> result;
+  ap_uint<32> ceiling;
+  ap_uint<16> plane;
+  ap_uint<8> planes;
   ap_uint<32> words;  // taken from the input
+  Word read;          // their check sum
+  bool relu;
+  bool pairs;   // two products per multiplier
+  bool times4;  // low sums of these come times 4
+  bool last;    // this reply ends the transfer
 
   // Whether w_buf holds output gradients, and every pair of lanes has a sum of its own.
   bool outer() const {
     #pragma HLS INLINE
     return mode == kGradWeight || mode == kGradMsb;
   }
+  bool dot() const {
+    #pragma HLS INLINE
+    return mode == kForward || mode == kGradInput;
+  }
+  bool elements() const {
+    #pragma HLS INLINE
+    return mode == kAffine || mode == kReduce;
+  }
+  bool good() const {
+    #pragma HLS INLINE
+    return status == kStatusOk;
+  }
 };
 
-constexpr int kAccBits = 48;  // as wide as a DSP slice adds
+constexpr int kAccBits = 48;    // as wide as a DSP slice adds
+constexpr int kSumBits = 40;    // of all lanes
+constexpr int kFieldBits = 16;  // distance of the two sums in an accumulator: holds any product
 
-// grad_msb adds up two sums in one accumulator, kFieldBits apart, and counts how often the low field wraps.
-constexpr int kFieldBits = 14;  // holds any product of the high bits
-static_assert(((1 << kXKept) - 1) << (kGKept - 1) < 1 << (kFieldBits - 1),
-              "kFieldBits: a product of the high bits must fit");
-
-// Bits of that count: no sum over w_buf is longer than half its vectors.
-constexpr int wrap_bits(int oc_lanes, int w_depth) { return log2_ceil(oc_lanes * w_depth / 2); }
+// Bits of the count of a low field's wraps: no sum over w_buf is longer than all its vectors.
+constexpr int wrap_bits(int oc_lanes, int w_depth) { return log2_ceil(oc_lanes * w_depth); }
 
 // All accumulators at the end of one reduction, acc[o * kIcLanes + c].
 template <int kIcLanes, int kOcLanes>
@@ -39,6 +55,20 @@ struct Bundle {
   bool last;  // of the frame
 };
 
-// The counts that go with a bundle of grad_msb, in the same order.
+// The counts that go with a bundle of pairs, in the same order.
 template <int kIcLanes, int kOcLanes, int kWrapBits>
 using Wraps = hls::vector<ap_int<kWrapBits>, kIcLanes * kOcLanes>;
+
+// Four sums of all lanes, or in outer modes one sum or two.
+struct Quad {
+  hls::vector<ap_int<kAccBits>, 4> value;
+  bool last;
+};
+
+// Four values of an element-wise operation before rounding.
+struct Elements {
+  hls::vector<ap_int<kSumBits>, 4> value;
+  hls::vector<ap_int<16>, 4> other;  // what sums of products multiply them by
+  ap_uint<4> closed;                 // lanes whose result is 0
+  bool last;
+};

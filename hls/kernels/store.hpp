@@ -1,203 +1,263 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "frame.hpp"
+#include "finish.hpp"
 #include "messages.hpp"
-#include "pick.hpp"
-#include "round_shift.hpp"
 
 // The outgoing words of one reply.
-struct Sender {
-  CheckSums sums;
+inline void put(Word word, bool last, hls::stream<Beat>& words_out) {
+  #pragma HLS INLINE
+  Beat beat;
+  beat.data = word;
+  beat.keep = -1;
+  beat.strb = -1;
+  beat.last = last;
+  words_out.write(beat);
+}
 
-  void put(Word word, bool last, hls::stream<Beat>& words_out) {
+// What the trailer reports of results.
+struct Report {
+  ap_uint<32> words;
+  ap_uint<32> saturations;
+  ap_uint<31> largest;
+};
+
+// Four values on their way out, from sums of lanes or from elements.
+struct Values {
+  ap_int<kAccBits> value[4];
+  ap_int<16> other[4];
+  ap_uint<4> closed;
+  bool last;
+
+  void take(const Quad& quad) {
     #pragma HLS INLINE
-    Beat beat;
-    beat.data = word;
-    beat.keep = -1;
-    beat.strb = -1;
-    beat.last = last;
-    words_out.write(beat);
+  lanes:
+    for (int i = 0; i < 4; ++i) {
+      #pragma HLS UNROLL
+      value[i] = quad.value[i];
+      other[i] = 0;
+    }
+    closed = 0;
+    last = quad.last;
+  }
+  void take(const Elements& elements) {
+    #pragma HLS INLINE
+  lanes:
+    for (int i = 0; i < 4; ++i) {
+      #pragma HLS UNROLL
+      value[i] = elements.value[i];
+      other[i] = elements.other[i];
+    }
+    closed = elements.closed;
+    last = elements.last;
   }
 };
 
-// Exact sum of all lanes as a balanced tree of adders.
-template <int kLanes, int kBits>
-ap_int<kBits + log2_ceil(kLanes)> sum_lanes(const ap_int<kBits> lanes[kLanes]) {
-  #pragma HLS INLINE
-  static_assert(is_power_of_2(kLanes), "sum_lanes: kLanes must be a power of two");
-  ap_int<kBits + log2_ceil(kLanes)> sums[kLanes];
-lanes:
-  for (int i = 0; i < kLanes; ++i) {
-    #pragma HLS UNROLL
-    sums[i] = lanes[i];
+// How four values become words: int8 half a word, int16 one, int32 two, int64 four; sums of outer modes one.
+struct Format {
+  bool outer, pairs, bytes, shorts, wide;
+  ap_uint<2> last_turn;  // words of four values, less one
+
+  void set(const StoreCommand& command) {
+    #pragma HLS INLINE
+    outer = command.outer();
+    pairs = command.pairs;
+    bytes = command.result <= kInt8;
+    shorts = command.result == kInt16;
+    wide = command.result == kInt64;
+    last_turn = outer || bytes || shorts ? 0 : wide ? 3 : 1;
   }
-halvings:
-  for (int left = kLanes / 2; left > 0; left /= 2) {
-    #pragma HLS UNROLL
-  pairs:
-    for (int i = 0; i < left; ++i) {
+  Word word(const ap_int<kAccBits> raw[4], const ap_int<32> value[4], ap_uint<32> kept,
+            ap_uint<2> turn) const {
+    #pragma HLS INLINE
+    ap_int<kAccBits> choices[4];
+  lanes:
+    for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
-      sums[i] = sums[2 * i] + sums[2 * i + 1];
+      choices[i] = raw[i];
     }
+    const ap_int<kAccBits> single = mux_tree<4>(choices, turn);
+    const ap_int<64> whole = outer ? single : ap_int<kAccBits>(ap_int<kSumBits>(single));
+    const ap_uint<32> even = turn[0] ? value[2] : value[0];
+    const ap_uint<32> odd = turn[0] ? value[3] : value[1];
+    const Word two = (Word(odd) << 32) | Word(even);
+    const Word sums = (Word(ap_uint<32>(raw[1])) << 32) | Word(ap_uint<32>(raw[0]));
+    const Word four = (Word(four_of<16>(value) >> 32) << 32) | Word(ap_uint<32>(four_of<16>(value)));
+    const Word eight = (Word(four_of<8>(value)) << 32) | Word(kept);
+    const Word unsummed = wide ? Word(whole) : shorts ? four : bytes ? eight : two;
+    return outer ? pairs ? sums : Word(whole) : unsummed;
   }
-  return sums[0];
-}
-
-// The accumulators of output lane 2 * pair + side.
-template <int kIcLanes, int kOcLanes, typename Pair>
-void pick_row(const Bundle<kIcLanes, kOcLanes>& bundle, int side, Pair pair, ap_int<kAccBits> row[kIcLanes]) {
-  #pragma HLS INLINE
-lanes:
-  for (int c = 0; c < kIcLanes; ++c) {
-    #pragma HLS UNROLL
-    ap_int<kAccBits> choices[kOcLanes / 2];
-  pairs:
-    for (int i = 0; i < kOcLanes / 2; ++i) {
+  template <int kBits>
+  static ap_uint<4 * kBits> four_of(const ap_int<32> value[4]) {
+    #pragma HLS INLINE
+    ap_uint<4 * kBits> joined;
+  lanes:
+    for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
-      choices[i] = bundle.acc[(2 * i + side) * kIcLanes + c];
+      joined(kBits * i + kBits - 1, kBits * i) = ap_uint<kBits>(value[i]);
     }
-    row[c] = pick<kOcLanes / 2>(choices, pair);
+    return joined;
   }
-}
+};
 
-// The wraps counted for one pair of lanes.
-template <int kIcLanes, int kOcLanes, int kWrapBits, typename Ic, typename Oc>
-ap_int<kWrapBits> pick_wraps(const Wraps<kIcLanes, kOcLanes, kWrapBits>& wraps, Ic ic, Oc oc) {
+// Finish values and send them, one word per cycle; sums of planes go to `sides`.
+inline void store_results(const StoreCommand& command, CheckSums& written, Report& report,
+                          ap_uint<kSideBits> sides[kSideDepth], hls::stream<Quad>& quads_in,
+                          hls::stream<Elements>& elements_in, hls::stream<Beat>& words_out) {
   #pragma HLS INLINE
-  ap_int<kWrapBits> row[kIcLanes];
-lanes:
-  for (int c = 0; c < kIcLanes; ++c) {
-    #pragma HLS UNROLL
-    ap_int<kWrapBits> choices[kOcLanes];
-  rows:
-    for (int o = 0; o < kOcLanes; ++o) {
-      #pragma HLS UNROLL
-      choices[o] = wraps[o * kIcLanes + c];
-    }
-    row[c] = pick<kOcLanes>(choices, oc);
-  }
-  return pick<kIcLanes>(row, ic);
-}
+  const bool elements = command.elements();
+  const bool reduce = command.mode == kReduce;
+  const bool finishes = !command.outer() && command.result != kInt64;
+  Format format;
+  format.set(command);
+  FinishSettings how;
+  how.set(command);
+  PlaneSums planes;
+  planes.start(command.plane);
 
-// The two sums of grad_msb, as int32 side by side, from their accumulator and the wraps of its low field.
-template <int kWrapBits>
-Word split_pair(ap_int<kAccBits> acc, ap_int<kWrapBits> wraps) {
-  #pragma HLS INLINE
-  const ap_int<kWrapBits + kFieldBits> even =
-      (ap_int<kWrapBits + kFieldBits>(wraps) << kFieldBits) | ap_uint<kFieldBits>(acc(kFieldBits - 1, 0));
-  const ap_int<32> odd = (acc >> kFieldBits) - wraps;
-  return (Word(ap_uint<32>(odd)) << 32) | Word(ap_uint<32>(ap_int<32>(even)));
-}
-
-// Turn bundles into words, kOcLanes / 2 of them per bundle of int32 sums, kOcLanes of int64 sums, kIcLanes *
-// kOcLanes in outer modes. One word per cycle; two adder trees serve all output lanes in turn.
-template <int kIcLanes, int kOcLanes, int kWrapBits>
-void store_results(const Order& order, Sender& sender, ap_uint<32>& words, ap_uint<32>& saturations,
-                   hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_in,
-                   hls::stream<Wraps<kIcLanes, kOcLanes, kWrapBits>>& wraps_in,
-                   hls::stream<Beat>& words_out) {
-  #pragma HLS INLINE
-  constexpr int kLane = log2_ceil(kOcLanes);
-  constexpr int kSumBits = kAccBits + log2_ceil(kIcLanes);
-  constexpr int kBeat = log2_ceil(kIcLanes * kOcLanes);
-  const bool outer = order.outer();
-  const bool narrow = !outer && !order.wide;
-  const bool msb = order.mode == kGradMsb;
-  const ap_uint<kBeat> last_beat = outer        ? kIcLanes * kOcLanes - 1
-                                   : order.wide ? kOcLanes - 1
-                                                : kOcLanes / 2 - 1;
-
-  Bundle<kIcLanes, kOcLanes> held;
+  Values held;
   held.last = false;
-  Wraps<kIcLanes, kOcLanes, kWrapBits> wraps;
-  ap_uint<kBeat> beat = 0;
-  bool filled = false;     // held has a bundle
-  ap_uint<2> clamped = 0;  // sums that did not fit in the last word, counted one word later
-  bool done = order.status != kOk || order.mode == kIdentify;
+  ap_uint<32> kept = 0;  // four int8 that wait for four more
+  bool half = false;     // there are
+  ap_uint<2> turn = 0;
+  bool filled = false;     // held has values
+  ap_uint<3> clamped = 0;  // of the values before, counted one cycle later
+  ap_uint<31> largest = 0;
+  bool done = !command.good() || command.mode == kIdentify;
 results:
   while (!done) {
     #pragma HLS PIPELINE II=1
-    const ap_uint<kLane - 1> pair = narrow ? beat : ap_uint<kBeat>(beat >> 1);
-    const ap_uint<kBeat - kLane> lane = beat >> kLane;
-    ap_int<kAccBits> even[kIcLanes];
-    ap_int<kAccBits> odd[kIcLanes];
-    pick_row(held, 0, pair, even);
-    pick_row(held, 1, pair, odd);
-    ap_int<kAccBits> single[kIcLanes];
+    ap_int<kSumBits> raw[4];
+    ap_int<16> other[4];
+    Finished finished;
   lanes:
-    for (int c = 0; c < kIcLanes; ++c) {
+    for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
-      single[c] = beat[0] ? odd[c] : even[c];
+      raw[i] = held.value[i];
     }
-    const ap_int<kAccBits> element = pick<kIcLanes>(single, lane);
-    const Word sums = split_pair<kWrapBits>(
-        element, pick_wraps<kIcLanes, kOcLanes, kWrapBits>(wraps, lane, ap_uint<kLane>(beat)));
-    const ap_int<kSumBits> even_sum = sum_lanes<kIcLanes>(even);
-    const ap_int<kSumBits> odd_sum = sum_lanes<kIcLanes>(odd);
-    const ap_int<kSumBits> sum = beat[0] ? odd_sum : even_sum;
-
-    bool low_clamped, high_clamped;
-    const ap_int<32> low = saturate<32>(round_shift(even_sum, order.shift), low_clamped);
-    const ap_int<32> high = saturate<32>(round_shift(odd_sum, order.shift), high_clamped);
-    const Word both = (Word(ap_uint<32>(high)) << 32) | Word(ap_uint<32>(low));
-    const Word whole = ap_int<64>(outer ? ap_int<kSumBits>(element) : sum);
-    const Word unpaired = narrow ? both : whole;
-    const Word word = msb ? sums : unpaired;
-    if (filled) {
-      sender.put(word, false, words_out);
+    finished.take(how, raw, held.closed);
+  others:
+    for (int i = 0; i < 4; ++i) {
+      #pragma HLS UNROLL
+      other[i] = reduce ? held.other[i] : ap_int<16>(finished.value[i]);
     }
-    sender.sums.add(word, filled);
-    const bool counts = filled && narrow;
-    saturations += clamped;
-    clamped = counts ? ap_uint<2>(ap_uint<2>(low_clamped) + ap_uint<2>(high_clamped)) : ap_uint<2>(0);
-    words += filled;
+    const bool full = !format.bytes || half || format.outer;
+    const bool sends = filled && full && !reduce;
+    const Word word = format.word(held.value, finished.value, kept, turn);
+    if (sends) {
+      put(word, false, words_out);
+    }
+    written.add(word, sends);
+    report.words += sends;
 
-    const bool turns = !filled || beat == last_beat;
+    const bool turns = !filled || turn == format.last_turn;
+    const bool counts = filled && turns && finishes;
+    report.saturations += clamped;
+    report.largest = largest > report.largest ? largest : report.largest;
+    clamped = counts ? finished.clamped : ap_uint<3>(0);
+    largest = counts ? finished.largest : ap_uint<31>(0);
+    if (filled && turns) {
+      const ap_uint<kSideBits> row = planes.add(finished.value, other);
+      const ap_uint<log2_ceil(kSideDepth)> at = (planes.plane << 2) | ap_uint<8>(planes.quarter);
+      if (planes.ending()) {
+        sides[at] = row;
+      }
+      planes.step();
+    }
+    kept = Format::four_of<8>(finished.value);
+    half = filled && !half;
     done = filled && turns && held.last;
     if (turns && !done) {
-      held = bundles_in.read();
-      if (msb) {
-        wraps = wraps_in.read();
+      if (elements) {
+        held.take(elements_in.read());
+      } else {
+        held.take(quads_in.read());
       }
     }
-    beat = turns ? ap_uint<kBeat>(0) : ap_uint<kBeat>(beat + 1);
+    turn = turns ? ap_uint<2>(0) : ap_uint<2>(turn + 1);
     filled = true;
   }
-  saturations += clamped;
+  report.saturations += clamped;
+  report.largest = largest > report.largest ? largest : report.largest;
 }
 
-// Send the reply to one frame: results, then the trailer.
+// Send the sums of each plane: 16 sums, then 16 sums of products.
+inline void store_sides(ap_uint<8> count, CheckSums& checked, const ap_uint<kSideBits> sides[kSideDepth],
+                        hls::stream<Beat>& words_out) {
+  #pragma HLS INLINE
+  const ap_uint<14> words = ap_uint<14>(count) * (2 * kPixelLanes);
+sides:
+  for (ap_uint<14> i = 0; i < words; ++i) {
+    #pragma HLS PIPELINE II=1
+    const ap_uint<log2_ceil(kSideDepth)> at = ((i >> 5) << 2) | ((i >> 2) & 3);
+    const ap_uint<kSideBits> row = sides[at];
+    ap_int<64> sums[4];
+    ap_int<64> products[4];
+  lanes:
+    for (int lane = 0; lane < 4; ++lane) {
+      #pragma HLS UNROLL
+      constexpr int kFirst = 4 * kSideSumBits;
+      sums[lane] = ap_int<kSideSumBits>(row(kSideSumBits * lane + kSideSumBits - 1, kSideSumBits * lane));
+      products[lane] = ap_int<kSideProductBits>(
+          row(kFirst + kSideProductBits * lane + kSideProductBits - 1, kFirst + kSideProductBits * lane));
+    }
+    const ap_uint<2> lane = i;
+    const Word word = i[4] ? mux_tree<4>(products, lane) : mux_tree<4>(sums, lane);
+    put(word, false, words_out);
+    checked.add(word, true);
+  }
+}
+
+// Send the reply to one frame: results, sums of planes, then the trailer.
 //
 //   kIcLanes, kOcLanes  lanes of the engine
 //   kXDepth, kWDepth    rows of the buffers, told by identify
 //   kConfigHash         which configuration this is, told by identify
-template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kWrapBits, unsigned int kConfigHash>
-void store(hls::stream<Order>& order_in, hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_in,
-           hls::stream<Wraps<kIcLanes, kOcLanes, kWrapBits>>& wraps_in,
-           hls::stream<ap_uint<32>>& iterations_in, hls::stream<Beat>& words_out) {
+template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, unsigned int kConfigHash>
+void store(hls::stream<StoreCommand>& command_in, hls::stream<Quad>& quads_in,
+           hls::stream<Elements>& elements_in, hls::stream<ap_uint<32>>& iterations_in,
+           hls::stream<Beat>& words_out) {
   constexpr int kIdentityWords = 2;
-  const Order order = order_in.read();
-  Sender sender;
-  sender.sums.clear();
-  ap_uint<32> words = 0;
-  ap_uint<32> saturations = 0;
-  store_results<kIcLanes, kOcLanes>(order, sender, words, saturations, bundles_in, wraps_in, words_out);
+  ap_uint<kSideBits> sides[kSideDepth];
+  const StoreCommand command = command_in.read();
+  CheckSums written, checked;
+  written.clear();
+  checked.clear();
+  Report report = {0, 0, 0};
+  store_results(command, written, report, sides, quads_in, elements_in, words_out);
   const ap_uint<32> iterations = iterations_in.read();
+  const ap_uint<8> planes = command.good() ? command.planes : ap_uint<8>(0);
+  store_sides(planes, checked, sides, words_out);
 
-  const bool identify = order.status == kOk && order.mode == kIdentify;
-  words = identify ? ap_uint<32>(kIdentityWords) : words;
+  const bool identify = command.good() && command.mode == kIdentify;
+  const ap_uint<32> side_words = ap_uint<32>(planes) * (2 * kPixelLanes);
+  const ap_uint<32> words = identify ? ap_uint<32>(kIdentityWords) : ap_uint<32>(report.words + side_words);
 trailer:
-  for (ap_uint<3> i = identify ? 0 : kIdentityWords; i < kIdentityWords + kTrailerWords; ++i) {
+  for (ap_uint<4> i = identify ? 0 : kIdentityWords; i < kIdentityWords + kTrailerWords; ++i) {
     #pragma HLS PIPELINE II=1
     const Word lanes = (Word(kXDepth) << 32) | (kOcLanes << 16) | kIcLanes;
     const Word depth = (Word(kConfigHash) << 32) | kWDepth;
-    const Word state =
-        (Word(order.nonce) << 32) | (Word(order.status) << 24) | (kVersion << 16) | kReplyMagic;
-    const Word done = (Word(saturations) << 32) | Word(iterations);
-    const Word moved = (Word(words) << 32) | Word(order.words);
-    const Word said = i == 0 ? lanes : i == 1 ? depth : i == 2 ? state : i == 3 ? done : moved;
-    sender.put(i == 5 ? sender.sums.s1 : i == 6 ? sender.sums.s2() : said, i == 6 && order.last, words_out);
-    sender.sums.add(said, i < 5);
+    Word said[16];
+    said[0] = lanes;
+    said[1] = depth;
+    said[2] = trailer::Magic::to(kReplyMagic) | trailer::Version::to(kVersion) |
+              trailer::Status::to(command.status) | trailer::Nonce::to(command.nonce);
+    said[3] = trailer::Iterations::to(iterations) | trailer::Saturations::to(report.saturations);
+    said[4] = trailer::WordsIn::to(command.words) | trailer::WordsOut::to(words);
+    said[5] = trailer::Largest::to(report.largest);
+    said[6] = command.good() ? command.read : Word(0);
+    said[7] = written.s1;
+    said[8] = written.s2();
+    said[9] = checked.s1;
+    said[10] = checked.s2();
+  rest:
+    for (int k = kIdentityWords + kTrailerWords; k < 16; ++k) {
+      #pragma HLS UNROLL
+      said[k] = 0;
+    }
+    const Word word = mux_tree<16>(said, i);
+    put(word, i == kIdentityWords + kTrailerWords - 1 && command.last, words_out);
+    written.add(word, i < kIdentityWords);
+    checked.add(word, i >= kIdentityWords && i < kIdentityWords + kTrailerWords - 2);
   }
 }

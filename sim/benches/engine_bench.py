@@ -8,7 +8,8 @@ from typing import Any
 import cocotb
 import numpy as np
 from e2train.config import load_config
-from e2train.numerics.engine import run_transfer
+from e2train.numerics.frames import decode_trailer, run_transfer
+from e2train.numerics.frames.layout import TRAILER_WORDS
 from engine_cases import MODES, Cases
 from numpy.typing import NDArray
 from stream_bench import PAUSES, StreamBench
@@ -96,4 +97,4 @@ async def reset_in_mid_frame_brings_the_engine_back(dut: Any, mode: str) -> None
 
 def _iterations(reply: Words) -> int:
     """Iterations of the reply's last frame, from its trailer."""
-    return int(reply[-4]) & 0xFFFFFFFF
+    return decode_trailer(reply[-TRAILER_WORDS:]).iterations

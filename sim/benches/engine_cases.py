@@ -10,19 +10,8 @@ from typing import Any
 
 import numpy as np
 from e2train.config import EngineConfig
-from e2train.numerics.frame import (
-    G_BITS,
-    HEADER_WORDS,
-    LEVELS,
-    MODE_IDS,
-    NONCE_BITS,
-    VERSION,
-    X_BITS,
-    Header,
-    Level,
-    check_sums,
-    encode_header,
-)
+from e2train.numerics.frames import KIND_DTYPES, Header, Kind, Level, Mode, check_sums, encode_header
+from e2train.numerics.frames.layout import G_BITS, HEADER_WORDS, LEVELS, PIXEL_LANES, VERSION, X_BITS
 from e2train.packing.frames import Frame, join_transfer
 from numpy.typing import NDArray
 
@@ -30,7 +19,11 @@ __all__ = ["MODES", "Cases", "Loop", "nest"]
 
 Words = NDArray[np.uint64]
 
-MODES = ("forward", "grad_input", "grad_weight", "grad_msb")
+MODES = ("forward", "grad_input", "grad_weight", "grad_msb", "affine", "reduce")
+
+_ELEMENTS = ("affine", "reduce")
+_BYTES = (Kind.UINT8, Kind.INT8)
+_NARROW = (*_BYTES, Kind.INT16)
 
 _MAX_RANDOM_ITERATIONS = 96
 _WORD = (1 << 64) - 1
@@ -70,13 +63,16 @@ class Cases:
 
     def corners(self, mode: str) -> Iterator[Words]:
         """Smallest frames, extreme operands, saturation, ties, padding, every length of reduction."""
+        if mode in _ELEMENTS:
+            yield from self._element_corners(mode)
+            return
         window = {"H": 4, "W": 4}
         deep = nest(Loop(limit=64, dxa=1, dwa=0))
         yield self._one(mode, "random", depth=1, levels=nest(Loop(limit=1)), **window)
         yield self._one(mode, "random", depth=LEVELS, levels=nest(Loop(limit=1)), **window)
         for fill in ("lowest", "highest", "mixed", "zero"):
-            for flags in self._flags(mode):
-                yield self._one(mode, fill, depth=1, levels=deep, **window, **flags)
+            for kinds in self._kinds(mode):
+                yield self._one(mode, fill, depth=1, levels=deep, **window, **kinds)
         yield self._one(
             mode, "random", depth=1, levels=nest(Loop(limit=1), Loop(limit=24, dxa=1, dwa=1)), **window
         )
@@ -85,21 +81,29 @@ class Cases:
         for depth in (1, 2):
             yield self._one(mode, "random", depth=depth, levels=taps, **outside)
         if mode in ("forward", "grad_input"):
-            for shift in (0, 1, 7, 31, 40, 63, 255):
-                yield self._one(mode, "mixed", depth=1, levels=deep, shift=shift, x16=True, **window)
+            for shift, result in product((0, 1, 7, 31, 40, 63, 255), (Kind.INT8, Kind.INT32)):
+                kinds = {"x_kind": Kind.INT16, "result": result}
+                yield self._one(mode, "mixed", depth=1, levels=deep, shift=shift, **kinds, **window)
         if mode == "grad_msb":
-            for x_bits, g_bits in product(range(1, X_BITS + 1), (1, 2, G_BITS)):
-                kept = {"x_bits": x_bits, "g_bits": g_bits, "xsigned": bool(x_bits % 2)}
-                yield self._one(mode, "mixed", depth=1, levels=deep, **kept, **window)
+            for w_kind, x_bits, g_bits in product((Kind.INT8, Kind.INT16), range(1, 9), (1, 2, 8, G_BITS)):
+                if (w_kind == Kind.INT8 and g_bits <= 8) or (w_kind == Kind.INT16 and x_bits <= X_BITS):
+                    kept = {
+                        "x_bits": x_bits,
+                        "g_bits": g_bits,
+                        "x_kind": _BYTES[x_bits % 2],
+                        "w_kind": w_kind,
+                    }
+                    yield self._one(mode, "mixed", depth=1, levels=deep, **kept, **window)
 
     def random(self, mode: str, count: int) -> Iterator[Words]:
         """Random nests over random operands."""
-        for _ in range(count):
+        for _ in range(count if self._has(mode) else 0):
             yield join_transfer([self._random_frame(mode)])
 
     def many_frames(self) -> Words:
         """One transfer of several frames of all modes, an identification among them."""
-        modes = self.rng.choice([*MODES, "identify"], int(self.rng.integers(2, 6)))
+        known = MODES if self.cfg.ic_lanes == PIXEL_LANES else MODES[:4]
+        modes = self.rng.choice([*known, "identify"], int(self.rng.integers(2, 6)))
         return join_transfer([self._random_frame(str(mode)) for mode in modes])
 
     def identify(self) -> Words:
@@ -108,6 +112,8 @@ class Cases:
 
     def full_buffers(self, mode: str) -> Words:
         """All of both buffers, addresses that wrap, and deltas that nothing restrains."""
+        if not self._has(mode):
+            return self.identify()
         draw = self.rng.integers
         levels = tuple(
             Level(
@@ -119,8 +125,14 @@ class Cases:
             )
             for _ in range(5)
         )
+        if mode in _ELEMENTS:
+            levels = (Level(limit=4), *levels[:4])
         header = self._header(mode, depth=3, levels=(*levels, Level(), Level()), H=65535, W=65535, shift=9)
-        header = replace(header, x_count=self.cfg.x_depth, w_count=self.cfg.w_vectors, y0=-99, x0=-99)
+        header = replace(
+            header, x_count=self.cfg.x_depth, w_count=self.cfg.w_vectors, y0=-99, x0=-99, xa0=-999
+        )
+        if mode in _ELEMENTS:
+            header = replace(header, rows=16, mask_count=self.cfg.x_depth, mask_x=1, result=Kind.INT16)
         return join_transfer([self._fill(header, "random")])
 
     def faults(self) -> Iterator[tuple[str, Words]]:
@@ -131,27 +143,34 @@ class Cases:
         identify = self._random_frame("identify")
         yield "identify with payload", self._with_payload(identify.header)
         words = join_transfer([self._random_frame("grad_input")])
-        yield "header check", _changed(words, 11, 1)
+        yield "header check", _changed(words, HEADER_WORDS - 1, 1)
         yield "header check before magic", _changed(words, 0, 1)
         yield "wrong payload", _changed(words, HEADER_WORDS, 1 << 40)
         yield "first check word", _changed(words, -2, 1)
         yield "second check word", _changed(words, -1, 1 << 63)
-        yield "two errors that cancel in the sum", _changed(_changed(words, 12, 1), 13, -1)
+        yield "two errors that cancel in the sum", _changed(_changed(words, 14, 1), 15, -1)
         for size in (*range(1, HEADER_WORDS + 2), words.size - 2, words.size - 1):
             yield f"ends after {size} words", words[:size]
         yield "ends though MORE", _rebuilt_more(self._random_frame("forward"))
         yield "does not end", np.concatenate([words, [np.uint64(7)]])
         yield "two frames without MORE", np.concatenate([words, words])
-        second = join_transfer([self._random_frame("forward"), self._random_frame("grad_weight")])
+        frames = [self._random_frame("forward"), self._random_frame("grad_weight")]
+        second = join_transfer(frames)
         yield "second frame's check", _changed(second, -1, 1)
-        yield "second frame missing", second[: -self._size_of_last(second)]
+        yield "second frame missing", second[: -frames[1].header.frame_words]
+        unchecked = self._random_frame("grad_input", unchecked=1)
+        words = join_transfer([unchecked])
+        for size in (words.size - 1, words.size - 2):
+            yield f"without check words ends after {size}", words[:size]
+        yield "without check words does not end", np.concatenate([words, [np.uint64(7)]])
+        yield "without check words ends though MORE", _without_checks(unchecked, more=1)
 
     def _wrong_headers(self) -> Sequence[tuple[str, dict[str, Any]]]:
         cfg = self.cfg
         return (
             ("magic", {"magic": 0xE27B}),
             ("version", {"version": VERSION + 1}),
-            *((f"mode {mode}", {"mode": mode}) for mode in (5, 6, 128, 255)),
+            *((f"mode {mode}", {"mode": mode}) for mode in (7, 8, 128, 255)),
             ("ic lanes", {"ic_lanes": cfg.ic_lanes * 2}),
             ("oc lanes", {"oc_lanes": cfg.oc_lanes + 1}),
             ("x too long", {"x_count": cfg.x_depth + 1}),
@@ -159,37 +178,138 @@ class Cases:
             ("w too long", {"w_count": cfg.w_vectors + 1}),
             ("w far too long", {"w_count": 0x8000_0000}),
             *((f"depth {depth}", {"depth": depth}) for depth in (0, 8, 15)),
-            *((f"x bits {bits}", {"mode": 4, "x_bits": bits, "g_bits": 1}) for bits in (0, X_BITS + 1, 15)),
-            *((f"gy bits {bits}", {"mode": 4, "x_bits": 1, "g_bits": bits}) for bits in (0, G_BITS + 1, 15)),
-            ("high bits of wide x", {"mode": 4, "x_bits": 1, "g_bits": 1, "x16": True}),
+            ("mask too long", {"mask_count": cfg.x_depth + 1}),
+            ("mask far too long", {"mask_count": 0x8000_0000}),
+            ("rows", {"rows": 17}),
+            ("all rows", {"rows": 255}),
+            ("planes", {"planes": 65, "result": Kind.INT16}),
+            ("planes of int32", {"planes": 1, "result": Kind.INT32}),
+            ("planes of gradients", {"mode": 3, "planes": 1, "w_kind": Kind.INT16}),
+            *((f"x kind {kind}", {"x_kind": kind}) for kind in (3, 4, 7)),
+            *((f"w kind {kind}", {"w_kind": kind}) for kind in (0, 2, 3, 7)),
+            *((f"result {kind}", {"result": kind}) for kind in (5, 7)),
+            *((f"gy kind {kind}", {"mode": 3, "w_kind": kind}) for kind in (0, 3)),
+            ("int8 gy with int16 x", {"mode": 3, "w_kind": Kind.INT8, "x_kind": Kind.INT16}),
+            *((f"x bits {bits}", self._kept(bits, 1)) for bits in (0, X_BITS + 1, 15)),
+            *((f"gy bits {bits}", self._kept(1, bits)) for bits in (0, G_BITS + 1, 15)),
+            *(
+                (f"{kept} of int8", self._kept(*kept) | {"w_kind": Kind.INT8})
+                for kept in ((9, 1), (1, 9), (0, 1))
+            ),
+            ("high bits of wide x", self._kept(1, 1) | {"x_kind": Kind.INT16}),
             ("depth before bits", {"mode": 4, "depth": 0}),
+            *self._wrong_element_headers(),
             ("magic before version and mode", {"magic": 0, "version": 0, "mode": 9}),
             ("mode before lanes and length", {"mode": 9, "ic_lanes": 1, "depth": 0}),
         )
 
-    def _random_frame(self, mode: str) -> Frame:
+    def _kept(self, x_bits: int, g_bits: int) -> dict[str, int]:
+        return {"mode": Mode.GRAD_MSB, "w_kind": Kind.INT16, "x_bits": x_bits, "g_bits": g_bits}
+
+    def _wrong_element_headers(self) -> Sequence[tuple[str, dict[str, Any]]]:
+        if self.cfg.ic_lanes != PIXEL_LANES:
+            return (("affine on other lanes", {"mode": Mode.AFFINE, "rows": 1, "result": Kind.INT16}),)
+        return (
+            ("affine without coefficients", {"mode": Mode.AFFINE, "result": Kind.INT16, "rows": 0}),
+            ("affine to int32", {"mode": Mode.AFFINE, "rows": 1, "result": Kind.INT32}),
+            ("reduce of int32", {"mode": Mode.REDUCE, "x_kind": Kind.INT32, "result": Kind.INT16}),
+        )
+
+    def _random_frame(self, mode: str, **fields: int) -> Frame:
         if mode == "identify":
             return self._fill(self._header(mode), "zero")
+        if mode in _ELEMENTS:
+            return self._random_elements(mode, **fields)
         draw = self.rng.integers
         loops, iterations = [], 1
         for _ in range(int(draw(1, LEVELS + 1))):
             limit = min(int(draw(1, 6)), max(1, _MAX_RANDOM_ITERATIONS // iterations))
             iterations *= limit
-            loops.append(
-                Loop(
-                    limit=limit,
-                    dy=int(draw(-2, 3)),
-                    dx=int(draw(-2, 3)),
-                    dxa=int(draw(0, 8)),
-                    dwa=int(draw(0, 3)),
-                )
-            )
+            deltas = {"dy": (-2, 3), "dx": (-2, 3), "dxa": (0, 8), "dwa": (0, 3)}
+            loops.append(Loop(limit=limit, **{name: int(draw(*ends)) for name, ends in deltas.items()}))
         size = {"H": int(draw(1, 12)), "W": int(draw(1, 12)), "y0": int(draw(-4, 4)), "x0": int(draw(-4, 4))}
-        flags = self._flags(mode)[int(draw(len(self._flags(mode))))]
+        kinds = self._kinds(mode)[int(draw(len(self._kinds(mode))))]
         depth = int(draw(1, LEVELS + 1))
         shift = int(draw(0, 16)) if mode in ("forward", "grad_input") else 0
-        header = self._header(mode, depth=depth, levels=nest(*loops), shift=shift, **size, **flags)
-        return self._fill(_sized(header, self.cfg), "random")
+        header = self._header(mode, depth=depth, levels=nest(*loops), shift=shift, **size, **kinds, **fields)
+        return self._fill(self._summed(_sized(header, self.cfg)), "random")
+
+    def _summed(self, header: Header) -> Header:
+        """The header with sums of planes, where the results are whole pixels."""
+        pixels, rest = divmod(header.results * header.k_lanes, PIXEL_LANES)
+        narrow = header.dot and header.result in _NARROW and self.cfg.ic_lanes == PIXEL_LANES
+        if not narrow or rest:
+            return header
+        planes = self._share(pixels)
+        return replace(header, plane=pixels // planes, planes=planes, relu=int(self.rng.integers(2)))
+
+    def _share(self, pixels: int) -> int:
+        """Into how many planes so many pixels go."""
+        return int(self.rng.choice([planes for planes in range(1, 65) if pixels % planes == 0]))
+
+    def _has(self, mode: str) -> bool:
+        return mode not in _ELEMENTS or self.cfg.ic_lanes == PIXEL_LANES
+
+    def _element_corners(self, mode: str) -> Iterator[Words]:
+        """One pixel, extremes of all kinds, ties, masks at their limits, and every option alone."""
+        if not self._has(mode):
+            return
+        kinds = product(_NARROW, _NARROW, _NARROW if mode == "affine" else (Kind.INT16,))
+        for index, (x, w, result) in enumerate(kinds):
+            fill = ("lowest", "highest", "mixed")[index % 3]
+            fields = {"x_kind": x, "w_kind": w, "result": result, "shift": 14}
+            yield join_transfer([self._random_elements(mode, fill, **fields)])
+        options = ("relu", "mask_x", "mask_out", "x_spread", "w_spread")
+        for option in options:
+            off = dict.fromkeys(options, 0) | {"ceiling": 0}
+            yield join_transfer([self._random_elements(mode, "mixed", **(off | {option: 1}))])
+        for shift in (0, 1, 31, 40, 255) if mode == "affine" else ():
+            yield join_transfer([self._random_elements(mode, "mixed", shift=shift)])
+        for limit in (1, 2, 128, 255, 256):
+            for signed in (0, 1):
+                fields = {"mask_x": 1, "mask_limit": limit, "mask_signed": signed}
+                yield join_transfer([self._random_elements(mode, "random", **fields)])
+
+    def _random_elements(self, mode: str, fill: str = "random", **fields: int) -> Frame:
+        """Planes of pixels by any strides, with any options."""
+        draw, affine = self.rng.integers, mode == "affine"
+        limits = [int(draw(1, most)) for most in (7, 5, 4)]
+        loops = [
+            Loop(
+                limit=limit,
+                **{
+                    name: int(draw(*ends))
+                    for name, ends in (("dy", (-1, 2)), ("dx", (-1, 2)), ("dxa", (0, 9)), ("dwa", (0, 9)))
+                },
+            )
+            for limit in limits
+        ]
+        pixels = limits[0] * limits[1] * limits[2]
+        planes = self._share(pixels)
+        masked = int(draw(0, 4))
+        chosen = {
+            "relu": int(affine and draw(2)),
+            "mask_x": masked & 1,
+            "mask_out": masked >> 1 if affine else 0,
+            "mask_signed": int(draw(2)),
+            "mask_limit": int(draw(0, 257)),
+            "x_spread": int(draw(2)),
+            "w_spread": int(draw(2)),
+            "x_kind": int(draw(3)),
+            "w_kind": int(draw(3)),
+            "result": int(draw(3)) if affine else Kind.INT16,
+            "shift": int(draw(0, 32)) if affine else 0,
+            "ceiling": int(affine and draw(2) * draw(1, 1 << int(draw(1, 32)))),
+            "rows": int(draw(1, limits[2] + 1)) if affine else 0,
+            "planes": planes if draw(2) or not affine else 0,
+            "plane": pixels // planes,
+            "y0": int(draw(-3, 4)),
+            "x0": int(draw(-3, 4)),
+            "xa0": int(draw(0, 5)),
+        } | fields
+        header = self._header(mode, depth=3, levels=nest(Loop(limit=4), *loops), **chosen)
+        mask_count = pixels if header.mask_x or header.mask_out else 0
+        return self._fill(_sized(replace(header, mask_count=mask_count), self.cfg), fill)
 
     def _one(self, mode: str, fill: str, **fields: Any) -> Words:
         return join_transfer([self._fill(_sized(self._header(mode, **fields), self.cfg), fill)])
@@ -197,53 +317,54 @@ class Cases:
     def _header(self, mode: str, **fields: Any) -> Header:
         draw = self.rng.integers
         if mode == "grad_msb":
-            fields = {"x_bits": int(draw(1, X_BITS + 1)), "g_bits": int(draw(1, G_BITS + 1))} | fields
+            fields = {"w_kind": Kind.INT16} | fields
+            most = (8, 8) if fields["w_kind"] == Kind.INT8 else (X_BITS, G_BITS)
+            fields = {"x_bits": int(draw(1, most[0] + 1)), "g_bits": int(draw(1, most[1] + 1))} | fields
+        if mode == "grad_weight":
+            fields = {"w_kind": Kind.INT16} | fields
         return Header(
-            mode=MODE_IDS[mode],
+            mode=Mode[mode.upper()],
             ic_lanes=self.cfg.ic_lanes,
             oc_lanes=self.cfg.oc_lanes,
-            nonce=int(self.rng.integers(1 << NONCE_BITS)),
+            nonce=int(self.rng.integers(1 << 32)),
             **fields,
         )
 
-    def _flags(self, mode: str) -> list[dict[str, bool]]:
-        kinds: list[dict[str, bool]] = [{"x16": True}, {"xsigned": True}, {}]
+    def _kinds(self, mode: str) -> list[dict[str, int]]:
+        """All kinds of operands and results that a mode takes."""
         if mode == "grad_msb":
-            return kinds[1:]
+            return [{"x_kind": x, "w_kind": w} for x, w in product(_BYTES, (Kind.INT8, Kind.INT16))]
         if mode == "grad_weight":
-            return kinds
-        return kinds + [kind | {"wide": True} for kind in kinds]
+            wide = [{"x_kind": x, "w_kind": int(Kind.INT16)} for x in _NARROW]
+            return wide + [{"x_kind": int(x), "w_kind": int(Kind.INT8)} for x in _BYTES]
+        return [{"x_kind": x, "result": result} for x, result in product(_NARROW, Kind)]
 
     def _fill(self, header: Header, fill: str) -> Frame:
-        x_type = np.dtype("<i2" if header.x16 else "i1" if header.xsigned else "u1")
-        w_type = np.dtype("<i2" if header.outer else "i1")
+        mask = np.dtype("i1" if header.mask_signed else "u1")
+        low = -127 if header.dot else None  # of weights
         return Frame(
             header=header,
-            x=self._operand(header.x_words, x_type, fill),
-            w=self._operand(header.w_words, w_type, fill),
+            coefficients=self._operand(header.coefficient_words, np.dtype("<i2"), fill),
+            x=self._operand(header.x_words, KIND_DTYPES[header.x_kind], fill),
+            w=self._operand(header.w_words, KIND_DTYPES[header.w_kind], fill, low=low),
+            mask=self._operand(header.mask_words, mask, "random"),
         )
 
-    def _operand(self, words: int, kind: np.dtype[Any], fill: str) -> NDArray[Any]:
+    def _operand(self, words: int, kind: np.dtype[Any], fill: str, *, low: int | None = None) -> NDArray[Any]:
         size, info = words * 8 // kind.itemsize, np.iinfo(kind)
+        low = info.min if low is None else low
         if fill == "random":
-            return self.rng.integers(info.min, info.max + 1, size, dtype=kind)
+            return self.rng.integers(low, info.max + 1, size, dtype=kind)
         extremes = {
-            "lowest": [info.min],
+            "lowest": [low],
             "highest": [info.max],
             "zero": [0],
-            "mixed": [info.min, info.max, 0, 1],
+            "mixed": [low, info.max, 0, 1],
         }
         return self.rng.choice(np.array(extremes[fill], kind), size)
 
     def _with_payload(self, header: Header) -> Words:
         return join_transfer([self._fill(replace(header, x_count=1, w_count=1), "random")])
-
-    def _size_of_last(self, words: Words) -> int:
-        """Words of the second frame: the first one's own header says where it starts."""
-        counts = int(words[1])
-        x16 = int(words[0]) >> 49 & 1
-        vectors = (counts & 0xFFFFFFFF) * (1 + x16) + (counts >> 32)
-        return int(words.size) - (HEADER_WORDS + vectors * self.cfg.ic_lanes // 8 + 2)
 
 
 def _sized(header: Header, cfg: EngineConfig) -> Header:
@@ -255,9 +376,14 @@ def _sized(header: Header, cfg: EngineConfig) -> Header:
         )
         for name in ("dxa", "dwa")
     }
-    w_count = reach["dwa"] + 1 if header.outer else (reach["dwa"] + 1) * cfg.oc_lanes
-    pairs = header.mode == MODE_IDS["grad_msb"]
-    return replace(header, x_count=reach["dxa"] + 1, w_count=w_count + (pairs and w_count % 2))
+    x, w = header.xa0 + reach["dxa"], reach["dwa"]
+    if header.elements:
+        return replace(
+            header, x_count=x // 2 + 1, w_count=w // 2 * 2 + 2 if header.w_kind == Kind.INT16 else w // 2 + 1
+        )
+    w_count = w + 1 if header.outer else (w + 1) * header.k_lanes
+    pairs = header.mode == Mode.GRAD_MSB and header.w_kind == Kind.INT16
+    return replace(header, x_count=x + 1, w_count=w_count + (pairs and w_count % 2))
 
 
 def _strides(levels: Sequence[Level], name: str) -> list[int]:
@@ -275,7 +401,14 @@ def _rebuilt(frame: Frame, header: Header) -> Words:
 
 
 def _rebuilt_more(frame: Frame) -> Words:
-    return _rebuilt(frame, replace(frame.header, more=True))
+    return _rebuilt(frame, replace(frame.header, more=1))
+
+
+def _without_checks(frame: Frame, **fields: int) -> Words:
+    """The frame, which has no check words, under a changed header."""
+    return np.concatenate(
+        [encode_header(replace(frame.header, **fields)), join_transfer([frame])[HEADER_WORDS:]]
+    )
 
 
 def _changed(words: Words, at: int, by: int) -> Words:

@@ -9,7 +9,7 @@ from e2hls.base.errors import HlsError
 from e2hls.native import NativeKernel, Words, build_native
 from e2train.config import config_names, load_config
 from e2train.devices.build import engine_kernel
-from e2train.numerics.engine import run_transfer
+from e2train.numerics.frames import run_transfer
 from engine_transfers import load_cases, transfers
 
 

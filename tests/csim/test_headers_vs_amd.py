@@ -13,7 +13,7 @@ import pytest
 from e2hls.base.clang import INCLUDE_DIR, run_clang, system_library
 from e2train.config import config_header, load_config
 from e2train.devices.build import KERNELS
-from e2train.numerics.engine import run_transfer
+from e2train.numerics.frames import run_transfer
 from engine_transfers import transfers
 
 JUDGE = Path(__file__).parent / "amd"

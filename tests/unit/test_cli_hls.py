@@ -93,9 +93,9 @@ def test_report_is_one_json_line_per_kernel(run, synthesis, tmp_path):
     engine, fir = map(json.loads, stdout.splitlines())
     assert (code, stderr) == (0, "")
     assert engine["macs_per_cycle"] == {
-        "forward": 128,
-        "grad_input": 128,
-        "grad_weight": 128,
+        "forward": 256,
+        "grad_input": 256,
+        "grad_weight": 256,
         "grad_msb": 256,
     }
     assert engine["usage"]["bram36"] == {"used": 60.5, "available": 140, "percent": 43.2}
@@ -107,7 +107,7 @@ def test_report_for_people_says_that_no_vendor_timing_was_run(run, synthesis):
     code, stdout, _ = run("report")
     assert code == 0
     assert "No vendor timing was run" in " ".join(stdout.split())
-    assert "grad_weight: 128 MACs per cycle" in stdout
+    assert "grad_weight: 256 MACs of 8 bits per cycle" in stdout
     assert "u_load.state" in stdout
 
 

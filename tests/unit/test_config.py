@@ -57,6 +57,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
             "[pynq_z2] ic_lanes must be 2 * oc_lanes and oc_lanes a multiple of 4, not 8 and 8",
         ),
         ({"x_depth": 1000}, "[pynq_z2] x_depth must be a power of two in 64..32768, not 1000"),
+        ({"w_depth": 64}, "[pynq_z2] w_depth must be a power of two in 128..32768, not 64"),
         ({"period_ns": -1}, "[pynq_z2] period_ns must be above 0, not -1"),
     ],
 )

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from e2train.config import load_config
-from e2train.numerics.engine import run_transfer
-from e2train.numerics.frame import Status, decode_header
+from e2train.numerics.frames import Kind, Status, decode_header, decode_trailer, run_transfer
+from e2train.numerics.frames.layout import TRAILER_WORDS
+from e2train.numerics.frames.trailer import Trailer
 
 CONFIG = load_config("pynq_z2")
 
@@ -35,17 +36,21 @@ def cases() -> Any:
     return _load().Cases(np.random.default_rng(3), CONFIG)
 
 
+def trailer(reply: np.ndarray) -> Trailer:
+    return decode_trailer(reply[-TRAILER_WORDS:])
+
+
 def status(reply: np.ndarray) -> Status:
-    return Status(int(reply[-5]) >> 24 & 0xFF)
+    return Status(trailer(reply).status)
 
 
-@pytest.mark.parametrize("mode", ["forward", "grad_input", "grad_weight"])
+@pytest.mark.parametrize("mode", ["forward", "grad_input", "grad_weight", "grad_msb", "affine", "reduce"])
 def test_good_transfers_are_good_and_stay_in_their_buffers(cases: Any, mode: str) -> None:
     for words in [*cases.corners(mode), *cases.random(mode, 50)]:
         reply = run_transfer(words, CONFIG)
         header = decode_header(words)
         assert status(reply) is Status.OK
-        assert header.iterations <= 256
+        assert header.iterations <= 512
         assert header.x_count <= CONFIG.x_depth
         assert header.w_count <= CONFIG.w_vectors
 
@@ -53,9 +58,20 @@ def test_good_transfers_are_good_and_stay_in_their_buffers(cases: Any, mode: str
 @pytest.mark.parametrize("mode", ["forward", "grad_input"])
 def test_corners_saturate_and_round(cases: Any, mode: str) -> None:
     replies = [run_transfer(words, CONFIG) for words in cases.corners(mode)]
-    assert sum(int(reply[-4]) >> 32 for reply in replies) > 0
-    shifts = {decode_header(words).shift for words in cases.corners(mode)}
-    assert {0, 1, 255} <= shifts
+    assert sum(trailer(reply).saturations for reply in replies) > 0
+    headers = [decode_header(words) for words in cases.corners(mode)]
+    assert {0, 1, 255} <= {header.shift for header in headers}
+    assert {header.result for header in headers} == set(Kind)
+
+
+def test_element_cases_use_every_option(cases: Any) -> None:
+    for mode in ("affine", "reduce"):
+        headers = [decode_header(words) for words in [*cases.corners(mode), *cases.random(mode, 50)]]
+        for option in ("mask_x", "mask_signed", "x_spread", "w_spread", "x_kind", "w_kind"):
+            assert {getattr(header, option) for header in headers} >= {0, 1}, option
+        assert max(header.planes for header in headers) > 10
+    replies = [trailer(run_transfer(words, CONFIG)) for words in cases.corners("affine")]
+    assert sum(reply.saturations for reply in replies) > 0
 
 
 def test_every_fault_is_one_and_every_status_has_one(cases: Any) -> None:

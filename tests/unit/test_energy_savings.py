@@ -50,7 +50,7 @@ def test_a_work_is_priced_as_by_hand():
 @pytest.mark.parametrize(
     ("mode", "multiplied", "stored", "reads", "result_bits"),
     [
-        ("forward", (8, 8), (8, 8), (1 / 8, 1.0), 32),
+        ("forward", (8, 8), (8, 8), (1 / 16, 1.0), 32),
         ("grad_input", (16, 8), (16, 8), (1 / 8, 1.0), 32),
         ("grad_weight", (8, 16), (8, 16), (1 / 8, 1 / 16), 64),
         ("grad_msb", (4, 10), (8, 16), (1 / 16, 1 / 16), 32),

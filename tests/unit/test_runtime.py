@@ -30,7 +30,7 @@ def engine(**changes) -> EngineConfig:
     return EngineConfig(**(fields | changes))
 
 
-TINY = engine(name="tiny", x_depth=64, w_depth=64)  # everything is larger than its buffers
+TINY = engine(name="tiny", x_depth=64, w_depth=128)  # everything is larger than its buffers
 CONFIGS = {"pynq_z2": PYNQ, "kv260": load_config("kv260"), "tiny": TINY}
 
 
@@ -87,20 +87,20 @@ def test_corners_reach_what_they_name(rng):
     assert any(block.k_tiles[0] for block in planned("weights larger than the buffer", "forward").blocks)
     assert not planned("no pictures", "forward").blocks
     assert len({block.problem for block in planned("down", "grad_input").blocks}) == 4
-    assert any(block.offset and block.header.x_count == PYNQ.x_depth for block in _full_buffer().blocks)
+    assert any(block.header.x_count == PYNQ.x_depth for block in _full_buffer().blocks)
     for name in ("input gradient saturates", "input gradient split and saturates"):
         assert [saturations for _, _, saturations in cases.calls(by_name[name], rng)][1] > 0
 
 
 def _full_buffer():
-    """Two pictures that fill the buffer, so that the padded start wraps round its end."""
+    """Two images that fill the buffer, so that positions in the padding wrap round its end."""
     shape = ConvShape(N=128, C=16, H=32, W=32, K=16, R=3, S=3, padding=(1, 1, 1, 1))
     x, w = np.zeros((128, 16, 32, 32), np.uint8), np.zeros((16, 16, 3, 3), np.int8)
     return plan(LayerCall(mode="forward", shape=shape, a=x, b=w), PYNQ)
 
 
 def test_a_buffer_filled_to_its_last_vector_equals_the_spec(rng, assert_same_bits):
-    config = engine(name="small", x_depth=128, w_depth=64)
+    config = engine(name="small", x_depth=128, w_depth=128)
     case = cases.ConvCase(
         name="full", shape=ConvShape(N=8, C=16, H=8, W=8, K=8, R=3, S=3, padding=(1, 1, 1, 1))
     )
@@ -125,8 +125,9 @@ def test_transfers_run_in_parallel_and_their_counters_add_up(rng, assert_same_bi
 def test_frames_hold_as_many_pictures_as_fit():
     first = _full_buffer().blocks[0]
     assert first.pictures == (0, 2)
-    assert first.k_tiles == (0, 2)
-    assert first.header.iterations == 2 * 32 * 32 * 2 * 9
+    assert first.k_tiles == (0, 1)
+    assert first.header.xa0 == -33
+    assert first.header.iterations == 2 * 32 * 32 * 9
     assert first.header.frame_words < first.header.iterations
 
 

@@ -25,6 +25,7 @@ __all__ = ["app", "find_kernel", "part_budget"]
 
 ENGINE = "engine"
 _SHOWN_PATHS = 12
+_GRADIENT_BITS = 8  # of the gradients that MACs per cycle are told for
 
 app = typer.Typer(no_args_is_help=True, help="C++ kernels to SystemVerilog: build them, report on them.")
 
@@ -81,7 +82,7 @@ def report(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = 
 
 
 def _macs_per_cycle(config: EngineConfig) -> dict[Mode, int]:
-    return {mode: config.macs_per_cycle * products_per_multiplier(mode) for mode in MODES}
+    return {mode: config.macs_per_cycle * products_per_multiplier(mode, _GRADIENT_BITS) for mode in MODES}
 
 
 def find_kernel(name: str, config: EngineConfig) -> Kernel:
@@ -127,7 +128,7 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
 
 def _multipliers_suffice(result: KernelReport, macs: dict[Mode, int]) -> bool:
     """Whether the DSPs that multiply are as many as the products claimed for each cycle."""
-    needed = (count // products_per_multiplier(mode) for mode, count in macs.items())
+    needed = (count // products_per_multiplier(mode, _GRADIENT_BITS) for mode, count in macs.items())
     return result.cells.multipliers >= max(needed, default=0)
 
 
@@ -149,7 +150,7 @@ def _print_report(result: KernelReport, macs: dict[Mode, int]) -> None:
     _print_paths(console, result)
     console.print(f"multipliers: {result.cells.multipliers}")
     for mode, count in macs.items():
-        console.print(f"{mode}: {count} MACs per cycle")
+        console.print(f"{mode}: {count} MACs of 8 bits per cycle")
     if not _multipliers_suffice(result, macs):
         console.print("fewer multipliers in DSPs than MACs per cycle", style="red")
     console.print(TIMING_NOTE, style="yellow")

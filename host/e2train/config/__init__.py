@@ -51,10 +51,13 @@ class EngineConfig:
                 f"[{self.name}] ic_lanes must be 2 * oc_lanes and oc_lanes a multiple of 4, "
                 f"not {self.ic_lanes} and {self.oc_lanes}"
             )
-        for key in ("x_depth", "w_depth"):
+        # A window of 7x7 positions fits, and as many rows of weights for two output channels a multiplier.
+        for key, least in (("x_depth", 64), ("w_depth", 128)):
             depth = getattr(self, key)
-            if not 64 <= depth <= 1 << 15 or depth & (depth - 1):
-                raise ConfigError(f"[{self.name}] {key} must be a power of two in 64..32768, not {depth}")
+            if not least <= depth <= 1 << 15 or depth & (depth - 1):
+                raise ConfigError(
+                    f"[{self.name}] {key} must be a power of two in {least}..32768, not {depth}"
+                )
         if self.period_ns <= 0:
             raise ConfigError(f"[{self.name}] period_ns must be above 0, not {self.period_ns}")
 

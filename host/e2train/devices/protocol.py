@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
 from e2train.numerics.bounds import ExactnessError, check_exact
-from e2train.numerics.frame import G_BITS, X_BITS
+from e2train.numerics.frames.layout import G_BITS, X_BITS
 
 __all__ = [
     "MODES",
@@ -297,6 +297,10 @@ def on_host(operand: Any) -> NDArray[Any]:
     return np.asarray(operand.cpu() if hasattr(operand, "cpu") else operand)
 
 
-def products_per_multiplier(mode: str) -> int:
-    """Products that a multiplier of the engine makes in a cycle: in grad_msb two vectors of gy share one."""
-    return 2 if mode == "grad_msb" else 1
+def products_per_multiplier(mode: str, gradient_bits: int = 16) -> int:
+    """Products that a multiplier of the engine makes in a cycle: two of 8 bits, or of high bits, share one.
+
+    >>> products_per_multiplier("forward"), products_per_multiplier("grad_weight")
+    (2, 1)
+    """
+    return 2 if mode in ("forward", "grad_msb") or gradient_bits <= 8 else 1

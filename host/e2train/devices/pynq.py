@@ -18,7 +18,7 @@ from e2train.devices.board_lock import BoardLock
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import Closing, DeviceError, DeviceLostError, Transfer
 from e2train.devices.pynq_board import Board, LostError
-from e2train.numerics.frame import MODE_IDS, TRAILER_WORDS, Header
+from e2train.numerics.frames import Header, Mode
 from e2train.overlay import OverlaySet, read_overlay
 from e2train.packing import Frame, ReplyError, join_transfer, split_replies, with_nonces
 
@@ -150,12 +150,9 @@ class PynqDevice(Closing):
     def _identify(self) -> None:
         """Ask the engine what it is."""
         cfg = self.config
-        (header,) = with_nonces(
-            [Header(mode=MODE_IDS["identify"], ic_lanes=cfg.ic_lanes, oc_lanes=cfg.oc_lanes)]
-        )
-        empty = np.zeros(0, np.uint64)
-        words = join_transfer([Frame(header=header, x=empty, w=empty)])
-        transfer = self._opened().transfer(words, header.result_words + TRAILER_WORDS)
+        (header,) = with_nonces([Header(mode=Mode.IDENTIFY, ic_lanes=cfg.ic_lanes, oc_lanes=cfg.oc_lanes)])
+        words = join_transfer([Frame(header=header)])
+        transfer = self._opened().transfer(words, header.reply_words)
         try:
             reply = split_replies(transfer[0], [header])[0]
         except ReplyError as error:

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
 from e2train.devices.protocol import Closing, Transfer
-from e2train.numerics.engine import run_transfer
+from e2train.numerics.frames import run_transfer
 
 __all__ = ["SpecDevice"]
 
 
 class SpecDevice(Closing):
-    """Answers every transfer as ``numerics.engine`` says."""
+    """Answers every transfer as ``numerics.frames`` says."""
 
     name = "spec"
     tries = 1

@@ -21,7 +21,7 @@ from e2train.devices import (
 from e2train.devices.protocol import OPERANDS
 from e2train.nn.functions import safe_shift
 from e2train.nn.trace import trace_convs
-from e2train.numerics.frame import G_BITS, X_BITS
+from e2train.numerics.frames.layout import G_BITS, X_BITS
 from e2train.runtime import execute
 
 __all__ = ["BenchLayer", "BenchRow", "bench_layers", "bench_rows", "weighted_utilisation"]

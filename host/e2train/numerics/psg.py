@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from e2train.numerics.frame import G_BITS, X_BITS
+from e2train.numerics.frames.layout import G_BITS, X_BITS
 
 __all__ = ["PSG_MODES", "Psg", "PsgMode", "decided", "sign"]
 

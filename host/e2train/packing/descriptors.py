@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.numerics.frame import Words
+from e2train.numerics.frames.layout import Words
 
 __all__ = [
     "DESCRIPTOR_BYTES",

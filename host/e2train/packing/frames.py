@@ -5,26 +5,29 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.numerics.frame import (
+from e2train.numerics.frames import Header, Status, check_sums, decode_trailer, encode_header
+from e2train.numerics.frames.layout import (
+    CHECK_WORDS,
     HEADER_WORDS,
-    NONCE_BITS,
     REPLY_MAGIC,
     TRAILER_WORDS,
     VERSION,
-    Header,
-    Status,
     Words,
-    check_sums,
-    encode_header,
 )
 
 __all__ = ["Frame", "Reply", "ReplyError", "join_transfer", "split_replies", "with_nonces"]
+
+_NONCE_BITS = 32
+
+
+def _nothing() -> NDArray[Any]:
+    return np.zeros(0, np.uint64)
 
 
 class ReplyError(RuntimeError):
@@ -33,16 +36,28 @@ class ReplyError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A header with its payload: contiguous arrays of lanes, in address order."""
+    """A header with its payload: contiguous arrays, in address order."""
 
     header: Header
-    x: NDArray[Any]
-    w: NDArray[Any]
+    coefficients: NDArray[Any] = field(default_factory=_nothing)
+    x: NDArray[Any] = field(default_factory=_nothing)
+    w: NDArray[Any] = field(default_factory=_nothing)
+    mask: NDArray[Any] = field(default_factory=_nothing)
 
     def __post_init__(self) -> None:
-        for name, payload, words in (("x", self.x, self.header.x_words), ("w", self.w, self.header.w_words)):
+        h = self.header
+        sizes = (h.coefficient_words, h.x_words, h.w_words, h.mask_words)
+        for name, payload, words in zip(_PAYLOADS, self.payload, sizes, strict=True):
             if payload.nbytes != 8 * words:
                 raise ValueError(f"{name} payload has {payload.nbytes} bytes, its header says {8 * words}")
+
+    @property
+    def payload(self) -> tuple[NDArray[Any], ...]:
+        """What follows the header, in order."""
+        return self.coefficients, self.x, self.w, self.mask
+
+
+_PAYLOADS = ("coefficients", "x", "w", "mask")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +67,8 @@ class Reply:
     results: Words
     iterations: int
     saturations: int
+    largest: int = 0
+    sides: Words = field(default_factory=_nothing)
 
 
 def with_nonces(headers: Sequence[Header]) -> list[Header]:
@@ -59,9 +76,9 @@ def with_nonces(headers: Sequence[Header]) -> list[Header]:
 
     Nothing but chance, 1 in 2**32, lets a reply to another attempt, process or host pass for the one to this.
     """
-    first = secrets.randbits(NONCE_BITS)
+    first = secrets.randbits(_NONCE_BITS)
     return [
-        replace(header, nonce=(first + index) % (1 << NONCE_BITS)) for index, header in enumerate(headers)
+        replace(header, nonce=(first + index) % (1 << _NONCE_BITS)) for index, header in enumerate(headers)
     ]
 
 
@@ -84,7 +101,7 @@ def split_replies(words: Words, headers: Sequence[Header]) -> list[Reply]:
     replies, at = [], 0
     for index, header in enumerate(headers):
         where = f"frame {index + 1} of {len(headers)}"
-        size = header.result_words + TRAILER_WORDS
+        size = header.reply_words
         if words.size < at + size:
             raise ReplyError(f"{where}: {_short_reply(words[at:])}")
         try:
@@ -100,46 +117,61 @@ def split_replies(words: Words, headers: Sequence[Header]) -> list[Reply]:
 
 
 def _fill(out: Words, frame: Frame, *, more: bool) -> None:
-    header = replace(frame.header, more=more)
-    w_at = HEADER_WORDS + header.x_words
+    header = replace(frame.header, more=int(more))
     out[:HEADER_WORDS] = encode_header(header)
-    out[HEADER_WORDS:w_at] = frame.x.reshape(-1).view(np.uint64)
-    out[w_at:-2] = frame.w.reshape(-1).view(np.uint64)
-    out[-2:] = check_sums(out[:-2])
+    at = HEADER_WORDS
+    for payload in frame.payload:
+        words = payload.reshape(-1).view(np.uint64)
+        out[at : at + words.size] = words
+        at += words.size
+    if not header.unchecked:
+        out[at:] = check_sums(out[:at])
 
 
 def _parse(words: Words, header: Header) -> Reply:
-    results, trailer = words[:-TRAILER_WORDS], [int(word) for word in words[-TRAILER_WORDS:]]
-    if check_sums(words[:-2]) != (trailer[3], trailer[4]):
+    results, sides, tail = np.split(words, np.cumsum([header.result_words, header.side_words]))
+    trailer, first = decode_trailer(tail), int(tail[0])
+    if not _checked(words[results.size :]) or (trailer.written_s1, trailer.written_s2) != check_sums(results):
         raise ReplyError("the reply's check words do not match")
     wanted = REPLY_MAGIC | VERSION << 16 | Status.OK << 24 | header.nonce << 32
-    counts = (trailer[1] & 0xFFFFFFFF, trailer[2] & 0xFFFFFFFF, trailer[2] >> 32)
-    if (trailer[0] ^ wanted) & 0xFFFFFFFF:
-        raise ReplyError(f"the reply's first trailer word is {trailer[0]:#x}, must be {wanted:#x}")
-    if trailer[0] != wanted:
+    if (first ^ wanted) & 0xFFFFFFFF:
+        raise ReplyError(f"the reply's first trailer word is {first:#x}, must be {wanted:#x}")
+    if first != wanted:
         raise ReplyError(
-            f"this is the reply to another request: its nonce is {trailer[0] >> 32:#010x}, must be "
+            f"this is the reply to another request: its nonce is {trailer.nonce:#010x}, must be "
             f"{header.nonce:#010x}; does another program use the device?"
         )
-    if counts != (header.iterations, header.frame_words, results.size):
+    counts = trailer.iterations, trailer.words_in, trailer.words_out
+    if counts != (header.iterations, header.frame_words, results.size + sides.size):
         raise ReplyError(
             f"the engine counted {counts[0]} iterations, {counts[1]} words in and {counts[2]} out, "
-            f"must be {header.iterations}, {header.frame_words} and {results.size}"
+            f"must be {header.iterations}, {header.frame_words} and {results.size + sides.size}"
         )
-    return Reply(results=results, iterations=counts[0], saturations=trailer[1] >> 32)
+    return Reply(
+        results=results,
+        sides=sides,
+        iterations=counts[0],
+        saturations=trailer.saturations,
+        largest=trailer.largest,
+    )
+
+
+def _checked(words: Words) -> bool:
+    """Whether sums and trailer end with their check words."""
+    told = tuple(int(word) for word in words[-CHECK_WORDS:])
+    return check_sums(words[:-CHECK_WORDS]) == told
 
 
 def _failure(words: Words) -> str | None:
     """The error that these words report, if they begin with a reply without results."""
-    if words.size < TRAILER_WORDS or check_sums(words[:3]) != (int(words[3]), int(words[4])):
+    if words.size < TRAILER_WORDS or not _checked(words[:TRAILER_WORDS]):
         return None
-    first = int(words[0])
-    status = first >> 24 & 0xFF
-    if first & 0xFFFF != REPLY_MAGIC or status == Status.OK:
+    trailer = decode_trailer(words[:TRAILER_WORDS])
+    if trailer.magic != REPLY_MAGIC or trailer.status == Status.OK:
         return None
-    if status not in list(Status):
-        return f"the engine reports the unknown status {status}"
-    return f"the engine reports: {Status(status).words} (status {status})"
+    if trailer.status not in list(Status):
+        return f"the engine reports the unknown status {trailer.status}"
+    return f"the engine reports: {Status(trailer.status).words} (status {trailer.status})"
 
 
 def _short_reply(words: Words) -> str:

@@ -40,7 +40,7 @@ from e2train.devices.protocol import (
     products_per_multiplier,
 )
 from e2train.numerics import ExactnessError
-from e2train.numerics.frame import FrameError
+from e2train.numerics.frames import FrameError
 from e2train.runtime.execute import execute
 
 __all__ = ["AgentServer"]

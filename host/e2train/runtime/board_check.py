@@ -13,7 +13,8 @@ from e2train.devices.protocol import MODES, ConvShape, LayerCall, StreamDevice
 from e2train.devices.pynq import PynqDevice
 from e2train.devices.spec import SpecDevice
 from e2train.energy.meters import find_hwmon
-from e2train.numerics.frame import G_BITS, MODE_IDS, TRAILER_WORDS, X_BITS, Header
+from e2train.numerics.frames import Header, Mode
+from e2train.numerics.frames.layout import G_BITS, X_BITS
 from e2train.packing import Frame, join_transfer
 from e2train.runtime.execute import execute
 
@@ -94,13 +95,12 @@ def _mode_check(device: StreamDevice, call: LayerCall) -> CheckRow:
 def _latency_s(device: StreamDevice) -> float:
     """Median time of the smallest transfer."""
     cfg = device.config
-    header = Header(mode=MODE_IDS["identify"], ic_lanes=cfg.ic_lanes, oc_lanes=cfg.oc_lanes)
-    empty = np.zeros(0, np.uint64)
-    words = join_transfer([Frame(header=header, x=empty, w=empty)])
+    header = Header(mode=Mode.IDENTIFY, ic_lanes=cfg.ic_lanes, oc_lanes=cfg.oc_lanes)
+    words = join_transfer([Frame(header=header)])
     times = []
     for _ in range(_LATENCY_TRANSFERS):
         begin = time.monotonic()
-        device.transfer(words, reply_words=header.result_words + TRAILER_WORDS)
+        device.transfer(words, reply_words=header.reply_words)
         times.append(time.monotonic() - begin)
     return float(np.median(times))
 

@@ -19,7 +19,6 @@ from e2train.devices.protocol import (
     TensorDevice,
     check_sums,
 )
-from e2train.numerics.frame import TRAILER_WORDS
 from e2train.packing import Reply, ReplyError, join_transfer, split_replies, with_nonces
 from e2train.runtime.operands import Operands, Results
 from e2train.runtime.plan import Block, plan
@@ -90,7 +89,7 @@ def _in_frames(call: LayerCall, device: StreamDevice) -> LayerResult:
 def _run_transfer(group: Sequence[Block], operands: Operands, device: StreamDevice) -> _Outcome:
     headers = with_nonces([block.header for block in group])
     words = join_transfer([operands.frame(*pair) for pair in zip(group, headers, strict=True)])
-    wanted = sum(header.result_words + TRAILER_WORDS for header in headers)
+    wanted = sum(header.reply_words for header in headers)
     transfer = device.transfer(words, reply_words=wanted)
     counters = Counters(
         cycles=transfer.cycles,
@@ -111,7 +110,7 @@ def _groups(blocks: Sequence[Block], parallel: int) -> Iterator[list[Block]]:
     group: list[Block] = []
     words = done = closed = 0
     for block in blocks:
-        size = max(block.header.frame_words, block.header.result_words + TRAILER_WORDS)
+        size = max(block.header.frame_words, block.header.reply_words)
         if group and (words + size > _TRANSFER_WORDS or done * count >= total * (closed + 1)):
             closed = done * count // total
             yield group

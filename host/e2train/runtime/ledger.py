@@ -186,10 +186,12 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = F
     found = []
     for row in rows:
         outer = row.mode in OUTER_MODES
+        stored = widths if row.counters.dram_bytes else FULL_WIDTHS
+        products = products_per_multiplier(row.mode, stored.gradient_bits)
         common = {
             "layer": row.name,
             "direction": row.mode,
-            "a_reads_per_mac": 1 / (config.oc_lanes * products_per_multiplier(row.mode)),
+            "a_reads_per_mac": 1 / (config.oc_lanes * products),
             "b_reads_per_mac": 1 / config.ic_lanes if outer else 1.0,
             "a_values": row.a_values,
             "b_values": row.b_values,
@@ -197,7 +199,6 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = F
         }
         if row.counters.macs:
             a_bits, b_bits = operand_bits(row.mode, widths)
-            stored = widths if row.counters.dram_bytes else FULL_WIDTHS
             a_stored, b_stored = operand_bits("grad_weight" if outer else row.mode, stored)
             found.append(
                 Work(

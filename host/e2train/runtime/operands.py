@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from e2train.devices.protocol import OUTER_MODES, LayerCall, on_host
 from e2train.numerics import round_shift, saturate
-from e2train.numerics.frame import Header
+from e2train.numerics.frames import Header
 from e2train.packing import (
     Frame,
     Reply,
@@ -29,7 +29,6 @@ class Operands:
     """What the frames of one call are cut from."""
 
     def __init__(self, plan: Plan, call: LayerCall) -> None:
-        self._depth = plan.config.x_depth
         self._ic, self._oc = plan.config.ic_lanes, plan.config.oc_lanes
         a, b = on_host(call.a), on_host(call.b)
         self._x = channels_last(a, self._ic)
@@ -48,27 +47,20 @@ class Operands:
             problem: weight_rows(
                 swapped[:, :, problem.rows.taps][:, :, :, problem.cols.taps],
                 ic_lanes=self._ic,
-                oc_lanes=self._oc,
+                oc_lanes=self._oc * plan.k_vectors,
             )
             for problem in {block.problem: None for block in plan.blocks}
         }
 
     def _block_x(self, block: Block) -> NDArray[Any]:
-        """The source part, rotated so that the first window is at address 0."""
+        """The source part that the windows meet."""
         part = self._x[
             slice(*block.pictures),
             block.rows.low : block.rows.high,
             block.cols.low : block.cols.high,
             block.c_tiles[0] * self._ic : block.c_tiles[1] * self._ic,
         ]
-        vectors = np.ascontiguousarray(part).reshape(-1, self._ic)
-        if not block.offset:
-            return vectors
-        buffer = np.zeros((block.header.x_count, self._ic), vectors.dtype)
-        straight = min(vectors.shape[0], self._depth - block.offset)
-        buffer[block.offset : block.offset + straight] = vectors[:straight]
-        buffer[: vectors.shape[0] - straight] = vectors[straight:]
-        return buffer
+        return np.ascontiguousarray(part)
 
     def _dot_w(self, block: Block) -> NDArray[Any]:
         rows = self._w[block.problem]
@@ -96,7 +88,8 @@ class Results:
             self._sums: NDArray[Any] = np.zeros((*tiles, s.R, s.S, *lanes_of_tile), np.int64)
             return
         size, channels = ((s.P, s.Q), s.K) if plan.mode == "forward" else ((s.H, s.W), s.C)
-        lanes = -(-channels // cfg.oc_lanes) * cfg.oc_lanes
+        self._lanes = cfg.oc_lanes * plan.k_vectors
+        lanes = -(-channels // self._lanes) * self._lanes
         self._channels = channels
         self._sums = np.zeros((s.N, *size, lanes), np.int64 if plan.wide else np.int32)
 
@@ -106,14 +99,14 @@ class Results:
         if self._plan.mode in OUTER_MODES:
             part = self._sums[slice(*block.k_tiles), slice(*block.c_tiles)]
         else:
-            oc = self._plan.config.oc_lanes
             part = self._sums[
                 slice(*block.pictures),
                 block.problem.rows.place(block.rows),
                 block.problem.cols.place(block.cols),
-                block.k_tiles[0] * oc : block.k_tiles[1] * oc,
+                block.k_tiles[0] * self._lanes : block.k_tiles[1] * self._lanes,
             ]
-        kind = np.dtype(np.int32) if self._plan.k_vectors > 1 else self._sums.dtype
+        pairs = self._plan.mode in OUTER_MODES and self._plan.k_vectors > 1
+        kind = np.dtype(np.int32) if pairs else self._sums.dtype
         results = reply.results.view(kind).reshape(part.shape)
         if self._plan.wide:
             part += results

@@ -13,11 +13,11 @@ from e2train.devices.protocol import (
     OUTER_MODES,
     ConvShape,
     LayerCall,
-    Mode,
     dtype_name,
     products_per_multiplier,
 )
-from e2train.numerics.frame import G_BITS, LEVELS, MODE_IDS, X_BITS, Header, Level
+from e2train.numerics.frames import Header, Kind, Level, Mode
+from e2train.numerics.frames.layout import G_BITS, LEVELS, X_BITS
 from e2train.runtime.axes import Axis, Span, phase_axes, window_axis
 from e2train.runtime.tiling import Problem, choose_tiling
 
@@ -36,7 +36,6 @@ class Block:
     k_tiles: Range
     rows: Span
     cols: Span
-    offset: int  # address of source position (0, 0): the first window is at address 0
     header: Header
 
     @property
@@ -49,7 +48,7 @@ class Block:
 class Plan:
     """All frames of a call; ``wide`` where their results are partial sums for the host to add."""
 
-    mode: Mode
+    mode: str
     shape: ConvShape
     config: EngineConfig
     shift: int
@@ -81,7 +80,7 @@ def plan(call: LayerCall, config: EngineConfig) -> Plan:
 
 @lru_cache(maxsize=1024)
 def _plan(
-    mode: Mode, shape: ConvShape, shift: int, kept: tuple[int, int], dtype: str, config: EngineConfig
+    mode: str, shape: ConvShape, shift: int, kept: tuple[int, int], dtype: str, config: EngineConfig
 ) -> Plan:
     problems = _problems(mode, shape, config) if shape.N else []
     tilings = [choose_tiling(problem, config) for problem in problems]
@@ -100,12 +99,12 @@ def _plan(
         for n, rows, cols, k, c in parts:
             if rows.size and cols.size:  # a tile in padding alone is zero
                 common = Header(
-                    mode=MODE_IDS[mode],
+                    mode=Mode[mode.upper()],
                     ic_lanes=config.ic_lanes,
                     oc_lanes=config.oc_lanes,
-                    xsigned=dtype == "int8",
-                    x16=problem.x16,
-                    wide=split and not problem.outer,
+                    x_kind=Kind[dtype.upper()],
+                    w_kind=Kind.INT16 if problem.outer else Kind.INT8,
+                    result=Kind.INT64 if wide else Kind.INT32,
                     shift=0 if wide else shift,
                     x_bits=kept[0],
                     g_bits=kept[1],
@@ -123,7 +122,7 @@ def _plan(
     )
 
 
-def _problems(mode: Mode, s: ConvShape, config: EngineConfig) -> list[Problem]:
+def _problems(mode: str, s: ConvShape, config: EngineConfig) -> list[Problem]:
     if mode == "grad_input":
         pairs: Iterator[tuple[Axis, Axis]] = product(
             phase_axes(s.H, source=s.P, kernel=s.R, step=s.stride[0], before=s.padding[0]),
@@ -161,28 +160,27 @@ def _block(
     (n, c, k), (rows, cols) = ranges, spans
     sizes = pictures, c_tiles, k_tiles = n[1] - n[0], c[1] - c[0], k[1] - k[0]
     vectors = pictures * rows.size * cols.size * c_tiles
-    offset = -(rows.start * cols.size + cols.start) * c_tiles % config.x_depth
     if problem.outer:
         loops = _outer_loops(problem, rows, cols, sizes)
         w_count = pictures * rows.count * cols.count * k_tiles * problem.k_vectors
         wa_modulus = config.w_vectors
     else:
         loops = _dot_loops(problem, rows, cols, sizes)
-        w_count, wa_modulus = k_tiles * problem.taps * c_tiles * config.oc_lanes, config.w_depth
+        w_count = k_tiles * problem.taps * c_tiles * config.oc_lanes * problem.k_vectors
+        wa_modulus = config.w_depth // problem.k_vectors
     header = replace(
         common,
-        x_count=min(offset + vectors, config.x_depth),
+        x_count=vectors,
         w_count=w_count,
         H=rows.size,
         W=cols.size,
         y0=rows.start,
         x0=cols.start,
+        xa0=_signed((rows.start * cols.size + cols.start) * c_tiles, config.x_depth),
         depth=3,
         levels=_levels(loops, config.x_depth, wa_modulus),
     )
-    return Block(
-        problem=problem, pictures=n, c_tiles=c, k_tiles=k, rows=rows, cols=cols, offset=offset, header=header
-    )
+    return Block(problem=problem, pictures=n, c_tiles=c, k_tiles=k, rows=rows, cols=cols, header=header)
 
 
 def _dot_loops(problem: Problem, rows: Span, cols: Span, sizes: tuple[int, int, int]) -> list[_Loop]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from e2train.config import EngineConfig
-from e2train.numerics.frame import CHECK_WORDS, HEADER_WORDS, TRAILER_WORDS
+from e2train.numerics.frames.layout import CHECK_WORDS, HEADER_WORDS, TRAILER_WORDS
 from e2train.runtime.axes import Axis
 
 __all__ = ["Problem", "Tiling", "choose_tiling"]
@@ -22,7 +22,7 @@ _FRAME_CYCLES = 200  # what a frame costs besides: filling and draining the pipe
 class Problem:
     """A dense convolution in vectors of lanes; ``outer`` where the sum runs over pictures and positions.
 
-    ``k_vectors`` of output lanes make a tile: two in grad_msb, whose multipliers serve both at once.
+    ``k_vectors`` of output lanes make a tile: two where a multiplier makes two products at once.
     """
 
     outer: bool
@@ -74,7 +74,7 @@ def _fill(problem: Problem, rows: int, cols: int, c: int, cfg: EngineConfig) -> 
         if problem.outer:
             most = min(pictures, cfg.w_vectors // (rows * cols * k * problem.k_vectors))
         else:
-            most = pictures if k * problem.taps * c <= cfg.w_depth else 0
+            most = pictures if k * problem.k_vectors * problem.taps * c <= cfg.w_depth else 0
         while most > 1 and _stored_words(problem, most * rows * cols, c, k, cfg) > _STORED_WORDS:
             most -= 1
         if most and _stored_words(problem, most * rows * cols, c, k, cfg) <= _STORED_WORDS:
@@ -88,7 +88,7 @@ def _stored_words(problem: Problem, outputs: int, c: int, k: int, cfg: EngineCon
     """The most words that a frame's results take."""
     if problem.outer:
         return k * c * problem.taps * cfg.macs_per_cycle
-    return outputs * k * cfg.oc_lanes
+    return outputs * k * problem.k_vectors * cfg.oc_lanes
 
 
 def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
@@ -102,8 +102,9 @@ def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
         w = outputs * t.k_tiles * problem.k_vectors
         store = t.k_tiles * t.c_tiles * problem.taps * cfg.macs_per_cycle
     else:
-        w = t.k_tiles * problem.taps * t.c_tiles * cfg.oc_lanes
-        store = outputs * t.k_tiles * cfg.oc_lanes // (1 if split else 2)
+        lanes = problem.k_vectors * cfg.oc_lanes
+        w = t.k_tiles * problem.taps * t.c_tiles * lanes
+        store = outputs * t.k_tiles * lanes // (1 if split else 2)
     load = HEADER_WORDS + CHECK_WORDS + vector_words * (x * (2 if problem.x16 else 1) + w)
     compute = outputs * t.k_tiles * t.c_tiles * problem.taps
     counts = (

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from e2train.devices.emulator.plain import round_saturate
 from e2train.devices.protocol import ConvShape
-from e2train.numerics.frame import G_BITS, X_BITS
+from e2train.numerics.frames.layout import G_BITS, X_BITS
 
 __all__ = ["channel_groups", "correlate", "forward", "grad_input", "grad_msb", "grad_weight"]
 

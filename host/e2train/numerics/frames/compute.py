@@ -146,15 +146,15 @@ def _elements(header: Header, coefficients: Words, x: Ints, w: NDArray[np.uint8]
     pixel = np.arange(count)[:, None] // 4 % x.shape[0]
     is_open = opens(values[pixel, lanes], header.mask_limit)
     u = np.where(is_open | (not header.mask_x), u, 0)
+    closed = (~is_open & bool(header.mask_out)).reshape(-1)
     if header.mode == Mode.REDUCE:
-        return _finish(header, u.reshape(-1), other=v.reshape(-1))
+        return _finish(header, u.reshape(-1), other=v.reshape(-1), closed=closed)
     numbers = np.zeros(COEFFICIENT_ROWS * PIXEL_LANES, np.uint64)
     numbers[: coefficients.size] = coefficients
     each = prod(level.limit for level in header.levels[: header.depth])
     row = (np.arange(count) // each % header.rows)[:, None]
     a, b, d = (part.reshape(-1, PIXEL_LANES)[row, lanes] for part in _coefficients(numbers))
-    closed = ~is_open if header.mask_out else np.zeros_like(is_open)
-    return _finish(header, (a * u + b * v + d).reshape(-1), closed=closed.reshape(-1))
+    return _finish(header, (a * u + b * v + d).reshape(-1), closed=closed)
 
 
 def _second(header: Header, w: NDArray[np.uint8], lanes: Ints) -> Ints:

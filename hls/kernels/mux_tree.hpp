@@ -8,9 +8,9 @@ constexpr bool is_power_of_2(int n) { return n > 0 && (n & (n - 1)) == 0; }
 //
 //   kCount  number of choices, a power of two; choices is overwritten
 template <int kCount, typename T, typename Index>
-T pick(T choices[kCount], Index index) {
+T mux_tree(T choices[kCount], Index index) {
   #pragma HLS INLINE
-  static_assert(is_power_of_2(kCount), "pick: kCount must be a power of two");
+  static_assert(is_power_of_2(kCount), "mux_tree: kCount must be a power of two");
   Index rest = index;
 halvings:
   for (int left = kCount / 2; left > 0; left /= 2) {

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "messages.hpp"
+
+// Sum of all lanes as a balanced tree of adders, wrapping at kBits.
+template <int kLanes, int kBits>
+ap_int<kBits> sum_lanes(const ap_int<kBits> lanes[kLanes]) {
+  #pragma HLS INLINE
+  static_assert(is_power_of_2(kLanes), "sum_lanes: kLanes must be a power of two");
+  ap_int<kBits> sums[kLanes];
+lanes:
+  for (int i = 0; i < kLanes; ++i) {
+    #pragma HLS UNROLL
+    sums[i] = lanes[i];
+  }
+halvings:
+  for (int left = kLanes / 2; left > 0; left /= 2) {
+    #pragma HLS UNROLL
+  pairs:
+    for (int i = 0; i < left; ++i) {
+      #pragma HLS UNROLL
+      sums[i] = sums[2 * i] + sums[2 * i + 1];
+    }
+  }
+  return sums[0];
+}
+
+// The accumulators of one output lane, with the wraps of their low fields.
+template <int kIcLanes, int kOcLanes, int kWrapBits>
+struct Row {
+  static constexpr int kLowBits = kFieldBits + kWrapBits;  // of a low sum
+  static constexpr int kTotalBits = kLowBits + log2_ceil(kIcLanes);
+
+  ap_int<kAccBits> acc[kIcLanes];
+  ap_int<kWrapBits> wraps[kIcLanes];
+
+  // That of output lane 2 * pair + side.
+  template <typename Pair>
+  void pick(const Bundle<kIcLanes, kOcLanes>& bundle, const Wraps<kIcLanes, kOcLanes, kWrapBits>& counts,
+            int side, Pair pair) {
+    #pragma HLS INLINE
+  lanes:
+    for (int c = 0; c < kIcLanes; ++c) {
+      #pragma HLS UNROLL
+      ap_int<kAccBits> accs[kOcLanes / 2];
+      ap_int<kWrapBits> ups[kOcLanes / 2];
+    pairs:
+      for (int i = 0; i < kOcLanes / 2; ++i) {
+        #pragma HLS UNROLL
+        accs[i] = bundle.acc[(2 * i + side) * kIcLanes + c];
+        ups[i] = counts[(2 * i + side) * kIcLanes + c];
+      }
+      acc[c] = mux_tree<kOcLanes / 2>(accs, pair);
+      wraps[c] = mux_tree<kOcLanes / 2>(ups, pair);
+    }
+  }
+  ap_int<kLowBits> low(int c) const {
+    #pragma HLS INLINE
+    return (ap_int<kLowBits>(wraps[c]) << kFieldBits) |
+           ap_int<kLowBits>(ap_uint<kFieldBits>(acc[c](kFieldBits - 1, 0)));
+  }
+  ap_int<kAccBits> sum() const {
+    #pragma HLS INLINE
+    return sum_lanes<kIcLanes, kAccBits>(acc);
+  }
+  ap_int<kTotalBits> low_sum() const {
+    #pragma HLS INLINE
+    ap_int<kTotalBits> lows[kIcLanes];
+  lanes:
+    for (int c = 0; c < kIcLanes; ++c) {
+      #pragma HLS UNROLL
+      lows[c] = low(c);
+    }
+    return sum_lanes<kIcLanes, kTotalBits>(lows);
+  }
+};
+
+// What the low field leaves of an accumulator, or of the sum of several.
+template <int kBits>
+ap_int<kAccBits - kFieldBits> upper(ap_int<kAccBits> acc, ap_int<kBits> low) {
+  #pragma HLS INLINE
+  const ap_int<kAccBits> rest = acc - low;
+  return rest >> kFieldBits;
+}
+
+// Turn bundles into quads of sums of all lanes, or in outer modes into single sums or pairs: one quad per
+// cycle, every second cycle where a multiplier makes one product. Two rows of adders serve all output lanes.
+template <int kIcLanes, int kOcLanes, int kWrapBits>
+void collect(hls::stream<StoreCommand>& command_in, hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_in,
+             hls::stream<Wraps<kIcLanes, kOcLanes, kWrapBits>>& wraps_in,
+             hls::stream<StoreCommand>& command_out, hls::stream<Quad>& quads_out) {
+  constexpr int kLane = log2_ceil(kOcLanes);
+  constexpr int kBeat = log2_ceil(kIcLanes * kOcLanes);
+  const StoreCommand command = command_in.read();
+  command_out.write(command);
+  const bool outer = command.outer();
+  const ap_uint<kBeat> last_beat = outer ? kIcLanes * kOcLanes - 1 : kOcLanes / 2 - 1;
+
+  Bundle<kIcLanes, kOcLanes> held;
+  held.last = false;
+  Wraps<kIcLanes, kOcLanes, kWrapBits> wraps;
+  ap_int<kAccBits> first_even = 0, first_odd = 0;  // of two beats that make a quad
+  ap_uint<kBeat> beat = 0;
+  bool filled = false;  // held has a bundle
+  bool done = !command.good() || !(outer || command.dot());
+sums:
+  while (!done) {
+    #pragma HLS PIPELINE II=1
+    const ap_uint<kLane - 1> pair = outer ? ap_uint<kBeat>(beat >> 1) : beat;
+    const ap_uint<kBeat - kLane> lane = beat >> kLane;
+    Row<kIcLanes, kOcLanes, kWrapBits> even, odd;
+    even.pick(held, wraps, 0, pair);
+    odd.pick(held, wraps, 1, pair);
+    ap_int<kAccBits> accs[kIcLanes];
+    ap_int<kFieldBits + kWrapBits> lows[kIcLanes];
+  lanes:
+    for (int c = 0; c < kIcLanes; ++c) {
+      #pragma HLS UNROLL
+      accs[c] = beat[0] ? odd.acc[c] : even.acc[c];
+      lows[c] = beat[0] ? odd.low(c) : even.low(c);
+    }
+    const ap_int<kAccBits> element = mux_tree<kIcLanes>(accs, lane);
+    const ap_int<kFieldBits + kWrapBits> low = mux_tree<kIcLanes>(lows, lane);
+    const ap_int<kAccBits> even_sum = even.sum();
+    const ap_int<kAccBits> odd_sum = odd.sum();
+    const ap_int<48> even_low = even.low_sum();
+    const ap_int<48> odd_low = odd.low_sum();
+
+    Quad quad;
+    quad.value[0] = outer ? command.pairs ? ap_int<kAccBits>(command.times4 ? low >> 2 : low) : element
+                    : command.pairs ? even_low
+                                    : first_even;
+    quad.value[1] = outer           ? ap_int<kAccBits>(upper(element, low))
+                    : command.pairs ? ap_int<kAccBits>(upper(even_sum, even_low))
+                                    : first_odd;
+    quad.value[2] = command.pairs ? odd_low : even_sum;
+    quad.value[3] = command.pairs ? ap_int<kAccBits>(upper(odd_sum, odd_low)) : odd_sum;
+    quad.last = held.last && beat == last_beat;
+    if (filled && (outer || command.pairs || beat[0])) {
+      quads_out.write(quad);
+    }
+    first_even = even_sum;
+    first_odd = odd_sum;
+
+    const bool turns = !filled || beat == last_beat;
+    done = filled && turns && held.last;
+    if (turns && !done) {
+      held = bundles_in.read();
+      if (command.pairs) {
+        wraps = wraps_in.read();
+      }
+    }
+    beat = turns ? ap_uint<kBeat>(0) : ap_uint<kBeat>(beat + 1);
+    filled = true;
+  }
+}
