@@ -86,19 +86,14 @@ class Cases:
                 yield self._one(mode, "mixed", depth=1, levels=deep, shift=shift, **kinds, **window)
         if mode == "grad_msb":
             for w_kind, x_bits, g_bits in product((Kind.INT8, Kind.INT16), range(1, 9), (1, 2, 8, G_BITS)):
-                if (w_kind == Kind.INT8 and g_bits <= 8) or (w_kind == Kind.INT16 and x_bits <= X_BITS):
-                    kept = {
-                        "x_bits": x_bits,
-                        "g_bits": g_bits,
-                        "x_kind": _BYTES[x_bits % 2],
-                        "w_kind": w_kind,
-                    }
+                if g_bits <= 8 if w_kind == Kind.INT8 else x_bits <= X_BITS:
+                    kept = {"x_bits": x_bits, "g_bits": g_bits, "x_kind": x_bits % 2, "w_kind": w_kind}
                     yield self._one(mode, "mixed", depth=1, levels=deep, **kept, **window)
 
     def random(self, mode: str, count: int) -> Iterator[Words]:
         """Random nests over random operands."""
         for _ in range(count if self._has(mode) else 0):
-            yield join_transfer([self._random_frame(mode)])
+            yield join_transfer([self._random_frame(mode, unchecked=int(self.rng.integers(2)))])
 
     def many_frames(self) -> Words:
         """One transfer of several frames of all modes, an identification among them."""
@@ -140,8 +135,8 @@ class Cases:
         for name, change in self._wrong_headers():
             good = self._random_frame("forward")
             yield name, _rebuilt(good, replace(good.header, **change))
-        identify = self._random_frame("identify")
-        yield "identify with payload", self._with_payload(identify.header)
+        header = replace(self._random_frame("identify").header, x_count=1, w_count=1)
+        yield "identify with payload", join_transfer([self._fill(header, "random")])
         words = join_transfer([self._random_frame("grad_input")])
         yield "header check", _changed(words, HEADER_WORDS - 1, 1)
         yield "header check before magic", _changed(words, 0, 1)
@@ -225,14 +220,16 @@ class Cases:
         for _ in range(int(draw(1, LEVELS + 1))):
             limit = min(int(draw(1, 6)), max(1, _MAX_RANDOM_ITERATIONS // iterations))
             iterations *= limit
-            deltas = {"dy": (-2, 3), "dx": (-2, 3), "dxa": (0, 8), "dwa": (0, 3)}
-            loops.append(Loop(limit=limit, **{name: int(draw(*ends)) for name, ends in deltas.items()}))
+            loops.append(self._loop(limit, dy=(-2, 3), dx=(-2, 3), dxa=(0, 8), dwa=(0, 3)))
         size = {"H": int(draw(1, 12)), "W": int(draw(1, 12)), "y0": int(draw(-4, 4)), "x0": int(draw(-4, 4))}
         kinds = self._kinds(mode)[int(draw(len(self._kinds(mode))))]
         depth = int(draw(1, LEVELS + 1))
         shift = int(draw(0, 16)) if mode in ("forward", "grad_input") else 0
         header = self._header(mode, depth=depth, levels=nest(*loops), shift=shift, **size, **kinds, **fields)
         return self._fill(self._summed(_sized(header, self.cfg)), "random")
+
+    def _loop(self, limit: int, **ends: tuple[int, int]) -> Loop:
+        return Loop(limit=limit, **{name: int(self.rng.integers(*end)) for name, end in ends.items()})
 
     def _summed(self, header: Header) -> Header:
         """The header with sums of planes, where the results are whole pixels."""
@@ -259,10 +256,9 @@ class Cases:
             fill = ("lowest", "highest", "mixed")[index % 3]
             fields = {"x_kind": x, "w_kind": w, "result": result, "shift": 14}
             yield join_transfer([self._random_elements(mode, fill, **fields)])
-        options = ("relu", "mask_x", "mask_out", "x_spread", "w_spread")
-        for option in options:
-            off = dict.fromkeys(options, 0) | {"ceiling": 0}
-            yield join_transfer([self._random_elements(mode, "mixed", **(off | {option: 1}))])
+        off = dict.fromkeys(("relu", "mask_x", "mask_out", "x_spread", "w_spread", "ceiling"), 0)
+        for option in off:
+            yield join_transfer([self._random_elements(mode, "mixed", **off | {option: 1})])
         for shift in (0, 1, 31, 40, 255) if mode == "affine" else ():
             yield join_transfer([self._random_elements(mode, "mixed", shift=shift)])
         for limit in (1, 2, 128, 255, 256):
@@ -274,16 +270,7 @@ class Cases:
         """Planes of pixels by any strides, with any options."""
         draw, affine = self.rng.integers, mode == "affine"
         limits = [int(draw(1, most)) for most in (7, 5, 4)]
-        loops = [
-            Loop(
-                limit=limit,
-                **{
-                    name: int(draw(*ends))
-                    for name, ends in (("dy", (-1, 2)), ("dx", (-1, 2)), ("dxa", (0, 9)), ("dwa", (0, 9)))
-                },
-            )
-            for limit in limits
-        ]
+        loops = [self._loop(limit, dy=(-1, 2), dx=(-1, 2), dxa=(0, 9), dwa=(0, 9)) for limit in limits]
         pixels = limits[0] * limits[1] * limits[2]
         planes = self._share(pixels)
         masked = int(draw(0, 4))
@@ -355,16 +342,8 @@ class Cases:
         low = info.min if low is None else low
         if fill == "random":
             return self.rng.integers(low, info.max + 1, size, dtype=kind)
-        extremes = {
-            "lowest": [low],
-            "highest": [info.max],
-            "zero": [0],
-            "mixed": [low, info.max, 0, 1],
-        }
+        extremes = {"lowest": [low], "highest": [info.max], "zero": [0], "mixed": [low, info.max, 0, 1]}
         return self.rng.choice(np.array(extremes[fill], kind), size)
-
-    def _with_payload(self, header: Header) -> Words:
-        return join_transfer([self._fill(replace(header, x_count=1, w_count=1), "random")])
 
 
 def _sized(header: Header, cfg: EngineConfig) -> Header:
