@@ -177,11 +177,11 @@ def computation(rows: Iterable[LedgerRow], widths: Widths = FULL_WIDTHS) -> floa
 def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = FULL_WIDTHS) -> list[Work]:
     """What each layer did in each direction, on the device and on the host.
 
-    Buffers are read as the engine of ``config`` reads them: x serves all output lanes, with high bits twice;
-    a weight serves one multiplier, as every output position reads it again; in weight gradients, gy serves
-    all input lanes. Operands of fewer bits than the engine's are moved as wide as its own; resident
-    gradients of 8 bits are moved as such, and resident operations address the bytes that were counted. What
-    the host computes in float32 is counted as if the same array did so.
+    Buffers are read as the engine of ``config`` reads them: x serves all output lanes, twice where a
+    multiplier makes two products; a weight serves one multiplier, as every output position reads it again;
+    in weight gradients, gy serves all input lanes. Operands of fewer bits than the engine's are moved as wide
+    as its own; resident gradients of 8 bits are moved as such, and resident operations address the bytes that
+    were counted. What the host computes in float32 is counted as if the same array did so.
     """
     found = []
     for row in rows:
