@@ -84,6 +84,54 @@ ap_int<kAccBits - kFieldBits> upper(ap_int<kAccBits> acc, ap_int<kBits> low) {
   return rest >> kFieldBits;
 }
 
+// A quad of sums of all lanes: of pairs four from two rows, else two from this beat and two from the one
+// before.
+template <int kIcLanes, int kOcLanes, int kWrapBits>
+struct DotQuads {
+  ap_int<kAccBits> before_even;
+  ap_int<kAccBits> before_odd;
+
+  Quad take(const Row<kIcLanes, kOcLanes, kWrapBits>& even, const Row<kIcLanes, kOcLanes, kWrapBits>& odd,
+            bool pairs) {
+    #pragma HLS INLINE
+    const ap_int<kAccBits> even_sum = even.sum();
+    const ap_int<kAccBits> odd_sum = odd.sum();
+    const ap_int<kAccBits> even_low = even.low_sum();
+    const ap_int<kAccBits> odd_low = odd.low_sum();
+    Quad quad;
+    quad.value[0] = pairs ? even_low : before_even;
+    quad.value[1] = pairs ? ap_int<kAccBits>(upper(even_sum, even_low)) : before_odd;
+    quad.value[2] = pairs ? odd_low : even_sum;
+    quad.value[3] = pairs ? ap_int<kAccBits>(upper(odd_sum, odd_low)) : odd_sum;
+    before_even = even_sum;
+    before_odd = odd_sum;
+    return quad;
+  }
+};
+
+// The sum of one accumulator, or the two sums of a pair.
+template <int kIcLanes, int kOcLanes, int kWrapBits, typename Lane>
+Quad outer_quad(const Row<kIcLanes, kOcLanes, kWrapBits>& even, const Row<kIcLanes, kOcLanes, kWrapBits>& odd,
+                bool second, Lane lane, const StoreCommand& command) {
+  #pragma HLS INLINE
+  ap_int<kAccBits> accs[kIcLanes];
+  ap_int<kFieldBits + kWrapBits> lows[kIcLanes];
+lanes:
+  for (int c = 0; c < kIcLanes; ++c) {
+    #pragma HLS UNROLL
+    accs[c] = second ? odd.acc[c] : even.acc[c];
+    lows[c] = second ? odd.low(c) : even.low(c);
+  }
+  const ap_int<kAccBits> acc = mux_tree<kIcLanes>(accs, lane);
+  const ap_int<kFieldBits + kWrapBits> low = mux_tree<kIcLanes>(lows, lane);
+  Quad quad;
+  quad.value[0] = command.pairs ? ap_int<kAccBits>(command.times4 ? low >> 2 : low) : acc;
+  quad.value[1] = upper(acc, low);
+  quad.value[2] = 0;
+  quad.value[3] = 0;
+  return quad;
+}
+
 // Turn bundles into quads of sums of all lanes, or in outer modes into single sums or pairs: one quad per
 // cycle, every second cycle where a multiplier makes one product. Two rows of adders serve all output lanes.
 template <int kIcLanes, int kOcLanes, int kWrapBits>
@@ -100,7 +148,7 @@ void collect(hls::stream<StoreCommand>& command_in, hls::stream<Bundle<kIcLanes,
   Bundle<kIcLanes, kOcLanes> held;
   held.last = false;
   Wraps<kIcLanes, kOcLanes, kWrapBits> wraps;
-  ap_int<kAccBits> first_even = 0, first_odd = 0;  // of two beats that make a quad
+  DotQuads<kIcLanes, kOcLanes, kWrapBits> dots = {0, 0};
   ap_uint<kBeat> beat = 0;
   bool filled = false;  // held has a bundle
   bool done = !command.good() || !(outer || command.dot());
@@ -112,36 +160,12 @@ sums:
     Row<kIcLanes, kOcLanes, kWrapBits> even, odd;
     even.pick(held, wraps, 0, pair);
     odd.pick(held, wraps, 1, pair);
-    ap_int<kAccBits> accs[kIcLanes];
-    ap_int<kFieldBits + kWrapBits> lows[kIcLanes];
-  lanes:
-    for (int c = 0; c < kIcLanes; ++c) {
-      #pragma HLS UNROLL
-      accs[c] = beat[0] ? odd.acc[c] : even.acc[c];
-      lows[c] = beat[0] ? odd.low(c) : even.low(c);
-    }
-    const ap_int<kAccBits> element = mux_tree<kIcLanes>(accs, lane);
-    const ap_int<kFieldBits + kWrapBits> low = mux_tree<kIcLanes>(lows, lane);
-    const ap_int<kAccBits> even_sum = even.sum();
-    const ap_int<kAccBits> odd_sum = odd.sum();
-    const ap_int<48> even_low = even.low_sum();
-    const ap_int<48> odd_low = odd.low_sum();
-
-    Quad quad;
-    quad.value[0] = outer ? command.pairs ? ap_int<kAccBits>(command.times4 ? low >> 2 : low) : element
-                    : command.pairs ? even_low
-                                    : first_even;
-    quad.value[1] = outer           ? ap_int<kAccBits>(upper(element, low))
-                    : command.pairs ? ap_int<kAccBits>(upper(even_sum, even_low))
-                                    : first_odd;
-    quad.value[2] = command.pairs ? odd_low : even_sum;
-    quad.value[3] = command.pairs ? ap_int<kAccBits>(upper(odd_sum, odd_low)) : odd_sum;
+    const Quad sums = dots.take(even, odd, command.pairs);
+    Quad quad = outer ? outer_quad(even, odd, beat[0], lane, command) : sums;
     quad.last = held.last && beat == last_beat;
     if (filled && (outer || command.pairs || beat[0])) {
       quads_out.write(quad);
     }
-    first_even = even_sum;
-    first_odd = odd_sum;
 
     const bool turns = !filled || beat == last_beat;
     done = filled && turns && held.last;

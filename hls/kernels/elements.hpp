@@ -4,6 +4,10 @@
 
 #include "messages.hpp"
 
+// Coefficients of four channels in a row.
+constexpr int kCoefficientBits = 256;
+constexpr int kCoefficientDepth = kCoefficientRows * kPixelLanes / 4;
+
 // How a frame's elements are computed.
 struct ElementSettings {
   bool reduce;
@@ -40,6 +44,10 @@ struct ElementPosition {
     pixel = 0;
     row = 0;
   }
+  ap_uint<log2_ceil(kCoefficientDepth)> coefficient_row() const {
+    #pragma HLS INLINE
+    return (row << 2) | ap_uint<8>(quarter);
+  }
   void step(bool plane_ends, ap_uint<8> rows) {
     #pragma HLS INLINE
     const bool last_row = row + 1 == rows;
@@ -68,11 +76,12 @@ struct Quarter {
   ap_uint<64> v;
   ap_uint<4> open;
 
-  // Two vectors hold an int16 pixel of v, one, v8, another.
-  void take(const ElementSettings& how, ap_uint<2> quarter, ap_uint<256> x, ap_uint<256> v16, ap_uint<128> v8,
-            ap_uint<16> mask, bool odd) {
+  // An int16 pixel of v takes two vectors, `even` and `odd`, one of 8 bits takes `one`.
+  template <int kVector>
+  void take(const ElementSettings& how, ap_uint<2> quarter, ap_uint<256> x, ap_uint<kVector> even,
+            ap_uint<kVector> odd, ap_uint<kVector> one, ap_uint<16> mask, bool off_grid) {
     #pragma HLS INLINE
-    const ap_uint<32> bytes = quarter_of<128>(v8, quarter);
+    const ap_uint<32> bytes = quarter_of<128>(one, quarter);
     ap_uint<64> widened;
   lanes:
     for (int i = 0; i < 4; ++i) {
@@ -81,9 +90,10 @@ struct Quarter {
       widened(16 * i + 7, 16 * i) = bytes(8 * i + 7, 8 * i);
       widened(16 * i + 15, 16 * i + 8) = negative ? 0xFF : 0;
     }
-    const ap_uint<64> second = how.v16 ? quarter_of<256>(v16, quarter) : widened;
-    u = how.x_spread && odd ? ap_uint<64>(0) : quarter_of<256>(x, quarter);
-    v = how.w_spread && odd ? ap_uint<64>(0) : second;
+    const ap_uint<64> second =
+        how.v16 ? quarter_of<256>((ap_uint<256>(odd) << 128) | ap_uint<256>(even), quarter) : widened;
+    u = how.x_spread && off_grid ? ap_uint<64>(0) : quarter_of<256>(x, quarter);
+    v = how.w_spread && off_grid ? ap_uint<64>(0) : second;
     const bool masks = how.mask_x || how.mask_out;
     open = masks ? quarter_of<16>(mask, quarter) : ap_uint<4>(15);
   }

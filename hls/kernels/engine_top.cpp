@@ -30,7 +30,7 @@ extern "C" void engine(hls::stream<Beat>& s_axis, hls::stream<Beat>& m_axis) {
   ap_uint<8 * kIcLanes> w_buf[2 * kOcLanes][kWDepth / 2];
   #pragma HLS ARRAY_PARTITION variable=w_buf dim=1 complete
   ap_uint<kPixelLanes> mask_buf[kXDepth];
-  ap_uint<kCoefficientBits> coefficients[kCoefficientDepth];
+  ap_uint<kCoefficientBits> coefficient_buf[kCoefficientDepth];
   hls::stream<Word> plans("plans");
   #pragma HLS STREAM variable=plans depth=16
   hls::stream<StoreCommand> sum_commands("sum_commands");
@@ -47,9 +47,9 @@ extern "C" void engine(hls::stream<Beat>& s_axis, hls::stream<Beat>& m_axis) {
   #pragma HLS STREAM variable=elements depth=2
   hls::stream<ap_uint<32>> iterations("iterations");
   #pragma HLS STREAM variable=iterations depth=2
-  load<kIcLanes, kOcLanes, kXDepth, kWDepth>(s_axis, x_buf, w_buf, mask_buf, coefficients, plans);
+  load<kIcLanes, kOcLanes, kXDepth, kWDepth>(s_axis, x_buf, w_buf, mask_buf, coefficient_buf, plans);
   compute<kIcLanes, kOcLanes, kXDepth, kWDepth, kWrapBits>(
-      x_buf, w_buf, mask_buf, coefficients, plans, sum_commands, bundles, wraps, elements, iterations);
+      x_buf, w_buf, mask_buf, coefficient_buf, plans, sum_commands, bundles, wraps, elements, iterations);
   collect<kIcLanes, kOcLanes, kWrapBits>(sum_commands, bundles, wraps, store_commands, quads);
   store<kIcLanes, kOcLanes, kXDepth, kWDepth, kConfigHash>(store_commands, quads, elements, iterations,
                                                            m_axis);

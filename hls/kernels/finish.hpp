@@ -33,14 +33,14 @@ struct Finished {
   ap_uint<3> clamped;   // how many did not fit
   ap_uint<31> largest;  // magnitude before they were made to, at most that of int32
 
-  void take(const FinishSettings& how, const ap_int<kSumBits> raw[4], ap_uint<4> closed) {
+  void take(const FinishSettings& how, const ap_int<kAccBits> raw[4], ap_uint<4> closed) {
     #pragma HLS INLINE
     ap_uint<31> magnitudes[4];
     clamped = 0;
   lanes:
     for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
-      const ap_int<kSumBits> rounded = round_shift(raw[i], how.shift);
+      const ap_int<kSumBits> rounded = round_shift<kSumBits>(raw[i], how.shift);
       const ap_int<kSumBits> positive = how.relu && rounded < 0 ? ap_int<kSumBits>(0) : rounded;
       const bool above = how.capped && positive > ap_int<kSumBits>(how.ceiling);
       const ap_int<kSumBits> capped = above ? ap_int<kSumBits>(how.ceiling) : positive;
@@ -81,8 +81,9 @@ struct PlaneSums {
     first = true;
     plane = 0;
   }
-  // Add a quad; the row of sums that ends with it is the result.
-  ap_uint<kSideBits> add(const ap_int<32> value[4], const ap_int<16> other[4]) {
+  // Add a quad, and its products with the others or its squares; the row of sums that ends with it is the
+  // result.
+  ap_uint<kSideBits> add(const ap_int<32> value[4], const ap_int<16> other[4], bool others) {
     #pragma HLS INLINE
     ap_uint<kSideBits> row = 0;
   lanes:
@@ -90,8 +91,9 @@ struct PlaneSums {
       #pragma HLS UNROLL
       const ap_int<17> short_value = value[i];
       const ap_int<kSideSumBits> sum = (first ? ap_int<kSideSumBits>(0) : sums[0][i]) + short_value;
+      const ap_int<17> factor = others ? ap_int<17>(other[i]) : short_value;
       const ap_int<kSideProductBits> product =
-          (first ? ap_int<kSideProductBits>(0) : products[0][i]) + ap_int<33>(short_value * other[i]);
+          (first ? ap_int<kSideProductBits>(0) : products[0][i]) + ap_int<33>(short_value * factor);
     turns:
       for (int k = 0; k < 3; ++k) {
         #pragma HLS UNROLL

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "elements.hpp"
 #include "load_header.hpp"
-
-// Coefficients of four channels in a row.
-constexpr int kCoefficientBits = 256;
-constexpr int kCoefficientDepth = kCoefficientRows * kPixelLanes / 4;
 
 // Fill the coefficient buffer, four words a row.
 template <int kXBits, int kWBits>
 void load_coefficients(hls::stream<Beat>& words_in, Receiver& receiver, const Header<kXBits, kWBits>& header,
-                       ap_uint<kCoefficientBits> coefficients[kCoefficientDepth]) {
+                       ap_uint<kCoefficientBits> coefficient_buf[kCoefficientDepth]) {
   #pragma HLS INLINE
   ap_uint<kCoefficientBits> row = 0;
 coefficient_words:
@@ -21,7 +18,7 @@ coefficient_words:
     row = (row >> 64) | (ap_uint<kCoefficientBits>(word) << (kCoefficientBits - 64));
     const ap_uint<6> at = i >> 2;
     if ((i & 3) == 3) {
-      coefficients[at] = row;
+      coefficient_buf[at] = row;
     }
   }
 }
@@ -186,7 +183,7 @@ check:
 template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth>
 void load(hls::stream<Beat>& words_in, ap_uint<16 * kIcLanes> x_buf[kXDepth],
           ap_uint<8 * kIcLanes> w_buf[2 * kOcLanes][kWDepth / 2], ap_uint<kPixelLanes> mask_buf[kXDepth],
-          ap_uint<kCoefficientBits> coefficients[kCoefficientDepth], hls::stream<Word>& plan_out) {
+          ap_uint<kCoefficientBits> coefficient_buf[kCoefficientDepth], hls::stream<Word>& plan_out) {
   static_assert(is_power_of_2(kIcLanes) && kIcLanes >= 8, "load: kIcLanes must be a power of two, 8 or more");
   static_assert(kIcLanes == 2 * kOcLanes, "load: a vector must hold kIcLanes int8 or kOcLanes int16");
   static_assert(is_power_of_2(kXDepth) && is_power_of_2(kWDepth), "load: the depths must be powers of two");
@@ -202,7 +199,7 @@ void load(hls::stream<Beat>& words_in, ap_uint<16 * kIcLanes> x_buf[kXDepth],
   ap_uint<8> status = header.status();
   bool fine = header.fine();
   if (fine) {
-    load_coefficients(words_in, receiver, header, coefficients);
+    load_coefficients(words_in, receiver, header, coefficient_buf);
     load_x<kIcLanes, kXDepth>(words_in, receiver, header, x_buf);
     load_w<kIcLanes, 2 * kOcLanes, kWDepth / 2>(words_in, receiver, header, w_buf);
     load_mask<kXDepth>(words_in, receiver, header, mask_buf);

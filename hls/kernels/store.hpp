@@ -20,6 +20,24 @@ struct Report {
   ap_uint<32> words;
   ap_uint<32> saturations;
   ap_uint<31> largest;
+  ap_uint<3> clamped;  // of the latest values, entered one cycle later
+  ap_uint<31> magnitude;
+
+  void start() {
+    #pragma HLS INLINE
+    words = 0;
+    saturations = 0;
+    largest = 0;
+    clamped = 0;
+    magnitude = 0;
+  }
+  void enter(const Finished& finished, bool counts) {
+    #pragma HLS INLINE
+    saturations += clamped;
+    largest = magnitude > largest ? magnitude : largest;
+    clamped = counts ? finished.clamped : ap_uint<3>(0);
+    magnitude = counts ? finished.largest : ap_uint<31>(0);
+  }
 };
 
 // Four values on their way out, from sums of lanes or from elements.
@@ -120,27 +138,13 @@ inline void store_results(const StoreCommand& command, CheckSums& written, Repor
   ap_uint<32> kept = 0;  // four int8 that wait for four more
   bool half = false;     // there are
   ap_uint<2> turn = 0;
-  bool filled = false;     // held has values
-  ap_uint<3> clamped = 0;  // of the values before, counted one cycle later
-  ap_uint<31> largest = 0;
+  bool filled = false;  // held has values
   bool done = !command.good() || command.mode == kIdentify;
 results:
   while (!done) {
     #pragma HLS PIPELINE II=1
-    ap_int<kSumBits> raw[4];
-    ap_int<16> other[4];
     Finished finished;
-  lanes:
-    for (int i = 0; i < 4; ++i) {
-      #pragma HLS UNROLL
-      raw[i] = held.value[i];
-    }
-    finished.take(how, raw, held.closed);
-  others:
-    for (int i = 0; i < 4; ++i) {
-      #pragma HLS UNROLL
-      other[i] = reduce ? held.other[i] : ap_int<16>(finished.value[i]);
-    }
+    finished.take(how, held.value, held.closed);
     const bool full = !format.bytes || half || format.outer;
     const bool sends = filled && full && !reduce;
     const Word word = format.word(held.value, finished.value, kept, turn);
@@ -151,13 +155,9 @@ results:
     report.words += sends;
 
     const bool turns = !filled || turn == format.last_turn;
-    const bool counts = filled && turns && finishes;
-    report.saturations += clamped;
-    report.largest = largest > report.largest ? largest : report.largest;
-    clamped = counts ? finished.clamped : ap_uint<3>(0);
-    largest = counts ? finished.largest : ap_uint<31>(0);
+    report.enter(finished, filled && turns && finishes);
     if (filled && turns) {
-      const ap_uint<kSideBits> row = planes.add(finished.value, other);
+      const ap_uint<kSideBits> row = planes.add(finished.value, held.other, reduce);
       const ap_uint<log2_ceil(kSideDepth)> at = (planes.plane << 2) | ap_uint<8>(planes.quarter);
       if (planes.ending()) {
         sides[at] = row;
@@ -177,8 +177,8 @@ results:
     turn = turns ? ap_uint<2>(0) : ap_uint<2>(turn + 1);
     filled = true;
   }
-  report.saturations += clamped;
-  report.largest = largest > report.largest ? largest : report.largest;
+  Finished nothing = {};
+  report.enter(nothing, false);
 }
 
 // Send the sums of each plane: 16 sums, then 16 sums of products.
@@ -223,7 +223,8 @@ void store(hls::stream<StoreCommand>& command_in, hls::stream<Quad>& quads_in,
   CheckSums written, checked;
   written.clear();
   checked.clear();
-  Report report = {0, 0, 0};
+  Report report;
+  report.start();
   store_results(command, written, report, sides, quads_in, elements_in, words_out);
   const ap_uint<32> iterations = iterations_in.read();
   const ap_uint<8> planes = command.good() ? command.planes : ap_uint<8>(0);
