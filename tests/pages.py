@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = {
-    path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
-}
+_PATHS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
+FOLDERS = {path.name: path.parent for path in _PATHS}
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in _PATHS}
 # Why a block is not run; what is left out for its time has a test of its own.
 REASONS = (
     "changes the environment",
@@ -58,6 +58,12 @@ def blocks(page: str, *languages: str) -> list[Block]:
         for comment, language, text in _BLOCK.findall(PAGES[page])
     ]
     return [block for block in found if not languages or block.language in languages]
+
+
+def section(page: str, heading: str) -> str:
+    """The text under a heading, up to the next one of the same level."""
+    level = heading.partition(" ")[0]
+    return PAGES[page].partition(f"{heading}\n")[2].partition(f"\n{level} ")[0]
 
 
 def spans(page: str) -> list[str]:

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import tomli
 import typer
+from e2hls.base.errors import HlsError, Loc
+from e2hls.frontend.pragmas import marker
 from e2train.cli.agent import _parser as agent_parser
 from e2train.cli.app import app
 from e2train.config import load_config
-from pages import PAGES, REASONS, ROOT, blocks, spans
+from pages import FOLDERS, PAGES, REASONS, ROOT, blocks, section, spans
 
 COMMANDS = sorted(
     {command for page in PAGES for block in blocks(page, "bash") for command in block.commands}
@@ -49,9 +51,33 @@ def test_python_runs(
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name: str) -> None:
-    folder = ROOT if name == "README.md" else ROOT / "docs"
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[name])
-    assert [target for target in targets if not (folder / target).exists()] == []
+    assert [target for target in targets if not (FOLDERS[name] / target).exists()] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_files_that_are_named_are_there(name: str) -> None:
+    """Paths from the checkout's root, or from the package's."""
+    named = re.findall(r"`((?:\w+/)+\w[\w*.]*)`", PAGES[name])
+    roots, tops = (ROOT, ROOT / "host" / "e2train"), ("build", "runs", "my_board")
+    missing = [
+        path
+        for path in named
+        if not any(part in tops for part in path.split("/")) and not any([*root.glob(path)] for root in roots)
+    ]
+    assert missing == []
+
+
+def test_pragmas_are_those_of_the_flow() -> None:
+    listed = section("hls.md", "## Pragmas")
+    supported = {name for name in re.findall(r"^\| `(\w+)` \|", listed, re.MULTILINE)}
+    (ignored,) = re.findall(r"^(.*) are accepted and change nothing", listed, re.MULTILINE)
+    place = Loc("kernel.cpp", 1)
+    with pytest.raises(HlsError) as caught:
+        marker("NONSENSE", place)
+    assert str(caught.value).endswith(f"supported: {', '.join(sorted(supported))}")
+    for name in re.findall(r"`(\w+)`", ignored):
+        assert marker(name, place) == ""
 
 
 @pytest.mark.parametrize("command", E2TRAIN)
@@ -90,8 +116,8 @@ def test_settings_in_toml_are_of_a_configuration(name: str, tmp_path: Path) -> N
     for block in blocks(name, "toml"):
         path = tmp_path / "boards.toml"
         path.write_text(block.text, encoding="utf-8")
-        for section in tomli.loads(block.text):
-            assert load_config(section, path).name == section
+        for board in tomli.loads(block.text):
+            assert load_config(board, path).name == board
 
 
 def _texts() -> set[str]:
