@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from e2hls.base.cache import cached, content_key
 from e2hls.base.clang import INCLUDE_DIR, compiler_id
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlDesign, RtlOptions
+
+if TYPE_CHECKING:
+    from e2hls.pipeline import Watch
 
 __all__ = ["build_rtl"]
 
@@ -20,20 +26,27 @@ _DEFAULTS = RtlOptions()
 _TOOLS = ("xls-python", "llvmlite")
 
 
-def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS) -> RtlDesign:
-    """Generate a kernel's RTL, or take it from the cache.
+def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS, *, watch: Watch | None = None) -> RtlDesign:
+    """Generate a kernel's RTL, or take it from the cache; with ``watch`` generate it in any case.
 
     Raises: HlsError for what the flow does not take, with its place in the source.
     """
     key = content_key(kernel.name, str(options), compiler_id(), *_versions(), *_flow(), *_sources(kernel))
 
     def build(folder: Path) -> None:
-        from e2hls.backend.generate import generate
-        from e2hls.frontend.lower import lower
+        from e2hls.pipeline import generate, lower
 
-        generate(lower(kernel), options, folder)
+        generate(lower(kernel, watch), options, folder, watch)
 
-    return RtlDesign.load(kernel.name, cached("rtl", key, build))
+    if watch is None:
+        return RtlDesign.load(kernel.name, cached("rtl", key, build))
+    with tempfile.TemporaryDirectory(prefix="e2hls-") as made:
+        build(Path(made))
+
+        def keep(folder: Path) -> None:
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+
+        return RtlDesign.load(kernel.name, cached("rtl", key, keep))
 
 
 def _versions() -> list[str]:

@@ -15,14 +15,11 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2hls.backend.generate import generate
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlOptions
-from e2hls.frontend.lower import lower
 from e2hls.native import build_native
-
-sys.path.insert(0, str(Path(__file__).parent))
+from e2hls.pipeline import generate, lower
 from stream_harness import build_simulation, from_words, random_words, to_words
 
 CALLS = 5

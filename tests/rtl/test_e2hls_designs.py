@@ -4,18 +4,14 @@
 from __future__ import annotations
 
 import random
-import sys
 from pathlib import Path
 
 import e2hls
 import pytest
-from e2hls.backend.generate import generate
+from designs import accumulate, buffered, pingpong
 from e2hls.base.rtl_design import PortReport, RtlDesign, RtlOptions, RtlReport
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from e2hls.pipeline import generate
 from stream_harness import build_simulation, random_words
-from test_e2hls_backend import accumulate, buffered, pingpong
 
 PAUSES = (0.0, 0.5)
 

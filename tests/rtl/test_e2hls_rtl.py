@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
-from e2hls.backend.generate import generate
+from checked_flow import lower
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlOptions
-from e2hls.frontend.lower import lower
 from e2hls.native import build_native
-
-sys.path.insert(0, str(Path(__file__).parent))
+from e2hls.pipeline import generate
 from stream_harness import build_simulation, from_words, random_words, to_words
 
 KERNELS = Path(__file__).parent / "kernels"

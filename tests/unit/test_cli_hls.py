@@ -8,6 +8,7 @@ import e2hls
 import pytest
 from e2hls import report as reporting
 from e2hls.base.rtl_design import RtlDesign, RtlReport
+from e2hls.pipeline import PASSES
 from e2train.cli.app import main
 from e2train.cli.hls import part_budget
 from e2train.config import load_config
@@ -50,7 +51,7 @@ def synthesis(monkeypatch):
     monkeypatch.setattr(
         e2hls,
         "build_rtl",
-        lambda kernel: RtlDesign(kernel.name, Path(), (Path("a.sv"),), (Path("a.v"),), schedule),
+        lambda kernel, watch=None: RtlDesign(kernel.name, Path(), (Path("a.sv"),), (Path("a.v"),), schedule),
     )
     monkeypatch.setattr(reporting, "report", report)
     return cells
@@ -121,3 +122,31 @@ def test_the_budget_is_the_boards():
     config = load_config("kv260")
     budget = part_budget(config)
     assert (budget.dsp, budget.family, budget.period_ns) == (config.dsp, "xcup", config.period_ns)
+
+
+def test_build_leaves_what_each_pass_makes(run, tmp_path):
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        'extern "C" void k(hls::stream<char>& x_in, hls::stream<char>& y_out) { y_out.write(x_in.read()); }\n'
+    )
+    code, out, err = run("build", str(source), "--dump-ir", "passes", "--verify-ir")
+    assert (code, err) == (0, "")
+    assert [Path(line).name for line in out.split()][:2] == ["e2hls_fifo.sv", "e2hls_ram.sv"]
+    names = [f"{number:02}-{each.name}" for number, each in enumerate(PASSES, 1)]
+    found = sorted((tmp_path / "passes" / "k").iterdir())
+    assert [path.stem for path in found] == names
+    assert [path.suffix for path in found] == 15 * [".ll"] + 5 * [".ir"] + 2 * [".sv"]
+    assert all(path.stat().st_size for path in found)
+
+
+def test_a_folder_for_passes_that_cannot_be_written_is_one_line(run, tmp_path):
+    (tmp_path / "k.cpp").write_text(
+        "#include <hls_stream.h>\n"
+        'extern "C" void k(hls::stream<char>& x_in, hls::stream<char>& y_out) { y_out.write(x_in.read()); }\n'
+    )
+    (tmp_path / "passes").touch()
+    assert run("build", "k.cpp", "--dump-ir", "passes") == (
+        *(2, ""),
+        "e2train: cannot write passes/k: Not a directory; give another folder\n",
+    )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checked_flow import lower
 from e2hls.base.kernel import Kernel
-from e2hls.frontend.lower import lower
 from e2hls.ir import Array, Design, Process
 
 OWN = Path(__file__).parent / "kernels"

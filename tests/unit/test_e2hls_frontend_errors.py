@@ -4,10 +4,10 @@
 from pathlib import Path
 
 import pytest
+from checked_flow import lower
 from e2hls.base.clang import INCLUDE_DIR
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
-from e2hls.frontend.lower import lower
 from e2hls.native import build_native
 
 HEAD = "#include <ap_int.h>\n#include <hls_stream.h>\nusing In = hls::stream<ap_int<16>>;\n"

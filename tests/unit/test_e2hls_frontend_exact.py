@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checked_flow import lower
 from e2hls import Kernel, Words, build_native
-from e2hls.frontend.lower import lower
 from e2hls.ir import Stream
-from ir_interpreter import run_design
+from e2hls.ir.interpreter import run_design
 
 OWN = Path(__file__).parent / "kernels"
 SHARED = Path(__file__).parents[1] / "rtl" / "kernels"

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from e2hls.base.rtl_design import RtlOptions
-from e2hls.xls_verilog.registers import split_registers
 
 __all__ = ["Compiled", "ThroughputError", "compile_proc"]
 
@@ -89,7 +88,7 @@ def _codegen(
         result = xls.Package.parse_ir(ir).schedule_and_codegen(
             codegen_flags_textproto=codegen, scheduling_options_textproto=schedule, with_delay_model=True
         )
-    return split_registers(str(result.get_verilog_text()))
+    return str(result.get_verilog_text())
 
 
 @contextmanager

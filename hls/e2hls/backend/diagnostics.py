@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from e2hls.backend.codegen import ThroughputError
 from e2hls.backend.emit import ProcessEmitter
-from e2hls.backend.xls_text import CycleError
+from e2hls.backend.xls_nodes import CycleError
 from e2hls.base.errors import HlsError, Loc
 from e2hls.ir import Const, Instr, Process
 

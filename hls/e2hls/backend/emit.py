@@ -16,7 +16,6 @@ from e2hls.backend.memories import Memories, Site
 from e2hls.backend.xls_text import Channel, ProcText
 from e2hls.base.errors import HlsError, Loc
 from e2hls.ir import Block, Const, Instr, Operand, Phi, Process, Ref, Stream
-from e2hls.passes.port_conflicts import Cut
 from e2hls.passes.regions import Edge, Flow, analyse
 
 __all__ = ["ProcessEmitter"]
@@ -34,18 +33,17 @@ class ProcessEmitter:
     def __init__(
         self,
         name: str,
-        cut: Cut,
+        process: Process,
         streams: Mapping[str, Stream],
-        shared: frozenset[str],
         *,
         merge: bool,
         forwarded: Mapping[str, int],
     ) -> None:
-        self.process = process = cut.process
+        self.process = process
         self.streams = streams
-        self.flow: Flow = analyse(process, merge=merge, steps=cut.steps)
+        self.flow: Flow = analyse(process, merge=merge)
         self.text = ProcText(name=name)
-        self.memories = Memories(self.text, self.flow, process, shared, forwarded)
+        self.memories = Memories(self.text, self.flow, process, forwarded)
         self._values: dict[str, Value] = {}
         self._conds: dict[str, Value] = {}
         self._uses_of_add = _added_names(process)

@@ -66,20 +66,20 @@ def address_bits(depth: int) -> int:
     return max(1, (depth - 1).bit_length())
 
 
-def ram_arrays(process: Process, shared: frozenset[str]) -> frozenset[str]:
+def ram_arrays(process: Process) -> frozenset[str]:
     """Arrays whose memories have ports to share: neither registers nor tables, which are copied per load."""
     usage = _usage(process)
     return frozenset(
         array.name
         for array in process.arrays
-        if (used := usage.get(array.name)) and not _in_registers(array, used, shared)
-        if used.stores or array.name in shared
+        if (used := usage.get(array.name)) and not _in_registers(array, used)
+        if used.stores or array.scope == "shared"
     )
 
 
-def _in_registers(array: Array, used: _Usage, shared: frozenset[str]) -> bool:
+def _in_registers(array: Array, used: _Usage) -> bool:
     indices = zip(array.partitioned, used.constant, strict=True)
-    return array.name not in shared and all(split or fixed for split, fixed in indices)
+    return array.scope != "shared" and all(split or fixed for split, fixed in indices)
 
 
 class Memories:
@@ -93,7 +93,6 @@ class Memories:
         text: ProcText,
         flow: Flow,
         process: Process,
-        shared: frozenset[str],
         forwarded: Mapping[str, int],
     ) -> None:
         self.text = text
@@ -107,10 +106,10 @@ class Memories:
             used = usage.get(array.name)
             if used is None:
                 continue
-            if _in_registers(array, used, shared):
+            if _in_registers(array, used):
                 self._memories[array.name] = _Registers(self, array)
             else:
-                copies = used.loads if used.stores == 0 and array.name not in shared else 0
+                copies = used.loads if used.stores == 0 and array.scope != "shared" else 0
                 self._memories[array.name] = _Banks(self, array, rom_copies=copies)
 
     def load(self, name: str, site: Site, indices: Sequence[Value]) -> Value:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e2hls.backend.memories import Ram, address_bits
@@ -32,10 +32,8 @@ class RamUse:
     writes: bool
 
 
-def top_module(
-    design: Design, modules: Sequence[Module], rams: Sequence[RamUse], tokens: Iterable[tuple[Stream, int]]
-) -> str:
-    """SystemVerilog of the top; ``tokens`` are the streams with words to start with, and how many."""
+def top_module(design: Design, modules: Sequence[Module], rams: Sequence[RamUse]) -> str:
+    """SystemVerilog of the top."""
     channels = {(channel.name, channel.sends) for module in modules for channel in module.channels}
     body: list[str] = []
     for module in modules:
@@ -45,8 +43,8 @@ def top_module(
         body += _input(stream, used=(stream.name, False) in channels)
     for stream in design.outputs:
         body += _output(stream, used=(stream.name, True) in channels)
-    for stream, initial in (*((stream, 0) for stream in design.streams), *tokens):
-        body += _between(stream, initial, channels)
+    for stream in design.streams:
+        body += _between(stream, channels)
     for use in rams:
         body += _memory(use)
     for module in modules:
@@ -105,13 +103,12 @@ def _output(stream: Stream, *, used: bool) -> list[str]:
     return _fifo(name, stream.width, _PORT_DEPTH, 0, _ends(f"{name}_w"), sink)
 
 
-def _between(stream: Stream, initial: int, channels: set[tuple[str, bool]]) -> list[str]:
+def _between(stream: Stream, channels: set[tuple[str, bool]]) -> list[str]:
     name = stream.name
     written, read = (name, True) in channels, (name, False) in channels
     if written and read:
-        return _fifo(
-            name, stream.width, max(1, stream.depth), initial, _ends(f"{name}_w"), _ends(f"{name}_r")
-        )
+        ends = _ends(f"{name}_w"), _ends(f"{name}_r")
+        return _fifo(name, stream.width, max(1, stream.depth), stream.initial, *ends)
     lines = [f"assign {name}_w_ready = 1'b0;"] if written else []
     if read:
         lines += [f"assign {name}_r_valid = 1'b0;", f"assign {name}_r_data = '0;"]

@@ -3,22 +3,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from e2hls.backend.bit_slices import Part, Value, concat, constant, mask_runs, overlay, shifted_left
+from e2hls.backend.xls_nodes import Node, ordered
 
-__all__ = ["Channel", "CycleError", "ProcText"]
+__all__ = ["Channel", "ProcText"]
 
-_WORD = re.compile(r"[A-Za-z_]\w*")
-
-
-class CycleError(Exception):
-    """Nodes that need each other; ``names`` lists them."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__(" -> ".join(names))
-        self.names = names
+_TOKEN = "tok"  # that a proc starts with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,26 +33,23 @@ class ProcText:
     channels: list[Channel] = field(default_factory=list)
     states: dict[str, tuple[int, int]] = field(default_factory=dict)  # name -> width, reset value
     multipliers: set[str] = field(default_factory=set)
-    _nodes: dict[str, str] = field(default_factory=dict)  # name -> "type = expression"
+    _nodes: dict[str, Node] = field(default_factory=dict)
     _widths: dict[str, int] = field(default_factory=dict)
-    _known: dict[str, str] = field(default_factory=dict)  # "type = expression" -> name
+    _known: dict[Node, str] = field(default_factory=dict)
     _narrow: dict[str, Value] = field(default_factory=dict)  # sign_ext node -> what it extends
     _roots: list[str] = field(default_factory=list)
     _nexts: dict[str, list[tuple[Value, Value]]] = field(default_factory=dict)
 
     # -- nodes
 
-    def node(self, width: int, expression: str, *, name: str = "") -> Value:
-        """The value of an XLS expression of ``width`` bits."""
-        text = f"bits[{width}] = {expression}"
-        if not name and text in self._known:
-            name = self._known[text]
-        else:
-            name = name or f"n{len(self._nodes)}"
-            self._nodes[name] = text
-            self._known[text] = name
-            self._widths[name] = width
-        return Value((Part(width, name, 0),))
+    def node(self, bits: int, op: str, *operands: str, **attributes: object) -> Value:
+        """The value of an XLS operation that gives so many bits."""
+        made = Node(f"bits[{bits}]", op, operands, attributes=tuple(attributes.items()))
+        if made not in self._known:
+            name = self._known[made] = f"n{len(self._nodes)}"
+            self._nodes[name] = made
+            self._widths[name] = bits
+        return self._whole(self._known[made])
 
     def placeholder(self, width: int, name: str) -> Value:
         """A value that a node made later, called ``name``, will give."""
@@ -72,32 +61,29 @@ class ProcText:
         names = []
         for part in value.parts:
             if not part.node:
-                names.append(self._single(part.width, f"literal(value={part.low:#x})"))
+                names.append(self._name("literal", part.width, value=f"{part.low:#x}"))
             elif part.low == 0 and part.width == self._widths[part.node]:
                 names.append(part.node)
             else:
-                cut = f"bit_slice({part.node}, start={part.low}, width={part.width})"
-                names.append(self._single(part.width, cut))
-        if len(names) == 1:
-            return names[0]
-        return self._single(value.width, f"concat({', '.join(reversed(names))})")
+                names.append(self._name("bit_slice", part.width, part.node, start=part.low, width=part.width))
+        return names[0] if len(names) == 1 else self._name("concat", value.width, *reversed(names))
 
-    def _single(self, width: int, expression: str) -> str:
-        return self.node(width, expression).parts[0].node
+    def _name(self, op: str, bits: int, *operands: str, **attributes: object) -> str:
+        return self.node(bits, op, *operands, **attributes).parts[0].node
 
     # -- operations
 
     def binary(self, op: str, a: Value, b: Value, width: int) -> Value:
         """An XLS operation on two values, without simplification."""
-        return self.node(width, f"{op}({self.use(a)}, {self.use(b)})")
+        return self.node(width, op, self.use(a), self.use(b))
 
     def bit_not(self, a: Value) -> Value:
         if a.const is not None:
             return constant(a.width, ~a.const)
-        text = self._nodes.get(a.parts[0].node, "")
-        if len(a.parts) == 1 and a.width == 1 and text.startswith("bits[1] = not("):
-            return self._whole(text[len("bits[1] = not(") : -1])
-        return self.node(a.width, f"not({self.use(a)})")
+        made = self._nodes.get(a.parts[0].node)
+        if len(a.parts) == 1 and a.width == 1 and made and (made.kind, made.op) == ("bits[1]", "not"):
+            return self._whole(made.operands[0])
+        return self.node(a.width, "not", self.use(a))
 
     def bit_and(self, a: Value, b: Value) -> Value:
         if a.const is not None:
@@ -117,19 +103,19 @@ class ProcText:
             return constant(1, 1)
         if len(left) < 2:
             return left[0] if left else constant(1, 0)
-        return self.node(1, f"or({', '.join(self.use(bit) for bit in left)})")
+        return self.node(1, "or", *(self.use(bit) for bit in left))
 
     def select(self, cond: Value, then: Value, other: Value) -> Value:
         if then == other or cond.const is not None:
             return then if cond.const != 0 else other
         if then.width == 1 and then.const is not None and other.const is not None:
             return cond if then.const else self.bit_not(cond)
-        cases = f"[{self.use(other)}, {self.use(then)}]"
-        return self.node(then.width, f"sel({self.use(cond)}, cases={cases})")
+        cases = self.use(other), self.use(then)
+        return self.node(then.width, "sel", self.use(cond), *cases)
 
     def gate(self, cond: Value, value: Value) -> Value:
         """``cond ? value : 0``, kept as it is down to the Verilog: synthesis puts it inside a DSP slice."""
-        return self.node(value.width, f"gate({self.use(cond)}, {self.use(value)})")
+        return self.node(value.width, "gate", self.use(cond), self.use(value))
 
     def equals(self, a: Value, number: int) -> Value:
         """Whether ``a`` is ``number``."""
@@ -147,7 +133,7 @@ class ProcText:
             sign = a.parts[-1].low >> (a.parts[-1].width - 1) & 1
             return concat((a, constant(width - a.width, -sign)))
         core = self._narrow.get(a.parts[0].node, a) if len(a.parts) == 1 and self._is_whole(a) else a
-        result = self.node(width, f"sign_ext({self.use(core)}, new_bit_count={width})")
+        result = self.node(width, "sign_ext", self.use(core), new_bit_count=width)
         self._narrow[result.parts[0].node] = core
         return result
 
@@ -209,36 +195,43 @@ class ProcText:
             result, when = nexts[0][0], self.any([condition for _, condition in nexts])
             for value, condition in nexts[1:]:
                 result = self.select(condition, value, result)
-            self._root("()", f"next_value(param={state}, value={self.use(result)}{self._where(when)})")
+            named = (("param", state), ("value", self.use(result)), *self._where(when))
+            self._root(Node("()", "next_value", named=named))
 
-    def receive(self, channel: Channel, when: Value, result: str, *, after: str = "tok") -> str:
+    def receive(self, channel: Channel, when: Value, result: str, *, after: str = _TOKEN) -> str:
         """Take a word of the channel as value ``result``; the token that orders it."""
         self._add(channel)
         pair = f"{result}_pair"
-        self._nodes[pair] = (
-            f"(token, bits[{channel.width}]) = receive({after}{self._where(when)}, channel={channel.name})"
+        self._nodes[pair] = Node(
+            f"(token, bits[{channel.width}])",
+            "receive",
+            (after,),
+            named=self._where(when),
+            attributes=(("channel", channel.name),),
         )
-        self._nodes[result] = f"bits[{channel.width}] = tuple_index({pair}, index=1)"
+        self._nodes[result] = Node(
+            f"bits[{channel.width}]", "tuple_index", (pair,), attributes=(("index", 1),)
+        )
         self._widths[result] = channel.width
         self._roots.append(pair)
-        return self._token(pair)
-
-    def send(self, channel: Channel, data: Value, when: Value, *, after: str = "tok") -> str:
-        """Put a word into the channel; the token that orders it."""
-        self._add(channel)
-        text = f"send({after}, {self.use(data)}{self._where(when)}, channel={channel.name})"
-        return self._root("token", text)
-
-    def _token(self, pair: str) -> str:
-        self._nodes[f"{pair}_tok"] = f"token = tuple_index({pair}, index=0)"
+        self._nodes[f"{pair}_tok"] = Node("token", "tuple_index", (pair,), attributes=(("index", 0),))
         return f"{pair}_tok"
 
-    def _where(self, when: Value) -> str:
-        return "" if when.is_ones() else f", predicate={self.use(when)}"
+    def send(self, channel: Channel, data: Value, when: Value, *, after: str = _TOKEN) -> str:
+        """Put a word into the channel; the token that orders it."""
+        self._add(channel)
+        operands = after, self.use(data)
+        named = self._where(when)
+        return self._root(
+            Node("token", "send", operands, named=named, attributes=(("channel", channel.name),))
+        )
 
-    def _root(self, kind: str, expression: str) -> str:
+    def _where(self, when: Value) -> tuple[tuple[str, str], ...]:
+        return () if when.is_ones() else (("predicate", self.use(when)),)
+
+    def _root(self, node: Node) -> str:
         name = f"root{len(self._roots)}"
-        self._nodes[name] = f"{kind} = {expression}"
+        self._nodes[name] = node
         self._roots.append(name)
         return name
 
@@ -263,48 +256,22 @@ class ProcText:
         params = ", ".join(f"{name}: bits[{width}]" for name, (width, _) in self.states.items())
         inits = ", ".join(str(init) for _, init in self.states.values())
         head = f"{params}, init={{{inits}}}" if params else "init={}"
-        lines += ["", f"top proc {self.name}({head}) {{", "  tok: token = literal(value=token)"]
-        lines += [f"  {name}: {self._nodes[name]}" for name in self._ordered()]
+        lines += ["", f"top proc {self.name}({head}) {{", f"  {_TOKEN}: token = literal(value=token)"]
+        lines += [f"  {name}: {self._nodes[name]}" for name in ordered(self._nodes, self._roots)]
         return "\n".join([*lines, "}", ""])
-
-    def _ordered(self) -> list[str]:
-        """What the roots need, operands first."""
-        done: set[str] = set()
-        path: dict[str, None] = {}
-        order: list[str] = []
-        for root in self._roots:
-            stack = [(root, iter(self._operands(root)))]
-            path = {root: None} if root not in done else {}
-            while stack and root not in done:
-                name, operands = stack[-1]
-                operand = next((o for o in operands if o not in done), None)
-                if operand is None:
-                    done.add(name)
-                    order.append(name)
-                    path.pop(name)
-                    stack.pop()
-                elif operand in path:
-                    raise CycleError((*list(path)[list(path).index(operand) :], operand))
-                else:
-                    path[operand] = None
-                    stack.append((operand, iter(self._operands(operand))))
-        return order
 
     def late_states(self) -> list[tuple[str, str]]:
         """State elements whose next value waits for a memory whose request waits for them; the memory too."""
         found = []
         for root in self._roots:
-            text = self._nodes[root]
-            state = re.search(r"next_value\(param=(\w+)", text)
-            if state is None:
+            if self._nodes[root].op != "next_value":
                 continue
+            state = dict(self._nodes[root].named)["param"]
             for name in sorted(self._needs(root)):
-                if (
-                    name.endswith("_data_pair")
-                    and "root" in self._nodes[name]
-                    and state[1] in self._needs(name)
-                ):
-                    found.append((state[1], name[: -len("_data_pair")]))
+                made = self._nodes.get(name)
+                answers = made is not None and made.op == "receive" and made.operands[0] != _TOKEN
+                if answers and name.endswith("_data_pair") and state in self._needs(name):
+                    found.append((state, name[: -len("_data_pair")]))
         return found
 
     def _needs(self, name: str) -> set[str]:
@@ -312,13 +279,9 @@ class ProcText:
         seen: set[str] = set()
         todo = [name]
         while todo:
-            for word in _WORD.findall(self._nodes[todo.pop()].split(" = ", 1)[1]):
-                if word not in seen and (word in self._nodes or word in self.states):
-                    seen.add(word)
-                    if word in self._nodes:
-                        todo.append(word)
+            for used in self._nodes[todo.pop()].uses:
+                if used not in seen and (used in self._nodes or used in self.states):
+                    seen.add(used)
+                    if used in self._nodes:
+                        todo.append(used)
         return seen
-
-    def _operands(self, name: str) -> list[str]:
-        words = _WORD.findall(self._nodes[name].split(" = ", 1)[1])
-        return [word for word in words if word in self._nodes]

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from e2hls.base.errors import Loc
@@ -38,13 +37,27 @@ class Variable:
 
 
 class DebugInfo:
-    """A view on the metadata nodes of a module."""
+    """A view on the metadata nodes of a module; it follows when LLVM has numbered them anew."""
 
     def __init__(self, metadata: Mapping[str, str], *, own_headers: Path, files: Iterable[str]) -> None:
-        self._nodes = metadata
         self._own = str(own_headers)
-        self._places: dict[str, Loc | None] = {}
+        self.metadata = metadata
         self._names = {os.path.abspath(path): path for path in files}  # as the user wrote them
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The nodes by number."""
+        return self._nodes
+
+    @metadata.setter
+    def metadata(self, nodes: Mapping[str, str]) -> None:
+        self._nodes = nodes
+        self._places: dict[str, Loc | None] = {}
+        self._functions = {
+            self._field(number, "linkageName") or self._field(number, "name"): number
+            for number, node in nodes.items()
+            if "!DISubprogram(" in node
+        }
 
     @property
     def start(self) -> Loc | None:
@@ -87,14 +100,6 @@ class DebugInfo:
     def first_loc(self, number: str) -> Loc | None:
         """The innermost place, stand-in headers or not."""
         return next(self._inlined(number), None)
-
-    @cached_property
-    def _functions(self) -> dict[str, str]:
-        return {
-            self._field(number, "linkageName") or self._field(number, "name"): number
-            for number, node in self._nodes.items()
-            if "!DISubprogram(" in node
-        }
 
     def function_name(self, linkage_name: str) -> str:
         """A function as the source calls it, without template arguments."""

@@ -14,9 +14,8 @@ import llvmlite.binding as llvm
 
 from e2hls.base.errors import HlsError
 
-__all__ = ["PASSES_VERSION", "inline_all", "optimise", "simplify", "strip_target", "unroll"]
+__all__ = ["inline_all", "optimise", "simplify", "strip_target", "unroll", "verify"]
 
-PASSES_VERSION = f"llvmlite {llvm.llvm_version_info}"
 _ROUNDS = 3  # of unrolling: an inner trip count may be known only after the outer loop's unrolling
 
 
@@ -32,17 +31,27 @@ def _configure() -> llvm.TargetMachine:
 
 def _run(text: str, names: tuple[str, ...]) -> str:
     machine = _configure()
-    try:
-        module = llvm.parse_assembly(text)
-        module.verify()
-    except RuntimeError as error:
-        raise HlsError(f"the compiler made LLVM IR that does not parse: {error}") from None
+    module = _parsed(text)
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     manager = llvm.create_new_module_pass_manager()
     for name in names:
         getattr(manager, f"add_{name}_pass")()
     manager.run(module, builder)
     return str(module)
+
+
+def _parsed(text: str) -> llvm.ModuleRef:
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise HlsError(f"the compiler made LLVM IR that does not parse: {error}") from None
+    return module
+
+
+def verify(text: str) -> None:
+    """Raises: HlsError for what is no LLVM IR."""
+    _parsed(text)
 
 
 def inline_all(text: str) -> str:

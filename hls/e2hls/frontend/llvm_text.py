@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+from e2hls.ir.flow_graph import FlowGraph
 
 __all__ = ["Function", "Line", "Module", "parse_line", "parse_module", "split_operands", "unquote"]
 
@@ -18,6 +21,7 @@ _DEFINE = re.compile(rf"^define .*?@(?P<name>{_NAME})\((?P<params>.*)\)[^)]*\{{$
 _PARAM = re.compile(rf"^(?P<type>\S+).*?%(?P<name>{_NAME})$")
 _METADATA = re.compile(r"^!(?P<number>\d+) = (?P<node>.*)$")
 _ATTACHED = re.compile(r"(?:, !(?P<kind>[\w.]+) !(?P<number>\d+))")
+_TARGET = re.compile(rf"label %(?P<name>{_NAME})")
 _RESULT = re.compile(rf"^%(?P<name>{_NAME}) = ")
 
 
@@ -41,6 +45,11 @@ class Function:
         """All instructions, block by block."""
         for lines in self.blocks.values():
             yield from lines
+
+    def flow(self) -> FlowGraph:
+        """The blocks as a graph."""
+        targets = {label: _targets(lines) for label, lines in self.blocks.items()}
+        return FlowGraph(next(iter(self.blocks)), targets)
 
     def edit(self, replace: dict[str, list[str]]) -> None:
         """Put other lines in the place of those that are keys."""
@@ -126,6 +135,7 @@ def _outside(raw: str, module: Module) -> Function | None:
     return None
 
 
+@lru_cache(maxsize=1 << 17)
 def parse_line(text: str) -> Line:
     """Split one instruction into its result, its body and its metadata."""
     attached = {}
@@ -166,6 +176,11 @@ def split_operands(text: str) -> list[str]:
 def unquote(name: str) -> str:
     """A name without the quotes that LLVM puts round unusual ones."""
     return name[1:-1] if name.startswith('"') else name
+
+
+def _targets(lines: list[str]) -> tuple[str, ...]:
+    """Where a block's last instruction may go, each block once."""
+    return tuple(dict.fromkeys(map(unquote, _TARGET.findall(lines[-1])))) if lines else ()
 
 
 def _quoted(name: str) -> str:

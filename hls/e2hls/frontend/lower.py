@@ -1,117 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a C++ kernel to a design of typed records: clang, a few LLVM passes, and the lowering."""
+"""From LLVM IR to the IR: processes, and the streams and arrays that join them."""
 
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
-from e2hls.base.clang import INCLUDE_DIR, WARNINGS, run_clang
 from e2hls.base.errors import HlsError, Loc
-from e2hls.base.kernel import Kernel
-from e2hls.frontend import llvm_passes as passes
 from e2hls.frontend.connections import check_array, check_stream
-from e2hls.frontend.debug_info import DebugInfo
-from e2hls.frontend.flow_graph import find_loops
-from e2hls.frontend.index_checks import declare_checks, fold_checks, require_indices
-from e2hls.frontend.layout import Layout
-from e2hls.frontend.llvm_text import Function, Module, parse_line, parse_module, split_operands, unquote
+from e2hls.frontend.llvm_text import Function, parse_line, split_operands, unquote
 from e2hls.frontend.lowering import FunctionLowering
-from e2hls.frontend.memory_intrinsics import expand_fills
-from e2hls.frontend.pointer_selects import resolve_choices
 from e2hls.frontend.pointers import Pointer, gep
-from e2hls.frontend.pragma_metadata import loop_number, read_marks
-from e2hls.frontend.prepare import prepare
-from e2hls.frontend.side_channels import carry_sides, choose_sides
-from e2hls.frontend.translation_unit import TranslationUnit, place_markers
-from e2hls.frontend.variables import Port, Variables
+from e2hls.frontend.translation import Translation
+from e2hls.frontend.variables import Port
 from e2hls.ir import Block, Const, Design, LoopInfo, Process
-from e2hls.passes.narrow import narrow_phis
 
 __all__ = ["lower"]
 
-# Of the targets, AArch64 passes numbers of any width by value: the IR has no traces of a calling convention.
-_SYNTHESIS = (
-    *(
-        "-target",
-        "aarch64-linux-gnu",
-        "-fsigned-char",
-        "-Xclang",
-        "-fexperimental-max-bitint-width=65536",
-        "-std=c++20",
-        "-O1",
-    ),
-    *("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
-)
-# As Microsoft's compiler does, and Vitis HLS, expand the macros in a pragma.
-_PREPROCESS = ("-E", "-fms-extensions", "-U_MSC_EXTENSIONS")
-_EMIT = (
-    *WARNINGS,
-    "-Wglobal-constructors",  # nothing runs before the first call
-    *("-Xclang", "-disable-llvm-passes", "-S", "-emit-llvm"),
-    *("-g", "-fstandalone-debug", "-fno-discard-value-names"),
-)
 
+def lower(translation: Translation) -> Design:
+    """The design that the optimised LLVM IR of a kernel describes.
 
-def lower(kernel: Kernel) -> Design:
-    """The hardware design that a kernel describes.
-
-    Raises: HlsError for whatever this flow does not take, with its place in the source.
+    Raises: HlsError for what has no counterpart in hardware, with its place in the source.
     """
-    with tempfile.TemporaryDirectory(prefix="e2hls-") as folder:
-        unit, module = _compile(kernel, Path(folder))
-    return _Frontend(kernel, module, unit).design()
-
-
-def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, Module]:
-    """The kernel with markers for its pragmas, as text and as LLVM IR."""
-    source = kernel.source
-    try:
-        source.open("rb").close()
-    except OSError as error:
-        raise HlsError(f"cannot read {source}: {error.strerror}") from None
-    preprocessed, output = folder / "kernel.ii", folder / "kernel.ll"
-    paths = [f"-I{each}" for each in (*kernel.include_dirs, INCLUDE_DIR)]
-    # No build is another's in zig's cache: that takes equal files in two folders for one, and does not see a
-    # new header that lies before the one it knows.
-    options = (*_SYNTHESIS, f"-DE2HLS_BUILD={folder.name}")
-    read = ("-D__SYNTHESIS__", *paths, "-include", str(INCLUDE_DIR / "hls_pragma.h"), str(source))
-    run_clang([*options, *_PREPROCESS, *read, "-o", preprocessed])
-    unit = place_markers(preprocessed.read_text(errors="surrogateescape"))
-    preprocessed.write_text(unit.text, errors="surrogateescape")
-    emit = (*options, *_EMIT, "-o", str(output))
-    try:
-        run_clang([*emit, preprocessed])
-    except HlsError as error:
-        # What is right in a macro may draw a warning where that is expanded: the source itself decides.
-        _compile_alone([*emit, *read])
-        if "[-Werror" not in error.message:
-            raise unit.explain(error) from None
-        run_clang([*emit, "-w", preprocessed])
-    return unit, parse_module(passes.strip_target(output.read_text()))
-
-
-def _compile_alone(arguments: list[str]) -> None:
-    """Compile the source as it is, without its pragmas."""
-    try:
-        run_clang(arguments)
-    except HlsError as error:
-        if "requires a global " not in error.message:
-            raise
-        raise HlsError(
-            "this variable is initialised by code, but no code runs before the kernel's first call; make "
-            "constexpr what initialises it",
-            error.loc,
-        ) from None
-
-
-def _without_choices(module: Module, functions: tuple[str, ...]) -> Module:
-    for name in functions:
-        resolve_choices(module.functions[name])
-    return module
+    return _Lowering(translation).design()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,67 +35,21 @@ class _Call:
     binding: dict[str, Pointer | Const]
 
 
-class _Frontend:
-    """The stages between clang's output and the design, in order."""
+class _Lowering:
+    """The lowering of a whole module."""
 
-    def __init__(self, kernel: Kernel, module: Module, unit: TranslationUnit) -> None:
-        self._kernel = kernel
-        own = INCLUDE_DIR
-        debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
-        kept = prepare(module, kernel.name, debug)
-        declare_checks(module)
-        module = parse_module(passes.inline_all(str(module)))
-        self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
-        self._variables = Variables(self._debug)
-        self._variables.declare(module, kept)
-        _without_choices(module, kept)
-        for name in kept:
-            fold_checks(module.functions[name])
-        self._marks = read_marks(module, kept, self._debug, unit)
-        module = _without_choices(parse_module(passes.simplify(str(module))), kept)
-        module = parse_module(passes.unroll(str(module)))
-        self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
-        self._require_unrolled(module, kept)
-        for name in kept:
-            require_indices(module.functions[name], self._debug)
-        module = self._without_fills(_without_choices(module, kept), kept)
-        module = parse_module(passes.optimise(str(module)))
-        self._debug = DebugInfo(module.metadata, own_headers=own, files=unit.files)
-        self._module, self._kept = module, kept
-        self._layout = Layout(module.others)
-        self._variables.bind(module, kept, self._layout)
-
-    def _without_fills(self, module: Module, kept: tuple[str, ...]) -> Module:
-        self._variables.bind(module, kept, Layout(module.others))
-        for name in kept:
-            expand_fills(module.functions[name], partial(self._variables.shape, name))
-        return module
-
-    def _require_unrolled(self, module: Module, kept: tuple[str, ...]) -> None:
-        for name in kept:
-            for loop in find_loops(module.functions[name]):
-                number = self._loop(module.functions[name], loop.latches, module)
-                if number is not None and self._marks.loops[number].must_unroll:
-                    info = self._marks.loops[number].info
-                    raise HlsError(
-                        f"{info.name} must be unrolled (pragma UNROLL, or a PIPELINE around it), "
-                        "but how often it runs is not constant",
-                        info.loc,
-                    )
-
-    def _loop(self, function: Function, latches: tuple[str, ...], module: Module) -> int | None:
-        for latch in latches:
-            node = parse_line(function.blocks[latch][-1]).attached.get("llvm.loop")
-            number = loop_number(module.metadata, node) if node else None
-            if number is not None:
-                return number
-        return None
+    def __init__(self, translation: Translation) -> None:
+        self._translation = translation
+        self._kernel, self._module = translation.kernel, translation.module
+        self._kept, self._debug = translation.kept, translation.debug
+        self._layout, self._variables = translation.layout, translation.variables
+        self._pragmas = translation.pragmas
 
     def design(self) -> Design:
         """All processes, and the streams and arrays that join them."""
         calls = self._calls()
         lowered = [self._process(call) for call in calls]
-        self._apply_marks(calls)
+        self._apply_pragmas(calls)
         memories, ports = self._variables.used(), self._variables.ports
         for memory in memories:
             check_array(memory)
@@ -192,8 +58,6 @@ class _Frontend:
         internal = [port for port in ports.values() if id(port) not in top_ports]
         for port in ports.values():
             check_stream(port, internal=id(port) not in top_ports)
-        choose_sides(ports.values(), outputs, [blocks for _, blocks, _ in lowered])
-        by_name = {port.name: port for port in ports.values()}
         return Design(
             name=self._kernel.name,
             inputs=tuple(port.stream() for port in inputs),
@@ -201,7 +65,7 @@ class _Frontend:
             processes=tuple(
                 Process(
                     name=name,
-                    blocks=carry_sides(blocks, by_name),
+                    blocks=blocks,
                     arrays=tuple(each.array() for each in memories if list(each.users) == [name]),
                     loops=loops,
                 )
@@ -223,9 +87,9 @@ class _Frontend:
                 )
             binding[name] = Pointer(f"{top.name}:%{name}")
             self._variables.port(f"{top.name}:%{name}", name, self._debug.function_loc(top.name))
-        if top.name not in self._marks.dataflow:
+        if top.name not in self._pragmas.dataflow:
             return [_Call(self._debug.function_name(top.name), top.name, binding)]
-        nested = sorted(self._marks.dataflow - {top.name})
+        nested = sorted(self._pragmas.dataflow - {top.name})
         if nested:
             raise HlsError(
                 "pragma HLS DATAFLOW is taken in one function only", self._debug.function_loc(nested[0])
@@ -312,14 +176,16 @@ class _Frontend:
             debug=self._debug,
             variables=self._variables,
         )
-        blocks = narrow_phis(lowering.blocks())
+        blocks = lowering.blocks()
         loops = {}
-        if call.function in self._marks.pipelined:
-            loops[blocks[0].label] = self._marks.pipelined[call.function]
-        for loop in find_loops(function):
-            number = self._loop(function, loop.latches, self._module)
+        if call.function in self._pragmas.pipelined:
+            loops[blocks[0].label] = self._pragmas.pipelined[call.function]
+        for loop in function.flow().loops:
+            number = self._translation.loop_number(function, loop)
             info = (
-                self._marks.loops[number].info if number is not None else self._unnamed(function, loop.header)
+                self._pragmas.loops[number].info
+                if number is not None
+                else self._unnamed(function, loop.header)
             )
             loops[lowering.labels[loop.header]] = info
         return call.name, blocks, loops
@@ -331,8 +197,8 @@ class _Frontend:
         loc = next((place for place in places if place), None)
         return LoopInfo(name=f"loop@{loc.line}" if loc else "loop", ii=1, loc=loc)
 
-    def _apply_marks(self, calls: list[_Call]) -> None:
-        for mark in self._marks.variables:
+    def _apply_pragmas(self, calls: list[_Call]) -> None:
+        for mark in self._pragmas.variables:
             base = mark.place.base
             bindings = [call.binding for call in calls if call.function == mark.function] or [{}]
             for binding in bindings:

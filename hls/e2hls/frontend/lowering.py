@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.builder import INTRINSICS, Builder
 from e2hls.frontend.debug_info import DebugInfo
-from e2hls.frontend.flow_graph import reachable
 from e2hls.frontend.layout import Layout
 from e2hls.frontend.llvm_text import Function, Line, parse_line, split_operands, unquote
 from e2hls.frontend.memory_access import MemoryAccess
@@ -70,7 +69,7 @@ class FunctionLowering:
             else:
                 self._values[name] = bound
         self._attached: dict[str, list[Operand]] = {}  # side channels of the next beat, by stream
-        self._order = reachable(function)
+        self._order = function.flow().order
         self.labels = {label: self._fresh(label) for label in self._order}
         self._access = MemoryAccess(variables, process, self.value)
 
@@ -303,12 +302,12 @@ class FunctionLowering:
             self._values[result] = b.emit("stream_empty", 1, (), target=port.name, name=result)
             return
         if found["op"] == "attach":
-            port.side_widths[SIDES[int(found["detail"])]] = int(found["width"])
+            port.sides[SIDES[int(found["detail"])]] = int(found["width"])
             self._attached.setdefault(port.name, []).append(self.value(args[1], b.loc))
             return
         if found["op"] == "side":
             word, side = self.value(args[1], b.loc), SIDES[int(found["detail"])]
-            port.side_widths[side] = int(found["width"])
+            port.sides[side] = int(found["width"])
             self._values[result] = b.emit(
                 "stream_side", int(found["width"]), (word,), predicate=side, target=port.name, name=result
             )

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from e2hls.frontend.flow_graph import dominators
 from e2hls.frontend.llvm_text import Function, Line, parse_line, split_operands, unquote
 
 __all__ = ["resolve_choices"]
@@ -82,7 +81,7 @@ class _Resolver:
             good = {name: found for name, found in good.items() if name not in bad}
         if not good:
             return False
-        dominated = dominators(self._function)
+        dominated = self._function.flow().dominators
         changed = False
         for label in self._function.blocks:
             changed |= self._rewrite_block(label, good, dominated)
@@ -135,7 +134,7 @@ class _Resolver:
         return pointer, steps
 
     def _rewrite_block(
-        self, label: str, good: Mapping[str, dict[_Leaf, None]], dominated: Mapping[str, frozenset[str]]
+        self, label: str, good: Mapping[str, dict[_Leaf, None]], dominated: Mapping[str, tuple[str, ...]]
     ) -> bool:
         out: list[str] = []
         changed = False
@@ -156,7 +155,7 @@ class _Resolver:
         self._function.blocks[label] = out
         return changed
 
-    def _reaches(self, leaf: _Leaf, label: str, dominated: Mapping[str, frozenset[str]]) -> bool:
+    def _reaches(self, leaf: _Leaf, label: str, dominated: Mapping[str, tuple[str, ...]]) -> bool:
         places = (self._definitions[name][0] for name in leaf.locals() if name in self._definitions)
         return all(place in dominated.get(label, ()) for place in places)
 

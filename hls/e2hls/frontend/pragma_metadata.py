@@ -10,12 +10,12 @@ from typing import Literal
 
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.debug_info import DebugInfo
-from e2hls.frontend.flow_graph import Loop, find_loops, predecessors
 from e2hls.frontend.layout import Layout
 from e2hls.frontend.llvm_text import Function, Line, Module, parse_line, split_operands, unquote
 from e2hls.frontend.pointers import Pointer, gep
 from e2hls.frontend.translation_unit import TranslationUnit
 from e2hls.ir import LoopInfo
+from e2hls.ir.flow_graph import Loop
 
 __all__ = ["Mark", "MarkedLoop", "Marks", "loop_number", "read_marks"]
 
@@ -64,7 +64,7 @@ def read_marks(module: Module, functions: tuple[str, ...], debug: DebugInfo, uni
     for name in functions:
         function = module.functions[name]
         calls = _take_out(function, layout, marks, debug, unit)
-        loops = find_loops(function)
+        loops = function.flow().loops
         plan = _plan(function, loops, calls, marks, debug)
         for loop in loops:
             _label_loop(module, function, loop, plan[loop.header], marks, debug, unit.labels)
@@ -251,5 +251,5 @@ def _single_latch(function: Function, loop: Loop) -> str:
         lines[-1] = re.sub(rf'label %"?{re.escape(header)}"?(?=[,\s]|$)', f"label %{latch}", lines[-1])
         lines[-1] = re.sub(r", !llvm\.loop !\d+", "", lines[-1])
     function.blocks[latch] = [*moved, f"br label %{header}"]
-    assert latch in predecessors(function)[header]
+    assert latch in function.flow().predecessors[header]
     return latch

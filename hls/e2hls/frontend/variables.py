@@ -67,16 +67,19 @@ class Port:
     width: int = 0
     depth: int = 2
     axis: bool = False
-    side_widths: dict[str, int] = field(default_factory=dict)  # of all side channels of its words
-    sides: tuple[tuple[str, int], ...] = ()  # those that are used
+    sides: dict[str, int] = field(default_factory=dict)  # widths of all side channels of its words
     readers: dict[str, None] = field(default_factory=dict)
     writers: dict[str, None] = field(default_factory=dict)
 
     def stream(self) -> Stream:
         """The finished record."""
-        width = self.width + sum(width for _, width in self.sides)
         return Stream(
-            name=self.name, width=width, depth=self.depth, axis=self.axis, sides=self.sides, loc=self.loc
+            name=self.name,
+            width=self.width + sum(self.sides.values()),
+            depth=self.depth,
+            axis=self.axis,
+            sides=tuple(self.sides.items()),
+            loc=self.loc,
         )
 
 

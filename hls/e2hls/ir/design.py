@@ -147,7 +147,11 @@ class Stream:
     width: int
     depth: int = 2
     axis: bool = False  # an ap_axiu port: TLAST follows the data
-    sides: tuple[tuple[str, int], ...] = ()  # the side channels that are used: keep, strb, ...; their widths
+    sides: tuple[tuple[str, int], ...] = ()  # the side channels of a word: keep, strb, ...; their widths
+    initial: int = 0  # words that it holds at reset
+    guards: tuple[
+        str, ...
+    ] = ()  # shared arrays that a process may access once it has read a word of this one
     loc: Loc | None = None
 
     @property
@@ -162,8 +166,9 @@ class Process:
 
     name: str
     blocks: tuple[Block, ...]  # the first is the entry
-    arrays: tuple[Array, ...]  # local and static ones
+    arrays: tuple[Array, ...]  # local and static ones; behind ping-pong its shared ones too
     loops: Mapping[str, LoopInfo] = field(default_factory=dict)  # by header label
+    steps: frozenset[str] = frozenset()  # blocks that start an activation though they head no loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from e2hls.ir import Block, Branch, Const, Instr, Operand, Phi, Ref
+from e2hls.ir import Block, Branch, Const, Design, Instr, Operand, Phi, Ref
 from e2hls.passes.counters import count_bits
 
-__all__ = ["narrow_phis"]
+__all__ = ["narrow"]
 
 
-def narrow_phis(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-    """Shrink each phi to the low bits that something depends on, and drop those that nothing depends on."""
+def narrow(design: Design) -> Design:
+    """Shrink each phi to the low bits that something depends on, and drop what nothing depends on."""
+    return replace(
+        design,
+        processes=tuple(replace(each, blocks=_narrowed_phis(each.blocks)) for each in design.processes),
+    )
+
+
+def _narrowed_phis(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
     needed = _needed_bits(blocks)
     blocks = _without_dead(blocks, needed)
     counted = count_bits(blocks)

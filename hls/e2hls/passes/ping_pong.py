@@ -7,17 +7,29 @@ token and the consumer a `full` one; at its end each gives the other kind and tu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from e2hls.base.errors import HlsError
 from e2hls.ir import Array, Block, Branch, Const, Design, Instr, Process, Ref, Stream
 
-__all__ = ["Pair", "pairs_of", "with_tokens"]
+__all__ = ["ping_pong"]
+
+_HALVES = 2  # both are free at reset
+
+
+def ping_pong(design: Design) -> Design:
+    """Give both processes of each shared array its two halves and the tokens.
+
+    Raises: HlsError for an array that has not exactly one writing and one other, reading process.
+    """
+    pairs = _pairs_of(design)
+    processes = tuple(_with_tokens(process, pairs) for process in design.processes)
+    tokens = (*(pair.full for pair in pairs), *(pair.free for pair in pairs))
+    return replace(design, processes=processes, streams=(*design.streams, *tokens), shared=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class _Pair:
     """Two processes and the arrays that one fills for the other."""
 
     producer: str
@@ -26,11 +38,17 @@ class Pair:
 
     @property
     def full(self) -> Stream:
-        return Stream(name=f"{self.producer}_{self.consumer}_full", width=1)
+        return Stream(name=f"{self.producer}_{self.consumer}_full", width=1, guards=self._guarded)
 
     @property
     def free(self) -> Stream:
-        return Stream(name=f"{self.producer}_{self.consumer}_free", width=1)
+        return Stream(
+            name=f"{self.producer}_{self.consumer}_free", width=1, initial=_HALVES, guards=self._guarded
+        )
+
+    @property
+    def _guarded(self) -> tuple[str, ...]:
+        return tuple(array.name for array in self.arrays)
 
     @property
     def half(self) -> str:
@@ -38,11 +56,8 @@ class Pair:
         return f"{self.producer}_{self.consumer}_half"
 
 
-def pairs_of(design: Design) -> tuple[Pair, ...]:
-    """Who fills and who reads each shared array.
-
-    Raises: HlsError for an array that has not exactly one writing and one other, reading process.
-    """
+def _pairs_of(design: Design) -> tuple[_Pair, ...]:
+    """Who fills and who reads each shared array."""
     found: dict[tuple[str, str], list[Array]] = {}
     for array in design.shared:
         writers = _users(design, "store", array)
@@ -57,12 +72,12 @@ def pairs_of(design: Design) -> tuple[Pair, ...]:
             )
         found.setdefault((writers[0], readers[0]), []).append(array)
     return tuple(
-        Pair(producer=producer, consumer=consumer, arrays=tuple(arrays))
+        _Pair(producer=producer, consumer=consumer, arrays=tuple(arrays))
         for (producer, consumer), arrays in found.items()
     )
 
 
-def with_tokens(process: Process, pairs: Iterable[Pair]) -> Process:
+def _with_tokens(process: Process, pairs: tuple[_Pair, ...]) -> Process:
     """The process with the halves of its shared arrays as a first index, and its token traffic."""
     for pair in pairs:
         if process.name == pair.producer:
@@ -84,9 +99,9 @@ def _listed(names: list[str]) -> str:
     return " and ".join(names) or "none"
 
 
-def _join(process: Process, pair: Pair, *, take: Stream, give: Stream) -> Process:
+def _join(process: Process, pair: _Pair, *, take: Stream, give: Stream) -> Process:
     halves = [
-        replace(array, dims=(2, *array.dims), partitioned=(False, *array.partitioned))
+        replace(array, dims=(_HALVES, *array.dims), partitioned=(False, *array.partitioned))
         for array in pair.arrays
     ]
     register = Array(name=pair.half, width=1, dims=(), partitioned=(), scope="static")
@@ -98,7 +113,7 @@ def _join(process: Process, pair: Pair, *, take: Stream, give: Stream) -> Proces
     return replace(process, blocks=tuple(blocks), arrays=(*process.arrays, *halves, register))
 
 
-def _indexed(block: Block, pair: Pair, names: set[str]) -> Block:
+def _indexed(block: Block, pair: _Pair, names: set[str]) -> Block:
     """Put the half in front of the indices of each access."""
     half = Ref(1, f"{pair.half}.{block.label}")
     instrs: list[Instr] = []
@@ -111,7 +126,7 @@ def _indexed(block: Block, pair: Pair, names: set[str]) -> Block:
     return replace(block, instrs=tuple(instrs))
 
 
-def _ended(block: Block, pair: Pair, give: Stream) -> Block:
+def _ended(block: Block, pair: _Pair, give: Stream) -> Block:
     """Turn to the other half and give the token."""
     old, new = Ref(1, f"{pair.half}.{block.label}.old"), Ref(1, f"{pair.half}.{block.label}.new")
     turn = (

@@ -11,17 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from e2hls.ir import Array, Block, Branch, Const, Instr, Operand, Process
-from e2hls.passes.regions import Flow, analyse, edges_of
+from e2hls.passes.regions import Flow, analyse
 
-__all__ = ["Cut", "cut_ports"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """A process, and the blocks that start an activation though they head no loop."""
-
-    process: Process
-    steps: frozenset[str] = frozenset()
+__all__ = ["cut_ports"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +27,14 @@ class _Use:
     index: int
 
 
-def cut_ports(cut: Cut, rams: frozenset[str], *, merge: bool) -> Cut:
+def cut_ports(process: Process, rams: frozenset[str], *, merge: bool) -> Process:
     """Cut a process until no activation uses a port twice, innermost loops excepted."""
     while True:
-        flow = analyse(cut.process, merge=merge, steps=cut.steps)
-        found = _second_use(cut.process, flow, rams)
+        flow = analyse(process, merge=merge)
+        found = _second_use(process, flow, rams)
         if found is None:
-            return cut
-        cut = _cut_before(cut, found)
+            return process
+        process = _cut_before(process, found)
 
 
 def _second_use(process: Process, flow: Flow, rams: frozenset[str]) -> _Use | None:
@@ -97,7 +89,7 @@ def _follows(first: _Use, second: _Use, flow: Flow) -> bool:
 
 def _leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
     """The innermost loop's header, for each block inside a loop that holds no other and runs at II=1."""
-    bodies = _loop_bodies(flow)
+    bodies = {loop.header: set(loop.blocks) for loop in flow.loops}
     if flow.headers[0] in process.loops:  # a pipelined function
         bodies[flow.headers[0]] = set(flow.order)
     leaves: dict[str, str] = {}
@@ -109,41 +101,23 @@ def _leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
     return leaves
 
 
-def _loop_bodies(flow: Flow) -> dict[str, set[str]]:
-    """By header, the blocks of each natural loop."""
-    before: dict[str, set[str]] = {label: set() for label in flow.order}
-    for label in flow.order:
-        for edge in edges_of(flow.blocks[label]):
-            before[edge.target].add(label)
-    bodies: dict[str, set[str]] = {}
-    for latch, header in flow.back_edges:
-        body = bodies.setdefault(header, {header})
-        todo = [latch]
-        while todo:
-            label = todo.pop()
-            if label not in body:
-                body.add(label)
-                todo += before[label]
-    return bodies
-
-
-def _cut_before(cut: Cut, use: _Use) -> Cut:
+def _cut_before(process: Process, use: _Use) -> Process:
     """Let the activation end before this use."""
-    blocks = {block.label: block for block in cut.process.blocks}
+    blocks = {block.label: block for block in process.blocks}
     block = blocks[use.label]
     earlier = any(i.op in ("load", "store", "stream_read", "stream_write") for i in block.instrs[: use.index])
-    if not earlier and use.label not in cut.steps and use.label != cut.process.blocks[0].label:
-        return replace(cut, steps=cut.steps | {use.label})
-    rest = f"{use.label}_{len(cut.steps)}"
+    if not earlier and use.label not in process.steps and use.label != process.blocks[0].label:
+        return replace(process, steps=process.steps | {use.label})
+    rest = f"{use.label}_{len(process.steps)}"
     while rest in blocks:
         rest += "_"
     head = replace(block, instrs=block.instrs[: use.index], end=Branch(then=rest))
     tail = Block(label=rest, phis=(), instrs=block.instrs[use.index :], end=block.end)
-    renamed = [_from(other, use.label, rest) for other in cut.process.blocks]
+    renamed = [_from(other, use.label, rest) for other in process.blocks]
     at = next(index for index, other in enumerate(renamed) if other.label == use.label)
     head = replace(head, phis=renamed[at].phis)
-    process = replace(cut.process, blocks=(*renamed[:at], head, tail, *renamed[at + 1 :]))
-    return replace(cut, process=process, steps=cut.steps | {rest})
+    blocks_now = (*renamed[:at], head, tail, *renamed[at + 1 :])
+    return replace(process, blocks=blocks_now, steps=process.steps | {rest})
 
 
 def _from(block: Block, old: str, new: str) -> Block:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from e2hls.ir import Block, Branch, Operand, Process
+from e2hls.ir.flow_graph import FlowGraph, Loop, dominators
 
 __all__ = ["Edge", "Flow", "analyse"]
 
@@ -38,7 +39,7 @@ class Flow:
     reached: dict[str, frozenset[str]]  # blocks that a block reaches in the same activation, itself included
     anchors: dict[str, str]  # block -> the first block of its activation that always runs with it
     dominators: dict[str, tuple[str, ...]]  # of each block within activations, itself last
-    back_edges: tuple[tuple[str, str], ...]  # latch and header of every loop, merged or not
+    loops: tuple[Loop, ...]  # merged or not, outer ones first
 
     def regions_of(self, label: str) -> tuple[str, ...]:
         """Headers whose activations can run this block."""
@@ -54,27 +55,29 @@ class Flow:
         return one != other and other not in self.reached[one] and one not in self.reached[other]
 
 
-def analyse(process: Process, *, merge: bool, steps: frozenset[str] = frozenset()) -> Flow:
+def analyse(process: Process, *, merge: bool) -> Flow:
     """Find regions and orders of a process.
 
-    ``merge`` makes as few regions as break all cycles; each block of ``steps`` starts one in any case.
+    ``merge`` makes as few regions as break all cycles; each of the process's steps starts one in any case.
     """
     blocks = {block.label: block for block in process.blocks}
-    entry = process.blocks[0].label
-    found, back_edges, finished = _search(blocks, entry)
-    headers = tuple(label for label in blocks if label in {*found, *steps})
+    targets = {label: [edge.target for edge in edges_of(block)] for label, block in blocks.items()}
+    graph = FlowGraph(process.blocks[0].label, targets)
+    found = {graph.entry, *(header for _, header in graph.retreating), *process.steps}
+    headers = tuple(label for label in blocks if label in found)
     for header in headers[1:] if merge else ():
         fewer = tuple(other for other in headers if other != header)
-        if header not in steps and len(_topological(blocks, fewer, finished)) == len(finished):
+        if header not in process.steps and len(_topological(blocks, fewer, graph.order)) == len(graph.order):
             headers = fewer
-    order = _topological(blocks, headers, finished)
+    order = _topological(blocks, headers, graph.order)
     edges = [edge for label in order for edge in edges_of(blocks[label])]
     into: dict[str, list[Edge]] = {label: [] for label in order}
     for edge in edges:
         if edge.target not in headers:
             into[edge.target].append(edge)
     reached = _reached(blocks, order, set(headers))
-    dominators = _dominators(headers, order, into)
+    sources = {label: [edge.source for edge in into[label]] for label in order}
+    above = dominators(order, sources, headers)
     return Flow(
         blocks=blocks,
         headers=headers,
@@ -83,9 +86,9 @@ def analyse(process: Process, *, merge: bool, steps: frozenset[str] = frozenset(
         turns=tuple(edge for edge in edges if edge.target in headers),
         returns=tuple(label for label in order if not isinstance(blocks[label].end, Branch)),
         reached=reached,
-        anchors=_anchors(blocks, headers, order, dominators),
-        dominators=dominators,
-        back_edges=back_edges,
+        anchors=_anchors(blocks, headers, order, above),
+        dominators=above,
+        loops=tuple(graph.loops),
     )
 
 
@@ -99,28 +102,9 @@ def edges_of(block: Block) -> tuple[Edge, ...]:
     return (Edge(block.label, end.then, end.cond, True), Edge(block.label, end.other, end.cond, False))
 
 
-def _search(blocks: dict[str, Block], entry: str) -> tuple[set[str], tuple[tuple[str, str], ...], list[str]]:
-    """Depth-first: entry and loop headers, the back edges, and the blocks in the order they were left."""
-    back_edges: list[tuple[str, str]] = []
-    state = {entry: 1}
-    finished: list[str] = []
-    stack = [(entry, iter(edges_of(blocks[entry])))]
-    while stack:
-        label, edges = stack[-1]
-        edge = next(edges, None)
-        if edge is None:
-            state[label] = 2
-            finished.append(label)
-            stack.pop()
-        elif state.get(edge.target) == 1:
-            back_edges.append((label, edge.target))
-        elif edge.target not in state:
-            state[edge.target] = 1
-            stack.append((edge.target, iter(edges_of(blocks[edge.target]))))
-    return {entry, *(header for _, header in back_edges)}, tuple(back_edges), finished
-
-
-def _topological(blocks: dict[str, Block], headers: tuple[str, ...], labels: list[str]) -> tuple[str, ...]:
+def _topological(
+    blocks: dict[str, Block], headers: tuple[str, ...], labels: tuple[str, ...]
+) -> tuple[str, ...]:
     waiting = dict.fromkeys(labels, 0)
     for label in labels:
         for edge in edges_of(blocks[label]):
@@ -149,26 +133,15 @@ def _reached(
     return reached
 
 
-def _dominators(
-    headers: tuple[str, ...], order: tuple[str, ...], into: dict[str, list[Edge]]
-) -> dict[str, tuple[str, ...]]:
-    dominators: dict[str, tuple[str, ...]] = {}
-    for label in order:
-        above = [dominators[edge.source] for edge in into[label]]
-        shared = [] if not above or label in headers else [b for b in above[0] if all(b in a for a in above)]
-        dominators[label] = (*shared, label)
-    return dominators
-
-
 def _anchors(
     blocks: dict[str, Block],
     headers: tuple[str, ...],
     order: tuple[str, ...],
-    dominators: dict[str, tuple[str, ...]],
+    above: dict[str, tuple[str, ...]],
 ) -> dict[str, str]:
     """For each block its earliest dominator that it post-dominates."""
     after: dict[str, set[str]] = {}
     for label in reversed(order):
         onward = [after[e.target] if e.target not in headers else set() for e in edges_of(blocks[label])]
         after[label] = {label} | (set.intersection(*onward) if onward else set())
-    return {label: next(b for b in dominators[label] if label in after[b]) for label in order}
+    return {label: next(b for b in above[label] if label in after[b]) for label in order}

@@ -19,6 +19,7 @@ from e2train.devices.protocol import MODES, DeviceError, Mode, products_per_mult
 if TYPE_CHECKING:
     from e2hls import Kernel
     from e2hls.base.rtl_design import RtlReport
+    from e2hls.pipeline import Watch
     from e2hls.report import KernelReport, PartBudget
 
 __all__ = ["app", "find_kernel", "part_budget"]
@@ -37,16 +38,32 @@ Board = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per kernel.")]
 
 
+DumpIr = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Leave what each pass makes in DIR/KERNEL, one numbered file per pass."),
+]
+VerifyIr = Annotated[bool, typer.Option("--verify-ir", help="Verify LLVM IR and the IR after every pass.")]
+
+
 @app.command()
-def build(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = False) -> None:
-    """Compile kernels to SystemVerilog, for simulation and for synthesis, and name the files."""
+def build(
+    kernels: Kernels = None,
+    board: Board = "pynq_z2",
+    as_json: AsJson = False,
+    dump_ir: DumpIr = None,
+    verify_ir: VerifyIr = False,
+) -> None:
+    """Compile kernels to SystemVerilog, for simulation and for synthesis, and name the files.
+
+    With --dump-ir or --verify-ir every pass runs, else a kernel is compiled once.
+    """
     from e2hls import build_rtl
 
     config = load_config(board)
     for name in kernels or [ENGINE]:
         kernel = find_kernel(name, config)
         with _progress(f"{kernel.name}: C++ to SystemVerilog"):
-            design = build_rtl(kernel)
+            design = build_rtl(kernel, watch=_watch(kernel, dump_ir, verify_ir))
         files = [str(path) for path in (*design.sv_files, *design.verilog_files)]
         if as_json:
             typer.echo(json.dumps({"kernel": kernel.name, "board": board, "files": files}))
@@ -117,6 +134,14 @@ def part_budget(config: EngineConfig) -> PartBudget:
         lut=config.lut,
         ff=config.ff,
     )
+
+
+def _watch(kernel: Kernel, dump_ir: Path | None, verify_ir: bool) -> Watch | None:
+    if dump_ir is None and not verify_ir:
+        return None
+    from e2hls.pipeline import Watch
+
+    return Watch(verify_llvm=verify_ir, dump=None if dump_ir is None else dump_ir / kernel.name)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a design of the ir as it is written, one process after the other: the judge of the front end."""
+"""Runs a design as it is written, one process after the other: what the IR means."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from e2hls.ir import Array, Block, Branch, Const, Design, Instr, Operand, Process, Return
+from e2hls.ir.design import Array, Block, Branch, Const, Design, Instr, Operand, Process, Return
 
 __all__ = ["StarvedError", "run_design"]
 
@@ -21,17 +21,19 @@ class StarvedError(Exception):
 def run_design(design: Design, inputs: Mapping[str, list[int]]) -> dict[str, list[int]]:
     """Start every process again and again, in order, until one of them starves."""
     queues = {
-        stream.name: deque(inputs.get(stream.name, []))
+        stream.name: deque(inputs.get(stream.name, [0] * stream.initial))
         for stream in (*design.inputs, *design.outputs, *design.streams)
     }
-    arrays: dict[str, dict[tuple[int, ...], int]] = {}
-    everything = [*design.shared, *(array for process in design.processes for array in process.arrays)]
-    for array in everything:
-        arrays[array.name] = _initial(array)
+    shared = {array.name: _initial(array) for array in design.shared}
+    for process in design.processes:
+        shared |= {array.name: _initial(array) for array in process.arrays if array.scope == "shared"}
+    arrays = [
+        {array.name: _initial(array) for array in process.arrays} | shared for process in design.processes
+    ]
     try:
         while any(queues[stream.name] for stream in design.inputs):
-            for process in design.processes:
-                _run(process, queues, arrays)
+            for process, its_arrays in zip(design.processes, arrays, strict=True):
+                _run(process, queues, its_arrays)
     except StarvedError:
         pass
     return {stream.name: list(queues[stream.name]) for stream in design.outputs}
@@ -40,7 +42,8 @@ def run_design(design: Design, inputs: Mapping[str, list[int]]) -> dict[str, lis
 def _initial(array: Array) -> dict[tuple[int, ...], int]:
     contents = {}
     for flat, value in enumerate(array.init):
-        index, rest = [], flat
+        index: list[int] = []
+        rest = flat
         for dim in reversed(array.dims):
             index.insert(0, rest % dim)
             rest //= dim
