@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from e2train.config.records import RecordError, check_record, kinds_of, load_toml
 
 __all__ = ["BOARDS_FILE", "ConfigError", "EngineConfig", "config_header", "config_names", "load_config"]
 
@@ -84,7 +80,7 @@ def config_names(path: Path = BOARDS_FILE) -> tuple[str, ...]:
     >>> config_names()
     ('pynq_z2', 'zcu104', 'kv260')
     """
-    return tuple(_sections(path))
+    return tuple(load_toml(path))
 
 
 def load_config(name: str, path: Path = BOARDS_FILE) -> EngineConfig:
@@ -95,7 +91,7 @@ def load_config(name: str, path: Path = BOARDS_FILE) -> EngineConfig:
     >>> load_config("pynq_z2").macs_per_cycle
     128
     """
-    sections = _sections(path)
+    sections = load_toml(path)
     if name not in sections:
         raise ConfigError(f"no configuration {name!r} in {path.name}; there are: {', '.join(sections)}")
     return _parse(name, sections[name], path)
@@ -123,23 +119,8 @@ def config_header(cfg: EngineConfig, path: Path = BOARDS_FILE) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sections(path: Path) -> dict[str, object]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
 def _parse(name: str, section: object, path: Path) -> EngineConfig:
-    if not isinstance(section, dict):
-        raise ConfigError(f"{path.name}: {name!r} must be a section, like [{name}]")
-    kinds = {field.name: str(field.type) for field in fields(EngineConfig) if field.name != "name"}
-    wanted = ", ".join(kinds)
-    if missing := [key for key in kinds if key not in section]:
-        raise ConfigError(f"{path.name} [{name}] lacks {', '.join(missing)}; a section has exactly: {wanted}")
-    if unknown := [key for key in section if key not in kinds]:
-        raise ConfigError(
-            f"{path.name} [{name}] has unknown {', '.join(unknown)}; a section has exactly: {wanted}"
-        )
-    for key, kind in kinds.items():
-        accepted = {"int": (int,), "float": (int, float), "str": (str,)}[kind]
-        if not isinstance(section[key], accepted) or isinstance(section[key], bool):
-            raise ConfigError(f"{path.name} [{name}] {key} must be of type {kind}, not {section[key]!r}")
-    return EngineConfig(name=name, **section)
+    try:
+        return EngineConfig(name=name, **check_record(section, kinds_of(EngineConfig, "name")))
+    except RecordError as error:
+        raise ConfigError(f"{path.name} [{name}] {error}") from None

@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from e2train.config.records import RecordError, check_record, kinds_of, load_toml
 from e2train.energy.readings import EnergyError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["CostTable", "Modelled", "Work", "load_costs", "modelled"]
 
@@ -127,27 +122,23 @@ def load_costs(path: Path = _TABLES, name: str | None = None) -> CostTable:
     Raises: EnergyError when it is not there or not whole.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = load_toml(path)
     except OSError as error:
         raise EnergyError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise EnergyError(f"{path} is not TOML: {error}") from error
     name = name or next(iter(tables), "")
     table = tables.get(name)
-    if not isinstance(table, dict):
+    if table is None:
         raise EnergyError(f"{path} has no table {name!r}; there are: {', '.join(tables) or 'none'}")
-    kinds = {field.name: field.type for field in fields(CostTable) if field.name != "name"}
-    if wrong := sorted(kinds.keys() ^ table.keys()):
-        raise EnergyError(f"{path}, table {name}: missing or unknown: {', '.join(wrong)}")
+    kinds = kinds_of(CostTable, "name")
+    try:
+        check_record(table, kinds)
+    except RecordError as error:
+        raise EnergyError(f"{path}, table {name}: {error}") from None
     for key, value in table.items():
-        is_text = kinds[key] == "str"
-        if not (isinstance(value, str) if is_text else _is_cost(value)):
-            wanted = "a text" if is_text else "a number of at least 0"
-            raise EnergyError(f"{path}, table {name}: {key} must be {wanted}, not {value!r}")
+        if kinds[key] != "str" and not 0 <= value < float("inf"):
+            raise EnergyError(f"{path}, table {name}: {key} must be a number of at least 0, not {value!r}")
     if not any(value for key, value in table.items() if kinds[key] == "float"):
         raise EnergyError(f"{path}, table {name}: every cost is 0; one must be above")
     return CostTable(name=name, **table)
-
-
-def _is_cost(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from e2hls.sources import source_folder
 
 from e2train.config import ConfigError, EngineConfig, load_config
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from e2train.config.records import RecordError, check_record, kinds_of, load_toml
 
 __all__ = ["BITSTREAMS", "PROCESSING_SYSTEMS", "BoardDescription", "board_names", "load_board"]
 
@@ -96,20 +90,9 @@ def load_board(name: str, root: Path = BITSTREAMS) -> BoardDescription:
     path = root / name / "board.toml"
     if not path.is_file():
         raise ConfigError(f"no board {name!r} in {root}; there are: {', '.join(board_names(root)) or 'none'}")
-    told = tomllib.loads(path.read_text(encoding="utf-8"))
-    _check(path, told)
-    return BoardDescription(name=name, **{**told, "config": load_config(told["config"])})
-
-
-def _check(path: Path, told: dict[str, Any]) -> None:
-    kinds = {field.name: str(field.type) for field in fields(BoardDescription) if field.name != "name"}
-    kinds["config"] = "str"
-    wrong = [*(f"lacks {key}" for key in kinds if key not in told)]
-    wrong += [f"has unknown {key}" for key in told if key not in kinds]
-    wrong += [
-        f"{key} must be of type {kinds[key]}, not {value!r}"
-        for key, value in told.items()
-        if key in kinds and type(value).__name__ != kinds[key]
-    ]
-    if wrong:
-        raise ConfigError(f"{path}: {wrong[0]}")
+    kinds = kinds_of(BoardDescription, "name") | {"config": "str"}
+    try:
+        raw = check_record(load_toml(path), kinds)
+    except RecordError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return BoardDescription(name=name, **{**raw, "config": load_config(raw["config"])})

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from e2train.config import config_names
+from e2train.config.records import RecordError, check_record, load_toml
 from e2train.devices import DeviceError, check_device
 from e2train.energy import EnergyError, check_meter
 from e2train.numerics.psg import Psg, PsgMode
@@ -18,11 +18,6 @@ from e2train.runtime import Widths
 from e2train.train.errors import TrainError
 from e2train.train.methods import METHODS
 from e2train.train.presets import OWN, PRESET_NAMES, SETTINGS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
@@ -257,18 +252,14 @@ def read_config(path: Path) -> RunConfig:
     Raises: TrainError when it cannot be read, or holds keys or values that make no sense.
     """
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = check_record(load_toml(path), _KINDS, partial=True)
     except OSError as error:
         raise TrainError(f"cannot read {path}: {error.strerror}") from error
+    except RecordError as error:
+        raise TrainError(f"{path}: {error}") from None
     except (RecursionError, ValueError) as error:  # broken TOML and broken UTF-8
         raise TrainError(f"{path} is not TOML: {error}") from error
-    for key, value in told.items():
-        if key not in _KINDS:
-            raise TrainError(f"{path}: unknown key {key!r}; there are: {', '.join(_KINDS)}")
-        accepted = {"int": (int,), "float": (int, float), "str": (str,)}[_KINDS[key]]
-        if not isinstance(value, accepted) or isinstance(value, bool):
-            raise TrainError(f"{path}: {key} must be of type {_KINDS[key]}, not {value!r}")
-    if "preset" not in told:
+    if "preset" not in raw:
         raise TrainError(f"{path}: preset is missing; there are: {', '.join(PRESETS)}")
-    start = PRESETS.get(told["preset"], PRESETS["digits"])
-    return start.changed(**told)
+    start = PRESETS.get(raw["preset"], PRESETS["digits"])
+    return start.changed(**raw)
