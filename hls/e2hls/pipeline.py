@@ -34,40 +34,66 @@ class Pass:
     run: Callable[..., Any]
 
 
-_POINTERS = Pass("pointers", "An access by a pointer to one of several variables visits each.", llvm.pointers)
+_POINTERS = Pass(
+    "pointers", "An access to one of several variables becomes an access to each of them.", llvm.pointers
+)
 # C++ to LLVM IR, and passes over that.
 _CLANG = Pass("clang", "clang compiles the C++, with markers for pragmas, without optimising.", llvm.start)
 _LLVM_PASSES = (
-    Pass("prepare", "Structs are copied field by field, streams pass words by value.", llvm.prepare_module),
+    Pass(
+        "prepare",
+        "Struct copies become copies of fields; stream words are passed by value.",
+        llvm.prepare_module,
+    ),
     Pass("inline", "LLVM inlines every function but the top and the processes.", llvm.inline),
-    Pass("variables", "Debug records become names, types and places of variables.", llvm.declare_variables),
+    Pass(
+        "variables",
+        "Names, types and places of variables are read from debug records.",
+        llvm.declare_variables,
+    ),
     _POINTERS,
-    Pass("fold-indices", "Checks of bit indices go where an index is known to be right.", llvm.fold_indices),
-    Pass("pragmas", "Markers become loop metadata and facts about variables.", llvm.read_pragmas),
+    Pass("fold-indices", "Checks of bit indices that are known to hold are removed.", llvm.fold_indices),
+    Pass(
+        "pragmas", "Markers of pragmas become loop metadata and properties of variables.", llvm.read_pragmas
+    ),
     Pass("simplify", "LLVM folds constants and turns small branches into selects.", llvm.simplify),
     _POINTERS,
-    Pass("unroll", "LLVM unrolls the loops that pragmas name; else the kernel is rejected.", llvm.unroll),
-    Pass("check-indices", "Constant bit indices are checked; the other checks go.", llvm.check_indices),
+    Pass("unroll", "LLVM unrolls what must be unrolled; a variable trip count is an error.", llvm.unroll),
+    Pass(
+        "check-indices",
+        "A constant bit index out of range is an error; the other checks are removed.",
+        llvm.check_indices,
+    ),
     _POINTERS,
-    Pass("memory-intrinsics", "Setting or copying a whole array becomes a loop.", llvm.memory_intrinsics),
+    Pass(
+        "memory-intrinsics",
+        "Setting or copying a whole array becomes a loop over its elements.",
+        llvm.memory_intrinsics,
+    ),
     Pass("optimise", "LLVM folds what has become constant, and lowers switches.", llvm.optimise),
-    Pass("bind-variables", "Variables get the types and initial values that are left.", llvm.bind_variables),
+    Pass(
+        "bind-variables",
+        "The variables that are left get their types and initial values.",
+        llvm.bind_variables,
+    ),
 )
 # LLVM IR to the IR, and passes over that.
 _LOWER = Pass("lower", "Each process becomes blocks of typed operations on streams and arrays.", lower_module)
 _IR_PASSES = (
-    Pass("narrow", "Values that live across a loop shrink to the bits in use.", narrow),
-    Pass("side-channels", "Words are joined with the side channels in use.", side_channels),
+    Pass("narrow", "Loop-carried values shrink to the bits in use.", narrow),
+    Pass("side-channels", "Stream words are joined with the side channels in use.", side_channels),
 )
 # The IR to modules.
-_PING_PONG = Pass("ping-pong", "Arrays between processes become two halves with tokens.", ping_pong)
+_PING_PONG = Pass(
+    "ping-pong", "An array between two processes becomes two halves, handed over by tokens.", ping_pong
+)
 _SCHEDULE = Pass(
     "schedule",
-    "Port conflicts are cut and XLS pipelines each process, for the fewest cycles that it can.",
+    "Port conflicts are cut and XLS pipelines each process, in the fewest cycles that it can.",
     schedule_all,
 )
 _RTL_PASSES = (
-    Pass("registers", "A module's one clocked block becomes one per enable.", split_register_blocks),
+    Pass("registers", "The clocked block of each module is split by enable.", split_register_blocks),
     Pass("top", "A top module joins processes, FIFOs and memories.", add_top),
 )
 PASSES = (_CLANG, *_LLVM_PASSES, _LOWER, *_IR_PASSES, _PING_PONG, _SCHEDULE, *_RTL_PASSES)

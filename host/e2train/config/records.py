@@ -7,19 +7,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 __all__ = ["RecordError", "check_record", "kinds_of", "load_toml"]
 
-_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
 class RecordError(ValueError):
@@ -34,8 +31,8 @@ def load_toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def kinds_of(record: type[DataclassInstance], *without: str) -> dict[str, str]:
-    """The type of each field, by name."""
+def kinds_of(record: Any, *without: str) -> dict[str, str]:
+    """The type of each field of a dataclass, by name."""
     return {field.name: str(field.type) for field in fields(record) if field.name not in without}
 
 
@@ -57,6 +54,7 @@ def check_record(table: object, kinds: Mapping[str, str], *, partial: bool = Fal
     if unknown := [key for key in table if key not in kinds]:
         raise RecordError(f"has unknown {', '.join(unknown)}; {keys}")
     for key, value in table.items():
-        if not isinstance(value, _TYPES[kinds[key]]) or isinstance(value, bool):
+        types = _TYPES[kinds[key]]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise RecordError(f"{key} must be of type {kinds[key]}, not {value!r}")
     return table
