@@ -76,7 +76,7 @@ def matrix() -> str:
 def test_rolled_lanes_are_the_same_module(tmp_path, seed):
     original = matrix()
     rolled = roll_lanes(original)
-    assert rolled.count("endtask") == 3
+    assert len(rolled) < 0.6 * len(original)
     events = run_in_lockstep(original, rolled, tmp_path, count="sums_tvalid", cycles=20_000, seed=seed)
     assert events > 2000
 

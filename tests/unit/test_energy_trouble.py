@@ -69,7 +69,7 @@ def test_a_gap_is_flagged_and_not_bridged_unless_short():
     (gap,) = window.gaps
     assert (gap.start_s, gap.duration_s) == (pytest.approx(49.9), pytest.approx(0.6))
     assert window.energy_j == pytest.approx(297.0)
-    with pytest.raises(EnergyError, match=r"^m was silent for 10.1 of 99 s; no energy is told$"):
+    with pytest.raises(EnergyError, match=r"^m was silent for 10.1 of 99 s; energy not reported$"):
         power(np.delete(np.arange(0, 100, 0.1), slice(500, 600))).window(0.0, 99.0)
 
 
@@ -139,7 +139,7 @@ def test_without_a_sensor_there_is_a_reason_and_no_energy():
         pass
     measured = running.measured()
     assert (measured.energy_j, measured.net_energy_j, measured.source) == (None, None, None)
-    assert measured.reason == "the device is no board with a power sensor; name another meter with --meter"
+    assert measured.reason == "the device has no power sensor; name another meter with --meter"
 
 
 def log(path, text):

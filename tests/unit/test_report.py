@@ -48,7 +48,7 @@ def test_every_run_is_there_with_its_hashes_and_settings(reported, records):
         assert record.summary.weights_sha256 in page
         assert one["summary"]["state_sha256"] == record.summary.state_sha256
         assert one["label"] in page
-    assert "the device is no board with a power sensor" in page  # why nothing was measured
+    assert "the device has no power sensor" in page  # why nothing was measured
     assert load_costs().note in page
 
 

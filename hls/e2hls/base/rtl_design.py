@@ -79,10 +79,6 @@ class RtlReport:
     def state_bits(self) -> int:
         return sum(process.state_bits for process in self.processes)
 
-    @property
-    def ram_bits(self) -> int:
-        return sum(depth * width for _, depth, width in self.rams)
-
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
 

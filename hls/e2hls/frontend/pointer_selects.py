@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from e2hls.frontend.llvm_text import Function, Line, parse_line, split_operands, unquote
 
@@ -34,15 +34,6 @@ class _Leaf:
     def locals(self) -> set[str]:
         names = {self.root} if self.root.startswith("%") else set()
         return names | {name for _, indices in self.steps for name in _LOCAL.findall(indices)}
-
-
-@dataclass(slots=True)
-class _Choice:
-    """A pointer that may be one of several."""
-
-    leaves: dict[_Leaf, None] = field(default_factory=dict)
-    steps: tuple[tuple[str, str], ...] = ()
-    of: str = ""  # the choice that this one is derived from by steps
 
 
 def resolve_choices(function: Function) -> bool:

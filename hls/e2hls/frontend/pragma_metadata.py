@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.debug_info import DebugInfo
@@ -21,8 +20,6 @@ __all__ = ["Mark", "MarkedLoop", "Marks", "loop_number", "read_marks"]
 
 _MARK = re.compile(r"^call void @_Z\d+__hls_mark_(?P<kind>[a-z]+)(?:PVKvii|PVKv|i|v)\((?P<args>.*)\)")
 _INCOMING = re.compile(r"\[ ([^,]+), %")
-
-MarkKind = Literal["depth", "partition", "axis"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ AGENT_HELP = "Run on a board: compute convolutions for a PC that trains with --d
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until Ctrl-C; exit code 2 for what the user can mend."""
+    """Serve until Ctrl-C; exit code 2 for a user-correctable error."""
     options = _parser().parse_args(arguments)
     try:
         _serve(options)

@@ -51,7 +51,7 @@ app.add_typer(bitstream, name="bitstream")
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one line on stderr and exit code 2."""
+    """Run the command line; a user-correctable error is one line on stderr and exit code 2."""
     try:
         app()
     except Exception as error:

@@ -27,7 +27,7 @@ def bench(
     ] = "resnet20",
     device: Annotated[str, typer.Option(help="Device to measure.")] = "rtl",
     board: Annotated[str, typer.Option(help="Configuration in boards.toml.")] = "pynq_z2",
-    batch: Annotated[int, typer.Option(help="Pictures per batch.", min=1)] = 8,
+    batch: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per row.")] = False,
 ) -> None:
     """Measure every distinct convolution of a model, forward and backward."""

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "open_board"]
 
-app = typer.Typer(help="Boards: look at them, test them, simulate one.", no_args_is_help=True)
+app = typer.Typer(help="Boards: inspect, test or simulate one.", no_args_is_help=True)
 
 _LOOK_S = 0.5
 
 Device = Annotated[str, typer.Option(help="pynq on a board, pynq:HOST[:PORT] from a PC.")]
 Config = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
 Overlay = Annotated[Path, typer.Option(help="Archive that e2train bitstream build made.")]
-Deadline = Annotated[float, typer.Option(help="Seconds that a transfer may take.", min=0.1)]
+Deadline = Annotated[float, typer.Option(help="Timeout of a transfer in seconds.", min=0.1)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 
 
@@ -63,10 +63,10 @@ def check(
     device: Device = "pynq",
     board: Config = "zcu104",
     deadline: Deadline = 60.0,
-    seed: Annotated[int, typer.Option(help="Of the test's operands.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the test's operands.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Test a board: identification, every mode against the spec, latency, bandwidth; exit code says it."""
+    """Test a board: identity, every mode against the spec, latency, bandwidth; exit code 1 on any failure."""
     from e2train.runtime.board_check import run_checks
 
     rows = []

@@ -26,7 +26,7 @@ def data() -> None:
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10 or cifar100.")],
-    to: Annotated[Path, typer.Option(help="Folder that it is unpacked into: the --data of e2train train.")],
+    to: Annotated[Path, typer.Option(help="Folder to unpack into; pass it to e2train train as --data.")],
     url: Annotated[str | None, typer.Option(help="Another server's copy of the same archive.")] = None,
 ) -> None:
     """Download a data set, going on where an earlier download stopped; its checksum must be right."""

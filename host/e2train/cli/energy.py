@@ -119,7 +119,7 @@ def report(
     costs: Annotated[
         Path | None, typer.Option(help="TOML file with a cost table of your own; see energy/costs.toml.")
     ] = None,
-    table: Annotated[str | None, typer.Option(help="Table in it, where there are several.")] = None,
+    table: Annotated[str | None, typer.Option(help="Table in that file; the first by default.")] = None,
 ) -> None:
     """Show one or several runs side by side: accuracy, energy by technique and layer, power, cycles."""
     with ends_at_once():

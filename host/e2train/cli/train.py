@@ -29,7 +29,9 @@ def train(
     ],
     method: Annotated[
         str | None,
-        typer.Option(help="smb-fp32 and smb-int8 save nothing; sd, smd, slu, signsgd, psg; e2train is all."),
+        typer.Option(
+            help="smb-fp32, smb-int8 (no savings), sd, smd, slu, signsgd, psg, e2train (smd, slu and psg)."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the data set, or .npz file; digits need none.")
@@ -38,19 +40,19 @@ def train(
         str | None,
         typer.Option(
             help="emulator, csim, rtl; pynq on a board, pynq:HOST or agent:HOST from a PC; "
-            "under torchrun one for each rank: pynq:HOST1,pynq:HOST2."
+            "under torchrun one per rank: pynq:HOST1,pynq:HOST2."
         ),
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Overlay archive, for a pynq device.")] = None,
     board: Annotated[str | None, typer.Option(help="Configuration in boards.toml.")] = None,
     meter: Annotated[
         str | None,
-        typer.Option(help="Of the energy: auto (the board's own), none; more in e2train energy --help."),
+        typer.Option(help="Energy meter: auto (the board's own), none; others: e2train energy --help."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Scheduled steps, dropped ones included.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, where no steps are set.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak of the learning rate.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed for weight initialisation and sampling.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run, under runs/ by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
@@ -64,7 +66,7 @@ def train(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON line.")] = False,
 ) -> None:
-    """Train a network; every option that is left out is the preset's or the file's."""
+    """Train a network; options override the preset or the configuration file."""
     with ends_at_once():
         from e2train.train import Row, find_config, run_training
 

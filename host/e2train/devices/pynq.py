@@ -119,7 +119,7 @@ class PynqDevice(Closing):
         if (manifest.config, manifest.config_hash) != (self.config.name, self.config.hash32):
             raise DeviceError(
                 f"{path} holds the configuration {manifest.config} ({manifest.config_hash:#010x}), the host "
-                f"expects {self.config.name} ({self.config.hash32:#010x}); build it anew or choose --board"
+                f"expects {self.config.name} ({self.config.hash32:#010x}); rebuild it or choose --board"
             )
 
     def _open(self) -> None:

@@ -35,7 +35,7 @@ def build_logic(design: Design) -> Path:
     """
     config = load_config(design.config)
     if config.hash32 != design.config_hash:
-        raise OverlayError(f"the bitstream is for another {config.name}; build it anew")
+        raise OverlayError(f"the bitstream is for another {config.name}; rebuild it")
     return _built(config)
 
 

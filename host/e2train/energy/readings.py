@@ -103,7 +103,7 @@ class Recording:
         if inside.sum() < 2 or (unseen_s > _MOST_UNSEEN * duration_s and not bridged):
             why = f" ({self.notes[0]})" if self.notes else ""
             raise EnergyError(
-                f"{self.meter} was silent for {unseen_s:.3g} of {duration_s:.3g} s{why}; no energy is told"
+                f"{self.meter} was silent for {unseen_s:.3g} of {duration_s:.3g} s{why}; energy not reported"
             )
         if self.counts_energy and self.wraps_at_j is None and (np.diff(self.values) < 0).any():
             raise EnergyError(

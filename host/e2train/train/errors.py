@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong with a run that its user can mend."""
+"""User-correctable errors of a run."""
 
 from __future__ import annotations
 

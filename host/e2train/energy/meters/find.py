@@ -76,7 +76,7 @@ def open_meter(spec: str, read_board: ReadFile | None = None) -> Meter | LogSpec
         return "no meter was asked for"
     if kind == "auto":
         if read_board is None:
-            return "the device is no board with a power sensor; name another meter with --meter"
+            return "the device has no power sensor; name another meter with --meter"
         found = find_hwmon(read_board)
         # Regulators of single rails are in hwmon too; what watches the whole board is an INA2xx.
         chosen = [meter for meter in found if "ina2" in meter.name] or found
