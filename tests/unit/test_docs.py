@@ -102,7 +102,7 @@ def test_other_command_is_known(command: str) -> None:
     elif words[0] == "python" and words[1].startswith("scripts/"):
         assert (ROOT / words[1]).is_file()
     else:
-        assert re.match(r"(PYNQ_REMOTE=1 )?pip install|source .venv/bin/activate|pytest ", command)
+        assert re.match(r"(PYNQ_REMOTE=1 )?pip install|jupyter lab |source .venv/bin/activate|pytest ", command)
 
 
 @pytest.mark.parametrize("name", PAGES)
