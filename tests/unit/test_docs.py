@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import tomli
 import typer
+import yaml
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.pragmas import marker
 from e2train.cli.agent import _parser as agent_parser
 from e2train.cli.app import app
 from e2train.config import load_config
+from packaging.specifiers import SpecifierSet
 from pages import FOLDERS, PAGES, REASONS, ROOT, blocks, section, spans
 
 COMMANDS = sorted(
@@ -26,6 +28,10 @@ COMMANDS = sorted(
     | {span for page in PAGES for span in spans(page)}
 )
 E2TRAIN = [command for command in COMMANDS if re.match(r"e2train |torchrun .* -m e2train ", command)]
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if not blocks(name, "cpp")])
@@ -97,12 +103,13 @@ def test_command_exists(command: str) -> None:
 def test_other_command_is_known(command: str) -> None:
     words = shlex.split(command, comments=True)
     if words[0] == "make":
-        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        assert words[1] in targets
+        assert words[1] in make_targets()
     elif words[0] == "python" and words[1].startswith("scripts/"):
         assert (ROOT / words[1]).is_file()
     else:
-        assert re.match(r"(PYNQ_REMOTE=1 )?pip install|jupyter lab |source .venv/bin/activate|pytest ", command)
+        assert re.match(
+            r"(PYNQ_REMOTE=1 )?pip install|jupyter lab |source .venv/bin/activate|pytest ", command
+        )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -151,6 +158,33 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("api.html", "notebooks/compare_energy.html", "troubleshooting.html"):
         assert (tmp_path / name).is_file()
+
+
+def test_the_workflow_calls_make_on_every_python() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert {command.removeprefix("make ") for command in commands} <= make_targets()
+    assert {"make test", "make lint", "make docs", "make train", "make test-slow"} <= set(commands)
+    project = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    supported = SpecifierSet(project["requires-python"])
+    assert jobs["test"]["strategy"]["matrix"]["python"] == [
+        version for minor in range(20) if (version := f"3.{minor}") in supported
+    ]
+
+
+def test_hooks_call_tools_that_are_installed() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    hooks = [hook for repository in config["repos"] for hook in repository["hooks"]]
+    programs = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks}
+    assert programs == {"codespell", "mypy", "python", "ruff"}
+    assert all((Path(sys.executable).parent / program).exists() for program in programs)
+    (clang_format,) = [hook for hook in hooks if hook["id"] == "clang-format"]
+    variables = {
+        line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if line[:3] == "CPP"
+    }
+    for pattern in re.findall(r"wildcard (.*)\)", variables.pop())[0].split():
+        for path in ROOT.glob(pattern):
+            assert re.search(clang_format["files"], str(path.relative_to(ROOT)))
 
 
 def test_there_is_something_to_test() -> None:
