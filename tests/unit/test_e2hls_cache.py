@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
+import e2hls
 import pytest
 from e2hls.base.cache import cached
 from e2hls.base.errors import HlsError
+from e2hls.build import _flow
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +163,11 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     message = f"cannot write {tmp_path / 'kind'}: File exists; set E2TRAIN_CACHE to a writable folder"
     with pytest.raises(HlsError, match=f"^{re.escape(message)}$"):
         cached("kind", "key", write_product)
+
+
+def test_the_key_of_rtl_covers_every_folder_of_the_flow() -> None:
+    root = Path(e2hls.__file__).parent
+    files = {path for suffix in ("py", "sv") for path in root.rglob(f"*.{suffix}")}
+    assert set(_flow()) == {path for path in files if path.relative_to(root).parts[0] != "sources"}
+    folders = {path.parent.name for path in _flow()}
+    assert folders >= {"e2hls", "frontend", "ir", "passes", "backend", "lanes", "rtl"}
