@@ -48,7 +48,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
     ("changes", "message"),
     [
         ({"dsp": None, "ff": None}, f"boards.toml [pynq_z2] lacks dsp, ff; the keys are: {KEYS}"),
-        ({"lanes": 4}, f"boards.toml [pynq_z2] has unknown lanes; the keys are: {KEYS}"),
+        ({"lanes": 4}, f"boards.toml [pynq_z2] has unknown 'lanes'; the keys are: {KEYS}"),
         ({"dsp": "'many'"}, "boards.toml [pynq_z2] dsp must be of type int, not 'many'"),
         ({"dsp": "true"}, "boards.toml [pynq_z2] dsp must be of type int, not True"),
         ({"family": "'ice40'"}, "[pynq_z2] family must be one of xc7, xcup, not 'ice40'"),

@@ -69,7 +69,7 @@ def test_descriptions_are_checked(tmp_path):
     for old, new, message in (
         ("dma_length_bits = 26", "", "lacks dma_length_bits"),
         ("dma_length_bits = 26", "dma_length_bits = 30", "mine: dma_length_bits must be in 14..26, not 30"),
-        ("dma_length_bits = 26", "dma_length_bits = 26\ncolour = 1", "has unknown colour"),
+        ("dma_length_bits = 26", "dma_length_bits = 26\ncolour = 1", "has unknown 'colour'"),
         ("dma_base = 0xA0000000", 'dma_base = "A"', "dma_base must be of type int, not 'A'"),
         ("dma_base = 0xA0000000", "dma_base = 0xA0010000", "gpio_base must be another multiple of dma_range"),
     ):
@@ -187,7 +187,7 @@ def test_an_altered_archive_is_refused(tmp_path):
         ({f"{overlay.name}.hwh": None}, "must hold one .hwh file, it holds 0"),
         ({"../evil.bit": b"x"}, "must hold one .bit file, it holds 2"),
         ({"manifest.json": b"{"}, "manifest.json is not JSON"),
-        ({"manifest.json": json.dumps(manifest).encode()}, "manifest.json must have config of type str"),
+        ({"manifest.json": json.dumps(manifest).encode()}, "manifest.json lacks config, config_hash, "),
     ):
         path = rewritten(write_overlay(overlay, tmp_path), change)
         with pytest.raises(OverlayError, match=re.escape(message)):

@@ -160,7 +160,7 @@ NESTED = ": manifest.json is nested too deeply; a manifest is one flat object"
         (archive(MEMBERS | {"manifest.json": b'{"board":' * 7_000}), NESTED),
         (archive(MEMBERS | {"manifest.json": b"[]"}), ": manifest.json must hold an object"),
         (forged(colour=1),
-         f": manifest.json has unknown 'colour'; known are {', '.join(MANIFEST)}"),
+         f": manifest.json has unknown 'colour'; the keys are: {', '.join(MANIFEST)}"),
     ],
 )  # fmt: skip
 def test_what_is_no_overlay_archive_says_why(tmp_path, content, told):
@@ -218,20 +218,21 @@ def test_every_field_of_the_manifest_is_validated(tmp_path, field, value, told):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "kind"),
+    ("field", "value", "wanted"),
     [
-        ("board", None, "str"),
-        ("config_hash", True, "int"),
-        ("config_hash", 1.0, "int"),
-        ("clock_mhz", False, "float"),
-        ("slack_ns", "0", "float | None"),
-        ("resources", [], "dict[str, int] | None"),
-        ("simulated", 1, "bool"),
+        ("board", None, "str, not None"),
+        ("config_hash", True, "int, not True"),
+        ("config_hash", 1.0, "int, not 1.0"),
+        ("clock_mhz", False, "float, not False"),
+        ("slack_ns", "0", "float | None, not '0'"),
+        ("tool", 10**4000, "str, not a number of 13288 bits"),
+        ("resources", [], "dict[str, int] | None, not []"),
+        ("simulated", 1, "bool, not 1"),
     ],
 )
-def test_every_field_of_the_manifest_has_its_type(tmp_path, field, value, kind):
+def test_every_field_of_the_manifest_has_its_type(tmp_path, field, value, wanted):
     path = tmp_path / "overlay.zip"
-    message = f"{path}: manifest.json must have {field} of type {kind}"
+    message = f"{path}: manifest.json {field} must be of type {wanted}"
     with pytest.raises(OverlayError, match=f"^{re.escape(message)}$"):
         read(path, forged(**{field: value}))
 

@@ -59,7 +59,7 @@ def test_nonsense_is_refused(options, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('preset = "digits"\nspeed = 3\n', f"has unknown speed; the keys are: {', '.join(KEYS)}"),
+        ('preset = "digits"\nspeed = 3\n', f"has unknown 'speed'; the keys are: {', '.join(KEYS)}"),
         ('preset = "digits"\nbatch = 1.5\n', "batch must be of type int, not 1.5"),
         ('preset = "digits"\nseed = true\n', "seed must be of type int, not True"),
         ("lr = 0.1\n", f"preset is missing; there are: {', '.join(PRESETS)}"),

@@ -14,9 +14,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["RecordError", "check_record", "kinds_of", "load_toml"]
+__all__ = ["RecordError", "check_record", "kinds_of", "load_toml", "quoted"]
+
+_MOST_QUOTED = 60
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+_TYPES |= {"float | None": (int, float, type(None)), "dict[str, int] | None": (dict, type(None))}
 
 
 class RecordError(ValueError):
@@ -46,15 +49,23 @@ def check_record(table: object, kinds: Mapping[str, str], *, partial: bool = Fal
     e2train.config.records.RecordError: steps must be of type int, not '9'
     """
     if not isinstance(table, dict):
-        raise RecordError(f"must be a table, not {table!r}")
+        raise RecordError(f"must be a table, not {quoted(table)}")
     keys = f"the keys are: {', '.join(kinds)}"
     missing = [] if partial else [key for key in kinds if key not in table]
     if missing:
         raise RecordError(f"lacks {', '.join(missing)}; {keys}")
     if unknown := [key for key in table if key not in kinds]:
-        raise RecordError(f"has unknown {', '.join(unknown)}; {keys}")
+        raise RecordError(f"has unknown {', '.join(map(quoted, unknown))}; {keys}")
     for key, value in table.items():
         types = _TYPES[kinds[key]]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise RecordError(f"{key} must be of type {kinds[key]}, not {value!r}")
+            raise RecordError(f"{key} must be of type {kinds[key]}, not {quoted(value)}")
     return table
+
+
+def quoted(value: object) -> str:
+    """A value as an error message shows it: printable, and of a length that fits into a line."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"  # Python refuses to print thousands of digits
+    text = ascii(value)
+    return text if len(text) <= _MOST_QUOTED else f"{text[: _MOST_QUOTED - 3]}..."

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
+
+from e2train.config.records import RecordError, check_record, kinds_of, quoted
 
 __all__ = ["Manifest", "OverlayError", "read_manifest"]
 
@@ -17,14 +19,6 @@ _MAX_CLOCK_MHZ = 1000.0
 _MAX_SLACK_NS = 1000.0
 _MAX_COUNT = 1 << 32
 _MAX_TOOL = 200
-_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "str": (str,),
-    "float | None": (int, float, type(None)),
-    "dict[str, int] | None": (dict, type(None)),
-}
 
 
 class OverlayError(ValueError):
@@ -51,30 +45,30 @@ class Manifest:
         for name in ("board", "config"):
             if not _NAME.fullmatch(getattr(self, name)):
                 raise OverlayError(
-                    f"{name} must be 1 to 64 letters, digits, _ and -, not {_short(getattr(self, name))}"
+                    f"{name} must be 1 to 64 letters, digits, _ and -, not {quoted(getattr(self, name))}"
                 )
         for name in ("source_sha256", "bit_sha256", "hwh_sha256"):
             if not _SHA256.fullmatch(getattr(self, name)):
                 raise OverlayError(
-                    f"{name} must be 64 lower-case hexadecimal digits, not {_short(getattr(self, name))}"
+                    f"{name} must be 64 lower-case hexadecimal digits, not {quoted(getattr(self, name))}"
                 )
         if not 0 <= self.config_hash < _MAX_COUNT:
-            raise OverlayError(f"config_hash must be in 0..2**32 - 1, not {_short(self.config_hash)}")
+            raise OverlayError(f"config_hash must be in 0..2**32 - 1, not {quoted(self.config_hash)}")
         if not self.tool.isprintable() or not 0 < len(self.tool) <= _MAX_TOOL:
-            raise OverlayError(f"tool must be 1 to {_MAX_TOOL} printable characters, not {_short(self.tool)}")
+            raise OverlayError(f"tool must be 1 to {_MAX_TOOL} printable characters, not {quoted(self.tool)}")
         # Comparisons that NaN fails too.
         if not 0 < self.clock_mhz <= _MAX_CLOCK_MHZ:
             raise OverlayError(
-                f"clock_mhz must be above 0 and at most {_MAX_CLOCK_MHZ:g}, not {_short(self.clock_mhz)}"
+                f"clock_mhz must be above 0 and at most {_MAX_CLOCK_MHZ:g}, not {quoted(self.clock_mhz)}"
             )
         if self.slack_ns is not None and not 0 <= self.slack_ns <= _MAX_SLACK_NS:
             raise OverlayError(
-                f"slack_ns must be in 0..{_MAX_SLACK_NS:g} or null, not {_short(self.slack_ns)}"
+                f"slack_ns must be in 0..{_MAX_SLACK_NS:g} or null, not {quoted(self.slack_ns)}"
             )
         for name, count in (self.resources or {}).items():
             if name not in _RESOURCES or type(count) is not int or not 0 <= count < _MAX_COUNT:
                 raise OverlayError(
-                    f"resources must count {', '.join(_RESOURCES)} from 0 on, not {_short({name: count})}"
+                    f"resources must count {', '.join(_RESOURCES)} from 0 on, not {quoted({name: count})}"
                 )
 
 
@@ -91,26 +85,11 @@ def read_manifest(text: bytes) -> Manifest:
         raise OverlayError(f"is not JSON: {error}") from None
     if not isinstance(payload, dict):
         raise OverlayError("must hold an object")
-    known = {field.name: str(field.type) for field in fields(Manifest)}
-    for name, kind in known.items():
-        if name not in payload or not _is_of(payload[name], _TYPES[kind]):
-            raise OverlayError(f"must have {name} of type {kind}")
-    for name in payload:
-        if name not in known:
-            raise OverlayError(f"has unknown {_short(name)}; known are {', '.join(known)}")
+    try:
+        check_record(payload, kinds_of(Manifest))
+    except RecordError as error:
+        raise OverlayError(str(error)) from None
     try:
         return Manifest(**payload)
     except OverlayError as error:
         raise OverlayError(f"is wrong: {error}") from None
-
-
-def _is_of(value: object, types: tuple[type, ...]) -> bool:
-    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
-
-
-def _short(value: object) -> str:
-    """A value as an error message quotes it."""
-    if isinstance(value, int) and value.bit_length() > 64:
-        return f"a number of {value.bit_length()} bits"  # Python refuses to print thousands of digits
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
