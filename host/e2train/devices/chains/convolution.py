@@ -20,7 +20,7 @@ from e2train.devices.chains.plan import (
     Range,
     Run,
     Stripe,
-    frame_cycles,
+    chain_cycles,
     nest,
     ranges,
     runs,
@@ -299,7 +299,8 @@ def _cycles(part: _Part, tile: _Tile) -> int:
     whole = tile.rows == part.rows.count
     whole_rows = part.rows.every == 1 and len(columns.phases) == 1
     frames = -(-part.samples // n) * -(-part.rows.count // tile.rows) * -(-part.blocks // tile.blocks)
-    return frames * frame_cycles(
+    return chain_cycles(
+        frames,
         words_in=2 * (n * part.depth * tile.height * part.width * itemsize)
         + 2 * tile.blocks * part.block_rows * part.k_lanes,
         iterations=pixels * part.tiles * R * S * part.depth,

@@ -19,6 +19,7 @@ from e2train.devices.chains.plan import (
     PlannedFrame,
     Range,
     Stripe,
+    chain_cycles,
     nest,
     ranges,
     runs,
@@ -48,6 +49,7 @@ class _Operation:
     mask: DeviceTensor | None
     out: DeviceTensor  # of a reduction u: what the size is taken from
     sums: bool
+    mode: Mode
     label: str
     fields: tuple[tuple[str, int], ...]
 
@@ -60,7 +62,6 @@ def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
     label = f"{call.name} (affine)"
     limited = call.ceiling != LARGEST
     fields = {
-        "mode": Mode.AFFINE,
         "result": KINDS[call.out.kind],
         "shift": call.shift,
         "relu": int(call.relu),
@@ -73,6 +74,7 @@ def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
         mask=_checked_mask(label, call.mask),
         out=call.out,
         sums=call.sums,
+        mode=Mode.AFFINE,
         label=label,
         fields=tuple((fields | (masks if call.mask else {})).items()),
     )
@@ -85,7 +87,7 @@ def plan_reduction(call: Reduction, cfg: EngineConfig) -> Iterator[PlannedFrame]
     Raises: as ``plan_affine``.
     """
     label = f"{call.name} (reduce)"
-    fields = {"mode": Mode.REDUCE, "result": Kind.INT16}
+    fields: dict[str, int] = {"result": Kind.INT16}
     masks = {"mask_x": 1, "mask_limit": min(call.mask_limit, _MOST_LIMIT)}
     operation = _Operation(
         u=call.u,
@@ -93,6 +95,7 @@ def plan_reduction(call: Reduction, cfg: EngineConfig) -> Iterator[PlannedFrame]
         mask=_checked_mask(label, call.mask),
         out=call.u,
         sums=True,
+        mode=Mode.REDUCE,
         label=label,
         fields=tuple((fields | (masks if call.mask else {})).items()),
     )
@@ -151,7 +154,7 @@ def _frames(
             views = tuple(None if each is None else (each.kind, each.view, each.W) for each in here)
             heights = tuple(0 if each is None else each.rows[1] - each.rows[0] for each in stripes)
             yield PlannedFrame(
-                header=_header(op.fields, op.sums, count, out.W, views, heights, cfg),
+                header=_header(op.mode, op.fields, op.sums, count, out.W, views, heights, cfg),
                 sources=(*parts, *(runs(each) for each in stripes if each is not None)),
                 results=() if coefficients is None else runs(place),
                 tag=(group, blocks),
@@ -179,34 +182,61 @@ def _lines(operand: DeviceTensor, rows: Range) -> Range:
 def _tile(
     op: _Operation, blocks: Range, operands: tuple[DeviceTensor | None, ...], cfg: EngineConfig
 ) -> tuple[int, int]:
-    """Samples and rows of a frame: as many rows as fit, then as many samples."""
+    """Samples and rows of a frame: as many rows as fit, and of the samples what takes the fewest cycles."""
     out, count = op.out, blocks[1] - blocks[0]
     room = (cfg.x_depth, cfg.w_vectors, cfg.x_depth)
-
-    def fitting(rows: int) -> int:
-        """Samples for which there is room, with so many rows of each."""
-        most = out.N
-        for operand, vectors in zip(operands, room, strict=True):
-            if operand is not None:
-                first, end = _lines(operand, (0, rows))
-                pixel = 2 if vectors == cfg.w_vectors and operand.kind == "int16" else 1
-                most = min(most, vectors // ((end - first) * operand.W * count * pixel))
-        return min(most, MOST_PLANES // count) if op.sums else most
-
     even = any(each is not None and each.view == "spread" for each in operands)
     for rows in shares(out.H):
+        pixels = [0 if each is None else _pixels(each, rows) * count for each in operands]
+        wide = [1, 2 if operands[1] is not None and operands[1].kind == "int16" else 1, 1]
+        fitting = [
+            vectors // (each * size) for vectors, each, size in zip(room, pixels, wide, strict=True) if each
+        ]
+        most = min([*fitting, MOST_PLANES // count if op.sums else out.N])
         aligned = rows == out.H or not even or rows % 2 == 0
         reached = max(rows, out.W) <= REACH and rows * out.W <= _MOST_PIXELS
-        if aligned and reached and fitting(rows):
-            return fitting(rows), rows
+        if aligned and reached and most:
+            return _samples(op, rows, count, most, operands), rows
     raise ShapeError(
         f"{op.label}: a row of {out.W} pixels of {out.C} channels does not fit the buffers of {cfg.name}; "
         "use another device"
     )
 
 
+def _pixels(operand: DeviceTensor, rows: int) -> int:
+    """Pixels of a plane of an operand that so many rows of the result need."""
+    first, end = _lines(operand, (0, rows))
+    return (end - first) * operand.W
+
+
+def _samples(
+    op: _Operation, rows: int, count: int, most: int, operands: tuple[DeviceTensor | None, ...]
+) -> int:
+    """How many samples of so many rows and blocks a frame takes, at most ``most``."""
+    out = op.out
+    loads = [_words(each.kind, _pixels(each, rows) * count) for each in operands if each is not None]
+    stored = 0 if op.mode == Mode.REDUCE else _words(out.kind, rows * out.W * count)
+    sums = 2 * LANES * count if op.sums else 0
+
+    def cycles(samples: int) -> int:
+        return chain_cycles(
+            -(-out.N // samples) * -(-out.H // rows),
+            words_in=samples * sum(loads),
+            iterations=samples * _QUARTERS * rows * out.W * count,
+            words_out=samples * (stored + sums),
+            pieces=samples * (1 if rows == out.H else count) * (len(loads) + (stored > 0)),
+        )
+
+    return min((size for size in {1, *shares(out.N)} if size <= most), key=cycles)
+
+
+def _words(kind: str, pixels: int) -> int:
+    return pixels * LANES * np.dtype(kind).itemsize // 8
+
+
 @lru_cache(maxsize=4096)
 def _header(
+    mode: Mode,
     fields: tuple[tuple[str, int], ...],
     sums: bool,
     count: tuple[int, int, int],
@@ -231,6 +261,7 @@ def _header(
         0 if view is None else planes * height * view[2] for view, height in zip(views, heights, strict=True)
     ]
     return Header(
+        mode=mode,
         ic_lanes=cfg.ic_lanes,
         oc_lanes=cfg.oc_lanes,
         unchecked=1,
@@ -242,7 +273,7 @@ def _header(
         depth=3,
         plane=rows * width,
         planes=planes if sums else 0,
-        rows=blocks if dict(fields)["mode"] == Mode.AFFINE else 0,
+        rows=blocks if mode == Mode.AFFINE else 0,
         x_count=pixels[0],
         w_count=pixels[1] * (2 if v is not None and v[0] == "int16" else 1),
         mask_count=pixels[2],

@@ -20,7 +20,7 @@ from e2train.devices.chains.plan import (
     PlannedFrame,
     Range,
     Stripe,
-    frame_cycles,
+    chain_cycles,
     nest,
     ranges,
     runs,
@@ -275,7 +275,8 @@ def _cycles(layer: _Layer, tile: _Tile, cfg: EngineConfig) -> int:
     frames *= -(-layer.blocks // tile.blocks) * -(-layer.depth // tile.depth)
     x_words = 2 * tile.samples * tile.depth * tile.height * layer.source[1]
     g_words = 2 * tile.samples * tile.blocks * tile.rows * Q * layer.vectors
-    return frames * frame_cycles(
+    return chain_cycles(
+        frames,
         words_in=x_words + g_words,
         iterations=sums * tile.samples * tile.rows * Q,
         words_out=sums * cfg.macs_per_cycle,

@@ -23,7 +23,7 @@ __all__ = [
     "Range",
     "Run",
     "Stripe",
-    "frame_cycles",
+    "chain_cycles",
     "nest",
     "ranges",
     "runs",
@@ -118,8 +118,8 @@ def shares(whole: int) -> list[int]:
     return sorted({-(-whole // parts) for parts in range(1, whole + 1)}, reverse=True)
 
 
-def frame_cycles(*, words_in: int, iterations: int, words_out: int, pieces: int) -> int:
-    """Estimate of what a frame takes: loading, computing, storing and fetching descriptors overlap."""
+def chain_cycles(frames: int, *, words_in: int, iterations: int, words_out: int, pieces: int) -> int:
+    """Estimate of what so many equal frames take: one loads while one computes and one is stored."""
     descriptors = _DESCRIPTOR_CYCLES * (pieces + _OWN_PIECES)
     load, store = words_in + HEADER_WORDS, words_out + TRAILER_WORDS
-    return max(load, iterations, store, descriptors) + _FRAME_CYCLES
+    return load + frames * (max(load, iterations, store, descriptors) + _FRAME_CYCLES) + store
