@@ -4,6 +4,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,16 @@ def assert_same_bits(request: pytest.FixtureRequest) -> Callable[..., None]:
             )
 
     return compare
+
+
+@pytest.fixture
+def equals_spec(
+    assert_same_bits: Callable[..., None], rng: np.random.Generator
+) -> Callable[[Any, Any], None]:
+    """Compare what a resident device and the spec make of a case; see ``resident_checks.compare``."""
+    from resident_checks import compare  # what it needs, other tests do not
+
+    return lambda device, case: compare(device, case, rng, assert_same_bits)
 
 
 def _keep(request: pytest.FixtureRequest, **arrays: np.ndarray) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from e2train.devices import DeviceError, ShapeError
+from e2train.devices import DeviceError, ShapeError, open_resident
 from e2train.devices.emulator.resident import TorchResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
@@ -20,13 +20,12 @@ from e2train.devices.resident import (
     ResidentDevice,
     WeightGradient,
 )
-from frame_spec import frame_spec
 
 DEVICES = {
     "spec": SpecResident,
     "native": NativeResident,
     "torch": TorchResident,
-    "frames": frame_spec,
+    "frames": lambda: open_resident("spec"),
 }
 
 

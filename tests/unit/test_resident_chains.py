@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 import resident_cases
 from e2train.config import load_config
-from e2train.devices import DeviceError, Transfer
+from e2train.devices import DeviceError, Transfer, open_resident
 from e2train.devices.chains import StreamResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.protocol import ConvShape, Counters
 from e2train.devices.resident import Affine, DeviceTensor, WeightGradient
+from e2train.devices.spec import SpecDevice
 from e2train.numerics.frames.layout import TRAILER_WORDS
-from frame_spec import FrameSpec, frame_spec
 
+PYNQ = load_config("pynq_z2")
 # Geometries that fill buffers or loops, so that samples, rows or blocks go into several frames.
 CUT = {
     "rows": ConvShape(N=2, C=20, H=60, W=50, K=5, R=3, S=3, padding=(1, 1, 1, 1)),
@@ -48,7 +49,7 @@ def both(case: resident_cases.Case, device: Any) -> tuple[Any, Any, np.ndarray, 
 
 @pytest.mark.parametrize("shape", CUT.values(), ids=CUT.keys())
 def test_operations_in_many_frames_equal_the_spec(shape: ConvShape, rng: np.random.Generator) -> None:
-    device = frame_spec()
+    device = open_resident("spec")
     shape_case = cases.ConvCase(name="cut", shape=shape, pattern="random", signed=False, shift=9)
     calls = 0
     for case in resident_cases.convolutions(shape_case, rng):
@@ -74,7 +75,7 @@ def test_operations_in_many_frames_equal_the_spec(shape: ConvShape, rng: np.rand
 def test_element_wise_operations_in_many_frames_equal_the_spec(
     size: tuple[int, int, int, int], views: tuple[str, str], rng: np.random.Generator
 ) -> None:
-    device = frame_spec()
+    device = open_resident("spec")
     kinds = ("int16", "int16", "uint8", "int16")
     case = resident_cases.AffineCase(
         name="cut", size=size, kinds=kinds, views=(*views, "whole"), mask="u", channels=(0, size[1] // 2, 20)
@@ -89,6 +90,13 @@ def test_element_wise_operations_in_many_frames_equal_the_spec(
     got, want, *_ = both(resident_cases.reduction(reduction, rng), device)
     for one, other in zip(got, want, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def engine(parallel: int = 1) -> SpecDevice:
+    """The spec, as a device that takes so many transfers at once."""
+    device = SpecDevice(PYNQ)
+    device.parallel = parallel
+    return device
 
 
 def convolution(rng: np.random.Generator, shape: ConvShape = CUT["samples"]) -> resident_cases.Case:
@@ -108,7 +116,7 @@ def test_chains_that_do_not_fit_the_scratch_memory_are_cut(
             return super().run_chain(slot, *chain, **options)
 
     monkeypatch.setattr(chains, "SCRATCH_BYTES", 16 << 10)
-    device = Watched(FrameSpec(parallel=parallel))
+    device = Watched(engine(parallel))
     got, want, memory, wanted = both(convolution(rng, CUT["rows"]), device)
     np.testing.assert_array_equal(memory, wanted)
     np.testing.assert_array_equal(got.squares, want.squares)
@@ -118,7 +126,7 @@ def test_chains_that_do_not_fit_the_scratch_memory_are_cut(
 
 def test_only_the_samples_of_a_call_are_moved(rng: np.random.Generator) -> None:
     """Those that are left out add no words, and stay as they are."""
-    device = frame_spec()
+    device = open_resident("spec")
     tensors = [
         DeviceTensor(kind="int16", C=16, H=4, W=4, offsets=np.arange(8) * 512 + at) for at in (0, 4096)
     ]
@@ -150,7 +158,7 @@ def test_neighbouring_samples_are_one_piece(rng: np.random.Generator) -> None:
             pieces.append([(chain.last - chain.first) // 64 + 1 for chain in (mm2s, s2mm)])
             return super().run_chain(slot, mm2s, s2mm, **options)
 
-    device = Watched(FrameSpec())
+    device = Watched(engine())
     u, v, out = (
         DeviceTensor(kind="uint8", C=16, H=4, W=4, offsets=np.arange(4) * 256 + at) for at in (0, 1024, 2048)
     )
@@ -161,11 +169,11 @@ def test_neighbouring_samples_are_one_piece(rng: np.random.Generator) -> None:
     assert pieces == [[2, 2], [2, 5]]  # header and coefficients, u and v; results, and the report
 
 
-class Tampered(FrameSpec):
+class Tampered(SpecDevice):
     """Changes what comes back."""
 
     def __init__(self, change: Callable[[np.ndarray], np.ndarray], *, of_words: bool = False) -> None:
-        super().__init__()
+        super().__init__(PYNQ)
         self.change, self.of_words = change, of_words
 
     def transfer(self, words: np.ndarray, *, reply_words: int) -> Transfer:
@@ -214,7 +222,7 @@ def test_replies_that_are_wrong_are_noticed(
 ) -> None:
     case = convolution(rng)
     device = StreamResident(Tampered(change, of_words=of_words))
-    with pytest.raises(DeviceError, match=rf"^layer \(forward\) on frames: {told}[^\n]*$"):
+    with pytest.raises(DeviceError, match=rf"^layer \(forward\) on spec: {told}[^\n]*$"):
         both(case, device)
 
 
@@ -222,27 +230,25 @@ def test_damaged_sums_of_a_weight_gradient_are_noticed(rng: np.random.Generator)
     case = resident_cases.weight_gradient(CUT["samples"], "uint8", "int8", "random", (0, 0), rng)
     assert isinstance(case.call, WeightGradient)
     device = StreamResident(Tampered(flipped(3)))
-    told = r"^layer \(grad_weight\) on frames: frame 1 of \d+: the results' check words do not match$"
+    told = r"^layer \(grad_weight\) on spec: frame 1 of \d+: the results' check words do not match$"
     with pytest.raises(DeviceError, match=told):
         both(case, device)
 
 
 @pytest.mark.parametrize("name", ["zcu104", "kv260"])
 def test_engines_of_other_lanes_are_refused(name: str) -> None:
-    stream = FrameSpec()
-    stream.config = load_config(name)
     told = f"resident tensors need an engine of 16 input lanes, {name} has 32; use --board pynq_z2"
     with pytest.raises(DeviceError, match=f"^{re.escape(told)}$"):
-        StreamResident(stream)
+        StreamResident(SpecDevice(load_config(name)))
 
 
 def test_cycles_add_up_where_there_is_a_clock(rng: np.random.Generator) -> None:
-    class Clocked(FrameSpec):
+    class Clocked(SpecDevice):
         def transfer(self, words: np.ndarray, *, reply_words: int) -> Transfer:
             done = super().transfer(words, reply_words=reply_words)
             return Transfer(reply=done.reply, cycles=1000)
 
-    device = StreamResident(Clocked())
+    device = StreamResident(Clocked(PYNQ))
     both(convolution(rng), device)
     both(convolution(rng), device)
     assert device.take_counters().cycles == 2000

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from e2train import numerics
+from e2train.devices import open_resident
 from e2train.devices.emulator.resident import TorchResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
@@ -25,7 +26,6 @@ from e2train.devices.resident import (
     sample_bytes,
 )
 from e2train.numerics.elementwise import LARGEST
-from frame_spec import frame_spec
 from resident_cases import is_refused
 
 DEVICES: dict[str, Callable[[], ResidentDevice]] = {
@@ -33,7 +33,7 @@ DEVICES: dict[str, Callable[[], ResidentDevice]] = {
     "native, 2 threads": lambda: NativeResident(threads=2),
     "native, portable": lambda: NativeResident(threads=2, defines=("-DE2_PORTABLE",)),
     "torch": TorchResident,
-    "frames": frame_spec,
+    "csim": lambda: open_resident("csim"),
 }
 SHAPES = (
     ConvShape(N=3, C=1, H=5, W=4, K=1, R=3, S=3, padding=(1, 1, 1, 1)),

@@ -17,13 +17,11 @@ from e2train.devices.native import NativeResident
 from e2train.devices.protocol import ConvShape
 from e2train.devices.resident import (
     Convolution,
-    DeviceTensor,
     ResidentDevice,
 )
 from e2train.numerics import ExactnessError, conv_forward, conv_grad_input, conv_grad_weight
 from e2train.numerics.bounds import OUTPUT_TERMS
 from e2train.numerics.elementwise import LARGEST
-from frame_spec import frame_spec
 from resident_cases import Case
 
 INT32_MAX = (1 << 31) - 1
@@ -32,7 +30,8 @@ DEVICES: dict[str, Callable[[], ResidentDevice]] = {
     "native, 2 threads": lambda: NativeResident(threads=2),
     "native, portable": lambda: NativeResident(threads=2, defines=("-DE2_PORTABLE",)),
     "torch": TorchResident,
-    "frames": frame_spec,
+    "frames": lambda: open_resident("spec"),
+    "csim": lambda: open_resident("csim"),
 }
 RANDOM_CASES = 10  # of each operation and device
 
@@ -42,63 +41,6 @@ def device(request: pytest.FixtureRequest) -> Iterator[ResidentDevice]:
     opened = request.param()
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def equals_spec(
-    assert_same_bits: Callable[..., None], rng: np.random.Generator
-) -> Callable[[ResidentDevice, Case], None]:
-    """Run a case on a device and on the spec, in memory full of other bytes, and compare all there is."""
-
-    def check(device: ResidentDevice, case: Case) -> None:
-        if resident_cases.is_refused(device, case.call, case.nbytes):
-            return
-        inputs = {f"input{index}": values for index, (_, values) in enumerate(case.inputs)}
-        before = rng.integers(0, 256, case.nbytes).astype(np.uint8)
-        got, got_memory = _run(device, case, before)
-        want, want_memory = _run(SpecResident(), case, before)
-        assert got.keys() == want.keys()
-        for name, value in got.items():
-            assert_same_bits(value, want[name], case=f"{name} of {case}", **inputs)
-        assert_same_bits(got_memory, want_memory, case=f"memory of {case}", **inputs)
-        untouched = _outside(case)
-        for tensor, _ in case.inputs:
-            untouched &= ~_bytes_of(tensor, case.nbytes)
-        assert_same_bits(got_memory[untouched], before[untouched], case=f"bytes around {case}", **inputs)
-
-    return check
-
-
-def _run(device: ResidentDevice, case: Case, before: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    whole = DeviceTensor(kind="uint8", C=16, H=case.nbytes // 16, W=1, offsets=np.zeros(1, np.int64))
-    device.reserve(case.nbytes)
-    device.write(whole, before.reshape(-1, 16).T.reshape(whole.shape))
-    for tensor, values in case.inputs:
-        device.write(tensor.seen("whole"), values)
-    returned = getattr(device, case.operation)(case.call)
-    after = device.read(whole).reshape(16, -1).T.reshape(-1)
-    return _results(returned), after
-
-
-def _results(returned: Any) -> dict[str, np.ndarray]:
-    if isinstance(returned, np.ndarray):
-        return {"gradient": returned}
-    if isinstance(returned, tuple):
-        return dict(zip(("sums", "products"), returned, strict=True))
-    report = {name: getattr(returned, name) for name in ("largest", "saturations", "sums", "squares")}
-    return {name: np.asarray(value) for name, value in report.items() if value is not None}
-
-
-def _bytes_of(tensor: DeviceTensor, nbytes: int) -> np.ndarray:
-    found = np.zeros(nbytes, bool)
-    for offset in tensor.offsets:
-        found[offset : offset + tensor.sample_bytes] = True
-    return found
-
-
-def _outside(case: Case) -> np.ndarray:
-    written = () if case.destination is None else (case.destination,)
-    return ~sum((_bytes_of(tensor, case.nbytes) for tensor in written), np.zeros(case.nbytes, bool))
 
 
 @pytest.mark.parametrize("case", resident_cases.CONVOLUTIONS, ids=str)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training with resident tensors: the same bits on every emulator, after a stop, and what is refused."""
+"""Training with resident tensors: the same bits on every device, after a stop, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from math import prod
 
 import pytest
-from e2train.devices import DeviceError
+from e2train.devices import DeviceError, open_resident
 from e2train.devices.emulator.resident import TorchResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
@@ -17,10 +17,11 @@ CONFIG = PRESETS["digits"].changed(
     execution="resident", steps=4, batch=4, seed=7, smd=0.0, skip=0.6, test_pictures=4, swa_first=0.6,
     gate_weight=100.0, warmup=0.0,  # so that gates close within a few steps
 )  # fmt: skip
-EMULATORS = {
+DEVICES = {
     "native": lambda threads: NativeResident(threads=1),
     "native, 2 threads": lambda threads: NativeResident(threads=2),
     "torch": lambda threads: TorchResident(),
+    "csim": lambda threads: open_resident("csim"),
 }
 RUNS = {
     "smb-int8": {"method": "smb-int8"},
@@ -40,7 +41,7 @@ LONG_RUNS = {
 
 
 def use(monkeypatch, make) -> None:
-    monkeypatch.setattr("e2train.train.run.open_resident", lambda *, host, threads: make(threads))
+    monkeypatch.setattr("e2train.train.run.open_resident", lambda spec, *, threads, **options: make(threads))
 
 
 @pytest.mark.parametrize(
@@ -50,12 +51,12 @@ def use(monkeypatch, make) -> None:
         *(pytest.param(options, id=name, marks=pytest.mark.slow) for name, options in LONG_RUNS.items()),
     ],
 )
-def test_every_emulator_trains_to_the_bits_of_the_spec(monkeypatch, tmp_path, options):
+def test_every_device_trains_to_the_bits_of_the_spec(monkeypatch, tmp_path, options):
     config = CONFIG.changed(**options)
     use(monkeypatch, lambda threads: SpecResident())
     want = run_training(config, out=tmp_path / "spec")
     assert (want.blocks_skipped > 0) == (config.method != "smb-int8")
-    for name, make in EMULATORS.items():
+    for name, make in DEVICES.items():
         use(monkeypatch, make)
         got = run_training(config, out=tmp_path / name)
         for key in ("state_sha256", "weights_sha256", "macs", "blocks_run", "saturations", "test_accuracy"):
@@ -101,14 +102,35 @@ def test_a_checkpoint_of_the_other_execution_is_refused_in_one_line(tmp_path, fi
     assert "execution" in told
 
 
-@pytest.mark.parametrize("device", ["csim", "rtl", "spec", "pynq:board", "agent:board"])
-def test_devices_without_resident_tensors_are_refused(device):
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        *(
+            (
+                {"device": device},
+                f"device {device.split(',')[-1]} does not keep tensors in its memory yet; "
+                "use --device emulator, csim, rtl or spec, or --set execution=offload",
+            )
+            for device in ("pynq:board", "agent:board", "rtl,pynq:board")
+        ),
+        *(
+            (
+                {"device": device, "board": "zcu104"},
+                "resident tensors need an engine of 16 input lanes, zcu104 has 32; use --board pynq_z2",
+            )
+            for device in ("csim", "rtl", "spec")
+        ),
+    ],
+    ids=str,
+)
+def test_devices_without_resident_tensors_are_refused(options, told):
     with pytest.raises(TrainError) as refused:
-        CONFIG.changed(device=device)
-    assert str(refused.value) == (
-        f"device {device} does not keep tensors in its memory yet; "
-        "use --device emulator or --set execution=offload"
-    )
+        CONFIG.changed(**options)
+    assert str(refused.value) == told
+
+
+def test_an_emulator_has_no_lanes():
+    assert CONFIG.changed(board="zcu104").resident
 
 
 @pytest.mark.parametrize(

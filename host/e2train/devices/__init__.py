@@ -27,7 +27,7 @@ from e2train.devices.protocol import (
     Transfer,
     products_per_multiplier,
 )
-from e2train.devices.resident import ResidentDevice
+from e2train.devices.resident import ResidentDevice, check_lanes
 
 __all__ = [
     "DEVICES",
@@ -47,6 +47,7 @@ __all__ = [
     "TensorDevice",
     "Transfer",
     "check_device",
+    "check_resident",
     "open_device",
     "open_resident",
     "products_per_multiplier",
@@ -62,6 +63,7 @@ _CLASSES = {
     "agent": ("e2train.devices.agent", "AgentDevice"),
 }
 _ADDRESSED = ("pynq", "agent")
+_RESIDENT = ("emulator", "csim", "rtl", "spec")
 
 DEVICES = tuple(_CLASSES)
 
@@ -118,18 +120,54 @@ def open_device(
     return device
 
 
-def open_resident(*, host: str = "cpu", threads: int = 1) -> ResidentDevice:
-    """The emulator of resident steps: in C++ on a CPU, in torch on a GPU or where no compiler is installed.
+def check_resident(spec: str, *, config: str = "pynq_z2") -> None:
+    """Look whether a device can keep tensors in its memory.
 
-    Both give the same bits. Raises: DeviceError when neither can be opened.
+    Raises: DeviceError when it cannot, or the engine of this configuration does not read them.
     """
+    check_device(spec)
+    if spec not in _RESIDENT:
+        *others, last = _RESIDENT
+        raise DeviceError(
+            f"device {spec} does not keep tensors in its memory yet; use --device {', '.join(others)} or "
+            f"{last}, or --set execution=offload"
+        )
+    if spec != "emulator":
+        check_lanes(load_config(config))
+
+
+def open_resident(
+    spec: str = "emulator", *, config: str = "pynq_z2", host: str = "cpu", threads: int = 1
+) -> ResidentDevice:
+    """Open a device that keeps tensors in its memory; all give the same bits.
+
+    The emulator computes in C++ on a CPU, in torch on a GPU or where no compiler is installed. The others run
+    the engine of one of the configurations in ``boards.toml``.
+    Raises: DeviceError when there is no such device or a package that it needs is missing.
+    """
+    check_resident(spec, config=config)
+    if spec == "emulator":
+        return _open_emulator(host, threads)
+    try:
+        if spec == "rtl":
+            soc = import_module("e2train.devices.chains.soc")
+            device: ResidentDevice = soc.SocResident(load_config(config))
+            return device
+        chains = import_module("e2train.devices.chains")
+    except ModuleNotFoundError as error:
+        raise DeviceError(f"device {spec} needs {error.name}; {_install(error)}") from error
+    device = chains.StreamResident(open_device(spec, config=config))
+    return device
+
+
+def _open_emulator(host: str, threads: int) -> ResidentDevice:
     if host == "cpu":
         try:
             native = import_module("e2train.devices.native")
             device: ResidentDevice = native.NativeResident(threads=threads)
             return device
         except (ModuleNotFoundError, DeviceError) as error:
-            warnings.warn(f"torch emulates the device, slowly: {error}", stacklevel=2)
+            warnings.warn(f"torch emulates the device, slowly: {error}", stacklevel=3)
     try:
         emulator = import_module("e2train.devices.emulator.resident")
     except ModuleNotFoundError as error:

@@ -197,7 +197,9 @@ def open_engine(config: RunConfig, group: Group) -> Iterator[Engine | None]:
         return
     device: TensorDevice | StreamDevice | ResidentDevice
     if config.resident:
-        device = open_resident(host=config.host, threads=config.threads)
+        device = open_resident(
+            device_of_rank(config, group), config=config.board, host=config.host, threads=config.threads
+        )
     else:
         device = open_device(
             device_of_rank(config, group),

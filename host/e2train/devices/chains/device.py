@@ -16,7 +16,7 @@ from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import FrameReply, failure, lay_out, read_replies, scratch_bytes
 from e2train.devices.memory import HostMemory, check_access
 from e2train.devices.protocol import Counters, DeviceError
-from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
+from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient, check_lanes
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
@@ -46,17 +46,15 @@ class ChainResident(HostMemory):
     def __init__(self, config: EngineConfig) -> None:
         """Raises: DeviceError for an engine that does not read resident tensors."""
         super().__init__()
-        if config.ic_lanes != LANES:
-            raise DeviceError(
-                f"resident tensors need an engine of {LANES} input lanes, {config.name} has "
-                f"{config.ic_lanes}; use --board pynq_z2"
-            )
+        check_lanes(config)
         self.config = config
         self._counters = Counters()
         self._tensors = 0  # bytes for tensors
+        self._closed = False
 
     def reserve(self, nbytes: int) -> None:
         """Have at least so much memory; where it has to grow, what was in it is lost."""
+        self._check()
         if nbytes <= self._tensors:
             return
         self._tensors = nbytes
@@ -117,6 +115,11 @@ class ChainResident(HostMemory):
         counters, self._counters = self._counters, Counters()
         return counters
 
+    def close(self) -> None:
+        """Let the memory go."""
+        self._closed = True
+        super().close()
+
     def run_chain(self, slot: int, mm2s: Chain, s2mm: Chain, *, reply_words: int) -> int | None:
         """Run a chain of descriptors each way and say how many cycles it took, where there is a clock.
 
@@ -161,6 +164,8 @@ class ChainResident(HostMemory):
         return read_replies(laid, self._memory), counters
 
     def _check(self, *tensors: DeviceTensor | None) -> None:
+        if self._closed:
+            raise DeviceError(f"device {self.name} is closed")
         check_access(self._tensors, *tensors)
 
 

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resident operations on the engine's RTL, moved by the simulated DMA; what happens when it fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import e2train.devices.chains.soc as soc
+import numpy as np
+import pytest
+import resident_cases
+from e2hls import HlsError
+from e2sim import MemoryTiming
+from e2train.config import load_config
+from e2train.devices import DeviceError, open_resident
+from e2train.devices.chains.soc import SocResident
+from e2train.devices.protocol import ConvShape
+from e2train.devices.resident import DeviceTensor, Reduction
+from test_soc import ASSERT, StandIn
+
+PYNQ = load_config("pynq_z2")
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[SocResident]:
+    with open_resident("rtl") as opened:
+        assert isinstance(opened, SocResident)
+        yield opened
+
+
+@pytest.mark.parametrize("case", resident_cases.CONVOLUTIONS, ids=str)
+def test_convolutions_equal_spec(device, case, rng, equals_spec):
+    for each in resident_cases.convolutions(case, rng):
+        equals_spec(device, each)
+
+
+def test_element_wise_operations_equal_spec(device, rng, equals_spec):
+    for case in resident_cases.AFFINES:
+        equals_spec(device, resident_cases.affine(case, rng))
+    for case in resident_cases.REDUCTIONS[:-1]:  # the last one is long
+        equals_spec(device, resident_cases.reduction(case, rng))
+
+
+def test_random_operations_equal_spec(device, rng, equals_spec):
+    for _ in range(3):
+        for each in resident_cases.convolutions(resident_cases.random_convolution(rng), rng):
+            equals_spec(device, each)
+        equals_spec(device, resident_cases.affine(resident_cases.random_affine(rng), rng))
+        equals_spec(device, resident_cases.reduction(resident_cases.random_reduction(rng), rng))
+
+
+def gradient(rng: np.random.Generator) -> resident_cases.Case:
+    """A weight gradient of several frames."""
+    shape = ConvShape(N=12, C=16, H=16, W=16, K=16, R=3, S=3, padding=(1, 1, 1, 1))
+    return resident_cases.weight_gradient(shape, "uint8", "int8", "random", (0, 0), rng)
+
+
+def taken(device: SocResident, case: resident_cases.Case) -> int | None:
+    device.reserve(case.nbytes)
+    for tensor, values in case.inputs:
+        device.write(tensor, values)
+    device.take_counters()
+    getattr(device, case.operation)(case.call)
+    counters = device.take_counters()
+    assert counters.frames > 2
+    assert device.take_counters().cycles is None
+    return counters.cycles
+
+
+def test_cycles_are_those_of_the_simulated_hardware(device: SocResident, rng: np.random.Generator) -> None:
+    """The same each time, more with less bandwidth, and not fewer than the multipliers need."""
+    case = gradient(rng)
+    cycles = taken(device, case)
+    assert cycles == taken(device, case)
+    assert cycles is not None
+    assert cycles > case.call.macs / 256
+    assert cycles < 4 * case.call.macs / 256
+    with SocResident(PYNQ, timing=MemoryTiming(bytes_per_cycle=2)) as slow:
+        slower = taken(slow, case)
+    assert slower is not None
+    assert slower > cycles
+
+
+def test_memory_that_grows_is_seen_by_the_simulation(device, rng):
+    device.reserve(64)
+    place = np.array([9 << 20])
+    device.reserve(10 << 20)
+    u = DeviceTensor(kind="int16", C=16, H=4, W=4, offsets=place)
+    values = rng.integers(-9, 9, u.shape).astype("int16")
+    device.write(u, values)
+    sums, products = device.reduce(Reduction(u=u, v=u))
+    assert sums.tolist() == values.sum(axis=(0, 2, 3)).tolist()
+    assert products.tolist() == (values**2).sum(axis=(0, 2, 3)).tolist()
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[SocResident]:
+    """A device whose kernel gives back each word, plus one."""
+    monkeypatch.setattr(soc, "build_rtl", lambda kernel: StandIn())
+    with SocResident(PYNQ, stall_cycles=2_000) as opened:
+        opened.reserve(1 << 16)
+        yield opened
+
+
+def reduction(H: int) -> Reduction:
+    u = DeviceTensor(kind="int16", C=16, H=H, W=1, offsets=np.zeros(1, np.int64))
+    return Reduction(u=u, v=u, name="conv")
+
+
+def test_a_kernel_that_answers_otherwise_is_noticed_every_time(stand_in: SocResident) -> None:
+    """It gives more words than there is room for, and holds the rest."""
+    for _ in range(3):
+        told = (
+            r"^conv \(reduce\) on rtl: the kernel hangs: no word moved in 2000 cycles, after \d+ in and 41 "
+        )
+        with pytest.raises(DeviceError, match=told):
+            stand_in.reduce(reduction(64))
+
+
+def test_a_failed_assertion_ends_no_device(stand_in: SocResident) -> None:
+    call = reduction(64)
+    stand_in.write(call.u, np.zeros(call.u.shape, "int16"))
+    words = stand_in._memory[:8].view(np.uint64)
+    for word, told in ((ASSERT, "the kernel stopped: .*: assertion failed"), (0, "the kernel hangs")):
+        words[0] = word
+        with pytest.raises(DeviceError, match=rf"^conv \(reduce\) on rtl: {told}"):
+            stand_in.reduce(call)
+
+
+def test_a_closed_device_says_so(stand_in: SocResident) -> None:
+    stand_in.close()
+    stand_in.close()
+    with pytest.raises(DeviceError, match=r"^device rtl is closed$"):
+        stand_in.reserve(64)
+    with pytest.raises(DeviceError, match=r"^device rtl is closed$"):
+        stand_in.reduce(reduction(1))
+
+
+def test_a_kernel_that_does_not_build_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(kernel: object) -> None:
+        raise HlsError("loop 'taps' needs II=2")
+
+    monkeypatch.setattr(soc, "build_rtl", fail)
+    told = "cannot open device rtl for pynq_z2: loop 'taps' needs II=2"
+    with pytest.raises(DeviceError, match=f"^{re.escape(told)}$"):
+        open_resident("rtl")

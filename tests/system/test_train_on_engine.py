@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resident training on the engine: the bits of the emulator, cycles of the simulated hardware."""
+
+import json
+
+import pytest
+from e2train.train import PRESETS, run_training
+
+RUN = PRESETS["digits"].changed(execution="resident", seed=7)
+SHORT = {"steps": 4, "batch": 8, "test_pictures": 8, "skip": 0.4}
+WHOLE = {"steps": 40}
+VARIANTS = {
+    "e2train": {},
+    "resolve, 16-bit gradients": {"psg_mode": "resolve", "gradient_bits": 16},
+}
+SLOW_VARIANTS = {
+    "smb-int8": {"method": "smb-int8"},
+    "sparsify": {"psg_mode": "sparsify"},
+    "resolve": {"psg_mode": "resolve"},
+    "16-bit gradients": {"gradient_bits": 16},
+    "sparsify, 16-bit gradients": {"psg_mode": "sparsify", "gradient_bits": 16},
+    "8-bit results": {"result_bits": 8},
+}
+EQUAL = ("weights_sha256", "state_sha256", "macs", "saturations", "test_accuracy", "host_bytes_per_step")
+
+
+def rows_of(folder):
+    return json.loads((folder / "ledger.json").read_text())
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS.keys())
+def test_rtl_trains_to_the_bits_of_the_emulator(tmp_path, options):
+    config = RUN.changed(**SHORT, **options)
+    want = run_training(config, out=tmp_path / "emulator")
+    got = run_training(config.changed(device="rtl"), out=tmp_path / "rtl")
+    for key in EQUAL:
+        assert getattr(got, key) == getattr(want, key), key
+    assert want.cycles is None
+    assert got.cycles is not None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("options", [*VARIANTS.values(), *SLOW_VARIANTS.values()],
+                         ids=[*VARIANTS, *SLOW_VARIANTS])  # fmt: skip
+def test_devices_train_to_the_same_bits(tmp_path, options):
+    config = RUN.changed(**WHOLE, **options)
+    want = run_training(config, out=tmp_path / "emulator")
+    for device in ("csim", "rtl"):
+        got = run_training(config.changed(device=device), out=tmp_path / device)
+        for key in EQUAL:
+            assert getattr(got, key) == getattr(want, key), (device, key)
