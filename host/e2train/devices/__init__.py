@@ -127,10 +127,9 @@ def check_resident(spec: str, *, config: str = "pynq_z2") -> None:
     """
     check_device(spec)
     if spec not in _RESIDENT:
-        *others, last = _RESIDENT
         raise DeviceError(
-            f"device {spec} does not keep tensors in its memory yet; use --device {', '.join(others)} or "
-            f"{last}, or --set execution=offload"
+            f"device {spec} does not keep tensors in its memory yet; "
+            "use --device emulator, csim, rtl or spec, or --set execution=offload"
         )
     if spec != "emulator":
         check_lanes(load_config(config))
