@@ -96,7 +96,7 @@ void compute(const ap_uint<16 * kIcLanes> x_buf[kXDepth],
   const StoreCommand command = store_command(plan);
   command_out.write(command);
   ComputeSettings settings;
-  settings.set(plan, command, kIcLanes == kPixelLanes);
+  settings.set(plan, command);
   Level levels[kLevels];
   #pragma HLS ARRAY_PARTITION variable=levels complete
   LoopNest nest;

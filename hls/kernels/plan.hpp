@@ -88,14 +88,13 @@ struct ComputeSettings {
   ap_int<17> height;
   ap_int<17> width;
 
-  // `resident`: whether the engine has element-wise operations.
-  void set(const Word plan[kPlanWords], const StoreCommand& command, bool resident) {
+  void set(const Word plan[kPlanWords], const StoreCommand& command) {
     #pragma HLS INLINE
     const Word options = plan[header::XBits::word];
     const bool msb = command.mode == kGradMsb;
     outer = command.outer();
     pairs = command.pairs;
-    elements = resident && command.elements();
+    elements = command.elements();
     how.set(plan[0], options);
     high_bits.set(msb ? header::XBits::of(options) : ap_uint<4>(8),
                   msb ? header::GBits::of(options) : ap_uint<4>(8), header::XKind::of(options) == kInt8,
