@@ -191,7 +191,7 @@ def _finish(
     fitted = np.clip(value, info.min, info.max)
     narrow = fitted.astype(KIND_DTYPES[kind])
     return Computed(
-        results=_NOTHING if header.mode == Mode.REDUCE else narrow.view(np.uint64),
+        results=narrow.view(np.uint8)[: 8 * header.result_words].view(np.uint64),  # whole words
         sides=_sides(header, fitted, fitted if other is None else other),
         saturations=int(np.count_nonzero(fitted != value)),
         largest=min(int(np.abs(value).max(initial=0)), LARGEST),
