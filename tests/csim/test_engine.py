@@ -10,7 +10,8 @@ from e2hls.native import NativeKernel, Words, build_native
 from e2train.config import config_names, load_config
 from e2train.devices.build import engine_kernel
 from e2train.numerics.frames import run_transfer
-from engine_transfers import load_cases, transfers
+from engine_cases import Cases
+from engine_transfers import transfers
 
 
 def _native(name: str) -> NativeKernel:
@@ -35,7 +36,7 @@ def test_engine_equals_spec(name, rng, assert_same_bits):
 
 def test_state_does_not_outlive_a_transfer(rng, assert_same_bits):
     engine, config = _native("pynq_z2"), load_config("pynq_z2")
-    cases = load_cases().Cases(rng, config)
+    cases = Cases(rng, config)
     for fault, words in cases.faults():
         _run(engine, words)
         good = cases.many_frames()
@@ -44,7 +45,7 @@ def test_state_does_not_outlive_a_transfer(rng, assert_same_bits):
 
 def test_two_transfers_in_one_run(rng, assert_same_bits):
     engine, config = _native("pynq_z2"), load_config("pynq_z2")
-    cases = load_cases().Cases(rng, config)
+    cases = Cases(rng, config)
     one, other = cases.many_frames(), cases.many_frames()
     last = np.zeros(one.size + other.size, np.bool_)
     last[[one.size - 1, -1]] = True
@@ -56,7 +57,7 @@ def test_two_transfers_in_one_run(rng, assert_same_bits):
 
 def test_runs_overlap_in_threads(rng, assert_same_bits):
     engine, config = _native("pynq_z2"), load_config("pynq_z2")
-    cases = load_cases().Cases(rng, config)
+    cases = Cases(rng, config)
     work = [cases.many_frames() for _ in range(16)]
     with ThreadPoolExecutor(4) as pool:
         replies = list(pool.map(lambda words: _run(engine, words), work))
@@ -66,6 +67,6 @@ def test_runs_overlap_in_threads(rng, assert_same_bits):
 
 def test_a_transfer_without_end_is_an_error(rng):
     engine = _native("pynq_z2")
-    words = load_cases().Cases(rng, load_config("pynq_z2")).identify()[:5]
+    words = Cases(rng, load_config("pynq_z2")).identify()[:5]
     with pytest.raises(HlsError, match=r"^engine: read from an empty stream$"):
         engine.run({"s_axis": Words(data=words.reshape(-1, 1), last=np.zeros(5, np.bool_))})

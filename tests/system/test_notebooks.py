@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from run_notebooks import NOTEBOOKS, run
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-from run_notebooks import NOTEBOOKS, run  # noqa: E402
 
 QUICK = ("compare_energy", "offload_your_model")
 SLOW = ("change_the_kernel", "train_on_a_simulated_board")

@@ -3,37 +3,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 import numpy as np
 import pytest
 from e2train.config import load_config
 from e2train.numerics.frames import Kind, Status, decode_header, decode_trailer, run_transfer
 from e2train.numerics.frames.layout import TRAILER_WORDS
 from e2train.numerics.frames.trailer import Trailer
+from engine_cases import Cases, Loop, nest
 
 CONFIG = load_config("pynq_z2")
 
 
-def _load() -> ModuleType:
-    """The generators, which a bench imports from its own folder."""
-    path = Path(__file__).parents[2] / "sim" / "benches" / "engine_cases.py"
-    spec = importlib.util.spec_from_file_location("engine_cases", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def cases() -> Any:
-    return _load().Cases(np.random.default_rng(3), CONFIG)
+def cases() -> Cases:
+    return Cases(np.random.default_rng(3), CONFIG)
 
 
 def trailer(reply: np.ndarray) -> Trailer:
@@ -45,7 +28,7 @@ def status(reply: np.ndarray) -> Status:
 
 
 @pytest.mark.parametrize("mode", ["forward", "grad_input", "grad_weight", "grad_msb", "affine", "reduce"])
-def test_good_transfers_are_good_and_stay_in_their_buffers(cases: Any, mode: str) -> None:
+def test_good_transfers_are_good_and_stay_in_their_buffers(cases: Cases, mode: str) -> None:
     for words in [*cases.corners(mode), *cases.random(mode, 50)]:
         reply = run_transfer(words, CONFIG)
         header = decode_header(words)
@@ -56,7 +39,7 @@ def test_good_transfers_are_good_and_stay_in_their_buffers(cases: Any, mode: str
 
 
 @pytest.mark.parametrize("mode", ["forward", "grad_input"])
-def test_corners_saturate_and_round(cases: Any, mode: str) -> None:
+def test_corners_saturate_and_round(cases: Cases, mode: str) -> None:
     replies = [run_transfer(words, CONFIG) for words in cases.corners(mode)]
     assert sum(trailer(reply).saturations for reply in replies) > 0
     headers = [decode_header(words) for words in cases.corners(mode)]
@@ -64,7 +47,7 @@ def test_corners_saturate_and_round(cases: Any, mode: str) -> None:
     assert {header.result for header in headers} == set(Kind)
 
 
-def test_element_cases_use_every_option(cases: Any) -> None:
+def test_element_cases_use_every_option(cases: Cases) -> None:
     for mode in ("affine", "reduce"):
         headers = [decode_header(words) for words in [*cases.corners(mode), *cases.random(mode, 50)]]
         for option in ("mask_x", "mask_signed", "x_spread", "w_spread", "x_kind", "w_kind"):
@@ -74,17 +57,14 @@ def test_element_cases_use_every_option(cases: Any) -> None:
     assert sum(reply.saturations for reply in replies) > 0
 
 
-def test_every_fault_is_one_and_every_status_has_one(cases: Any) -> None:
+def test_every_fault_is_one_and_every_status_has_one(cases: Cases) -> None:
     found = {name: status(run_transfer(words, CONFIG)) for name, words in cases.faults()}
     assert Status.OK not in found.values()
     assert set(found.values()) == set(Status) - {Status.OK}
 
 
 def test_nest_undoes_inner_travel() -> None:
-    module = _load()
-    levels = module.nest(
-        module.Loop(limit=3, dxa=1), module.Loop(limit=4, dxa=10), module.Loop(limit=2, dxa=100)
-    )
+    levels = nest(Loop(limit=3, dxa=1), Loop(limit=4, dxa=10), Loop(limit=2, dxa=100))
     address, seen = 0, []
     for outer in range(2):
         for middle in range(4):
