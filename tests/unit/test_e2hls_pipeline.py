@@ -14,6 +14,7 @@ from e2hls.backend.xls_nodes import CycleError, Node, ordered
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlOptions
+from e2hls.frontend.translation import Translation
 from e2hls.ir import Array, Block, Branch, Const, Design, Instr, Phi, Process, Ref, Return, Stream
 from e2hls.ir.flow_graph import FlowGraph, Loop
 from e2hls.ir.interpreter import run_design
@@ -159,6 +160,17 @@ def test_a_pass_that_breaks_the_ir_is_named(monkeypatch: pytest.MonkeyPatch, tmp
     )
     with pytest.raises(HlsError, match=f"^{re.escape(message)}$"):
         generate(counting(), RtlOptions(), tmp_path)
+
+
+def test_a_pass_that_breaks_llvm_ir_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(translation: Translation) -> None:
+        next(iter(translation.module.functions.values())).blocks["entry"].insert(0, "%v = add i8 %gone, 1")
+
+    monkeypatch.setattr(pipeline, "_LLVM_PASSES", (Pass("spoil", "", spoil),))
+    kernel = Kernel("vadd", HERE.parent / "rtl/kernels/vadd.cpp")
+    broken = "^pass spoil left a broken design, please report it: .*use of undefined value '%gone'"
+    with pytest.raises(HlsError, match=broken):
+        lower(kernel, Watch(verify_llvm=True))
 
 
 def test_dominators_and_loops() -> None:
