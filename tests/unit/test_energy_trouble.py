@@ -383,5 +383,5 @@ def test_a_log_of_a_spreadsheet_is_read(tmp_path):
 def test_going_on_forgets_what_a_meter_said_after_the_checkpoint(tmp_path):
     folder = RunFolder(tmp_path)
     folder.power.write_text("time_s,power_w,step\n-1.0,2,-1\n5.0,2,3\n9.0,2,8\n")
-    folder.go_on(4, measured_s=6.0)
+    folder.go_on(4, steps_run=0, measured_s=6.0)
     assert folder.power.read_text() == "time_s,power_w,step\n-1.0,2,-1\n5.0,2,3\n"

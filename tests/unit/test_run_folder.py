@@ -149,6 +149,23 @@ def test_neither_resume_nor_report_takes_damaged_metrics(tmp_path, finished):
         read_record(tmp_path)
 
 
+@pytest.mark.parametrize("lost", ["first", "middle", "last", "all"])
+def test_a_run_that_lost_rows_is_not_resumed(tmp_path, finished, lost):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    metrics = tmp_path / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    cut = {"first": slice(0, 1), "middle": slice(1, 2), "last": slice(-1, None), "all": slice(None)}[lost]
+    count = len(lines)
+    del lines[cut]
+    metrics.write_text("".join(lines))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert refusal(tmp_path, resume=True) == (
+        f"{metrics} holds {len(lines)} of the {count} steps that were run when checkpoint.pt was saved; "
+        "restore the file, or start again with --overwrite instead of --resume"
+    )
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
@@ -183,14 +200,14 @@ def test_an_ill_formed_sample_of_power_is_named(tmp_path, sample):
     folder.power.write_bytes(b"time_s,power_w,step\n1.0,2,1\n" + sample)
     shown = sample.decode(errors="replace").strip()
     with pytest.raises(TrainError) as error:
-        folder.go_on(1, measured_s=2.0)
+        folder.go_on(1, steps_run=0, measured_s=2.0)
     assert str(error.value) == f"{folder.power}: {shown!r} is no sample; remove the line to leave it out"
 
 
 def test_a_sample_of_power_that_was_cut_off_is_left_out(tmp_path):
     folder = RunFolder(tmp_path)
     folder.power.write_bytes(b"time_s,power_w,step\n1.0,2,1\n1.")
-    folder.go_on(1, measured_s=2.0)
+    folder.go_on(1, steps_run=0, measured_s=2.0)
     assert folder.power.read_bytes() == b"time_s,power_w,step\n1.0,2,1\n"
 
 

@@ -100,12 +100,18 @@ class RunFolder:
             self.metrics.write_text("", encoding="utf-8")
         self._replace(self.config, config.to_toml())
 
-    def go_on(self, step: int, *, measured_s: float = 0.0) -> None:
+    def go_on(self, step: int, *, steps_run: int, measured_s: float = 0.0) -> None:
         """Forget what was logged after a step, and what a meter said later than ``measured_s``.
 
-        Raises: TrainError naming a line that is damaged.
+        Raises: TrainError naming a line that is damaged, or where not all ``steps_run`` up to there are logged.
         """
         kept = [json.dumps(row) for row in self.rows() if row["step"] <= step]
+        if len(kept) != steps_run:
+            raise TrainError(
+                f"{self.metrics} holds {len(kept)} of the {steps_run} steps that were run when "
+                f"{self.checkpoint.name} was saved; restore the file, or start again with --overwrite instead "
+                "of --resume"
+            )
         self._replace(self.metrics, "".join(f"{line}\n" for line in kept))
         if self.power.exists():
             head, *samples = self.power.read_bytes().splitlines(keepends=True) or [b""]

@@ -137,7 +137,8 @@ def _restore(session: Session, rank_ledger: RankLedger, saved: Checkpoint, folde
             "--resume"
         ) from error
     if session.group.rank == 0:
-        folder.go_on(session.step, measured_s=rank_ledger.measured_s)
+        steps_run = session.step - session.steps_dropped
+        folder.go_on(session.step, steps_run=steps_run, measured_s=rank_ledger.measured_s)
         read_power(folder.power)  # as the report will
 
 
