@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from e2train import __version__
 from e2train.cli.app import main
 from e2train.devices import MODES
 from e2train.nn import MODEL_NAMES
@@ -26,6 +27,10 @@ def run(monkeypatch, capsys, tmp_path):
         return stop.value.code, *capsys.readouterr()
 
     return call
+
+
+def test_the_version_is_shown(run):
+    assert run("--version") == (0, f"e2train {__version__}\n", "")
 
 
 @pytest.mark.parametrize(

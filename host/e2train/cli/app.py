@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from e2train import __version__
 from e2train.cli.bench import bench
 from e2train.cli.bitstream import app as bitstream
 from e2train.cli.board import app as board
@@ -40,6 +41,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"e2train {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass  # with no docstring, which would be the help
+
+
 app.command()(train)
 app.command()(verify)
 app.add_typer(data, name="data")

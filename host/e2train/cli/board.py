@@ -91,9 +91,7 @@ def serve(
     bind: Annotated[str, typer.Option(help="Address to listen on; anything but loopback is open to all.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[
-        int, typer.Option(help="7967 is where pynq looks; 0 picks a free port.", min=0, max=65535)
-    ] = 7967,
+    port: Annotated[int, typer.Option(help="7967 is where pynq looks; 0 picks a free port.")] = 7967,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,7 +105,7 @@ def serve(
     from e2train.devices import DeviceError
 
     try:
-        from e2sim.board import BoardServer, parse_faults
+        from e2sim.board import BoardServer, check_address, parse_faults
     except ModuleNotFoundError as error:
         raise DeviceError(
             f"the simulated board needs {error.name}; {install_command(error.name or '')}"
@@ -120,6 +118,7 @@ def serve(
         faults = parse_faults(fault or ())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from error
+    check_address(bind, port)  # before minutes of building
     prepare_logic(description)
     with BoardServer(board_model(description), build_logic, bind=bind, port=port, faults=faults) as server:
         stop = threading.Event()

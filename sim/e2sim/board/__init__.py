@@ -4,6 +4,6 @@
 from e2sim.board.bitstream import Design
 from e2sim.board.board import BoardModel
 from e2sim.board.faults import Fault, parse_faults
-from e2sim.board.server import PYNQ_PORT, BoardServer
+from e2sim.board.server import PYNQ_PORT, BoardServer, check_address
 
-__all__ = ["PYNQ_PORT", "BoardModel", "BoardServer", "Design", "Fault", "parse_faults"]
+__all__ = ["PYNQ_PORT", "BoardModel", "BoardServer", "Design", "Fault", "check_address", "parse_faults"]

@@ -22,13 +22,14 @@ from e2sim.board.peers import is_connected
 from e2sim.board.services import CallCounter, Services
 from e2sim.toolchain import SimulationError
 
-__all__ = ["PYNQ_PORT", "BoardServer"]
+__all__ = ["PYNQ_PORT", "BoardServer", "check_address"]
 
 PYNQ_PORT = 7967  # where pynq's client looks
 
 _WORKERS = 64  # threads are made when they are needed
 _PATIENCE_S = 10.0  # with an upload that brings nothing
 _KEEPALIVE_MS = 10_000  # after which a client that vanished counts as gone
+_OF_PORTS = (errno.EADDRINUSE, errno.EACCES)
 _AWAY_S = 0.5  # how long a dropped connection is away
 
 
@@ -55,7 +56,7 @@ class BoardServer:
         )
         self._counter = CallCounter()
         self._bind = bind
-        self._host = f"[{bind}]" if ":" in bind else bind
+        self._host = _bracketed(bind)
         self._closed = threading.Event()
         self._server, self.port = self._listen(port)
         threading.Thread(
@@ -97,15 +98,11 @@ class BoardServer:
             options=[("grpc.so_reuseport", 0), ("grpc.keepalive_time_ms", _KEEPALIVE_MS)],
         )
         self._services.add_to(server)
+        check_address(self._bind, port)  # as gRPC prints lines of its own where it cannot
         try:
-            _try_to_bind(self._bind, port)  # as gRPC prints lines of its own where it cannot
             bound = server.add_insecure_port(f"{self._host}:{port}")
-        except (OSError, RuntimeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is taken"
-            raise SimulationError(
-                f"cannot listen on {self._host}:{port}: {reason}; choose another --port, or as --bind an "
-                "address of this machine"
-            ) from error
+        except RuntimeError as error:  # somebody was faster
+            raise _unavailable(self._bind, port, OSError(errno.EADDRINUSE, "it is taken")) from error
         server.start()
         return server, bound
 
@@ -124,11 +121,30 @@ class BoardServer:
         threading.Thread(target=away, name="dropped connection", daemon=True).start()
 
 
-def _try_to_bind(host: str, port: int) -> None:
-    """Raises: OSError when an address is not this machine's, or its port is taken."""
-    if not host:
-        raise OSError(errno.EINVAL, "no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+def check_address(bind: str, port: int) -> None:
+    """Bind to an address for a moment.
+
+    Raises: SimulationError when it is not this machine's, or its port cannot be had.
+    """
+    try:
+        if not 0 <= port < 1 << 16:
+            raise OverflowError("ports are 0, which picks a free one, to 65535")
+        if not bind:
+            raise OSError(errno.EADDRNOTAVAIL, "no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except (OSError, OverflowError, UnicodeError) as error:  # the last of impossible names
+        raise _unavailable(bind, port, error) from error
+
+
+def _unavailable(bind: str, port: int, error: Exception) -> SimulationError:
+    of_port = isinstance(error, OverflowError) or getattr(error, "errno", None) in _OF_PORTS
+    advice = "choose another --port" if of_port else "give --bind an address of this machine"
+    reason = getattr(error, "strerror", None) or error
+    return SimulationError(f"cannot listen on {_bracketed(bind)}:{port}: {reason}; {advice}")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
