@@ -5,6 +5,10 @@
 
 #include <cstddef>
 
+#ifndef __SYNTHESIS__
+  #include "native_error.h"
+#endif
+
 namespace hls {
 
 template <typename T, std::size_t kCount>
@@ -19,11 +23,20 @@ class vector {
       elements_[i] = value;
     }
   }
-  [[gnu::always_inline]] constexpr T& operator[](std::size_t i) { return elements_[i]; }
-  [[gnu::always_inline]] constexpr const T& operator[](std::size_t i) const { return elements_[i]; }
+  [[gnu::always_inline]] constexpr T& operator[](std::size_t i) { return elements_[checked(i)]; }
+  [[gnu::always_inline]] constexpr const T& operator[](std::size_t i) const { return elements_[checked(i)]; }
   [[gnu::always_inline]] static constexpr std::size_t size() { return kCount; }
 
  private:
+  [[gnu::always_inline]] static constexpr std::size_t checked(std::size_t i) {
+#ifndef __SYNTHESIS__
+    if (i >= kCount) {
+      [[clang::nomerge]] e2hls::fail_element(static_cast<long long>(i), kCount);
+    }
+#endif
+    return i;
+  }
+
   T elements_[kCount];
 };
 

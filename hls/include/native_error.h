@@ -3,6 +3,7 @@
 #ifndef E2HLS_NATIVE_ERROR_H
 #define E2HLS_NATIVE_ERROR_H
 
+#include <cstddef>
 #include <exception>
 #include <string>
 
@@ -19,6 +20,12 @@ struct RunError : std::exception {
 [[noreturn, gnu::noinline, gnu::cold]] inline void fail_index(int index, int width) {
   throw RunError("bit " + std::to_string(index) + " of a number of " + std::to_string(width) +
                      " bits is accessed; they are counted from 0 to " + std::to_string(width - 1),
+                 __builtin_return_address(0));
+}
+
+[[noreturn, gnu::noinline, gnu::cold]] inline void fail_element(long long index, std::size_t count) {
+  throw RunError("element " + std::to_string(index) + " of a vector of " + std::to_string(count) +
+                     " is accessed; they are counted from 0 to " + std::to_string(count - 1),
                  __builtin_return_address(0));
 }
 

@@ -23,13 +23,50 @@
 extern "C" {
 extern const char __ehdr_start __attribute__((visibility("hidden")));  // where the library lies; the linker's
 void __ubsan_handle_divrem_overflow(void* place, void* dividend, void* divisor);
+[[noreturn]] void __ubsan_handle_out_of_bounds_abort(void* access, void* index);
+[[noreturn]] void __ubsan_handle_local_out_of_bounds_abort();
 }
 
 namespace e2hls {
 
-// Where a run ends after a division by 0: the compiler's check is called from code that takes no exception.
-inline thread_local std::jmp_buf* escape = nullptr;
-inline thread_local const void* escape_place = nullptr;
+// Where a run ends after what the compiler's checks found: they are called from code that takes no exception.
+struct Escape {
+  std::jmp_buf target;
+  std::string error;
+  const void* place;
+};
+inline thread_local Escape* escape = nullptr;
+
+[[noreturn]] inline void escape_with(const std::string& error, const void* place) {
+  if (escape == nullptr) std::abort();  // no run is under way
+  escape->error = error;
+  escape->place = place;
+  std::longjmp(escape->target, 1);
+}
+
+// What the compiler hands to its check of an array's index: types are described by kind, size and name.
+struct CheckedType {
+  std::uint16_t kind;
+  std::uint16_t size;  // of an integer: twice the logarithm of its bits, and whether it is signed
+  char name[1];
+};
+struct ArrayAccess {
+  const char* file;
+  std::uint32_t line;
+  std::uint32_t column;
+  const CheckedType* array;
+  const CheckedType* index;
+};
+
+// An index, in a pointer's bits or, where it has more, where that points; its highest bits may be missing.
+inline std::string checked_index_text(const CheckedType& type, const void* index) {
+  const int bits = 1 << (type.size >> 1);
+  if (bits > 64) index = *static_cast<void* const*>(index);
+  const int unused = bits < 64 ? 64 - bits : 0;
+  const auto value = reinterpret_cast<std::uint64_t>(index) << unused;
+  if ((type.size & 1) == 0) return std::to_string(value >> unused);
+  return std::to_string(static_cast<std::int64_t>(value) >> unused);
+}
 
 constexpr int limbs_of(int width) { return (width + 63) / 64; }
 
@@ -123,11 +160,11 @@ class Instance {
 
   // Call the top function until all of `inputs` (a bit per port) are used up. False on an error.
   bool run(std::uint64_t inputs) {
-    std::jmp_buf here;
+    Escape here;
     escape = &here;
-    if (setjmp(here) == 0) return run_to_the_end(inputs);
-    error_ = "division by 0; test the divisor first";
-    place_ = escape_place;
+    if (setjmp(here.target) == 0) return run_to_the_end(inputs);
+    error_ = here.error;
+    place_ = here.place;
     return false;
   }
   const char* error() const { return error_.c_str(); }
@@ -190,9 +227,20 @@ class Instance {
 
 // Called by what -fsanitize=integer-divide-by-zero puts in front of each division, of ap_int's, too.
 [[gnu::noinline, gnu::cold]] void __ubsan_handle_divrem_overflow(void*, void*, void*) {
-  if (e2hls::escape == nullptr) return;
-  e2hls::escape_place = __builtin_return_address(0);
-  std::longjmp(*e2hls::escape, 1);
+  e2hls::escape_with("division by 0; test the divisor first", __builtin_return_address(0));
+}
+// And by what -fsanitize=array-bounds puts in front of each access to an array whose size is known.
+[[noreturn, gnu::noinline, gnu::cold]] void __ubsan_handle_out_of_bounds_abort(void* place, void* index) {
+  const auto& access = *static_cast<const e2hls::ArrayAccess*>(place);
+  const std::string type = access.array->name;  // quoted; another quoted one follows where that has two names
+  e2hls::escape_with("element " + e2hls::checked_index_text(*access.index, index) + " of an array of type " +
+                         type.substr(1, type.find('\'', 1) - 1) + " is accessed",
+                     __builtin_return_address(0));
+}
+
+// And by what -fsanitize=local-bounds puts in front of accesses through a pointer into a known variable.
+[[noreturn, gnu::noinline, gnu::cold]] void __ubsan_handle_local_out_of_bounds_abort() {
+  e2hls::escape_with("an element outside of its array is accessed", __builtin_return_address(0));
 }
 
 #define E2HLS_NATIVE(top)                                                                                \

@@ -171,6 +171,43 @@ FAULTS = {
         "ap_uint<8> x = x_in.read();\nx /= x - 9; y_out.write(x);",
         "7: top: division by 0; test the divisor first",
     ),
+    "element of an array": (
+        "short h[9] = {1, 2}; const int x = x_in.read();\nconst int y = h[x]; y_out.write(y);",
+        "7: top: element 9 of an array of type short[9] is accessed",
+    ),
+    "element of numbers": (
+        "static ap_uint<8> h[9]; const int x = x_in.read();\ny_out.write(h[x + 1]++);",
+        "7: top: element 10 of an array of type ap_uint<8>[9] is accessed",
+    ),
+    "element one past the end": (
+        "static ap_uint<8> h[9]; const int x = x_in.read();\ny_out.write(h[x]++);",
+        "7: top: an element outside of its array is accessed",
+    ),
+    "negative element": (
+        "short h[2][9] = {}; const int x = x_in.read();\nh[1][8 - x] = 1; y_out.write(h[0][x % 2]);",
+        "7: top: element -1 of an array of type short[9] is accessed",
+    ),
+    "element of an outer dimension": (
+        "short h[2][9] = {}; const unsigned x = x_in.read();\ny_out.write(h[x == 9 ? 1u << 31 : 1][x % 2]);",
+        "7: top: element 2147483648 of an array of type short[2][9] is accessed",
+    ),
+    "index of ap_int": (
+        "char h[9] = {}; const ap_int<70> x = x_in.read();\ny_out.write(h[x - 5 << 2]);",
+        "7: top: element 16 of an array of type char[9] is accessed",
+    ),
+    "index of 128 bits": (
+        "char h[9] = {}; const __int128 x = x_in.read().to_int();\ny_out.write(h[5 - x]);",
+        "7: top: element -4 of an array of type char[9] is accessed",
+    ),
+    "element of a vector": (
+        "hls::vector<ap_uint<8>, 9> h(7); const int x = x_in.read();\ny_out.write(h[x]);",
+        "7: top: element 9 of a vector of 9 is accessed; they are counted from 0 to 8",
+    ),
+    "element through a pointer": (
+        "ap_uint<8> h[9] = {}; ap_uint<8>* const p = h + 1; const int x = x_in.read();\n"
+        "y_out.write(p[x - 1] + h[x % 3]);",
+        "7: top: an element outside of its array is accessed",
+    ),
 }
 
 

@@ -34,7 +34,10 @@ __all__ = ["NativeKernel", "Words", "build_native"]
 
 _OPTIONS = (
     *("-std=c++20", "-O3", "-fPIC", "-c", "-fvisibility=hidden", "-gline-tables-only", "-gdwarf-4"),
-    *("-fno-sanitize=undefined", "-fsanitize=integer-divide-by-zero", "-fno-sanitize-merge"),
+    *("-fno-sanitize=undefined", "-fno-sanitize-merge"),
+    # Array bounds by the types of arrays, with the index; local ones of what a pointer or reference leads to.
+    *("-fsanitize=integer-divide-by-zero,array-bounds,local-bounds", "-fno-sanitize-trap=local-bounds"),
+    "-fno-sanitize-recover=array-bounds,local-bounds",
 )
 _OWN, _HEADERS = "/@source/", "/@headers/"  # folders in a library's debug information
 _MAIN = """\
