@@ -6,6 +6,7 @@ Only the shape is parsed here: functions, blocks, instructions as lines, metadat
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -71,7 +72,8 @@ class Module:
 
     def add_node(self, node: str) -> str:
         """Add a metadata node and return its number; ``SELF`` in it stands for its own reference."""
-        number = str(max(map(int, self.metadata), default=-1) + 1)
+        free = itertools.count(len(self.metadata))  # nodes are numbered from 0, as a rule without gaps
+        number = next(number for number in map(str, free) if number not in self.metadata)
         self.metadata[number] = node.replace("SELF", f"!{number}")
         return number
 
