@@ -23,9 +23,11 @@ _FPGA_FACTOR = 0.3
 _RELAX = 1.25
 _MOST_RELAXED = 16.0
 _TOO_FAST = re.compile("clock period|cannot achieve (?:full|the specified) throughput")
+# XLS divides a constant by looking quotients up in tables that are as short as its arrays allow: an index
+# behind the end is that of the last element, which only the check makes true in Verilog.
 _CODEGEN = (
     'generator: GENERATOR_KIND_PIPELINE reset: "rst_n" reset_active_low: true reset_data_path: false '
-    "flop_inputs: false flop_outputs: false gate_recvs: false "
+    "flop_inputs: false flop_outputs: false gate_recvs: false array_index_bounds_checking: true "
     'streaming_channel_data_suffix: "_tdata" streaming_channel_valid_suffix: "_tvalid" '
     'streaming_channel_ready_suffix: "_tready" '
     'gate_format: "assign {output} = {condition} ? {input} : {width}\'h0" '
