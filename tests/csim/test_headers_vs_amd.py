@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stand-in headers against AMD's own, which lie in the hls4ml wheel: same source, same output."""
 
-import importlib.util
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,33 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amd_headers import JUDGE, compile_with_amd, find_amd_headers
 from e2hls.base.clang import INCLUDE_DIR, run_clang, system_library
 from e2train.config import config_header, load_config
 from e2train.devices.build import KERNELS
 from e2train.numerics.frames import run_transfer
 from engine_transfers import transfers
 
-JUDGE = Path(__file__).parent / "amd"
-
 
 @pytest.fixture(scope="module")
 def amd_headers() -> Path:
-    spec = importlib.util.find_spec("hls4ml")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("no hls4ml, whose wheel has AMD's ap_int headers: pip install 'e2train[dev]'")
-    if shutil.which("g++") is None:
-        pytest.skip("no g++ on PATH")
-    return Path(spec.submodule_search_locations[0]) / "templates" / "vivado" / "ap_types"
-
-
-def _compile_with_amd(source: Path, out: Path, headers: Path, *options: str) -> None:
-    done = subprocess.run(
-        ["g++", "-std=c++14", "-O0", "-w", "-DNDEBUG", f"-I{headers}", *options, source, "-o", out],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[:2000]
+    return find_amd_headers()
 
 
 def _compile_with_own(source: Path, out: Path, *options: str) -> None:
@@ -97,7 +79,7 @@ def test_integers_as_amd_computes_them(cases: list[str], tmp_path: Path, amd_hea
     source = JUDGE / "integers.cpp"
     (tmp_path / "cases.inc").write_text("".join(f"{case};\n" for case in cases))
     with ThreadPoolExecutor() as both:
-        amd = both.submit(_compile_with_amd, source, tmp_path / "amd", amd_headers, f"-I{tmp_path}")
+        amd = both.submit(compile_with_amd, source, tmp_path / "amd", amd_headers, f"-I{tmp_path}")
         own = both.submit(_compile_with_own, source, tmp_path / "own", f"-I{tmp_path}")
         amd.result(), own.result()
     want, got = _run(tmp_path / "amd"), _run(tmp_path / "own")
@@ -125,7 +107,7 @@ def test_engine_under_amd_headers_equals_spec(tmp_path, amd_headers, rng, assert
     (tmp_path / "engine_config.hpp").write_text(config_header(config))
     engine = tmp_path / "engine"
     options = (f"-I{JUDGE}", f"-I{KERNELS}", f"-I{tmp_path}", "-idirafter", str(INCLUDE_DIR))
-    _compile_with_amd(JUDGE / "engine_main.cpp", engine, amd_headers, *options)
+    compile_with_amd(JUDGE / "engine_main.cpp", engine, amd_headers, *options)
     for case, words in transfers(rng, config, random=5):
         done = subprocess.run([engine], input=words.tobytes(), capture_output=True, check=True)
         got = np.frombuffer(done.stdout, np.uint64)
