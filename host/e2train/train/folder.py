@@ -103,14 +103,14 @@ class RunFolder:
     def go_on(self, step: int, *, steps_run: int, measured_s: float = 0.0) -> None:
         """Forget what was logged after a step, and what a meter said later than ``measured_s``.
 
-        Raises: TrainError naming a line that is damaged, or where not all ``steps_run`` up to there are logged.
+        Raises: TrainError naming a line that is damaged, or when fewer than ``steps_run`` steps are logged.
         """
         kept = [json.dumps(row) for row in self.rows() if row["step"] <= step]
         if len(kept) != steps_run:
             raise TrainError(
                 f"{self.metrics} holds {len(kept)} of the {steps_run} steps that were run when "
-                f"{self.checkpoint.name} was saved; restore the file, or start again with --overwrite instead "
-                "of --resume"
+                f"{self.checkpoint.name} was saved; restore the file, or start again with --overwrite "
+                "instead of --resume"
             )
         self._replace(self.metrics, "".join(f"{line}\n" for line in kept))
         if self.power.exists():
