@@ -32,6 +32,17 @@ struct Phase {
     #pragma HLS INLINE
     return !flushing && !ending;
   }
+  template <typename Bundle, typename Wraps>
+  void send(const Bundle& bundle, const Wraps& wraps, hls::stream<Bundle>& bundles_out,
+            hls::stream<Wraps>& wraps_out) const {
+    #pragma HLS INLINE
+    if (pending) {
+      bundles_out.write(bundle);
+    }
+    if (counted) {
+      wraps_out.write(wraps);
+    }
+  }
   void step(bool pairs, bool elements, bool sum_ends, bool nest_ends) {
     #pragma HLS INLINE
     const bool ran = running();
@@ -126,12 +137,7 @@ iterations:
     bundle.last = phase.flushing;
     multiply<kIcLanes, kOcLanes, kWrapBits>(factors, from.w, settings.outer, settings.pairs, second,
                                             phase.begins, phase.began, acc, counts, bundle, wraps);
-    if (phase.pending) {
-      bundles_out.write(bundle);
-    }
-    if (phase.counted) {
-      wraps_out.write(wraps);
-    }
+    phase.send(bundle, wraps, bundles_out, wraps_out);
     const bool odd = nest.iy[0] || nest.ix[0];
     bool sum_ends, nest_ends;
     nest.step(levels, sum_ends, nest_ends);
