@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import e2train.devices.chains.soc as soc
 import numpy as np
@@ -92,6 +94,20 @@ def test_memory_that_grows_is_seen_by_the_simulation(device, rng):
     sums, products = device.reduce(Reduction(u=u, v=u))
     assert sums.tolist() == values.sum(axis=(0, 2, 3)).tolist()
     assert products.tolist() == (values**2).sum(axis=(0, 2, 3)).tolist()
+
+
+def test_cycles_of_a_resident_step_by_kind_of_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    bench = importlib.import_module("bench_resident")
+    row = bench.measure(name="resnet8", batch=1, planned_batch=4, gradient_bits=8)
+    modes = row["modes"]
+    assert list(modes) == ["forward", "grad_input", "grad_weight", "affine", "reduce"]
+    assert [each["calls"] for each in modes.values()] == [7, 6, 7, 18, 7]
+    assert row["cycles"] == sum(each["cycles"] for each in modes.values())
+    assert row["planned"] == 4 * row["cycles"]
+    assert all(0.5 < modes[mode]["busy"] < 1 for mode in bench.CONVOLUTIONS)
+    elements = modes["affine"]["cycles"] + modes["reduce"]["cycles"]
+    assert row["element_wise_adds"] == pytest.approx(elements / (row["cycles"] - elements), abs=1e-3)
 
 
 @pytest.fixture
