@@ -139,12 +139,12 @@ def random_convolution(rng: np.random.Generator) -> cases.ConvCase:
 
 def is_refused(device: ResidentDevice, call: Any, nbytes: int) -> bool:
     """Whether a device runs chains of an engine that does not do this; it must say so then in one line."""
-    told = _refused_by_engine(call)
-    if told is None or not isinstance(device, ChainResident):
+    message = _refused_by_engine(call)
+    if message is None or not isinstance(device, ChainResident):
         return False
     device.reserve(nbytes)
     operations = {Affine: device.affine, Reduction: device.reduce, WeightGradient: device.weight_gradient}
-    with pytest.raises(ShapeError, match=rf"^[^\n]*{re.escape(told)}$"):
+    with pytest.raises(ShapeError, match=rf"^[^\n]*{re.escape(message)}$"):
         operations.get(type(call), device.convolve)(call)
     return True
 

@@ -127,10 +127,10 @@ def reduction(H: int) -> Reduction:
 def test_a_kernel_that_answers_otherwise_is_noticed_every_time(stand_in: SocResident) -> None:
     """It gives more words than there is room for, and holds the rest."""
     for _ in range(3):
-        told = (
+        message = (
             r"^conv \(reduce\) on rtl: the kernel hangs: no word moved in 2000 cycles, after \d+ in and 41 "
         )
-        with pytest.raises(DeviceError, match=told):
+        with pytest.raises(DeviceError, match=message):
             stand_in.reduce(reduction(64))
 
 
@@ -138,9 +138,9 @@ def test_a_failed_assertion_ends_no_device(stand_in: SocResident) -> None:
     call = reduction(64)
     stand_in.write(call.u, np.zeros(call.u.shape, "int16"))
     words = stand_in._memory[:8].view(np.uint64)
-    for word, told in ((ASSERT, "the kernel stopped: .*: assertion failed"), (0, "the kernel hangs")):
+    for word, message in ((ASSERT, "the kernel stopped: .*: assertion failed"), (0, "the kernel hangs")):
         words[0] = word
-        with pytest.raises(DeviceError, match=rf"^conv \(reduce\) on rtl: {told}"):
+        with pytest.raises(DeviceError, match=rf"^conv \(reduce\) on rtl: {message}"):
             stand_in.reduce(call)
 
 
@@ -158,6 +158,6 @@ def test_a_kernel_that_does_not_build_is_one_line(monkeypatch: pytest.MonkeyPatc
         raise HlsError("loop 'taps' needs II=2")
 
     monkeypatch.setattr(soc, "build_rtl", fail)
-    told = "cannot open device rtl for pynq_z2: loop 'taps' needs II=2"
-    with pytest.raises(DeviceError, match=f"^{re.escape(told)}$"):
+    message = "cannot open device rtl for pynq_z2: loop 'taps' needs II=2"
+    with pytest.raises(DeviceError, match=f"^{re.escape(message)}$"):
         open_resident("rtl")

@@ -289,8 +289,8 @@ def test_errors_of_a_slave(soc: Soc, way: str, bit: int, left: list[int]) -> Non
 )
 def test_a_chain_that_ends_early_hangs_until_reset(soc: Soc, places: list[tuple[int, int, bool]]) -> None:
     mm2s, s2mm = chain(soc, pieces((DATA, 64, True)), SOURCES), chain(soc, pieces(*places), PLACES)
-    told = "the kernel hangs: no word moved in 2000 cycles, after 8 in and 8 out; reset it"
-    with pytest.raises(SimulationError, match=told):
+    message = "the kernel hangs: no word moved in 2000 cycles, after 8 in and 8 out; reset it"
+    with pytest.raises(SimulationError, match=message):
         run(soc, mm2s, s2mm, stall_cycles=2000)
     soc.reset()
     copy(soc)
@@ -353,8 +353,8 @@ def test_a_kernel_that_stops_is_a_hang(soc: Soc) -> None:
         chain(soc, pieces((DATA, 128, True)), SOURCES),
         chain(soc, pieces((RESULTS, 128, True)), PLACES),
     )
-    told = "the kernel hangs: no word moved in 2000 cycles, after 9 in and 9"
-    with pytest.raises(SimulationError, match=told):
+    message = "the kernel hangs: no word moved in 2000 cycles, after 9 in and 9"
+    with pytest.raises(SimulationError, match=message):
         run(soc, mm2s, s2mm, stall_cycles=2000)
     soc.reset()
     soc.memory[DATA + 64 : DATA + 72].view(np.uint64)[0] = 0

@@ -105,7 +105,7 @@ def test_links_are_followed(memory):
 
 
 @pytest.mark.parametrize(
-    ("word", "value", "told"),
+    ("word", "value", "message"),
     [
         (0, 0x5000_0000, "SGDecErr: there is no descriptor at 0x50000000"),
         (0, BASE + 0x41, "SGDecErr: there is no descriptor at 0x10000041"),
@@ -119,15 +119,15 @@ def test_links_are_followed(memory):
         (1, BASE - 8, "DMADecErr: the descriptor at 0x10000000 means 8 bytes at 0xffffff8"),
     ],
 )  # fmt: skip
-def test_errors_of_the_dma_are_told_in_one_line(memory, word, value, told):
+def test_errors_of_the_dma_are_one_line(memory, word, value, message):
     mm2s, s2mm = chains(memory, pieces((DATA, 8, False), (DATA + 8, 8, True)), pieces((RESULTS, 16, True)))
     memory[:0x40].view(np.uint64)[word] = value
-    with pytest.raises(ChainError, match=f"^{re.escape(told)}$"):
+    with pytest.raises(ChainError, match=f"^{re.escape(message)}$"):
         interpret(memory, mm2s, s2mm, plus_one, base=BASE)
 
 
 @pytest.mark.parametrize(
-    ("places", "told"),
+    ("places", "message"),
     [
         ([(RESULTS, 8, True)], "a packet of 2 words does not fit the pieces left for it"),
         (
@@ -136,9 +136,9 @@ def test_errors_of_the_dma_are_told_in_one_line(memory, word, value, told):
         ),
     ],
 )
-def test_replies_that_do_not_fit_are_refused(memory, places, told):
+def test_replies_that_do_not_fit_are_refused(memory, places, message):
     mm2s, s2mm = chains(memory, pieces((DATA, 16, True)), pieces(*places))
-    with pytest.raises(ChainError, match=f"^{re.escape(told)}$"):
+    with pytest.raises(ChainError, match=f"^{re.escape(message)}$"):
         interpret(memory, mm2s, s2mm, plus_one, base=BASE)
 
 
@@ -149,7 +149,7 @@ def test_a_chain_that_ends_within_a_packet_is_refused(memory):
 
 
 @pytest.mark.parametrize(
-    ("listed", "told"),
+    ("listed", "message"),
     [
         ([], "a chain needs pieces, and a packet that ends with the last one"),
         ([(0, 8, False)], "a chain needs pieces, and a packet that ends with the last one"),
@@ -159,13 +159,13 @@ def test_a_chain_that_ends_within_a_packet_is_refused(memory):
          "both multiples of 8"),
     ],
 )  # fmt: skip
-def test_pieces_that_no_descriptor_can_mean_are_refused(listed, told):
-    with pytest.raises(ChainError, match=f"^{re.escape(told)}$"):
+def test_pieces_that_no_descriptor_can_mean_are_refused(listed, message):
+    with pytest.raises(ChainError, match=f"^{re.escape(message)}$"):
         Pieces.of(listed)
 
 
 @pytest.mark.parametrize("at", [BASE + 0x2FC0, BASE + 0x20, BASE - 0x40])
 def test_descriptors_need_room_in_the_memory(memory, at):
-    told = f"^2 descriptors at {at:#x} are not at a multiple of 64 within the memory at 0x10000000 to 0x"
-    with pytest.raises(ChainError, match=told):
+    message = f"^2 descriptors at {at:#x} are not at a multiple of 64 within the memory at 0x10000000 to 0x"
+    with pytest.raises(ChainError, match=message):
         write_descriptors(memory, pieces((DATA, 8, False), (DATA, 8, True)), at, base=BASE)

@@ -216,13 +216,15 @@ FORWARD_FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("change", "of_words", "told"), FORWARD_FAULTS.values(), ids=FORWARD_FAULTS.keys())
+@pytest.mark.parametrize(
+    ("change", "of_words", "message"), FORWARD_FAULTS.values(), ids=FORWARD_FAULTS.keys()
+)
 def test_replies_that_are_wrong_are_noticed(
-    change: Callable[[np.ndarray], np.ndarray], of_words: bool, told: str, rng: np.random.Generator
+    change: Callable[[np.ndarray], np.ndarray], of_words: bool, message: str, rng: np.random.Generator
 ) -> None:
     case = convolution(rng)
     device = StreamResident(Tampered(change, of_words=of_words))
-    with pytest.raises(DeviceError, match=rf"^layer \(forward\) on spec: {told}[^\n]*$"):
+    with pytest.raises(DeviceError, match=rf"^layer \(forward\) on spec: {message}[^\n]*$"):
         both(case, device)
 
 
@@ -230,15 +232,15 @@ def test_damaged_sums_of_a_weight_gradient_are_noticed(rng: np.random.Generator)
     case = resident_cases.weight_gradient(CUT["samples"], "uint8", "int8", "random", (0, 0), rng)
     assert isinstance(case.call, WeightGradient)
     device = StreamResident(Tampered(flipped(3)))
-    told = r"^layer \(grad_weight\) on spec: frame 1 of \d+: the results' check words do not match$"
-    with pytest.raises(DeviceError, match=told):
+    message = r"^layer \(grad_weight\) on spec: frame 1 of \d+: the results' check words do not match$"
+    with pytest.raises(DeviceError, match=message):
         both(case, device)
 
 
 @pytest.mark.parametrize("name", ["zcu104", "kv260"])
 def test_engines_of_other_lanes_are_refused(name: str) -> None:
-    told = f"resident tensors need an engine of 16 input lanes, {name} has 32; use --board pynq_z2"
-    with pytest.raises(DeviceError, match=f"^{re.escape(told)}$"):
+    message = f"resident tensors need an engine of 16 input lanes, {name} has 32; use --board pynq_z2"
+    with pytest.raises(DeviceError, match=f"^{re.escape(message)}$"):
         StreamResident(SpecDevice(load_config(name)))
 
 

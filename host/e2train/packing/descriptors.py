@@ -139,8 +139,8 @@ def check_received(memory: Bytes, pieces: Pieces, chain: Chain, *, base: int = 0
     if wrong.any():
         at = int(np.argmax(wrong))
         raise ChainError(
-            f"piece {at + 1} of {status.size} received {_told(int(status[at]))}, "
-            f"must have received {_told(int(wanted[at]))}"
+            f"piece {at + 1} of {status.size} received {_describe(int(status[at]))}, "
+            f"must have received {_describe(int(wanted[at]))}"
         )
 
 
@@ -258,11 +258,11 @@ def _follow(memory: Bytes, chain: Chain, base: int) -> NDArray[np.int64]:
         at = int(table["next"][offset // DESCRIPTOR_BYTES])
 
 
-def _told(status: int) -> str:
+def _describe(status: int) -> str:
     errors = [name for bit, name in _ERRORS.items() if status & bit]
-    told = f"{status & int(_LENGTH)} bytes"
+    text = f"{status & int(_LENGTH)} bytes"
     if status & int(_END):
-        told += " and a packet's end"
+        text += " and a packet's end"
     if not status & int(_COMPLETE):
-        told += ", unfinished"
-    return ", ".join([told, *errors])
+        text += ", unfinished"
+    return ", ".join([text, *errors])

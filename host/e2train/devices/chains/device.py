@@ -73,8 +73,8 @@ class ChainResident(HostMemory):
                 low, high = reply.frame.tag
                 found = reply.sides.reshape(-1, high - low, 2, LANES).sum(axis=0)
                 sums[:, low * LANES : high * LANES] += found.transpose(1, 0, 2).reshape(2, -1)
-        told = (sums[0, :K], sums[1, :K]) if call.sums else (None, None)
-        return Written(largest=largest, saturations=saturations, sums=told[0], squares=told[1])
+        by_channel = (sums[0, :K], sums[1, :K]) if call.sums else (None, None)
+        return Written(largest=largest, saturations=saturations, sums=by_channel[0], squares=by_channel[1])
 
     def weight_gradient(self, call: WeightGradient) -> Ints:
         """The weight gradient, int64 (K, C, R, S), or (C, 1, R, S) of a depthwise convolution."""
@@ -156,8 +156,8 @@ class ChainResident(HostMemory):
             cycles = self.run_chain(slot, mm2s, s2mm, reply_words=laid.s2mm.words)
             check_received(self._memory, laid.s2mm, s2mm)
         except (ChainError, DeviceError) as error:
-            told = failure(received(self._memory, laid.s2mm, s2mm))
-            raise DeviceError(told or str(error)) from error
+            reported = failure(received(self._memory, laid.s2mm, s2mm))
+            raise DeviceError(reported or str(error)) from error
         counters = Counters(
             cycles=cycles, words_in=laid.mm2s.words, words_out=laid.s2mm.words, frames=len(frames)
         )

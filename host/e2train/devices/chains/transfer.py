@@ -124,9 +124,9 @@ def _parse(frame: PlannedFrame, words: Words, nonce: int) -> FrameReply:
     if check_sums(reported[:-2]) != (int(reported[-2]), int(reported[-1])):
         raise DeviceError("the reply's check words do not match")
     trailer = decode_trailer(reported[-TRAILER_WORDS:])
-    told, wanted = (trailer.magic, trailer.version, trailer.status), (REPLY_MAGIC, VERSION, Status.OK.value)
-    if told != wanted:
-        raise DeviceError(f"the trailer's magic, version and status are {told}, must be {wanted}")
+    first, wanted = (trailer.magic, trailer.version, trailer.status), (REPLY_MAGIC, VERSION, Status.OK.value)
+    if first != wanted:
+        raise DeviceError(f"the trailer's magic, version and status are {first}, must be {wanted}")
     if trailer.nonce != nonce:
         raise DeviceError(
             f"this is the reply to another request: its nonce is {trailer.nonce:#010x}, "
@@ -152,13 +152,13 @@ def _parse(frame: PlannedFrame, words: Words, nonce: int) -> FrameReply:
 
 def failure(words: Words) -> str | None:
     """The error that these words report, if they end with the trailer of a reply to a bad frame."""
-    trailer = words[-TRAILER_WORDS:]
-    if trailer.size < TRAILER_WORDS or check_sums(trailer[:-2]) != (int(trailer[-2]), int(trailer[-1])):
+    last = words[-TRAILER_WORDS:]
+    if last.size < TRAILER_WORDS or check_sums(last[:-2]) != (int(last[-2]), int(last[-1])):
         return None
-    told = decode_trailer(trailer)
-    if told.magic != REPLY_MAGIC or told.status not in list(Status) or told.status == Status.OK:
+    trailer = decode_trailer(last)
+    if trailer.magic != REPLY_MAGIC or trailer.status not in list(Status) or trailer.status == Status.OK:
         return None
-    return f"the engine reports: {Status(told.status).words} (status {told.status})"
+    return f"the engine reports: {Status(trailer.status).words} (status {trailer.status})"
 
 
 def _header_words(header: Header, more: bool, nonce: int) -> Words:
