@@ -6,10 +6,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from e2train.train import PRESETS, TrainError, read_config, run_training
+from e2train.train.folder import RunFolder
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -136,3 +138,42 @@ def test_steps_are_timed_from_where_a_run_ended(scripts, monkeypatch, tmp_path):
     told = "the schedule has 12 steps, 13 are needed; use a smaller --steps"
     with pytest.raises(SystemExit, match=f"^{told}$"):
         module.measure(config, saved, steps=10, warm_up=2)
+
+
+def test_a_run_is_trained_for_minutes_at_a_time(scripts, monkeypatch, tmp_path, capsys):
+    module, out = scripts("train_for_minutes"), tmp_path / "run"
+
+    class Lent(module.subprocess.Popen):
+        """A process whose time is over after its third step."""
+
+        def wait(self, timeout=None):
+            while timeout is not None and not self.poll():
+                if len(RunFolder(out).rows()) >= 3:
+                    raise module.subprocess.TimeoutExpired(self.args, timeout)
+                time.sleep(0.01)
+            return super().wait()
+
+    settings = [f"--set={text}" for text in ("host=cpu", "steps=90", "batch=2", "smd=0", "test_pictures=2")]
+
+    def call(*options):
+        monkeypatch.setattr(sys, "argv", ["", "digits", "--data=", f"--out={out}", *settings, *options])
+        module.main()
+
+    with monkeypatch.context() as lent:
+        lent.setattr(module.subprocess, "Popen", Lent)
+        call()
+    first = json.loads(capsys.readouterr().out)
+    assert 3 <= first["step"] == first["steps"] < first["of"] == 90
+    assert (first["finished"], first["calls_left"]) == (False, -(-(90 - first["step"]) // first["step"]))
+    told = f"{out}/checkpoint.pt has .* MB, more than --most-mb 0.01; it can be used where it lies"
+    with pytest.raises(SystemExit, match=f"^{told}$"):
+        call("--most-mb=0.01")
+    last = json.loads(capsys.readouterr().out)
+    assert (last["steps"], last["step"], last["calls_left"]) == (90 - first["step"], 90, 0)
+    assert last["finished"]
+
+
+def test_minutes_that_only_suffice_to_stop_are_refused(scripts, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["", "--data=", "--out=run", "--minutes=0.5"])
+    with pytest.raises(SystemExit, match=r"^--minutes must be above 0.67, which stopping takes, not 0.5$"):
+        scripts("train_for_minutes").main()
