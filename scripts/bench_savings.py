@@ -70,7 +70,7 @@ def trainee(name: str, *, drop: float, skip: float, gradient_bits: int) -> Train
         model.policy = ByChance(skip * len(model.blocks) / len(model.skippable))
     engine = Engine(device=open_resident(threads=torch.get_num_threads()), gradient_bits=gradient_bits)
     model.resident = ResidentBody(model, engine, image=image)
-    groups = parameter_groups(model, lr=0.01, sign_lr=None)
+    groups = parameter_groups(model, lr=0.01, sign_lr=None, sign_weight_decay=0.0)
     for group in groups:
         group["lr"] = group["peak_lr"]
     return Trainee(

@@ -90,7 +90,8 @@ def test_the_device_computes_what_stays_and_no_more():
 
 def test_a_block_that_ran_nothing_changes_nothing():
     net = small_net()
-    optimiser = SignSgd(parameter_groups(net, lr=0.1, sign_lr=0.01), momentum=0.9, weight_decay=1e-2)
+    groups = parameter_groups(net, lr=0.1, sign_lr=0.01, sign_weight_decay=1e-2)
+    optimiser = SignSgd(groups, momentum=0.9, weight_decay=1e-2)
     for group in optimiser.param_groups:
         group["lr"] = group["peak_lr"]
     net(images()).sum().backward()

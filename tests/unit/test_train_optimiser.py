@@ -5,9 +5,11 @@ import copy
 
 import pytest
 import torch
-from e2train.train.config import RunConfig
+from e2train.devices.emulator import Emulator
+from e2train.nn import Engine, Group, RunAll
+from e2train.train.config import PRESETS, RunConfig
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
-from e2train.train.session import _lr_factor
+from e2train.train.session import Session, _lr_factor
 from e2train.train.smd import Smd
 from torch import nn
 
@@ -15,6 +17,11 @@ from torch import nn
 def net() -> nn.Sequential:
     torch.manual_seed(3)
     return nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+
+
+def session(config: RunConfig) -> Session:
+    engine = Engine(device=Emulator())
+    return Session.start(config, engine, engine.ledger, Group())
 
 
 def gradients(model: nn.Module, seed: int) -> None:
@@ -25,7 +32,8 @@ def gradients(model: nn.Module, seed: int) -> None:
 
 def test_without_signs_it_is_sgd():
     ours, theirs = net(), net()
-    optimiser = SignSgd(parameter_groups(ours, lr=0.1, sign_lr=None), momentum=0.9, weight_decay=0.01)
+    groups = parameter_groups(ours, lr=0.1, sign_lr=None, sign_weight_decay=9.0)
+    optimiser = SignSgd(groups, momentum=0.9, weight_decay=0.01)
     optimiser.param_groups[0]["lr"] = 0.1
     judge = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
     for step in range(5):
@@ -39,7 +47,8 @@ def test_without_signs_it_is_sgd():
 
 def test_convolutions_move_by_signs():
     model = net()
-    optimiser = SignSgd(parameter_groups(model, lr=0.1, sign_lr=0.01), momentum=0.5, weight_decay=0.1)
+    groups = parameter_groups(model, lr=0.1, sign_lr=0.01, sign_weight_decay=0.3)
+    optimiser = SignSgd(groups, momentum=0.5, weight_decay=0.1)
     for group in optimiser.param_groups:
         group["lr"] = group["peak_lr"]
     start = model[0].weight.detach().clone()
@@ -47,7 +56,7 @@ def test_convolutions_move_by_signs():
     gradients(model, 1)
     sign, bias_gradient = model[0].weight.grad.sign(), model[0].bias.grad.clone()
     optimiser.step()
-    torch.testing.assert_close(model[0].weight, start - 0.01 * (sign + 0.1 * start))
+    torch.testing.assert_close(model[0].weight, start - 0.01 * (sign + 0.3 * start))
     torch.testing.assert_close(model[0].bias, bias - 0.1 * (bias_gradient + 0.1 * bias))
 
 
@@ -92,3 +101,18 @@ def test_the_papers_schedule():
     config = RunConfig(preset="digits", schedule="steps", warmup=0.0)
     factors = [_lr_factor(config, step, 64_000) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
     assert factors == [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("method", "decays"), [("smb-int8", [0.002]), ("signsgd", [0.002, 0.4]), ("e2train", [0.002, 0.4])]
+)
+def test_signs_have_a_weight_decay_of_their_own(method, decays):
+    config = PRESETS["digits"].changed(method=method, weight_decay=0.002, sign_weight_decay=0.4)
+    assert [group["weight_decay"] for group in session(config).optimiser.param_groups] == decays
+
+
+@pytest.mark.parametrize("method", ["slu", "sd", "e2train"])
+def test_where_nothing_is_to_be_skipped_there_are_no_gates(method):
+    config = PRESETS["digits"].changed(method=method)
+    assert type(session(config.changed(skip=0.0)).model.policy) is RunAll
+    assert type(session(config.changed(skip=0.1)).model.policy) is not RunAll

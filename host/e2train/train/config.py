@@ -59,13 +59,14 @@ class RunConfig:
     )
     warmup: float = 0.1  # share of the steps in which the learning rate rises linearly
     momentum: float = 0.9
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-4  # of what moves by gradients
     label_smoothing: float = 0.0
     smd: float = 0.5  # share of the batches that SMD drops
     smd_mode: str = "drop"  # or "fewer": the baseline with as many steps less, and none dropped
-    skip: float = 0.2  # share of block executions that SLU steers to skip, and stochastic depth expects to
+    skip: float = 0.2  # share of block executions that SLU or stochastic depth aims to skip; 0: no gates
     gate_weight: float = 1.0  # of the term that steers
     sign_lr: float = 0.003  # peak for convolutions that move by signs
+    sign_weight_decay: float = 1e-4  # of these, whose updates do not shrink with their gradients
     swa_first: float = (
         0.75  # methods with signs average their weights from this share of the steps on; 1: never
     )
@@ -221,7 +222,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch", "threads", "ranks"), (1, _ANY)),
-    **dict.fromkeys(("steps", "lr", "weight_decay", "gate_weight", "sign_lr", "test_pictures"), (0, _ANY)),
+    **dict.fromkeys(("steps", "lr", "weight_decay", "gate_weight", "test_pictures"), (0, _ANY)),
+    **dict.fromkeys(("sign_lr", "sign_weight_decay"), (0, _ANY)),
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first", "scale_decay"), (0, 1)),
     "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),

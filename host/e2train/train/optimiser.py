@@ -36,14 +36,20 @@ class SignSgd(torch.optim.Optimizer):
                 weight.sub_(moment, alpha=group["lr"])
 
 
-def parameter_groups(model: nn.Module, *, lr: float, sign_lr: float | None) -> list[dict[str, Any]]:
-    """All parameters with their peak learning rates; with ``sign_lr``, convolutions move by signs."""
+def parameter_groups(
+    model: nn.Module, *, lr: float, sign_lr: float | None, sign_weight_decay: float
+) -> list[dict[str, Any]]:
+    """All parameters with their peak learning rates; with ``sign_lr``, convolutions move by signs.
+
+    These have a weight decay of their own, since a sign is as large at the end as at the beginning.
+    """
     convolutions = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
     signed = {id(weight) for weight in convolutions} if sign_lr is not None else set()
     rest = [weight for weight in model.parameters() if id(weight) not in signed]
     groups: list[dict[str, Any]] = [{"params": rest, "peak_lr": lr}]
     if sign_lr is not None:
-        groups.append({"params": convolutions, "peak_lr": sign_lr, "signed": True})
+        signs = {"peak_lr": sign_lr, "signed": True, "weight_decay": sign_weight_decay}
+        groups.append({"params": convolutions, **signs})
     return groups
 
 

@@ -116,7 +116,12 @@ class Session:
         count_host_macs(model, ledger)
         share(model, group)
         signed = method.signs != "none"
-        groups = parameter_groups(model, lr=config.lr, sign_lr=config.sign_lr if signed else None)
+        groups = parameter_groups(
+            model,
+            lr=config.lr,
+            sign_lr=config.sign_lr if signed else None,
+            sign_weight_decay=config.sign_weight_decay,
+        )
         return cls(
             config=config,
             method=method,
@@ -239,6 +244,8 @@ def _place(model: ResidualNet, engine: Engine, config: RunConfig, image: tuple[i
 
 
 def _policy(config: RunConfig, method: Method, model: ResidualNet) -> SkipPolicy | None:
+    if not config.skip:
+        return None
     blocks = len(model.blocks)
     policy: StochasticDepth | GatedSkip
     if method.skips == "by chance":
