@@ -122,6 +122,17 @@ def test_first_block_and_blocks_without_shortcut_never_skip():
     assert net.skippable == (2,)
 
 
+def test_first_blocks_of_stages_may_be_left_alone():
+    net = resnet(14)
+    assert net.skippable == (1, 2, 3, 4, 5)
+    net.skips_stage_starts = False
+    assert net.skippable == (1, 3, 5)
+    net = resnet(8)
+    net.skips_stage_starts = False
+    assert net.skippable == ()
+    assert StochasticDepth(net.skippable, blocks=3, skip=0.2, seed=0).most == 0
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_gates_skip_in_training_and_in_evaluation(training):
     net = small_net().train(training)

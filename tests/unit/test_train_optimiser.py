@@ -8,6 +8,7 @@ import torch
 from e2train.devices.emulator import Emulator
 from e2train.nn import Engine, Group, RunAll
 from e2train.train.config import PRESETS, RunConfig
+from e2train.train.errors import TrainError
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
 from e2train.train.session import Session, _lr_factor
 from e2train.train.smd import Smd
@@ -116,3 +117,20 @@ def test_where_nothing_is_to_be_skipped_there_are_no_gates(method):
     config = PRESETS["digits"].changed(method=method)
     assert type(session(config.changed(skip=0.0)).model.policy) is RunAll
     assert type(session(config.changed(skip=0.1)).model.policy) is not RunAll
+
+
+@pytest.mark.parametrize(("where", "gates"), [("anywhere", ["1", "2", "3"]), ("within-stages", ["1", "3"])])
+def test_gates_stand_where_they_are_asked_for(where, gates):
+    policy = session(PRESETS["digits"].changed(skip_where=where)).model.policy
+    assert list(policy.embed) == gates
+
+
+@pytest.mark.parametrize(("method", "most"), [("slu", "50.0%"), ("sd", "33.3%")])
+def test_what_blocks_within_stages_cannot_skip_is_refused(method, most):
+    config = PRESETS["digits"].changed(method=method, skip=0.9, skip_where="within-stages")
+    told = (
+        f"{method} cannot skip 90.0% of the blocks of digits, only up to {most}; use a smaller --set skip=..."
+    )
+    with pytest.raises(TrainError) as error:
+        session(config)
+    assert str(error.value) == told

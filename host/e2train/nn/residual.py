@@ -79,8 +79,9 @@ class ResidualBlock(nn.Module):
 class ResidualNet(nn.Module):
     """A stem, residual blocks, a head; ``policy`` says which samples run which blocks.
 
-    The first block always runs, and so does one without a shortcut. ``runs`` tells, after a forward pass, how
-    many samples ran each block.
+    The first block always runs, and so does one without a shortcut; without ``skips_stage_starts`` also one
+    that begins a stage, whose shortcut loses pixels and has nothing for new channels. ``runs`` tells, after a
+    forward pass, how many samples ran each block.
     """
 
     def __init__(self, *, stem: nn.Module, blocks: list[ResidualBlock], head: nn.Module) -> None:
@@ -89,6 +90,7 @@ class ResidualNet(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = head
         self.policy: SkipPolicy = RunAll()
+        self.skips_stage_starts = True
         self.runs: tuple[int, ...] = ()
         self.resident: ResidentBody | None = None  # computes all but the classifier, where it is set
         for module in self.modules():
@@ -98,7 +100,10 @@ class ResidualNet(nn.Module):
     @property
     def skippable(self) -> tuple[int, ...]:
         """Indices of the blocks that may be skipped."""
-        return tuple(index for index, block in enumerate(self.blocks) if index and block.shortcut is not None)
+        return tuple(index for index, block in enumerate(self.blocks) if index and self._may_skip(block))
+
+    def _may_skip(self, block: ResidualBlock) -> bool:
+        return isinstance(block.shortcut, nn.Module if self.skips_stage_starts else nn.Identity)
 
     def forward(self, images: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> logits (N, classes)."""

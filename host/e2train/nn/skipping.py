@@ -51,7 +51,7 @@ class StochasticDepth(SkipPolicy):
         super().__init__()
         self.blocks = blocks
         self.most = sum(skippable) / (blocks * (blocks - 1))  # the largest share that can be skipped
-        self.last_skip = skip / self.most  # the end of a line from 0 at the first block
+        self.last_skip = skip / self.most if self.most else 0.0  # the end of a line from 0 at the first block
         self.seed = seed
 
     def survival(self, index: int) -> float:

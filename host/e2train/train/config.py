@@ -64,6 +64,7 @@ class RunConfig:
     smd: float = 0.5  # share of the batches that SMD drops
     smd_mode: str = "drop"  # or "fewer": the baseline with as many steps less, and none dropped
     skip: float = 0.2  # share of block executions that SLU or stochastic depth aims to skip; 0: no gates
+    skip_where: str = "anywhere"  # or "within-stages": the first block of each stage always runs
     gate_weight: float = 1.0  # of the term that steers
     sign_lr: float = 0.003  # peak for convolutions that move by signs
     sign_weight_decay: float = 1e-4  # of these, whose updates do not shrink with their gradients
@@ -216,6 +217,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "host": ("cpu", "cuda"),
     "schedule": ("cosine", "steps"),
     "smd_mode": ("drop", "fewer"),
+    "skip_where": ("anywhere", "within-stages"),
     "combine": ("sum", "vote"),
     "augment": ("none", "mirror-shift"),
     "execution": ("offload", "resident"),

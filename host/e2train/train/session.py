@@ -108,6 +108,7 @@ class Session:
             steps, dropped = max(1, round(steps * (1 - dropped))), 0.0
         torch.manual_seed(config.seed)
         model, image = build_model(MODELS[config.preset], classes=split.classes, image=split.format.shape)
+        model.skips_stage_starts = config.skip_where == "anywhere"
         if (policy := _policy(config, method, model)) is not None:
             model.policy = policy
         model.to(host)
