@@ -105,7 +105,9 @@ _LONG_ROWS = {
     "smb-int8, 8-bit results": Row(settings={"method": "smb-int8", "result_bits": 8}, seeds=1),
     "smd": Row(settings={"method": "smd", "smd": 0.5}, seeds=1),
     **{
-        f"{method}, {skip:.0%} skipped": Row(settings={"method": method, "skip": skip}, seeds=1)
+        f"{method}, {skip:.0%} skipped": Row(
+            settings={"method": method, "skip": skip, "skip_where": "anywhere"}, seeds=1
+        )
         for method in ("slu", "sd")
         for skip in (0.2, 0.4)
     },
@@ -118,9 +120,14 @@ _LONG_ROWS = {
         f"e2train, {name}": Row(settings={"method": "e2train", "skip": 0.0, **settings})
         for name, settings in _E2TRAIN.items()
     },
-    "e2train, 50 % dropped, 20 % skipped": Row(
-        settings={"method": "e2train", "smd": 0.5, "skip": 0.2}, seeds=1
-    ),
+}
+# Of networks that have blocks within stages.
+_WITHIN_STAGES = {
+    f"{name} within stages": Row(settings={**settings, "skip": 0.2, "skip_where": "within-stages"}, seeds=1)
+    for name, settings in (
+        ("slu, 20 % skipped", {"method": "slu"}),
+        ("e2train, 50 % dropped, 20 % skipped", {"method": "e2train", "smd": 0.5}),
+    )
 }
 _COSINE: Settings = {"schedule": "cosine", "warmup": 0.05}
 _STEPS: Settings = {"schedule": "steps", "warmup": 0.0}
@@ -130,16 +137,17 @@ _PAPER: Settings = {
     "method": "e2train",
     "smd": 0.5,
     "skip": 0.4,
+    "skip_where": "anywhere",
     "gradient_bits": 16,
     "psg_g_bits": 10,
     "sign_weight_decay": 1e-4,
 }
 
 
-def _long(preset: str) -> Table:
+def _long(preset: str, long_rows: Mapping[str, Row]) -> Table:
     """Every row with a cosine schedule, and with the paper's schedule of steps from one seed."""
-    rows = {name: replace(row, settings={**_COSINE, **row.settings}) for name, row in _LONG_ROWS.items()}
-    for name, row in _LONG_ROWS.items():
+    rows = {name: replace(row, settings={**_COSINE, **row.settings}) for name, row in long_rows.items()}
+    for name, row in long_rows.items():
         rows[f"{name}, steps"] = replace(row, settings={**_STEPS, **row.settings}, seeds=1)
     rows["e2train, the paper's settings"] = Row(settings=_PAPER, seeds=1)
     common = {
@@ -163,10 +171,11 @@ TABLES = {
             "warmup": 0.05,
             "threads": 1,
             "sign_weight_decay": 1e-4,
+            "skip_where": "anywhere",
         },
         rows=_of_three_seeds(_SMALL),
     ),
     "cifar10-resnet74": Table(preset="cifar10-resnet74", rows=_of_three_seeds(_RESNET74)),
-    "long": _long("cifar10-resnet14"),
-    "long-resnet8": _long("cifar10-resnet8"),
+    "long": _long("cifar10-resnet14", _LONG_ROWS | _WITHIN_STAGES),
+    "long-resnet8": _long("cifar10-resnet8", _LONG_ROWS),
 }

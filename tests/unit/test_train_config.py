@@ -45,6 +45,11 @@ def test_hash_tells_what_is_trained_and_not_where():
         ({"gradient_bits": 17}, "gradient_bits must be in 4..16, not 17"),
         ({"gradient_bits": 8, "psg_g_bits": 10}, "psg_g_bits must be at most gradient_bits, 8, not 10"),
         ({"validation": 0.95}, "validation must be in 0..0.9, not 0.95"),
+        (
+            {"method": "slu", "skip": 0.0},
+            "method slu with skip 0 saves nothing; use --set skip=... or smb-int8",
+        ),
+        ({"skip_where": "here"}, "no skip_where 'here'; there are: anywhere, within-stages"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"seed": -1}, "seed must be in 0..9223372036854775807, not -1"),
         ({"lr": float("nan")}, "lr must be at least 0, not nan"),

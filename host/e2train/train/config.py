@@ -100,6 +100,10 @@ class RunConfig:
         used = self.widths.gradient_bits
         if METHODS[self.method].signs == "predicted" and self.psg_g_bits > used:
             raise TrainError(f"psg_g_bits must be at most gradient_bits, {used}, not {self.psg_g_bits}")
+        if METHODS[self.method].skips != "nothing" and METHODS[self.method].signs == "none" and not self.skip:
+            raise TrainError(
+                f"method {self.method} with skip 0 saves nothing; use --set skip=... or smb-int8"
+            )
         if self.combine == "vote" and METHODS[self.method].signs == "none":
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
         if self.resident:

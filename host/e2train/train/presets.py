@@ -29,9 +29,14 @@ _OWN: dict[str, object] = {"epochs": 30, "label_smoothing": 0.1}
 # runs. In 1,000 steps of ResNet-8 psg is 1.2 points better on held-out images if they do so in half of the
 # steps than if they never do.
 _SIGNED = {"sign_lr": 7e-4, "sign_weight_decay": 0.02}
+# With skip 0.2, slu in 300 steps of ResNet-14 is 4.5 points better on held-out images within stages than
+# anywhere. In 1,000 steps of ResNet-8, which has one block a stage, it costs 9.5 points and saves 8 % of the
+# energy.
+_SKIPS = {"skip_where": "within-stages"}
 SETTINGS: dict[str, dict[str, object]] = {
     "digits": {"label_smoothing": 0.1, "sign_lr": 0.006, "gate_weight": 10.0},
-    **{name: _CIFAR | _SIGNED for name in PRESET_NAMES if name.startswith("cifar")},
+    **{name: _CIFAR | _SIGNED | _SKIPS for name in PRESET_NAMES if name.startswith("cifar")},
+    **{f"cifar{classes}-resnet8": _CIFAR | _SIGNED | _SKIPS | {"skip": 0.0} for classes in (10, 100)},
     "imagenet-resnet18": {"batch": 256, "epochs": 90, "schedule": "steps", "warmup": 0.0, "threads": 2},
     **{f"{OWN}{model}": _OWN | {"sign_lr": 0.003, "threads": 2} for model in MODEL_NAMES},
     f"{OWN}digits": _OWN | {"sign_lr": 0.006, "gate_weight": 10.0},
