@@ -147,7 +147,7 @@ def test_a_run_is_trained_for_minutes_at_a_time(scripts, monkeypatch, tmp_path, 
         """A process whose time is over after its third step."""
 
         def wait(self, timeout=None):
-            while timeout is not None and not self.poll():
+            while timeout is not None and self.poll() is None:
                 if len(RunFolder(out).rows()) >= 3:
                     raise module.subprocess.TimeoutExpired(self.args, timeout)
                 time.sleep(0.01)

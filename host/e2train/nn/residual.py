@@ -102,7 +102,7 @@ class ResidualNet(nn.Module):
         """Indices of the blocks that may be skipped."""
         return tuple(index for index, block in enumerate(self.blocks) if index and self._may_skip(block))
 
-    def _may_skip(self, block: ResidualBlock) -> bool:
+    def _may_skip(self, block: nn.Module) -> bool:
         return isinstance(block.shortcut, nn.Module if self.skips_stage_starts else nn.Identity)
 
     def forward(self, images: Tensor) -> Tensor:
