@@ -44,13 +44,14 @@ def undisturbed(tmp_path_factory):
 def test_a_run_leaves_its_files(undisturbed):
     out, summary = undisturbed
     assert sorted(path.name for path in out.iterdir()) == [
-        "checkpoint.pt", "config.toml", "ledger.json", "metrics.jsonl", "report.html", "summary.json",
+        "checkpoint.pt", "config.toml", "evaluation.json", "ledger.json", "metrics.jsonl", "model.pt",
+        "report.html", "summary.json",
     ]  # fmt: skip
     assert json.loads((out / "summary.json").read_text()) == json.loads(summary.to_json())
     assert [row["step"] for row in rows_of(out)] == [1, 2, 3, 4, 5, 6]
     report = (out / "report.html").read_text()
     assert summary.weights_sha256 in report
-    assert report.count("<svg") == 4
+    assert report.count("<svg") == 5
 
 
 def test_summary_has_every_promised_key(undisturbed):

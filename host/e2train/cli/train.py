@@ -54,6 +54,13 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed for weight initialisation and sampling.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Start from the weights of this run, model.pt or checkpoint.pt."),
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option(help="Layers that stay as they are: stem,blocks.0-2 ...")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run, under runs/ by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     overwrite: Annotated[
@@ -71,8 +78,20 @@ def train(
         from e2train.train import Row, find_config, run_training
 
     where = {"device": device, "board": board, "meter": meter}
-    where |= {key: str(path) for key, path in (("data", data), ("overlay", overlay)) if path is not None}
-    what = {"method": method, "steps": steps, "epochs": epochs, "batch": batch, "lr": lr, "seed": seed}
+    where |= {
+        key: str(path)
+        for key, path in (("data", data), ("overlay", overlay), ("init", init))
+        if path is not None
+    }
+    what = {
+        "method": method,
+        "freeze": freeze,
+        "steps": steps,
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "seed": seed,
+    }
     config = find_config(preset).changed(**where, **what).set(settings or [])
     columns = (
         TextColumn("{task.description}"),

@@ -2,6 +2,7 @@
 """Layers that compute on a device, their quantisers, and models made of them."""
 
 from e2train.nn.engine import Engine
+from e2train.nn.freezing import freeze
 from e2train.nn.host_macs import GATES, count_host_macs
 from e2train.nn.layers import OffloadConv2d
 from e2train.nn.models import (
@@ -57,6 +58,7 @@ __all__ = [
     "count_host_macs",
     "describe",
     "digits_net",
+    "freeze",
     "image_shape",
     "mobilenet_v2",
     "offload",

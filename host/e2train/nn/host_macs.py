@@ -47,6 +47,7 @@ class _Product:
     w: int
     y: int
     to_input: bool  # x wants its gradient
+    to_weight: bool  # so does w
 
 
 def _counts(name: str, ledger: Ledger) -> Callable[[nn.Module, Any, Any], None]:
@@ -66,7 +67,8 @@ def _counts(name: str, ledger: Ledger) -> Callable[[nn.Module, Any, Any], None]:
             for p in products:
                 if p.to_input:
                     enter("grad_input", p.macs, a=p.y, b=p.w, results=p.x)
-                enter("grad_weight", p.macs, a=p.x, b=p.y, results=p.w)
+                if p.to_weight:
+                    enter("grad_weight", p.macs, a=p.x, b=p.y, results=p.w)
 
         for p in products:
             enter("forward", p.macs, a=p.x, b=p.w, results=p.y)
@@ -88,10 +90,15 @@ def _products(module: nn.Module, args: Any, result: Any) -> list[_Product]:
                 w=w.numel(),
                 y=rows * w.shape[0],
                 to_input=to_input,
+                to_weight=w.requires_grad,
             )
             for w, to_input in ((module.weight_ih, x.requires_grad), (module.weight_hh, wants))
         ]
     x, w, y = args[0], module.weight, result.numel()
     assert isinstance(w, Tensor)
     macs = y * w[0].numel()
-    return [_Product(macs=macs, x=x.numel(), w=w.numel(), y=y, to_input=x.requires_grad)]
+    return [
+        _Product(
+            macs=macs, x=x.numel(), w=w.numel(), y=y, to_input=x.requires_grad, to_weight=w.requires_grad
+        )
+    ]

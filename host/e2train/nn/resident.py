@@ -135,7 +135,7 @@ class ResidentBody(nn.Module):
             return _array(gate)
 
         training, differentiable = model.training, torch.is_grad_enabled()
-        backward = training and differentiable
+        backward = training and differentiable and self._network.learns
         means = self._body.forward(
             _array(images, np.float32),
             self._quantised(),

@@ -48,7 +48,16 @@ def describe(model: ResidualNet, image: Picture) -> Network:
         last = found[-1]
         convs = _branch(nn.Sequential(*head[:-3]), "its head", names, _result(last), last.last.out_order)
         found.append(BlockSpec(name="head", index=None, convs=convs, shortcut="none", stage=last.stage + 1))
-    return Network(blocks=tuple(found))
+    return Network(blocks=tuple(_frozen(block) if _part(block) in model.frozen else block for block in found))
+
+
+def _part(block: BlockSpec) -> str:
+    """The part of the model that a block is."""
+    return block.name if block.index is None else f"blocks.{block.index}"
+
+
+def _frozen(block: BlockSpec) -> BlockSpec:
+    return replace(block, convs=tuple(replace(conv, frozen=True) for conv in block.convs))
 
 
 def _block(block: ResidualBlock, index: int, names: dict[nn.Module, str], before: BlockSpec) -> BlockSpec:

@@ -79,9 +79,9 @@ class ResidualBlock(nn.Module):
 class ResidualNet(nn.Module):
     """A stem, residual blocks, a head; ``policy`` says which samples run which blocks.
 
-    The first block always runs, and so does one without a shortcut; without ``skips_stage_starts`` also one
-    that begins a stage, whose shortcut loses pixels and has nothing for new channels. ``runs`` tells, after a
-    forward pass, how many samples ran each block.
+    The first block always runs, and so does a frozen one or one without a shortcut; without
+    ``skips_stage_starts`` also one that begins a stage, whose shortcut loses pixels and has nothing for new
+    channels. ``runs`` tells, after a forward pass, how many samples ran each block.
     """
 
     def __init__(self, *, stem: nn.Module, blocks: list[ResidualBlock], head: nn.Module) -> None:
@@ -89,6 +89,7 @@ class ResidualNet(nn.Module):
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
         self.head = head
+        self.frozen: tuple[str, ...] = ()  # stem and blocks that stay as they are
         self.policy: SkipPolicy = RunAll()
         self.skips_stage_starts = True
         self.runs: tuple[int, ...] = ()
@@ -100,10 +101,23 @@ class ResidualNet(nn.Module):
     @property
     def skippable(self) -> tuple[int, ...]:
         """Indices of the blocks that may be skipped."""
-        return tuple(index for index, block in enumerate(self.blocks) if index and self._may_skip(block))
+        return tuple(
+            index
+            for index, block in enumerate(self.blocks)
+            if index and self._may_skip(block) and f"blocks.{index}" not in self.frozen
+        )
 
     def _may_skip(self, block: nn.Module) -> bool:
         return isinstance(block.shortcut, nn.Module if self.skips_stage_starts else nn.Identity)
+
+    def train(self, mode: bool = True) -> ResidualNet:
+        """Training mode, but for the batch norms of frozen layers, or evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            for module in self.get_submodule(name).modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> logits (N, classes)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from e2train.devices import ConvShape
+from e2train.nn.freezing import freeze
 from e2train.nn.models import build_model
 
 __all__ = ["TracedConv", "conv_shape", "trace_convs"]
@@ -23,17 +24,22 @@ class TracedConv:
     shape: ConvShape  # of a grouped one: of all channels, as if it were not
     groups: int
     first: bool  # takes the pictures, whose gradient nobody needs
+    to_input: bool = True  # the input wants its gradient
+    to_weight: bool = True  # so do the weights
 
 
 def trace_convs(
-    model_name: str, *, batch: int, image: tuple[int, int, int] | None = None
+    model_name: str, *, batch: int, image: tuple[int, int, int] | None = None, frozen: str = ""
 ) -> list[TracedConv]:
     """All convolutions of a model by name, in order of use; of ``image`` (C, H, W), or of its usual ones.
+
+    ``frozen`` names layers that do not train.
 
     >>> [conv.name for conv in trace_convs("resnet8", batch=1)][:2]
     ['stem.0', 'blocks.0.branch.0']
     """
     model, picture = build_model(model_name, image=image)
+    freeze(model, frozen)
     model.to("meta").eval()
     images = torch.empty(batch, *picture, device="meta")
     found: list[TracedConv] = []
@@ -41,7 +47,12 @@ def trace_convs(
     def hook(name: str) -> Callable[[nn.Conv2d, tuple[Tensor], Tensor], None]:
         return lambda conv, args, _: found.append(
             TracedConv(
-                name=name, shape=conv_shape(conv, args[0].shape), groups=conv.groups, first=args[0] is images
+                name=name,
+                shape=conv_shape(conv, args[0].shape),
+                groups=conv.groups,
+                first=args[0] is images,
+                to_input=args[0].requires_grad,
+                to_weight=conv.weight.requires_grad,
             )
         )
 

@@ -3,14 +3,16 @@
 
 from e2train.train.config import PRESETS, RunConfig, find_config, read_config
 from e2train.train.data import DataError
+from e2train.train.engines import open_engine
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.folder import RunFolder
 from e2train.train.loop import Row, evaluate, train
 from e2train.train.methods import METHODS, Method
 from e2train.train.report import write_reports
-from e2train.train.run import open_engine, run_training
+from e2train.train.run import run_training
 from e2train.train.session import Session, deterministic
 from e2train.train.summary import Record, Summary, read_record
+from e2train.train.use import evaluate_run, predict, read_trained
 
 __all__ = [
     "METHODS",
@@ -27,10 +29,13 @@ __all__ = [
     "TrainError",
     "deterministic",
     "evaluate",
+    "evaluate_run",
     "find_config",
     "open_engine",
+    "predict",
     "read_config",
     "read_record",
+    "read_trained",
     "run_training",
     "train",
     "write_reports",

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from e2train.train.config import RunConfig
 from e2train.train.errors import TrainError
-from e2train.train.files import write_atomically
 from e2train.train.hashing import state_sha256
+from e2train.train.sealed import read_sealed, write_sealed
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -43,10 +39,7 @@ def save_checkpoint(
         "state_sha256": state_sha256(state),
         "spent": spent,
     }
-    held = io.BytesIO()  # torch.save hides a full disk behind an error of its own
-    torch.save(content, held)
-    held.write(_checksum(held.getbuffer()))
-    write_atomically(path, held.getbuffer())
+    write_sealed(path, content)
 
 
 def load_checkpoint(path: Path, *, config: RunConfig) -> Checkpoint:
@@ -66,24 +59,10 @@ def load_checkpoint(path: Path, *, config: RunConfig) -> Checkpoint:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    whole = memoryview(path.read_bytes())
-    length = len(_checksum(b""))
-    data, checksum = whole[:-length], bytes(whole[-length:])
-    if not checksum.startswith(b"sha256 "):
-        raise TrainError(f"{path} is damaged or of an earlier version: it has no checksum; {_AGAIN}")
-    if checksum != _checksum(data):
-        raise TrainError(f"{path} is damaged: its checksum does not match; {_AGAIN}")
-    try:
-        content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises a different one for each way of being unreadable
-        raise TrainError(f"{path} cannot be read: {' '.join(str(error).split())[:100]}; {_AGAIN}") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    content = read_sealed(path, remedy=_AGAIN)
+    if content.get("format") != _FORMAT:
         raise TrainError(f"{path} is not a checkpoint of format {_FORMAT}; {_AGAIN}")
     return content
-
-
-def _checksum(data: bytes | memoryview) -> bytes:
-    return f"sha256 {hashlib.sha256(data).hexdigest()}\n".encode()
 
 
 def _other_settings(path: Path, *, saved: dict[str, Any], now: dict[str, Any]) -> str:

@@ -22,9 +22,10 @@ from e2train.train.presets import OWN, PRESET_NAMES, SETTINGS
 __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
 # Where a run computes does not change what it computes.
-_WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter")
+_WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter", "init")
 _RESIDENT_ONLY = ("execution", "result_bits", "scale_decay")  # without effect elsewhere
-_OWN_DATA_ONLY = ("image_size", "channels", "augment")
+_OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
+_IF_SET = ("init_sha256", "freeze")
 _LARGEST_IMAGE = 1024  # rows
 _SMALLEST_IMAGE = 8
 
@@ -45,6 +46,10 @@ class RunConfig:
     image_size: int = 0  # of own images, which are cut to squares; 0: theirs, at most the model's
     channels: int = 0  # of own images, 1 or 3; 0: theirs
     augment: str = "none"  # of own images: or "mirror-shift", half mirrored, all shifted by up to 4 pixels
+    init: str = ""  # folder of a run, model.pt or checkpoint.pt whose weights are started from
+    init_sha256: str = ""  # of these weights
+    freeze: str = ""  # stem and blocks that stay as they are: stem,blocks.0-2
+    data_sha256: str = ""  # of own images
     host: str = "cpu"  # what torch, and with it the emulator, computes on: cpu or cuda
     threads: int = 1  # on the cpu, of torch, whose sums depend on it, and of the resident emulator
     seed: int = 0
@@ -127,7 +132,7 @@ class RunConfig:
             raise TrainError(f"image_size must be 0 or in {bounds}, not {self.image_size}")
         if self.channels not in (0, 1, 3):
             raise TrainError(f"channels must be 0, 1 or 3, not {self.channels}")
-        chosen = [key for key in _OWN_DATA_ONLY if getattr(self, key) not in (0, "none")]
+        chosen = [key for key in _OWN_DATA_ONLY if getattr(self, key) not in (0, "none", "")]
         if chosen and not self.own_data:
             raise TrainError(f"{chosen[0]} is a setting of {OWN}MODEL presets, not of {self.preset}")
 
@@ -165,6 +170,7 @@ class RunConfig:
         left_out = [*_WHERE_ONLY]
         left_out += [] if self.resident else _RESIDENT_ONLY
         left_out += [] if self.own_data else _OWN_DATA_ONLY
+        left_out += [key for key in _IF_SET if not getattr(self, key)]
         widths = self.widths
         values = asdict(self) | {"gradient_bits": widths.gradient_bits, "psg_g_bits": widths.psg.g_bits}
         return {key: value for key, value in values.items() if key not in left_out}

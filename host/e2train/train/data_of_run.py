@@ -50,8 +50,13 @@ def load_split(config: RunConfig) -> Split:
 
 
 def settled(config: RunConfig, split: Split) -> RunConfig:
-    """The settings with what was left to the data: size and channels of images, and the share held out."""
+    """The settings with what was left to the data: size and channels of images, share held out."""
     if not config.own_data:
         return config
     form = split.format
-    return config.changed(image_size=form.size, channels=form.channels, validation=split.validation)
+    return config.changed(
+        image_size=form.size,
+        channels=form.channels,
+        validation=split.validation,
+        data_sha256=split.sha256,
+    )

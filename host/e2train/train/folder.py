@@ -17,6 +17,7 @@ from e2train.train.config import RunConfig
 from e2train.train.errors import TrainError
 from e2train.train.files import exclusive_lock, write_atomically
 from e2train.train.loop import Row
+from e2train.train.trained import TrainedModel, save_trained
 
 __all__ = ["RunFolder"]
 
@@ -80,6 +81,16 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
+    def model(self) -> Path:
+        """The trained model, with what it takes to use it."""
+        return self.path / "model.pt"
+
+    @property
+    def evaluation(self) -> Path:
+        """What the trained model took the tested images for."""
+        return self.path / "evaluation.json"
+
+    @property
     def report(self) -> Path:
         """The run in pictures."""
         return self.path / "report.html"
@@ -94,11 +105,23 @@ class RunFolder:
 
     def begin(self, config: RunConfig) -> None:
         """Start a new run, in the place of any that was here."""
-        for path in (self.checkpoint, self.summary, self.report, self.ledger, self.power):
+        for path in self._of_a_run():
             path.unlink(missing_ok=True)
         with self.writing(self.metrics):
             self.metrics.write_text("", encoding="utf-8")
         self._replace(self.config, config.to_toml())
+
+    def _of_a_run(self) -> tuple[Path, ...]:
+        """The summary first, as it says that all is there."""
+        return (
+            self.summary,
+            self.checkpoint,
+            self.report,
+            self.ledger,
+            self.power,
+            self.model,
+            self.evaluation,
+        )
 
     def go_on(self, step: int, *, steps_run: int, measured_s: float = 0.0) -> None:
         """Forget what was logged after a step, and what a meter said later than ``measured_s``.
@@ -153,8 +176,11 @@ class RunFolder:
         with self.writing(self.checkpoint):
             save_checkpoint(self.checkpoint, config=config, state=state, spent=spent)
 
-    def finish(self, *, ledger: str, report: str, summary: str) -> None:
+    def finish(self, *, model: TrainedModel, evaluation: str, ledger: str, report: str, summary: str) -> None:
         """Write what a finished run leaves; the summary last, as it says that all is there."""
+        with self.writing(self.model):
+            save_trained(self.model, model)
+        self._replace(self.evaluation, evaluation + "\n")
         self._replace(self.ledger, ledger + "\n")
         self._replace(self.report, report)
         self._replace(self.summary, summary + "\n")

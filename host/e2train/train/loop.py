@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from e2train.nn import DivergenceError, NonFiniteInputError
 from e2train.runtime import ExecutionStopped
+from e2train.train.evaluation import Confusion, classify
 from e2train.train.ranks import average_statistics, combine_gradients
 from e2train.train.session import Session
 
@@ -108,13 +108,15 @@ def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> 
     """Put the averaged weights into the model, where there are any, with batch statistics of their own."""
     if not session.averager.apply():
         return
-    norms = [module for module in session.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    session.model.train()
+    norms = [
+        module for module in session.model.modules() if isinstance(module, nn.BatchNorm2d) and module.training
+    ]
     before = [(norm.running_mean, norm.running_var, norm.momentum) for norm in norms]
     for norm in norms:
         norm.running_mean, norm.running_var = norm.running_mean.clone(), norm.running_var.clone()  # type: ignore[union-attr]
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
-    session.model.train()
     session.model.policy.eval()
     for batch in range(min(_NORM_BATCHES, session.batches.per_epoch)):
         if stopped():
@@ -128,21 +130,19 @@ def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> 
         norm.momentum = momentum
 
 
-@torch.no_grad()
 def evaluate(
     session: Session, *, batch: int = 120, stopped: Callable[[], bool] = lambda: False
-) -> float | None:
-    """Share of the test set that the model gets right; None where it was stopped on the way."""
-    session.model.eval()
-    right, count = 0, min(len(session.test), session.config.test_pictures or len(session.test))
-    group = session.group
-    for start in range(0, count, batch * group.size):
-        if stopped():
-            return None
-        mine = np.arange(start, min(start + batch * group.size, count))[group.rank * batch :][:batch]
-        if len(mine):
-            images, labels = session.test.take(mine)
-            logits = session.model(images.to(session.host))
-            right += int((logits.argmax(dim=1) == labels.to(session.host)).sum())
+) -> Confusion | None:
+    """What the model takes the images of the test set for; None where it was stopped on the way."""
+    confusion = classify(
+        session.model,
+        session.test,
+        classes=len(session.names),
+        count=session.config.test_pictures,
+        batch=batch,
+        host=session.host,
+        group=session.group,
+        stopped=stopped,
+    )
     session.model.train()
-    return int(group.sum(torch.tensor(right))) / count
+    return confusion

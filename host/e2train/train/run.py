@@ -11,27 +11,29 @@ from pathlib import Path
 from shlex import quote
 from time import monotonic
 
-from e2train.devices import ResidentDevice, StreamDevice, TensorDevice, open_device, open_resident
-from e2train.energy import Gauge, LogSpec, Meter, gauge, load_costs, open_meter, write_samples
-from e2train.nn import Engine, Group
+from e2train.energy import Gauge, LogSpec, Measured, Meter, gauge, load_costs, open_meter, write_samples
+from e2train.nn import Engine, Group, whole_state
 from e2train.runtime import ExecutionStopped, Ledger
+from e2train.train.adapt import load_state, start_weights
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
 from e2train.train.config import RunConfig
 from e2train.train.data import Split
 from e2train.train.data_of_run import load_split, settled
+from e2train.train.engines import open_engine, torch_threads
 from e2train.train.errors import Interrupted, TrainError
+from e2train.train.evaluation import Confusion, Evaluation
 from e2train.train.folder import RunFolder
 from e2train.train.hashing import state_sha256
 from e2train.train.loop import Row, evaluate, finish, train
-from e2train.train.methods import METHODS
-from e2train.train.ranks import device_of_rank, joined
+from e2train.train.ranks import joined
 from e2train.train.report import render_report
 from e2train.train.run_ledger import RankLedger, RunLedger
 from e2train.train.session import Session, deterministic
 from e2train.train.stop import StopFlag, stop_on_signals
 from e2train.train.summary import Record, Summary, read_power, summarise
+from e2train.train.trained import TrainedModel
 
-__all__ = ["open_engine", "run_training"]
+__all__ = ["run_training"]
 
 _SAVE_EVERY_S = 30.0  # the most that a failing device or a kill costs
 
@@ -53,34 +55,34 @@ def run_training(
     cannot be used; DeviceError when the device fails.
     """
     folder = RunFolder(out)
-    with joined() as group, deterministic(_torch_threads(config)), ExitStack() as stack:
+    with joined() as group, deterministic(torch_threads(config)), ExitStack() as stack:
         config = config.changed(ranks=group.size)
         if group.rank == 0:
             stack.enter_context(folder.held())
             if not (resume or overwrite):
                 folder.refuse_unfinished()
         split = load_split(config)
-        config = settled(config, split)
+        config, weights = start_weights(settled(config, split), resume=resume)
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
         with open_engine(config, group) as engine:
-            return _run(config, split, folder, group, engine, saved=saved, watch=watch)
+            session = Session.start(config, engine, engine.ledger if engine else Ledger(), group, split)
+            if weights is not None:
+                load_state(session.model, weights, origin=config.init, group=group)
+            return _run(session, split, folder, engine, saved=saved, watch=watch)
 
 
 def _run(
-    config: RunConfig,
+    session: Session,
     split: Split,
     folder: RunFolder,
-    group: Group,
     engine: Engine | None,
     *,
     saved: Checkpoint | None,
     watch: Callable[[Row], None],
 ) -> Summary | None:
     """Train, test and report on a device that is open, into a folder that is held."""
-    first = group.rank == 0
-    ledger = engine.ledger if engine else Ledger()
-    session = Session.start(config, engine, ledger, group, split)
-    rank_ledger = RankLedger(ledger=ledger, group=group)
+    config, group, first = session.config, session.group, session.group.rank == 0
+    rank_ledger = RankLedger(ledger=session.ledger, group=group)
     meter = _meter(config, engine, group)  # where there is none as asked, an earlier run stays
     if saved is not None:
         _restore(session, rank_ledger, saved, folder)
@@ -94,8 +96,8 @@ def _run(
             finish(session, stopped=stop)
             averaging = rank_ledger.take_rows()
         energy = rank_ledger.energy_of_ranks()
-        accuracy = evaluate(session, stopped=stop)
-    if accuracy is None:
+        confusion = evaluate(session, stopped=stop)
+    if confusion is None:
         raise _interrupted(session, folder)
     run_ledger = RunLedger(
         scheduled_steps=session.scheduled_steps,
@@ -107,16 +109,53 @@ def _run(
         averaging=averaging,
         test=rank_ledger.take_rows(),
     )
-    table = load_costs()
-    summary = summarise(
-        session, run_ledger, table, energy, accuracy=accuracy, wall_s=rank_ledger.wall_s, out=str(folder.path)
+    return _report(session, split, folder, run_ledger, energy, confusion=confusion, wall_s=rank_ledger.wall_s)
+
+
+def _report(
+    session: Session,
+    split: Split,
+    folder: RunFolder,
+    run_ledger: RunLedger,
+    energy: list[list[Measured]],
+    *,
+    confusion: Confusion,
+    wall_s: float,
+) -> Summary | None:
+    """Write what a finished run leaves, on the first rank."""
+    table, config = load_costs(), session.config
+    evaluation = Evaluation(
+        tested="validation" if config.validation else "test",
+        names=list(split.names),
+        confusion=confusion.tolist(),
     )
-    if first:
-        power = read_power(folder.power)
-        record = Record(config=config, summary=summary, account=run_ledger, steps=folder.rows(), power=power)
-        report = render_report([record], table)
-        folder.finish(ledger=run_ledger.to_json(), report=report, summary=summary.to_json(indent=2))
-    return summary if first else None
+    out, accuracy = str(folder.path), evaluation.accuracy
+    summary = summarise(session, run_ledger, table, energy, accuracy=accuracy, wall_s=wall_s, out=out)
+    if session.group.rank:
+        return None
+    record = Record(
+        config=config,
+        summary=summary,
+        account=run_ledger,
+        steps=folder.rows(),
+        power=read_power(folder.power),
+        evaluation=evaluation,
+    )
+    trained = TrainedModel(
+        config=config,
+        format=split.format,
+        names=split.names,
+        state=whole_state(session.model),
+        weights_sha256=summary.weights_sha256,
+    )
+    folder.finish(
+        model=trained,
+        evaluation=evaluation.to_json(),
+        ledger=run_ledger.to_json(),
+        report=render_report([record], table),
+        summary=summary.to_json(indent=2),
+    )
+    return summary
 
 
 def _restore(session: Session, rank_ledger: RankLedger, saved: Checkpoint, folder: RunFolder) -> None:
@@ -140,11 +179,6 @@ def _restore(session: Session, rank_ledger: RankLedger, saved: Checkpoint, folde
         steps_run = session.step - session.steps_dropped
         folder.go_on(session.step, steps_run=steps_run, measured_s=rank_ledger.measured_s)
         read_power(folder.power)  # as the report will
-
-
-def _torch_threads(config: RunConfig) -> int:
-    """Beside the native emulator's threads torch has little to do, and its own would only be in their way."""
-    return 1 if config.resident and METHODS[config.method].offloads else config.threads
 
 
 def _meter(config: RunConfig, engine: Engine | None, group: Group) -> Meter | LogSpec | str | None:
@@ -187,39 +221,6 @@ def _stoppable(session: Session, folder: RunFolder) -> Iterator[StopFlag]:
 def _agreed(group: Group, flag: StopFlag) -> bool:
     """Whether some rank was asked to stop: then all do."""
     return group.any(flag())
-
-
-@contextmanager
-def open_engine(config: RunConfig, group: Group) -> Iterator[Engine | None]:
-    """This rank's device, for as long as it is needed; None where the method computes on the host."""
-    method = METHODS[config.method]
-    if not method.offloads:
-        yield None
-        return
-    device: TensorDevice | StreamDevice | ResidentDevice
-    if config.resident:
-        device = open_resident(
-            device_of_rank(config, group), config=config.board, host=config.host, threads=config.threads
-        )
-    else:
-        device = open_device(
-            device_of_rank(config, group),
-            config=config.board,
-            overlay=config.overlay,
-            token_file=config.token_file,
-            deadline_s=config.deadline_s,
-        )
-    try:
-        psg = config.psg if method.signs == "predicted" else None
-        yield Engine(
-            device=device,
-            psg=psg,
-            gradient_bits=config.widths.gradient_bits,
-            group=group,
-            votes=config.combine == "vote",
-        )
-    finally:
-        device.close()
 
 
 def _train(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each technique saved in a run, by the cost model.
 
-The reference trains the same model with every batch of the schedule, every block and full gradients in
-float32 (SMB). From there the techniques are applied in a fixed order, since savings multiply: operand widths,
-dropped batches, skipped blocks, predicted signs; last comes what averaging the weights costs, and trial
-runs of resident operations whose results had no scale yet.
+The reference trains the same layers of the same model with every batch of the schedule, every block and full
+gradients in float32 (SMB). From there the techniques are applied in a fixed order, since savings multiply:
+operand widths, dropped batches, skipped blocks, predicted signs; last comes what averaging the weights costs,
+and trial runs of resident operations whose results had no scale yet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from e2train.config import load_config
 from e2train.devices import OUTER_MODES, Counters, Mode
 from e2train.energy import CostTable, Modelled, modelled
-from e2train.nn import bits_kind, build_model, describe
+from e2train.nn import bits_kind, build_model, describe, freeze
 from e2train.nn.trace import trace_convs
 from e2train.runtime import FULL_WIDTHS, LedgerRow, Widths, computation, merged, works
 from e2train.runtime.resident import TRIAL, full_rows
@@ -88,25 +88,39 @@ def _whole_training(config: RunConfig, *, calls: int, samples: int) -> tuple[Led
     """Rows of the same training with nothing saved, as this kind of run counts them."""
     model_name = MODELS[config.preset]
     if not config.resident:
-        return full_training(model_name, calls=calls, samples=samples, image=config.image)
+        return full_training(
+            model_name, calls=calls, samples=samples, image=config.image, frozen=config.freeze
+        )
     model, image = build_model(model_name, image=config.image)
+    freeze(model, config.freeze)
     result, gradient = bits_kind(config.result_bits), bits_kind(config.widths.gradient_bits)
     return full_rows(describe(model, image), result=result, gradient=gradient, calls=calls, samples=samples)
 
 
 def full_training(
-    model_name: str, *, calls: int, samples: int, image: tuple[int, int, int] | None = None
+    model_name: str,
+    *,
+    calls: int,
+    samples: int,
+    image: tuple[int, int, int] | None = None,
+    frozen: str = "",
 ) -> tuple[LedgerRow, ...]:
-    """Rows of training every block with full gradients, ``samples`` pictures in ``calls`` batches."""
+    """Rows of training every block with full gradients, ``samples`` images in ``calls`` batches.
+
+    Layers that are ``frozen`` have no weight gradients, and input gradients where something before them
+    trains.
+    """
     rows = []
-    for conv in trace_convs(model_name, batch=1, image=image):
+    for conv in trace_convs(model_name, batch=1, image=image, frozen=frozen):
         s = conv.shape
         x, y = samples * s.C * s.H * s.W, samples * s.K * s.P * s.Q
         w = calls * s.K * s.C * s.R * s.S // conv.groups
         macs = samples * s.macs // conv.groups
         counters = Counters(macs=macs) if conv.groups == 1 else Counters(host_macs=macs)
-        values: dict[Mode, tuple[int, int, int]] = {"forward": (x, w, y), "grad_weight": (x, y, w)}
-        if not conv.first:
+        values: dict[Mode, tuple[int, int, int]] = {"forward": (x, w, y)}
+        if conv.to_weight:
+            values["grad_weight"] = (x, y, w)
+        if conv.to_input:
             values["grad_input"] = (y, w, x)
         for mode, (a, b, results) in values.items():
             row = LedgerRow(
@@ -134,11 +148,12 @@ def _with_full_gradients(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
     if any(row.counters.dram_bytes for row in rows):
         return _with_full_resident_gradients(rows)
     found = []
+    trained = {row.name for row in rows if row.mode in OUTER_MODES}
     for row in rows:
         if row.mode in OUTER_MODES and not row.counters.host_macs:
             continue
         found.append(row)
-        if row.mode == "forward" and row.counters.macs:
+        if row.mode == "forward" and row.counters.macs and row.name in trained:
             full = LedgerRow(
                 name=row.name,
                 mode="grad_weight",

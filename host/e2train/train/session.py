@@ -26,6 +26,7 @@ from e2train.nn import (
     StochasticDepth,
     build_model,
     count_host_macs,
+    freeze,
     offload,
     share,
     whole_state,
@@ -41,7 +42,7 @@ from e2train.train.optimiser import Averager, SignSgd, parameter_groups
 from e2train.train.presets import MODELS
 from e2train.train.smd import Smd
 
-__all__ = ["Session", "deterministic"]
+__all__ = ["Session", "deterministic", "make_model"]
 
 _AVERAGES = 100  # weights averaged, were they averaged from the first step on
 
@@ -58,6 +59,7 @@ class Session:
     smd: Smd
     batches: Batches
     test: Dataset  # or the part of the training images that was held out
+    names: tuple[str, ...]  # of the classes
     steps: int
     scheduled_steps: int  # the same, but where fewer steps stand for dropped ones
     host: torch.device
@@ -82,9 +84,7 @@ class Session:
         Raises: DataError when the data is not there; TrainError when the host has no such device, or a
             batch has fewer pictures than there are ranks.
         """
-        if config.host == "cuda" and not torch.cuda.is_available():
-            raise TrainError("host is cuda, but torch finds no CUDA device; use --set host=cpu")
-        method, host = METHODS[config.method], torch.device(config.host)
+        method, host = METHODS[config.method], _host(config)
         split = split or load_split(config)
         batches = Batches(
             split.train,
@@ -106,14 +106,7 @@ class Session:
         dropped = config.smd if method.drops_batches else 0.0
         if config.smd_mode == "fewer":
             steps, dropped = max(1, round(steps * (1 - dropped))), 0.0
-        torch.manual_seed(config.seed)
-        model, image = build_model(MODELS[config.preset], classes=split.classes, image=split.format.shape)
-        model.skips_stage_starts = config.skip_where == "anywhere"
-        if (policy := _policy(config, method, model)) is not None:
-            model.policy = policy
-        model.to(host)
-        if engine is not None:
-            _place(model, engine, config, image)
+        model = make_model(config, split.classes, split.format.shape, engine)
         count_host_macs(model, ledger)
         share(model, group)
         signed = method.signs != "none"
@@ -136,6 +129,7 @@ class Session:
             smd=Smd(probability=dropped, seed=config.seed),
             batches=batches,
             test=split.test,
+            names=split.names,
             steps=steps,
             scheduled_steps=scheduled,
             host=host,
@@ -230,6 +224,32 @@ def deterministic(threads: int) -> Iterator[None]:
             torch.backends.cudnn.allow_tf32 = short
 
 
+def make_model(
+    config: RunConfig, classes: int, image: tuple[int, int, int], engine: Engine | None
+) -> ResidualNet:
+    """The model of a run as its seed initialises it, on its device.
+
+    Raises: TrainError when it cannot be placed there, or the host has no such device.
+    """
+    host = _host(config)
+    torch.manual_seed(config.seed)
+    model, image = build_model(MODELS[config.preset], classes=classes, image=image)
+    freeze(model, config.freeze)
+    model.skips_stage_starts = config.skip_where == "anywhere"
+    if (policy := _policy(config, METHODS[config.method], model)) is not None:
+        model.policy = policy
+    model.to(host)
+    if engine is not None:
+        _place(model, engine, config, image)
+    return model
+
+
+def _host(config: RunConfig) -> torch.device:
+    if config.host == "cuda" and not torch.cuda.is_available():
+        raise TrainError("host is cuda, but torch finds no CUDA device; use --set host=cpu")
+    return torch.device(config.host)
+
+
 def _place(model: ResidualNet, engine: Engine, config: RunConfig, image: tuple[int, int, int]) -> None:
     """Put the convolutions of a model on a device, or with resident runs all but its classifier."""
     if not config.resident:
@@ -249,6 +269,9 @@ def _policy(config: RunConfig, method: Method, model: ResidualNet) -> SkipPolicy
         return None
     blocks = len(model.blocks)
     policy: StochasticDepth | GatedSkip
+    if not model.skippable:  # nothing is left to skip
+        _check_skip(config, 0.0)
+        return None
     if method.skips == "by chance":
         policy = StochasticDepth(model.skippable, blocks=blocks, skip=config.skip, seed=config.seed)
     elif method.skips == "by gate":
@@ -261,12 +284,16 @@ def _policy(config: RunConfig, method: Method, model: ResidualNet) -> SkipPolicy
         )
     else:
         return None
-    if config.skip > policy.most:
+    _check_skip(config, policy.most)
+    return policy
+
+
+def _check_skip(config: RunConfig, most: float) -> None:
+    if METHODS[config.method].skips != "nothing" and config.skip > most:
         raise TrainError(
             f"{config.method} cannot skip {config.skip:.1%} of the blocks of {config.preset}, "
-            f"only up to {policy.most:.1%}; use a smaller --set skip=..."
+            f"only up to {most:.1%}; use a smaller --set skip=..."
         )
-    return policy
 
 
 def _pass_over_draws(model: nn.Module) -> None:

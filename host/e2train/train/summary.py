@@ -17,6 +17,7 @@ from e2train.runtime import LedgerRow, computation
 from e2train.train.checks import check_numbers
 from e2train.train.config import RunConfig, read_config
 from e2train.train.errors import TrainError
+from e2train.train.evaluation import Evaluation, read_evaluation
 from e2train.train.folder import RunFolder
 from e2train.train.hashing import state_sha256, weights_sha256
 from e2train.train.run_ledger import RunLedger, read_run_ledger
@@ -240,6 +241,7 @@ class Record:
     account: RunLedger
     steps: list[dict[str, Any]]
     power: PowerSamples | None
+    evaluation: Evaluation | None = None
 
     @property
     def label(self) -> str:
@@ -272,6 +274,7 @@ def read_record(path: Path) -> Record:
         account=read_run_ledger(folder.ledger),
         steps=folder.rows(),
         power=read_power(folder.power),
+        evaluation=read_evaluation(folder.evaluation),
     )
 
 

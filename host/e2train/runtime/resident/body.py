@@ -87,6 +87,8 @@ class Body:
     def backward(self, gradient: Floats, policy: WeightPolicy) -> BodyGradients:
         """Gradients of everything, from those of what ``forward`` returned. Shapes: gradient (N, K)."""
         found = BodyGradients()
+        if not self._network.learns:
+            return found
         pixels = self._last_x.tensor.H * self._last_x.tensor.W
         stage = self._network.stages - 1
         pooled = self._ops.load_gradient(
@@ -100,10 +102,11 @@ class Body:
             mask_out=True,
             name="pooled",
         )
-        stem, *blocks = self._blocks
-        for block in reversed(blocks):
+        first, *behind = self._blocks[self._network.first_learning :]
+        for block in reversed(behind):
             g = self._block_backward(block, g, found, policy)
-        self._branch_backward(stem, g, found, policy)
+        if first.branch:  # nothing before it wants a gradient
+            self._branch_backward(first, g.take(first.kept), found, policy)
         return found
 
     def end_step(self) -> None:
@@ -137,12 +140,13 @@ class Body:
         p = self._parameters[spec.name]
         w = spec.in_memory(p.w)
         samples = x.tensor.N
+        observes = self._training and not spec.frozen
         y, written = self._ops.convolve(
-            "forward", spec, x, w, p.exponent, self._map.tensor(site, samples), site, sums=self._training
+            "forward", spec, x, w, p.exponent, self._map.tensor(site, samples), site, sums=observes
         )
         norm = p.norm.ordered(spec.out_order)
         found = norm.running
-        if self._training:
+        if observes:
             assert written.sums is not None
             assert written.squares is not None
             count = samples * spec.shape.P * spec.shape.Q
@@ -270,17 +274,27 @@ class Body:
         """The gradient of what a branch's first convolution gave, from that of the samples that ran it."""
         name, mask = block.spec.name, None  # g is masked already
         for number, conv in reversed(list(enumerate(block.branch, 1))):
-            gated = block.gated and conv is block.branch[-1]
-            sums = self._ops.reduce(g, conv.y, mask, per_sample=gated, name=conv.spec.name)
-            if gated:
-                self._gate_backward(block, sums, found)
-                sums = sums[0].sum(axis=0), sums[1].sum(axis=0)
-            gy = self._norm_backward(conv, g, mask, sums, f"{name}.gy{number}", found)
-            self._weights_backward(conv, gy, found, policy)
+            if conv.spec.frozen:
+                gy = self._frozen_backward(conv, g, mask, f"{name}.gy{number}")
+            else:
+                sums = self._sums_backward(block, conv, g, mask, found)
+                gy = self._norm_backward(conv, g, mask, sums, f"{name}.gy{number}", found)
+                self._weights_backward(conv, gy, found, policy)
             if number > 1:
                 g = self._input_backward(conv, gy, f"{name}.ga{number - 1}")
                 mask = conv.x.mask
         return gy
+
+    def _sums_backward(
+        self, block: BlockStep, conv: ConvStep, g: Scaled, mask: Scaled | None, found: BodyGradients
+    ) -> tuple[Floats, Floats]:
+        """Sums by channel that batch norm's gradient is made of; a gate's is made of sums by sample."""
+        gated = block.gated and conv is block.branch[-1]
+        sums = self._ops.reduce(g, conv.y, mask, per_sample=gated, name=conv.spec.name)
+        if not gated:
+            return sums
+        self._gate_backward(block, sums, found)
+        return sums[0].sum(axis=0), sums[1].sum(axis=0)
 
     def _gate_backward(self, block: BlockStep, sums: tuple[Floats, Floats], found: BodyGradients) -> None:
         """The gradient of a gate is that of batch norm's result times this result, summed up by sample."""
@@ -312,6 +326,18 @@ class Body:
             v=conv.y,
             b=gradient.b,
             d=gradient.d,
+            mask=mask,
+            name=conv.spec.name,
+        )
+        return gy
+
+    def _frozen_backward(self, conv: ConvStep, g: Scaled, mask: Scaled | None, site: str) -> Scaled:
+        """The gradient of a frozen convolution's result: batch norm is scale*y + offset."""
+        gy, _ = self._ops.affine(
+            site,
+            self._map.tensor(site, g.tensor.N),
+            u=g,
+            a=conv.scale,
             mask=mask,
             name=conv.spec.name,
         )

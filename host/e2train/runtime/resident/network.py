@@ -32,6 +32,7 @@ class ConvNorm:
     name: str
     shape: ConvShape  # of one sample
     depthwise: bool = False
+    frozen: bool = False  # weights and batch norm stay as they are
     activation: Activation  # at the end of a block behind the sum with the shortcut
     in_order: Order
     out_order: Order
@@ -92,6 +93,11 @@ class BlockSpec:
         return f"{self.name}.a{len(self.convs)}"
 
     @property
+    def learns(self) -> bool:
+        """Whether some of its convolutions train."""
+        return any(not conv.frozen for conv in self.convs)
+
+    @property
     def moves(self) -> bool:
         """Whether it begins a stage: its result has a scale and a place of its own."""
         return self.shortcut != "identity"
@@ -108,6 +114,16 @@ class Network:
         """All convolutions, in order of use."""
         for block in self.blocks:
             yield from block.convs
+
+    @property
+    def learns(self) -> bool:
+        """Whether some block trains."""
+        return any(block.learns for block in self.blocks)
+
+    @property
+    def first_learning(self) -> int:
+        """Place of the first block that trains, from which on a backward pass runs."""
+        return next(place for place, block in enumerate(self.blocks) if block.learns)
 
     @property
     def first(self) -> ConvNorm:

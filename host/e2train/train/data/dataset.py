@@ -94,6 +94,7 @@ class Split:
     format: ImageFormat
     augment: bool = False
     validation: float = 0.0  # share of the training images that is held out as ``test``
+    sha256: str = ""  # of own images: of their files' names and sizes, or of arrays
 
     @property
     def classes(self) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from dataclasses import dataclass, replace
 from math import prod
@@ -55,6 +56,12 @@ class ImageArray:
     def formatted(self, form: ImageFormat) -> ImageArray:
         """The same in another format."""
         return replace(self, format=form)
+
+    def identify(self) -> bytes:
+        """A hash of all pixels and classes."""
+        digest = hashlib.sha256(self.images.tobytes())
+        digest.update(np.array(self.labels, np.int64).tobytes())
+        return digest.digest()
 
 
 def read_images(path: Path) -> tuple[tuple[str, ...], _Part, _Part | None]:

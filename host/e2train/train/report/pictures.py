@@ -14,10 +14,21 @@ from matplotlib.figure import Figure
 
 from e2train.devices import MODES
 from e2train.runtime import ELEMENT_MODES
+from e2train.train.evaluation import Evaluation
 from e2train.train.report.figures import LayerRow, RunFigures
 from e2train.train.summary import PowerSamples
 
-__all__ = ["KINDS", "accuracy_energy", "block_skips", "curves", "layer_bars", "power", "techniques", "tested"]
+__all__ = [
+    "KINDS",
+    "accuracy_energy",
+    "block_skips",
+    "confusion",
+    "curves",
+    "layer_bars",
+    "power",
+    "techniques",
+    "tested",
+]
 
 # Kinds of energy, which never share a column, an axis or a colour.
 KINDS = {"modelled": "#4477aa", "simulated": "#b8860b", "measured": "#228833"}
@@ -38,6 +49,8 @@ _TECHNIQUES = {
 _PARTS = {"arithmetic_j": "#4477aa", "sram_j": "#7799cc", "dram_j": "#aabbdd"}
 _WIDTH = 7.2
 _MOST_STEPS = 1000  # points of a curve
+_MOST_NAMES = 40  # of classes that have room beside a picture
+_MOST_COUNTS = 20  # classes whose counts have room in it
 
 
 def curves(runs: Sequence[RunFigures]) -> str:
@@ -145,6 +158,28 @@ def block_skips(runs: Sequence[RunFigures]) -> str:
     axes.set_ylabel("skipped, %")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def confusion(evaluation: Evaluation) -> str:
+    """Which classes were taken for which, as shares of the images of each."""
+    counts = np.array(evaluation.confusion)
+    shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    size = len(counts)
+    figure = _figure(min(_WIDTH, 1.6 + 0.32 * size))
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    if size <= _MOST_NAMES:
+        axes.set_xticks(range(size), evaluation.names, rotation=90)
+        axes.set_yticks(range(size), evaluation.names)
+    if size <= _MOST_COUNTS:
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 50 else "#333333"
+            text = str(counts[row, column])
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("class")
+    figure.colorbar(image, ax=axes, label="of the class, %")
     return _svg(figure)
 
 

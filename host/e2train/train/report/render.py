@@ -49,6 +49,7 @@ def render_report(records: Sequence[Record], table: CostTable) -> str:
         by_technique=pictures.techniques(runs),
         block_skips=pictures.block_skips(runs) if _any_skips(runs) else "",
         layer_pictures=[_layer_pictures(run) for run in runs],
+        confusions=[_confusion_picture(run) for run in runs],
         power_pictures=[_power_picture(run) for run in runs],
         settings=[asdict(run.record.config) for run in runs],
     )
@@ -106,6 +107,11 @@ def _layer_pictures(run: RunFigures) -> dict[str, str]:
             "predicted signs, %",
         )
     return found
+
+
+def _confusion_picture(run: RunFigures) -> str:
+    evaluation = run.record.evaluation
+    return "" if evaluation is None else pictures.confusion(evaluation)
 
 
 def _power_picture(run: RunFigures) -> str:

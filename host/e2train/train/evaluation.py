@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many images of each class a model takes for which: evaluation.json in the folder of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from e2train.nn import Group, ResidualNet
+from e2train.train.data import Dataset
+from e2train.train.errors import TrainError
+
+__all__ = ["Confusion", "Evaluation", "classify", "read_evaluation"]
+
+Confusion = NDArray[np.int64]  # (classes, classes): images of the class of a row, taken for that of a column
+
+_BATCH = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a model takes images for."""
+
+    tested: str  # "test", "validation", or where the images lie
+    names: list[str]  # of the classes
+    confusion: list[list[int]]
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if not count or len(self.confusion) != count or any(len(row) != count for row in self.confusion):
+            raise ValueError(f"the confusion of {count} classes is not {count} rows of {count} numbers")
+        if not all(type(value) is int and value >= 0 for row in self.confusion for value in row):
+            raise ValueError("a count of the confusion is no number from 0 on")
+        if not all(isinstance(name, str) for name in self.names):
+            raise ValueError("a name of a class is no text")
+        if not self.images:
+            raise ValueError("nothing was tested")
+
+    @property
+    def images(self) -> int:
+        """How many were tested."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that were taken for their class."""
+        return sum(row[index] for index, row in enumerate(self.confusion)) / self.images
+
+    @property
+    def by_class(self) -> list[float | None]:
+        """The same of each class; None where it had no images."""
+        return [row[index] / sum(row) if sum(row) else None for index, row in enumerate(self.confusion)]
+
+    def to_json(self) -> str:
+        """The text of evaluation.json."""
+        return json.dumps({"accuracy": self.accuracy, **asdict(self)})
+
+
+def read_evaluation(path: Path) -> Evaluation | None:
+    """Read an evaluation.json; None where there is none.
+
+    Raises: TrainError when it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Evaluation(**{key: content[key] for key in ("tested", "names", "confusion")})
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise TrainError(f"{path} is damaged: {' '.join(str(error).split())[:100]}") from error
+
+
+@torch.no_grad()
+def classify(
+    model: ResidualNet,
+    data: Dataset,
+    *,
+    classes: int,
+    count: int = 0,
+    batch: int = _BATCH,
+    host: torch.device | None = None,
+    group: Group | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Confusion | None:
+    """The confusion of the first ``count`` images of a data set (0: of all), over all ranks.
+
+    None where it was stopped on the way.
+    """
+    model.eval()
+    group, host = group or Group(), host or torch.device("cpu")
+    count = min(len(data), count or len(data))
+    pairs = torch.zeros(classes * classes, dtype=torch.int64)
+    for start in range(0, count, batch * group.size):
+        if stopped():
+            return None
+        mine = np.arange(start, min(start + batch * group.size, count))[group.rank * batch :][:batch]
+        if len(mine):
+            images, labels = data.take(mine)
+            found = model(images.to(host)).argmax(dim=1).cpu()
+            pairs += torch.bincount(labels * classes + found, minlength=classes * classes)
+    confusion: Confusion = group.sum(pairs).reshape(classes, classes).numpy()
+    return confusion

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model with what it takes to use it: model.pt in the folder of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from e2train.train.checks import check_numbers
+from e2train.train.config import RunConfig
+from e2train.train.data import ImageFormat
+from e2train.train.errors import TrainError
+from e2train.train.sealed import read_sealed, write_sealed
+
+__all__ = ["TrainedModel", "find_weights", "load_trained", "save_trained"]
+
+_FORMAT = 1
+_KIND = "e2train model"
+_CONTENT = {"settings": dict, "image": dict, "names": list, "state": dict, "weights_sha256": str}
+_AGAIN = "train again, or take another run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedModel:
+    """The state of a model, how it was trained, and the images and classes that it knows."""
+
+    config: RunConfig
+    format: ImageFormat
+    names: tuple[str, ...]  # of the classes
+    state: dict[str, Tensor]
+    weights_sha256: str
+
+
+def save_trained(path: Path, trained: TrainedModel) -> None:
+    """Write a model.pt."""
+    content = {
+        "kind": _KIND,
+        "format": _FORMAT,
+        "settings": asdict(trained.config),
+        "image": {key: _plain(value) for key, value in asdict(trained.format).items()},
+        "names": list(trained.names),
+        "state": trained.state,
+        "weights_sha256": trained.weights_sha256,
+    }
+    write_sealed(path, content)
+
+
+def load_trained(path: Path) -> TrainedModel:
+    """Read a model.pt.
+
+    Raises: TrainError when it is none, or any bit of it has changed.
+    """
+    content = read_sealed(path, remedy=_AGAIN)
+    if (content.get("kind"), content.get("format")) != (_KIND, _FORMAT):
+        raise TrainError(f"{path} is not a trained model of format {_FORMAT}; {_AGAIN}")
+    try:
+        for key, kind in _CONTENT.items():
+            if not isinstance(content.get(key), kind):
+                raise TypeError(f"it has no {key} of type {kind.__name__}")
+        image = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in content["image"].items()
+        }
+        form = ImageFormat(**image)  # type: ignore[arg-type]
+        check_numbers(form)
+        return TrainedModel(
+            config=RunConfig(**content["settings"]),
+            format=form,
+            names=tuple(map(str, content["names"])),
+            state=_tensors(content["state"]),
+            weights_sha256=content["weights_sha256"],
+        )
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrainError(f"{path} is of another version: {reason}; {_AGAIN}") from error
+
+
+def find_weights(place: Path) -> dict[str, Tensor]:
+    """The state of a model, from the folder of a run, a model.pt or a checkpoint.pt.
+
+    Raises: TrainError when there is none.
+    """
+    path = place
+    if place.is_dir():
+        path = next(
+            (place / name for name in ("model.pt", "checkpoint.pt") if (place / name).exists()), place
+        )
+    if not path.is_file():
+        raise TrainError(
+            f"nothing to start from: {place} is no run with a model.pt or checkpoint.pt, and no such file"
+        )
+    content = read_sealed(path, remedy="start from another run")
+    state = content.get("state")
+    if content.get("kind") != _KIND and isinstance(state, dict):
+        state = state.get("model")  # a checkpoint's
+    if not isinstance(state, dict):
+        raise TrainError(f"{path} holds no model; start from another run")
+    try:
+        return _tensors(state)
+    except TypeError as error:
+        raise TrainError(f"{path} holds no model: {error}; start from another run") from None
+
+
+def _tensors(state: dict[Any, Any]) -> dict[str, Tensor]:
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise TypeError(f"{str(name)[:40]} is of type {type(value).__name__}")
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise TypeError(f"{name} is not finite")
+    return state
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained models in use: tested on images, and asked for the classes of single ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from e2train.energy import load_costs
+from e2train.nn import Group, ResidualNet, share
+from e2train.train.data import Dataset, Split, labelled_images, read_pixels
+from e2train.train.data_of_run import load_split
+from e2train.train.engines import open_engine, torch_threads
+from e2train.train.errors import TrainError
+from e2train.train.evaluation import Evaluation, classify
+from e2train.train.files import write_atomically
+from e2train.train.folder import RunFolder
+from e2train.train.report import render_report
+from e2train.train.session import deterministic, make_model
+from e2train.train.summary import read_record
+from e2train.train.trained import TrainedModel, load_trained
+
+__all__ = ["Prediction", "evaluate_run", "images_to_test", "opened", "predict", "read_trained"]
+
+_BATCH = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The class that an image is taken for, and how sure the model is."""
+
+    image: str
+    name: str
+    probability: float
+
+
+def read_trained(run: Path) -> TrainedModel:
+    """The trained model in the folder of a run, or of a model.pt by itself.
+
+    Raises: TrainError when there is none.
+    """
+    path = RunFolder(run).model if run.is_dir() else run
+    if not path.is_file():
+        unfinished = (run / "checkpoint.pt").exists() and not (run / "summary.json").exists()
+        reason = (
+            "the run is not finished: go on with --resume"
+            if unfinished
+            else "give the folder of a finished run"
+        )
+        raise TrainError(f"no trained model {path}; {reason}")
+    return load_trained(path)
+
+
+@contextmanager
+def opened(trained: TrainedModel, *, device: str = "emulator") -> Iterator[ResidualNet]:
+    """The model, ready to classify on a device.
+
+    Raises: TrainError when its state does not fit; DeviceError when there is no such device.
+    """
+    config = trained.config.changed(device=device, ranks=1)
+    with deterministic(torch_threads(config)), open_engine(config, Group()) as engine:
+        model = make_model(config, len(trained.names), trained.format.shape, engine)
+        try:
+            model.load_state_dict(trained.state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrainError(f"the trained model does not fit its settings: {reason}") from error
+        share(model, Group())  # Brevitas has made its quantisers anew
+        yield model.eval()
+
+
+def images_to_test(trained: TrainedModel, data: Path | None) -> tuple[Dataset, str]:
+    """The images that the run was tested on, or those of a folder or .npz file; and what they are.
+
+    Raises: DataError when they are not there, or have other classes.
+    """
+    config = trained.config
+    if data is not None and not config.preset.startswith(("cifar", "imagenet")):
+        return labelled_images(data, trained.format, trained.names), str(data)
+    split: Split = load_split(config if data is None else config.changed(data=str(data)))
+    return split.test, "validation" if config.validation else "test"
+
+
+def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator") -> Evaluation:
+    """Test a trained model, and put what it takes for what into the run's evaluation.json and report.
+
+    Raises: TrainError, DataError or DeviceError when that cannot be done.
+    """
+    trained = read_trained(run)
+    images, tested = images_to_test(trained, data)
+    with opened(trained, device=device) as model:
+        host = torch.device(trained.config.host)
+        count = trained.config.test_pictures if data is None else 0
+        confusion = classify(model, images, classes=len(trained.names), count=count, host=host)
+    assert confusion is not None
+    evaluation = Evaluation(tested=tested, names=list(trained.names), confusion=confusion.tolist())
+    if run.is_dir():
+        folder = RunFolder(run)
+        with folder.held():
+            write_atomically(folder.evaluation, evaluation.to_json() + "\n")
+            write_atomically(folder.report, render_report([read_record(run)], load_costs()))
+    return evaluation
+
+
+@torch.no_grad()
+def predict(trained: TrainedModel, images: Sequence[Path], *, device: str = "emulator") -> list[Prediction]:
+    """The class that each image file is taken for.
+
+    Raises: DataError when a file is no image.
+    """
+    pixels = [read_pixels(path, trained.format) for path in images]
+    found = []
+    with opened(trained, device=device) as model:
+        host = torch.device(trained.config.host)
+        for start in range(0, len(pixels), _BATCH):
+            inputs = trained.format.to_input(np.stack(pixels[start : start + _BATCH]))
+            probabilities, classes = model(inputs.to(host)).softmax(dim=1).max(dim=1)
+            found += list(zip(classes.tolist(), probabilities.tolist(), strict=True))
+    return [
+        Prediction(image=str(path), name=trained.names[label], probability=probability)
+        for path, (label, probability) in zip(images, found, strict=True)
+    ]

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained models in use: evaluated on their test images and on others, and asked for classes."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from e2train.cli.app import main
+from e2train.train import PRESETS, DataError, TrainError, predict, read_trained, run_training
+from e2train.train.evaluation import Evaluation, read_evaluation
+from PIL import Image
+
+CLASSES = ("ant", "bee", "cat", "dog")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder of 200 images in four classes."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(7)
+    for number, name in enumerate(CLASSES):
+        (root / name).mkdir()
+        for index in range(50):
+            pixels = rng.normal(40 + 55 * number, 12, (9, 9, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    config = PRESETS["folder-digits"].changed(
+        data=str(images), method="signsgd", execution="resident", steps=20, batch=16
+    )
+    return out, run_training(config, out=out)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["e2train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, *capsys.readouterr()
+
+    return call
+
+
+def test_an_evaluation_is_that_of_the_training(trained, run):
+    out, summary = trained
+    before = (out / "evaluation.json").read_text()
+    assert summary.accuracy > 0.9
+    code, told, _ = run("evaluate", out)
+    assert code == 0
+    assert (out / "evaluation.json").read_text() == before
+    evaluation = read_evaluation(out / "evaluation.json")
+    assert (evaluation.accuracy, evaluation.images) == (summary.accuracy, 40)
+    assert told.splitlines()[0] == f"accuracy {summary.accuracy:.2%} of 40 images; tested: validation"
+    assert told.splitlines()[1] == f"ant  {evaluation.by_class[0]:7.2%} of 10"
+    assert told.splitlines()[-1] == f"report {out}/report.html"
+
+
+def test_the_report_shows_the_confusion(trained):
+    page = (trained[0] / "report.html").read_text()
+    part = page[page.index("<h2>Classes: ") : page.index("<h2>Layers: ")]
+    assert "of 40 images right; tested: validation." in part
+    assert part.count("<svg") == 1
+    rows = re.findall(r"<tr><td>(\w+)</td><td>(\d+)</td>", part)
+    assert rows == [(name, "10") for name in CLASSES]
+
+
+def test_other_images_are_evaluated(trained, images, tmp_path, run):
+    bees = tmp_path / "some"
+    (bees / "bee").mkdir(parents=True)
+    for index in range(3):
+        (bees / "bee" / f"{index}.png").write_bytes((images / "bee" / f"{index}.png").read_bytes())
+    model = tmp_path / "model.pt"  # by itself: nothing is written
+    model.write_bytes((trained[0] / "model.pt").read_bytes())
+    code, told, _ = run("evaluate", model, "--data", bees, "--json")
+    found = json.loads(told)
+    assert (code, found["tested"], sum(found["confusion"][1])) == (0, str(bees), 3)
+    assert [sum(row) for row in found["confusion"]] == [0, 3, 0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt", "some"]
+
+
+def test_classes_of_images_are_told(trained, images, run):
+    out, _ = trained
+    chosen = [images / name / "3.png" for name in CLASSES]
+    code, told, _ = run("predict", out, *chosen)
+    lines = [line.split("  ") for line in told.splitlines()]
+    assert (code, [line[:2] for line in lines]) == (0, [[str(path), path.parent.name] for path in chosen])
+    found = json.loads(run("predict", out, chosen[0], "--json")[1])
+    assert (found["image"], found["name"]) == (str(chosen[0]), "ant")
+    assert 0.5 < found["probability"] <= 1
+
+
+def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
+    config = PRESETS["digits"].changed(steps=1, batch=8, test_pictures=8)
+    run_training(config, out=tmp_path)
+    digits = read_trained(tmp_path)
+    path = images / "ant" / "0.png"
+    assert digits.names == tuple("0123456789")
+    emulated, specified = (predict(digits, [path], device=device) for device in ("emulator", "spec"))
+    assert emulated == specified
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "{run}", "/none.png"],
+         "/none.png is no image that can be read: No such file or directory"),
+        (["predict", "/none", "/none.png"], "no trained model /none; give the folder of a finished run"),
+        (["evaluate", "{run}", "--data", "/none"],
+         "no folder /none: give --data a folder with CLASS/*.png, or with train/CLASS/*.png and "
+         "val/CLASS/*.png"),
+        (["evaluate", "{run}", "--device", "rtl"],
+         "device rtl does not keep tensors in its memory yet; use --device emulator or "
+         "--set execution=offload"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_one_line(trained, run, arguments, message):
+    told = run(*(word.format(run=trained[0]) for word in arguments))
+    assert told == (2, "", f"e2train: {message}\n")
+
+
+def test_images_of_other_classes_are_refused(trained, tmp_path, run):
+    (tmp_path / "eel").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "eel" / "0.png")
+    message = f"{tmp_path} has the class eel, which the run does not know: ant, bee, cat, dog"
+    assert run("evaluate", trained[0], "--data", tmp_path) == (2, "", f"e2train: {message}\n")
+
+
+def test_an_unfinished_run_has_no_model(tmp_path):
+    (tmp_path / "checkpoint.pt").touch()
+    with pytest.raises(TrainError) as error:
+        read_trained(tmp_path)
+    message = f"no trained model {tmp_path}/model.pt; the run is not finished: go on with --resume"
+    assert str(error.value) == message
+
+
+def test_accuracy_is_that_of_the_diagonal():
+    found = Evaluation(tested="test", names=["a", "b", "c"], confusion=[[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    assert (found.accuracy, found.images, found.by_class) == (7 / 8, 8, [0.75, 1.0, None])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "Expecting property name enclosed in double quotes"),
+        ({"tested": "test", "names": ["a"]}, "'confusion'"),
+        ({"tested": "test", "names": ["a", "b"], "confusion": [[1, 2]]},
+         "the confusion of 2 classes is not 2 rows of 2 numbers"),
+        ({"tested": "test", "names": ["a"], "confusion": [[-1]]},
+         "a count of the confusion is no number from 0 on"),
+        ({"tested": "test", "names": ["a"], "confusion": [[0]]}, "nothing was tested"),
+        ({"tested": "test", "names": [1], "confusion": [[1]]}, "a name of a class is no text"),
+    ],
+)  # fmt: skip
+def test_a_damaged_evaluation_is_refused(tmp_path, content, reason):
+    path = tmp_path / "evaluation.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(TrainError) as error:
+        read_evaluation(path)
+    assert str(error.value).startswith(f"{path} is damaged: {reason}")
+
+
+def test_a_model_whose_state_does_not_fit_is_refused(trained, images):
+    model = read_trained(trained[0])
+    del model.state["head.2.bias"]
+    with pytest.raises(TrainError, match=r"^the trained model does not fit its settings: .*head\.2\.bias"):
+        predict(model, [images / "ant" / "0.png"])
+
+
+def test_a_file_that_is_no_image_is_refused(trained, tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(
+        DataError, match=r"text\.png is no image that can be read: cannot identify image file"
+    ):
+        predict(read_trained(trained[0]), [tmp_path / "text.png"])
