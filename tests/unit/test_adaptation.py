@@ -240,7 +240,7 @@ def test_a_trained_model_is_read_only_whole(digits, tmp_path):
     with pytest.raises(TrainError) as error:
         load_trained(digits / "checkpoint.pt")
     assert str(error.value) == (
-        f"{digits}/checkpoint.pt is not a trained model of format 1; train again, or take another run"
+        f"{digits}/checkpoint.pt is not a trained model; train again, or take another run"
     )
 
 

@@ -37,7 +37,7 @@ def test_the_page_needs_nothing_else(reported):
     fetched = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')\s>]+)', page)
     assert all(target.startswith(("#", "data:")) for target in fetched), fetched
     assert "<script" not in page
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 11
     assert "viewport" in page
     assert "@media print" in page
 

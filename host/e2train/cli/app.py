@@ -17,7 +17,7 @@ from e2train.cli.energy import app as energy
 from e2train.cli.hls import app as hls
 from e2train.cli.interrupt import STOPPED
 from e2train.cli.train import train
-from e2train.cli.use import evaluate, predict
+from e2train.cli.use import evaluate, export, predict
 from e2train.cli.verify import verify
 
 __all__ = ["app", "main"]
@@ -63,6 +63,7 @@ def _options(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(export)
 app.command()(verify)
 app.add_typer(data, name="data")
 app.add_typer(hls, name="hls")

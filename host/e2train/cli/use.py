@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``e2train evaluate`` and ``e2train predict``: trained models in use."""
+"""``e2train evaluate``, ``e2train predict`` and ``e2train export``: trained models in use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from e2train.cli.interrupt import ends_at_once
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["evaluate", "export", "predict"]
 
 _Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or its model.pt.")]
 _Device = Annotated[str, typer.Option(help="emulator, csim or rtl: the same integers.")]
@@ -58,3 +58,33 @@ def predict(
         typer.echo(
             json.dumps(asdict(found)) if as_json else f"{found.image}  {found.name}  {found.probability:.1%}"
         )
+
+
+def export(
+    run: _Run,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="torch: a Brevitas model; onnx: QCDQ, for onnxruntime; qonnx: for FINN and hls4ml.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; by default exported.* beside model.pt.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Images to check it on: folder or .npz file.")] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Write it without comparing classes on the test images.")
+    ] = False,
+) -> None:
+    """Write the trained integers for other tools, if these take all test images for the same classes."""
+    with ends_at_once():
+        from e2train.train import read_trained
+        from e2train.train.export import FORMATS
+        from e2train.train.export import export as write
+
+    folder = run if run.is_dir() else run.parent
+    path = out or folder / f"exported{FORMATS.get(form, '')}"
+    written = write(read_trained(run), path, form=form, data=data, checked=not unchecked)
+    told = f"; the same class on all {written.images} test images" if written.images else "; not checked"
+    typer.echo(f"{written.path}{told}")

