@@ -73,8 +73,8 @@ def test_macs_are_those_of_training_and_test(undisturbed):
 
 
 def test_the_same_seed_gives_the_same_bits(undisturbed, tmp_path):
-    again = run_training(CONFIG, out=tmp_path)
-    other = run_training(CONFIG.changed(seed=8), out=tmp_path)
+    again = run_training(CONFIG, out=tmp_path / "again")
+    other = run_training(CONFIG.changed(seed=8), out=tmp_path / "other")
     summary = undisturbed[1]
     assert (again.weights_sha256, again.state_sha256) == (summary.weights_sha256, summary.state_sha256)
     assert other.weights_sha256 != summary.weights_sha256
@@ -199,7 +199,9 @@ def test_fewer_steps_are_the_baseline_of_dropped_ones(tmp_path):
 def test_computation_of_each_saving(tmp_path):
     """The ledger holds what ran, at the widths it ran with."""
     base, psg, resolved = (
-        run_training(CONFIG.changed(method=method, psg_mode=mode, test_pictures=1), out=tmp_path)
+        run_training(
+            CONFIG.changed(method=method, psg_mode=mode, test_pictures=1), out=tmp_path / method / mode
+        )
         for method, mode in (("smb-int8", "predict"), ("psg", "predict"), ("psg", "resolve"))
     )
     test = 9 * 64 * 16 + 4 * 64 * 9 * 256 + 16 * 9 * (16 * 32 + 3 * 32 * 32)
@@ -374,6 +376,24 @@ def test_a_skip_that_cannot_be_reached_is_refused(tmp_path, method, skip, most):
     told = rf"^{method} cannot skip {skip:.1%} of the blocks of digits, only up to {most}.0%; use a smaller"
     with pytest.raises(TrainError, match=told):
         run_training(CONFIG.changed(method=method, skip=skip), out=tmp_path)
+
+
+def test_a_finished_run_is_neither_replaced_unasked_nor_resumed(undisturbed):
+    out, _ = undisturbed
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(TrainError) as error:
+        run_training(CONFIG.changed(seed=9), out=out)
+    assert str(error.value) == (
+        f"{out} holds a finished run; choose another folder with --out, or replace it with --overwrite"
+    )
+    for device in ("emulator", "csim"):
+        with pytest.raises(TrainError) as error:
+            run_training(CONFIG.changed(device=device), out=out, resume=True)
+        assert str(error.value) == (
+            f"{out} holds a finished run, so there is nothing to resume; test it again with e2train "
+            "evaluate, or train again with --overwrite"
+        )
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_an_unfinished_run_is_not_overwritten_unasked(tmp_path):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from e2train.cli.interrupt import ends_at_once
 
 if TYPE_CHECKING:
-    from e2train.train import Summary
+    from e2train.train import Row, Summary
 
 __all__ = ["train"]
 
@@ -65,8 +65,11 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Discard an unfinished run in this folder and start again."),
+        typer.Option("--overwrite", help="Discard the run in this folder, finished or not, and start again."),
     ] = False,
+    log: Annotated[
+        str | None, typer.Option(help="Beside metrics.jsonl: tensorboard writes its event files.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.toml: execution=resident ..."),
@@ -75,9 +78,9 @@ def train(
 ) -> None:
     """Train a network; options override the preset or the configuration file."""
     with ends_at_once():
-        from e2train.train import Row, find_config, run_training
+        from e2train.train import find_config, run_training
 
-    where = {"device": device, "board": board, "meter": meter}
+    where = {"device": device, "board": board, "meter": meter, "log": log}
     where |= {
         key: str(path)
         for key, path in (("data", data), ("overlay", overlay), ("init", init))
@@ -97,15 +100,17 @@ def train(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=Console(stderr=True), disable=as_json)
-    task = progress.add_task(f"{config.method} on {config.device}", total=None, loss=0.0, accuracy=0.0)
+    task = progress.add_task(f"{config.method} on {config.device}", total=None, state="")
 
     def watch(row: Row) -> None:
-        progress.start()  # not before the first step: an error until then is the only line
-        progress.update(task, completed=row.step, total=row.steps, loss=row.loss, accuracy=row.accuracy)
+        if not progress.live.is_started:  # not before the first step: an error until then is the only line
+            progress.start()
+            progress.reset(task, completed=row.step, total=row.steps)  # steps before it took other time
+        progress.update(task, completed=row.step, state=_state(row))
 
     try:
         summary = run_training(
@@ -116,6 +121,12 @@ def train(
             progress.stop()
     if summary is not None:  # as for every rank but the first
         typer.echo(summary.to_json()) if as_json else _print(summary)
+
+
+def _state(row: Row) -> str:
+    """A step in a few words; energy is modelled, against float32 with nothing saved."""
+    saved = "" if row.energy_saved is None else f"  energy saved {row.energy_saved:.0%}"
+    return f"accuracy {row.accuracy:.0%}  loss {row.loss:.2f}{saved}"
 
 
 def _print(summary: Summary) -> None:

@@ -22,7 +22,7 @@ from e2train.train.presets import OWN, PRESET_NAMES, SETTINGS
 __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
 # Where a run computes does not change what it computes.
-_WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter", "init")
+_WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter", "init", "log")
 _RESIDENT_ONLY = ("execution", "result_bits", "scale_decay")  # without effect elsewhere
 _OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
 _IF_SET = ("init_sha256", "freeze")
@@ -42,6 +42,7 @@ class RunConfig:
     token_file: str = ""  # of a board's agent; "": the usual place
     deadline_s: float = 60.0  # for a board's answer
     meter: str = "auto"  # of the training's energy
+    log: str = "none"  # beside metrics.jsonl: or "tensorboard"
     data: str = ""  # folder of the data set, where it needs one; of own images also an .npz file
     image_size: int = 0  # of own images, which are cut to squares; 0: theirs, at most the model's
     channels: int = 0  # of own images, 1 or 3; 0: theirs
@@ -229,6 +230,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "smd_mode": ("drop", "fewer"),
     "skip_where": ("anywhere", "within-stages"),
     "combine": ("sum", "vote"),
+    "log": ("none", "tensorboard"),
     "augment": ("none", "mirror-shift"),
     "execution": ("offload", "resident"),
 }

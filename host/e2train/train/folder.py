@@ -17,9 +17,12 @@ from e2train.train.config import RunConfig
 from e2train.train.errors import TrainError
 from e2train.train.files import exclusive_lock, write_atomically
 from e2train.train.loop import Row
+from e2train.train.tensorboard import EVENTS, EventFile
 from e2train.train.trained import TrainedModel, save_trained
 
 __all__ = ["RunFolder"]
+
+_TAGS = ("loss", "accuracy", "lr", "blocks_run", "energy_saved")  # of TensorBoard's curves
 
 
 class RunFolder:
@@ -95,13 +98,29 @@ class RunFolder:
         """The run in pictures."""
         return self.path / "report.html"
 
-    def refuse_unfinished(self) -> None:
-        """Keep a new run from taking the place of one that is not over.
+    def refuse_taken(self) -> None:
+        """Keep a new run from taking the place of another.
 
         Raises: TrainError when there is one.
         """
-        if self.checkpoint.exists() and not self.summary.exists():
+        if self.summary.exists():
+            raise TrainError(
+                f"{self.path} holds a finished run; choose another folder with --out, or replace it with "
+                "--overwrite"
+            )
+        if self.checkpoint.exists():
             raise TrainError(f"{self.path} holds an unfinished run; go on with --resume, or use --overwrite")
+
+    def refuse_finished(self) -> None:
+        """Keep a run that is over from being gone on with, perhaps on another device than it was trained on.
+
+        Raises: TrainError when it is over.
+        """
+        if self.summary.exists():
+            raise TrainError(
+                f"{self.path} holds a finished run, so there is nothing to resume; test it again with "
+                "e2train evaluate, or train again with --overwrite"
+            )
 
     def begin(self, config: RunConfig) -> None:
         """Start a new run, in the place of any that was here."""
@@ -121,6 +140,7 @@ class RunFolder:
             self.power,
             self.model,
             self.evaluation,
+            *self.path.glob(f"{EVENTS}*"),
         )
 
     def go_on(self, step: int, *, steps_run: int, measured_s: float = 0.0) -> None:
@@ -142,10 +162,23 @@ class RunFolder:
             early = [line for line in whole if _time_s(line, self.power) <= measured_s]
             self._replace(self.power, b"".join([head, *early]))
 
-    def log(self, row: Row) -> None:
-        """Append a step."""
+    def log(self, row: Row, events: EventFile | None = None) -> None:
+        """Append a step, also to TensorBoard's events."""
         with self.writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row)) + "\n")
+        if events is not None:
+            with self.writing(events.path):
+                events.add(
+                    row.step, {tag: value for tag in _TAGS if (value := getattr(row, tag)) is not None}
+                )
+
+    def open_events(self) -> EventFile:
+        """A file of TensorBoard's for the steps from here on.
+
+        Raises: TrainError when it cannot be written.
+        """
+        with self.writing(self.path):
+            return EventFile(self.path)
 
     def rows(self) -> list[dict[str, Any]]:
         """All logged steps; a last line that was cut off is left out.

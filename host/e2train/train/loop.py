@@ -33,6 +33,7 @@ class Row:
     accuracy: float
     lr: float
     blocks_run: float  # share of the block executions
+    energy_saved: float | None = None  # so far, modelled: share of the same in float32 with nothing saved
 
 
 def train(session: Session) -> Iterator[Row]:

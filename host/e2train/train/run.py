@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -28,6 +29,7 @@ from e2train.train.loop import Row, evaluate, finish, train
 from e2train.train.ranks import joined
 from e2train.train.report import render_report
 from e2train.train.run_ledger import RankLedger, RunLedger
+from e2train.train.savings import EnergySaved
 from e2train.train.session import Session, deterministic
 from e2train.train.stop import StopFlag, stop_on_signals
 from e2train.train.summary import Record, Summary, read_power, summarise
@@ -60,10 +62,12 @@ def run_training(
         if group.rank == 0:
             stack.enter_context(folder.held())
             if not (resume or overwrite):
-                folder.refuse_unfinished()
+                folder.refuse_taken()
         split = load_split(config)
         config, weights = start_weights(settled(config, split), resume=resume)
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
+        if resume:
+            folder.refuse_finished()
         with open_engine(config, group) as engine:
             session = Session.start(config, engine, engine.ledger if engine else Ledger(), group, split)
             if weights is not None:
@@ -101,7 +105,7 @@ def _run(
         raise _interrupted(session, folder)
     run_ledger = RunLedger(
         scheduled_steps=session.scheduled_steps,
-        scheduled_samples=sum(map(session.batches.size, range(session.scheduled_steps))),
+        scheduled_samples=session.scheduled_samples,
         steps_run=session.step - session.steps_dropped,
         samples=session.samples,
         ranks=group.size,
@@ -235,12 +239,11 @@ def _train(
     """Take every step; save after each epoch, at the end, before stopping, and where that is long ago."""
     saved_s = monotonic()
     running.mark(session.step)
+    report_step = _step_reporter(session, folder, rank_ledger, watch)
     try:
         for row in train(session):
             running.mark(row.step)
-            if session.group.rank == 0:
-                folder.log(row)
-                watch(row)
+            report_step(row)
             if stop():
                 raise ExecutionStopped
             late = session.group.any(monotonic() - saved_s > _SAVE_EVERY_S)
@@ -252,6 +255,31 @@ def _train(
         _save(session, folder, rank_ledger)
         raise
     _save(session, folder, rank_ledger)
+
+
+def _step_reporter(
+    session: Session, folder: RunFolder, rank_ledger: RankLedger, watch: Callable[[Row], None]
+) -> Callable[[Row], None]:
+    """What logs and shows a step, with the energy saved so far; on other ranks than the first, nothing."""
+    config = session.config
+    if session.group.rank:
+        return lambda row: None
+    energy = EnergySaved(
+        config,
+        load_costs(),
+        steps=session.scheduled_steps,
+        samples=session.scheduled_samples,
+        ranks=session.group.size,
+    )
+    events = folder.open_events() if config.log == "tensorboard" else None
+
+    def report(row: Row) -> None:
+        saved = energy.share(rank_ledger.rows(), done=row.step / row.steps)
+        row = replace(row, energy_saved=saved)
+        folder.log(row, events)
+        watch(row)
+
+    return report
 
 
 def _save(session: Session, folder: RunFolder, rank_ledger: RankLedger) -> None:

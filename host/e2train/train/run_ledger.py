@@ -97,13 +97,13 @@ class RankLedger:
 
     def gather(self) -> list[dict[str, Any]]:
         """What goes into a checkpoint: what every rank has spent, in the order of the ranks."""
-        rows = [asdict(row) for row in self._rows()]
+        rows = [asdict(row) for row in self.rows()]
         energy = [part.to_dict() for part in self._energy()]
         return self._from_all({"wall_s": self.wall_s, "rows": rows, "energy": energy})
 
     def take_rows(self) -> tuple[LedgerRow, ...]:
         """The rows of all ranks added up; the next phase begins with none."""
-        of_ranks = self._from_all([asdict(row) for row in self._rows()])
+        of_ranks = self._from_all([asdict(row) for row in self.rows()])
         self.earlier = ()
         self.ledger.clear()
         return rows_from(row for rows in of_ranks for row in rows)
@@ -128,7 +128,8 @@ class RankLedger:
             check_numbers(part)
         check_numbers(self)
 
-    def _rows(self) -> tuple[LedgerRow, ...]:
+    def rows(self) -> tuple[LedgerRow, ...]:
+        """What this rank has executed so far."""
         return merged((*self.earlier, *self.ledger.snapshot()))
 
     def _energy(self) -> tuple[Measured, ...]:

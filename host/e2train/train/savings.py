@@ -24,7 +24,7 @@ from e2train.train.methods import METHODS
 from e2train.train.presets import MODELS
 from e2train.train.run_ledger import RunLedger
 
-__all__ = ["TECHNIQUES", "Savings", "full_training", "savings"]
+__all__ = ["TECHNIQUES", "EnergySaved", "Savings", "full_training", "savings"]
 
 TECHNIQUES = ("widths", "smd", "slu", "psg", "averaging")
 
@@ -82,6 +82,30 @@ def savings(config: RunConfig, ledger: RunLedger, table: CostTable) -> Savings:
         computation_of_int8=computed / computation(scheduled, int8),
         after=tuple(after),
     )
+
+
+class EnergySaved:
+    """Modelled energy that a run saves on its way, against the same in float32 with nothing saved."""
+
+    def __init__(self, config: RunConfig, table: CostTable, *, steps: int, samples: int, ranks: int) -> None:
+        """The whole schedule has so many ``steps`` and ``samples``."""
+        self._config, self._table, self._ranks = config, table, ranks
+        scheduled = _whole_training(config, calls=steps * ranks, samples=samples)
+        self._whole_j = self._price(map(_in_float32, scheduled))
+
+    def share(self, rows: Iterable[LedgerRow], *, done: float) -> float | None:
+        """What is saved after a share of the schedule, in which one of the ranks has executed these rows.
+
+        None for float32 with ``execution=resident``, whose ledger does not tell all that is priced.
+        """
+        if self._config.resident and not METHODS[self._config.method].offloads:
+            return None
+        return 1 - self._ranks * self._price(rows) / (done * self._whole_j)
+
+    def _price(self, rows: Iterable[LedgerRow]) -> float:
+        config = self._config
+        work = works(rows, config=load_config(config.board), widths=config.widths)
+        return modelled(work, self._table).total_j
 
 
 def _whole_training(config: RunConfig, *, calls: int, samples: int) -> tuple[LedgerRow, ...]:

@@ -138,6 +138,11 @@ class Session:
             block_runs=[0] * len(model.blocks),
         )
 
+    @property
+    def scheduled_samples(self) -> int:
+        """Images of the schedule, dropped batches included."""
+        return sum(map(self.batches.size, range(self.scheduled_steps)))
+
     def set_lr(self, step: int) -> float:
         """Set the learning rates of a scheduled step, and return the one of ordinary parameters."""
         factor = _lr_factor(self.config, step, self.steps)
