@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from e2train.devices import DeviceLostError, open_device
+from e2train.devices import DeviceError, DeviceLostError, open_device
 from e2train.runtime import execute
 from e2train.runtime.board_check import mode_call
 from e2train.train import PRESETS, run_training
@@ -50,6 +51,25 @@ def test_the_deadline_ends_a_call_a_sensor_and_the_closing(serve, overlay, pause
         execute(call, device)
     assert time.monotonic() - begin < 40  # of which pynq's client takes 5 for each attempt to connect
     device.close()
+
+
+def test_a_board_that_never_answered_is_told_from_one_that_is_gone(overlay, monkeypatch):
+    class SilentError(Exception):
+        def code(self):
+            return SimpleNamespace(name="DEADLINE_EXCEEDED")
+
+        def details(self):
+            return "Deadline Exceeded"
+
+    def device(*arguments):
+        raise SilentError
+
+    monkeypatch.setattr("e2train.devices.pynq_board._device", device)
+    with pytest.raises(DeviceError) as error:
+        open_device("pynq:127.0.0.1:9", config=BOARD, overlay=overlay(BOARD), deadline_s=2.0)
+    assert str(error.value) == (
+        "the board at 127.0.0.1:9 does not answer (Deadline Exceeded); look at the address and at the board"
+    )
 
 
 def test_the_closing_does_not_wait_for_a_silent_board(serve, overlay, pause):

@@ -193,6 +193,17 @@ def test_a_log_is_aligned_by_time(tmp_path):
     assert measured.energy_j == pytest.approx(7.0 * measured.duration_s, rel=0.1)
 
 
+def test_a_meter_that_reads_nothing_measures_nothing(tmp_path):
+    begin = time.time()
+    rows = "".join(f"{begin - 1 + k * 0.01:.4f},0.0\n" for k in range(300))
+    with gauge(LogSpec(path=log(tmp_path / "log.csv", HEAD + rows), by_marker=False), idle_s=0) as running:
+        time.sleep(0.3)
+    measured = running.measured()
+    assert measured.energy_j is None
+    told = r"^log\.csv read 0 in all of \d+ samples; look at its wiring, or choose another --meter$"
+    assert re.match(told, measured.reason)
+
+
 def test_a_log_is_aligned_by_its_marker(tmp_path):
     """Its clock is any clock; the pulse says where the run was."""
     with gauge(open_meter("none"), idle_s=0) as timed:

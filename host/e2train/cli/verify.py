@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from e2train.config import EngineConfig, load_config
@@ -67,12 +69,17 @@ def _print_json(report: VerifyReport) -> None:
 
 
 def _print_table(report: VerifyReport) -> None:
-    table = Table(title=f"seed {report.seed}")
-    for heading in ("kernel", "test", "", "cases", "cycles", "seconds"):
-        table.add_column(heading, justify="right" if heading in ("cases", "cycles", "seconds") else "left")
+    kernels = sorted({row.kernel for row in report.rows})
+    table = Table(title=f"{', '.join(kernels)}, seed {report.seed}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    several = len(kernels) > 1
+    for heading in (*(["kernel"] if several else []), "test"):
+        table.add_column(heading, overflow="fold")  # a name that is cut cannot be looked for
+    for heading in ("", "cases", "cycles", "seconds"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for row in report.rows:
         verdict = "[green]pass" if row.passed else "[red]FAIL"
-        table.add_row(row.kernel, row.test, verdict, str(row.cases), str(row.cycles), f"{row.seconds:.1f}")
+        figures = (verdict, str(row.cases), str(row.cycles), f"{row.seconds:.1f}")
+        table.add_row(*([row.kernel] if several else []), escape(row.test), *figures)
     console = Console()
     console.print(table)
     failed = [row for row in report.rows if not row.passed]

@@ -59,6 +59,7 @@ class Board:
         self.calls = 0  # remote calls; stays 0 on the board itself
         self.where = f"the board at {address}" if address else "this board"
         self._remote = bool(address)
+        self._has_answered = False
         self._deadline = deadline
         try:
             import pynq
@@ -230,13 +231,20 @@ class Board:
         if calls and self._remote:  # a meter's thread comes here too, with none
             self.calls += calls
         try:
-            return call()
+            answer = call()
         except DeviceError:
             raise
         except Exception as error:
             if _is_lost(error):
-                raise LostError(f"{self.where} no longer answers ({_short(error)})") from error
+                raise LostError(self._silence(error)) from error
             raise DeviceError(f"pynq on {self.where}: {_short(error)}") from error
+        self._has_answered = True
+        return answer
+
+    def _silence(self, error: Exception) -> str:
+        if self._has_answered:
+            return f"{self.where} no longer answers ({_short(error)})"
+        return f"{self.where} does not answer ({_short(error)}); look at the address and at the board"
 
 
 class _Buffer:

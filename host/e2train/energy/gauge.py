@@ -104,6 +104,11 @@ class Gauge:
             assert recording is not None
             idle_power_w = self._idle_power_w(recording)
             window = recording.window(0.0, duration_s, idle_power_w=idle_power_w)
+            if not window.energy_j:
+                raise EnergyError(
+                    f"{recording.meter} read 0 in all of {window.samples} samples; look at its wiring, or "
+                    "choose another --meter"
+                )
         except EnergyError as error:
             notes = recording.notes if recording else ()
             origin: Origin = recording.origin if recording else "measured"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -25,6 +26,7 @@ __all__ = [
     "confusion",
     "curves",
     "layer_bars",
+    "net_savings",
     "power",
     "techniques",
     "tested",
@@ -111,15 +113,31 @@ def techniques(runs: Sequence[RunFigures]) -> str:
             colour,
             f"spent: {part[:-2].upper() if 'ram' in part else part[:-2]}",
         )
+    chains = [[step.total_j for step in (run.savings.smb_fp32, *run.savings.after)] for run in runs]
+    saved = [net_savings(chain) for chain in chains]
     for index, (colour, name) in reversed(list(enumerate(_TECHNIQUES.values()))):
-        chains = [(run.savings.smb_fp32, *run.savings.after) for run in runs]
-        saved = [max(0.0, chain[index].total_j - chain[index + 1].total_j) for chain in chains]
-        bar(saved, colour, f"saved: {name}", hatch="//", edgecolor="white", linewidth=0)
+        values = [of_run[index] for of_run in saved]
+        bar(values, colour, f"saved: {name}", hatch="//", edgecolor="white", linewidth=0)
+    axes.axvline(100, color="#888888", linewidth=0.8)
     axes.set_yticks(range(len(runs)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("modelled energy, % of the same schedule in float32 with nothing saved")
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     return _svg(figure)
+
+
+def net_savings(energies: Sequence[float]) -> list[float]:
+    """What each step of a chain of energies saves, so that all of it and the last one are the first.
+
+    What a later step costs again was not saved by the ones before it.
+
+    >>> net_savings([100.0, 40.0, 30.0, 35.0])
+    [60.0, 5.0, 0.0]
+    >>> net_savings([100.0, 120.0, 90.0])
+    [0.0, 10.0]
+    """
+    most = [min(energies[0], max(energies[index:])) for index in range(len(energies))]
+    return [before - after for before, after in pairwise(most)]
 
 
 def layer_bars(
