@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import torch
+
 from e2train.config import load_config
 from e2train.devices import OUTER_MODES, Counters, Mode
 from e2train.energy import CostTable, Modelled, modelled
@@ -90,7 +92,8 @@ class EnergySaved:
     def __init__(self, config: RunConfig, table: CostTable, *, steps: int, samples: int, ranks: int) -> None:
         """The whole schedule has so many ``steps`` and ``samples``."""
         self._config, self._table, self._ranks = config, table, ranks
-        scheduled = _whole_training(config, calls=steps * ranks, samples=samples)
+        with torch.random.fork_rng(devices=[]):  # a model is built, whose draws are not the run's
+            scheduled = _whole_training(config, calls=steps * ranks, samples=samples)
         self._whole_j = self._price(map(_in_float32, scheduled))
 
     def share(self, rows: Iterable[LedgerRow], *, done: float) -> float | None:
