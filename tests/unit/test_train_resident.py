@@ -41,7 +41,9 @@ LONG_RUNS = {
 
 
 def use(monkeypatch, make) -> None:
-    monkeypatch.setattr("e2train.train.engines.open_resident", lambda spec, *, threads, **options: make(threads))
+    monkeypatch.setattr(
+        "e2train.train.engines.open_resident", lambda spec, *, threads, **options: make(threads)
+    )
 
 
 @pytest.mark.parametrize(
