@@ -113,9 +113,9 @@ def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
         (["evaluate", "{run}", "--data", "/none"],
          "no folder /none: give --data a folder with CLASS/*.png, or with train/CLASS/*.png and "
          "val/CLASS/*.png"),
-        (["evaluate", "{run}", "--device", "rtl"],
-         "device rtl does not keep tensors in its memory yet; use --device emulator or "
-         "--set execution=offload"),
+        (["evaluate", "{run}", "--device", "agent:host"],
+         "device agent:host does not keep tensors in its memory yet; use --device emulator, csim, rtl or "
+         "spec, or --set execution=offload"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_one_line(trained, run, arguments, message):
