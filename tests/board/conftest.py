@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from agents import TOKEN
-from e2hls import build_rtl
 from e2sim import build_soc
 from e2train.config import load_config
-from e2train.devices.build import engine_kernel
+from e2train.devices.build import engine_rtl
 from e2train.overlay import load_board, simulated_overlay, write_overlay
 from serving import Served, served
 
@@ -23,7 +22,7 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     folder = tmp_path_factory.mktemp("overlays")
 
     def make(board: str) -> Path:
-        build_soc(build_rtl(engine_kernel(load_config(board))))
+        build_soc(engine_rtl(load_config(board)))
         return write_overlay(simulated_overlay(load_board(board), source_sha256="0" * 64), folder)
 
     return make

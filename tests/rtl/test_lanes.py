@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import pytest
-from e2hls import build_rtl
 from e2hls.xls_verilog.lanes import roll_lanes
 from e2train.config import load_config
-from e2train.devices.build import engine_kernel
+from e2train.devices.build import engine_rtl
 from lockstep import DifferError, run_in_lockstep
 
 LANES = 16
@@ -91,7 +90,7 @@ def test_a_lane_that_reads_another_row_is_found(tmp_path, seed):
 
 @pytest.mark.parametrize(("process", "output"), [("compute", "bundles_tvalid"), ("store", "m_axis_tvalid")])
 def test_the_rolled_engine_is_the_engine(tmp_path, seed, process, output):
-    design = build_rtl(engine_kernel(load_config("pynq_z2")))
+    design = engine_rtl(load_config("pynq_z2"))
     (path,) = (path for path in design.sv_files if path.name == f"engine_{process}.sv")
     original = path.read_text()
     rolled = roll_lanes(original)

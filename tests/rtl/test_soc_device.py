@@ -17,7 +17,7 @@ from test_soc import ASSERT, STUCK, StandIn, words
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[rtl.RtlDevice]:
-    monkeypatch.setattr(rtl, "build_rtl", lambda kernel: StandIn())
+    monkeypatch.setattr(rtl, "engine_rtl", lambda config: StandIn())
     with rtl.RtlDevice(load_config("pynq_z2"), instances=3, stall_cycles=2_000) as device:
         yield device
 
@@ -66,9 +66,9 @@ def test_closed_device_says_so(device: rtl.RtlDevice) -> None:
 
 
 def test_kernel_that_does_not_build_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(kernel: object) -> None:
+    def fail(config: object) -> None:
         raise HlsError("loop 'taps' needs II=2")
 
-    monkeypatch.setattr(rtl, "build_rtl", fail)
+    monkeypatch.setattr(rtl, "engine_rtl", fail)
     with pytest.raises(DeviceError, match=r"^cannot open device rtl for pynq_z2: loop 'taps' needs II=2$"):
         rtl.RtlDevice(load_config("pynq_z2"))

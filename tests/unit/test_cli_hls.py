@@ -51,7 +51,9 @@ def synthesis(monkeypatch):
     monkeypatch.setattr(
         e2hls,
         "build_rtl",
-        lambda kernel, watch=None: RtlDesign(kernel.name, Path(), (Path("a.sv"),), (Path("a.v"),), schedule),
+        lambda kernel, options, watch=None: RtlDesign(
+            kernel.name, Path(), (Path("a.sv"),), (Path("a.v"),), schedule
+        ),
     )
     monkeypatch.setattr(reporting, "report", report)
     return cells

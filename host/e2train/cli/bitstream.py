@@ -28,9 +28,7 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps and run none.")] = False,
 ) -> None:
     """Make a board's overlay archive: with Vivado, or for the simulated board."""
-    from e2hls import build_rtl
-
-    from e2train.devices.build import engine_kernel
+    from e2train.devices.build import engine_rtl
     from e2train.overlay import load_board, simulated_overlay, write_overlay
     from e2train.overlay.vivado import VivadoBuild, source_hash
 
@@ -39,7 +37,7 @@ def build(
         for step in VivadoBuild(description, out, rtl=()).steps():
             typer.echo(step)
         return
-    rtl = build_rtl(engine_kernel(description.config))
+    rtl = engine_rtl(description.config)
     if simulated:
         overlay = simulated_overlay(description, source_sha256=source_hash(rtl.verilog_files))
     else:

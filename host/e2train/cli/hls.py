@@ -59,11 +59,13 @@ def build(
     """
     from e2hls import build_rtl
 
+    from e2train.devices.build import rtl_options
+
     config = load_config(board)
     for name in kernels or [ENGINE]:
         kernel = find_kernel(name, config)
         with _progress(f"{kernel.name}: C++ to SystemVerilog"):
-            design = build_rtl(kernel, watch=_watch(kernel, dump_ir, verify_ir))
+            design = build_rtl(kernel, rtl_options(config), watch=_watch(kernel, dump_ir, verify_ir))
         files = [str(path) for path in (*design.sv_files, *design.verilog_files)]
         if as_json:
             typer.echo(json.dumps({"kernel": kernel.name, "board": board, "files": files}))
@@ -80,12 +82,14 @@ def report(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = 
     from e2hls import build_rtl
     from e2hls import report as reporting
 
+    from e2train.devices.build import rtl_options
+
     fits = True
     config = load_config(board)
     for name in kernels or [ENGINE]:
         kernel = find_kernel(name, config)
         with _progress(f"{kernel.name}: C++ to SystemVerilog"):
-            design = build_rtl(kernel)
+            design = build_rtl(kernel, rtl_options(config))
         title = f"{kernel.name} on {config.part}: synthesis (minutes, the first time)"
         with _progress(title) as progress:
             result = reporting.report(design, part_budget(config), progress=progress)

@@ -52,15 +52,13 @@ def verify_target(kernel: str, config: EngineConfig) -> VerifyTarget:
 
     Raises: DeviceError when there is no such kernel.
     """
-    from e2hls import build_rtl
     from e2sim.verify import VerifyTarget
 
-    from e2train.devices.build import engine_kernel
+    from e2train.devices.build import engine_rtl
 
     if kernel not in BENCHES:
         raise DeviceError(f"no bench for kernel {kernel!r}; there are: {', '.join(BENCHES)}")
-    design = build_rtl(engine_kernel(config))
-    return VerifyTarget(design=design, bench=BENCHES[kernel], arguments=(("config", config.name),))
+    return VerifyTarget(design=engine_rtl(config), bench=BENCHES[kernel], arguments=(("config", config.name),))
 
 
 def _print_json(report: VerifyReport) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from queue import LifoQueue
 
 import numpy as np
-from e2hls import HlsError, build_rtl
+from e2hls import HlsError
 from e2sim import MemoryTiming, SimulationError, Soc, build_soc
 from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
-from e2train.devices.build import engine_kernel
+from e2train.devices.build import engine_rtl
 from e2train.devices.protocol import Closing, DeviceError, Transfer
 
 __all__ = ["RtlDevice"]
@@ -46,7 +46,7 @@ class RtlDevice(Closing):
         self._timing = timing
         self._stall_cycles = stall_cycles
         try:
-            self._library = build_soc(build_rtl(engine_kernel(config)), activity=activity)
+            self._library = build_soc(engine_rtl(config), activity=activity)
             socs = [self._open() for _ in range(instances)]
         except (HlsError, SimulationError) as error:
             raise DeviceError(f"cannot open device rtl for {config.name}: {error}") from error

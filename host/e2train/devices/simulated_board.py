@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from e2hls import build_rtl
 from e2sim import build_soc
 from e2sim.board import BoardModel, Design
 
 from e2train.config import EngineConfig, load_config
-from e2train.devices.build import engine_kernel
+from e2train.devices.build import engine_rtl
 from e2train.overlay import BoardDescription, OverlayError
 from e2train.overlay.hwh import divisors
 
@@ -45,4 +44,4 @@ def prepare_logic(board: BoardDescription) -> None:
 
 
 def _built(config: EngineConfig) -> Path:
-    return build_soc(build_rtl(engine_kernel(config)))
+    return build_soc(engine_rtl(config))
