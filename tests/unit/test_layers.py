@@ -33,7 +33,7 @@ ALLOWED_BELOW_NN = {
     "devices/chains/soc.py": {"e2hls", "e2sim"},
     "devices/csim.py": {"e2hls"},
     "devices/rtl.py": {"e2hls", "e2sim"},
-    "devices/simulated_board.py": {"e2hls", "e2sim"},
+    "devices/simulated_board.py": {"e2sim"},
     "devices/pynq_board.py": {"e2hls", "pynq"},  # of e2hls the folder of the cache
     "devices/remote_board.py": {"grpc", "pynq"},
     "config/records.py": {"tomli"},

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 
+from e2hls.backend.foreign import define_products
+from e2hls.backend.xls_text import ProcText
 from e2hls.base.rtl_design import RtlOptions
+from e2hls.xls_verilog.stall_cut import cut_stall_chain
 
 __all__ = ["Compiled", "ThroughputError", "compile_proc"]
 
-# XLS's sky130 delays stand in for an FPGA's: a 7-series path takes about three times as long, nets included.
+# XLS's sky130 delays stand in for an FPGA's: a 7-series path takes about 3.3 times as long, typical nets
+# included. The factors leave a fifth of the period for long nets and for the handshake between stages.
 _DELAY_MODEL = "sky130"
-_FPGA_FACTOR = 0.3
-_RELAX = 1.25
+_FPGA_FACTORS = {"xc7": 0.235, "xcup": 0.45}
+_RAM_NS = {"xc7": 3.0, "xcup": 1.4}  # clock to output of a block RAM without its output register, and a net
+_GROWTH = 1.25
+_PRECISION = 1.03  # of a relaxed period
 _MOST_RELAXED = 16.0
-_TOO_FAST = re.compile("clock period|cannot achieve (?:full|the specified) throughput")
+_TOO_FAST = re.compile("clock period|cannot achieve (?:full|the specified) throughput|given I/O constraints")
 # XLS divides a constant by looking quotients up in tables that are as short as its arrays allow: an index
 # behind the end is that of the last element, which only the check makes true in Verilog.
 _CODEGEN = (
@@ -40,8 +47,9 @@ class ThroughputError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """A proc as a module, with XLS's assertions (``sv``) and without (``verilog``)."""
+    """A proc as XLS reads it, and as a module with XLS's assertions (``sv``) and without (``verilog``)."""
 
+    xls: str
     sv: str
     verilog: str
     pipeline_stages: int
@@ -49,48 +57,112 @@ class Compiled:
 
 
 def compile_proc(
-    ir: str, name: str, *, ii: int, relax: bool, constraints: Sequence[str], options: RtlOptions
+    proc: ProcText,
+    *,
+    ii: int,
+    relax: bool,
+    elastic: bool,
+    constraints: Sequence[str],
+    options: RtlOptions,
 ) -> Compiled:
-    """Compile the proc ``name`` of an XLS package.
+    """Compile a proc.
 
-    The fewest pipeline stages are taken that keep the period of the delay model; where a recurrence does
-    not fit into one period, ``relax`` allows for a longer one.
+    The fewest pipeline stages are taken that keep the period of the delay model, with the registers of DSP
+    slices and block RAMs in use where throughput allows for them; where a recurrence does not fit into one
+    period, ``relax`` allows for a longer one. Where two activations may wait between the first two stages,
+    because nothing counts on one to a stage, the process is ``elastic``.
+    Raises: CycleError, ThroughputError.
+    """
+    factor = _FPGA_FACTORS[options.family]
+    target_ps = int(options.period_ns * 1000 * factor)
+    ram_ps = int(_RAM_NS[options.family] * 1000 * factor)
+    texts = {registered: proc.text(dsp_products=registered) for registered in (True, False)}
+
+    @cache
+    def attempt(period_ps: int, registered: bool, sv: bool) -> str:
+        # A foreign function as slow as a period has registers before and behind it.
+        foreign_ps = period_ps if registered else ram_ps
+        schedule = _schedule(period_ps, ii, foreign_ps, constraints, options)
+        return _codegen(texts[registered], proc.name, schedule, sv=sv)
+
+    levels = (True, False) if "ffi_proto" in texts[True] else (False,)
+    try:
+        period_ps, registered = _first(attempt, target_ps, levels)
+    except ThroughputError as error:
+        if not relax or not _TOO_FAST.search(str(error)):
+            raise
+        shortest_ps = _shortest(lambda period_ps: attempt(period_ps, False, True), target_ps)
+        period_ps, registered = _first(attempt, shortest_ps, levels)
+    sv, verilog = (attempt(period_ps, registered, sv) for sv in (True, False))
+    if elastic:
+        sv, verilog = cut_stall_chain(sv), cut_stall_chain(verilog)
+    stages = 1 + max((int(number) for number in re.findall(r"\bp(\d+)_", verilog)), default=0)
+    return Compiled(
+        xls=texts[registered], sv=sv, verilog=verilog, pipeline_stages=stages, period_ps=period_ps
+    )
+
+
+def _first(
+    attempt: Callable[[int, bool, bool], str], period_ps: int, levels: Sequence[bool]
+) -> tuple[int, bool]:
+    """The period, and the first level of registers that keeps it."""
+    for registered in levels[:-1]:
+        with suppress(ThroughputError):
+            attempt(period_ps, registered, True)
+            return period_ps, registered
+    attempt(period_ps, levels[-1], True)
+    return period_ps, levels[-1]
+
+
+def _shortest(attempt: Callable[[int], object], failing_ps: int) -> int:
+    """A period at which the attempt succeeds, hardly longer than the shortest.
+
+    Raises: ThroughputError where none does.
+    """
+    limit_ps = failing_ps * _MOST_RELAXED
+    passing_ps: int | None = None
+    while passing_ps is None or passing_ps > failing_ps * _PRECISION:
+        middle = failing_ps * _GROWTH if passing_ps is None else (failing_ps * passing_ps) ** 0.5
+        try:
+            attempt(int(middle))
+            passing_ps = int(middle)
+        except ThroughputError:
+            failing_ps = int(middle)
+            if passing_ps is None and failing_ps >= limit_ps:
+                raise
+    return passing_ps
+
+
+def _schedule(
+    period_ps: int, ii: int, foreign_ps: int, constraints: Sequence[str], options: RtlOptions
+) -> str:
+    schedule = (
+        f'delay_model: "{_DELAY_MODEL}" clock_period_ps: {period_ps} worst_case_throughput: {ii} '
+        f"ffi_fallback_delay_ps: {foreign_ps} "
+    )
+    if options.pipeline_stages is not None:
+        schedule += f"pipeline_stages: {options.pipeline_stages} "
+    return schedule + " ".join(f'io_constraints: "{constraint}"' for constraint in constraints)
+
+
+def _codegen(ir: str, name: str, schedule: str, *, sv: bool) -> str:
+    """The proc's Verilog.
+
     Raises: ThroughputError.
     """
-    period_ps = options.period_ns * 1000 * _FPGA_FACTOR
-    limit_ps = period_ps * (_MOST_RELAXED if relax else 1)
-    while True:
-        try:
-            sv = _codegen(ir, name, int(period_ps), ii, constraints, options, sv=True)
-            break
-        except RuntimeError as error:
-            message = str(error)
-            if _TOO_FAST.search(message) and period_ps < limit_ps:
-                period_ps *= _RELAX
-                continue
-            raise ThroughputError(message.split(";")[0]) from None
-    verilog = _codegen(ir, name, int(period_ps), ii, constraints, options, sv=False)
-    stages = 1 + max((int(number) for number in re.findall(r"\bp(\d+)_", verilog)), default=0)
-    return Compiled(sv=sv, verilog=verilog, pipeline_stages=stages, period_ps=int(period_ps))
-
-
-def _codegen(
-    ir: str, name: str, period_ps: int, ii: int, constraints: Sequence[str], options: RtlOptions, *, sv: bool
-) -> str:
     import xls
 
     # Raw text, for the keyword arguments of xls-python drop options that are false.
     flag = "true" if sv else "false"
     codegen = f'{_CODEGEN} module_name: "{name}" use_system_verilog: {flag} add_invariant_assertions: {flag}'
-    schedule = f'delay_model: "{_DELAY_MODEL}" clock_period_ps: {period_ps} worst_case_throughput: {ii} '
-    if options.pipeline_stages is not None:
-        schedule += f"pipeline_stages: {options.pipeline_stages} "
-    schedule += " ".join(f'io_constraints: "{constraint}"' for constraint in constraints)
-    with _quiet():
-        result = xls.Package.parse_ir(ir).schedule_and_codegen(
-            codegen_flags_textproto=codegen, scheduling_options_textproto=schedule, with_delay_model=True
-        )
-    return str(result.get_verilog_text())
+    try:
+        with _quiet():
+            result = xls.Package.parse_ir(ir).schedule_and_codegen(
+                codegen_flags_textproto=codegen, scheduling_options_textproto=schedule, with_delay_model=True
+            )
+    except RuntimeError as error:
+        raise ThroughputError(str(error).split(";")[0]) from None
+    return define_products(str(result.get_verilog_text()))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from e2hls.backend.bit_slices import Value, concat, constant, shifted_left
+from e2hls.backend.kernel_terms import term
 from e2hls.backend.memories import Memories, Site
 from e2hls.backend.xls_text import Channel, ProcText
 from e2hls.base.errors import HlsError, Loc
@@ -44,6 +45,7 @@ class ProcessEmitter:
         self.flow: Flow = analyse(process, merge=merge)
         self.text = ProcText(name=name)
         self.memories = Memories(self.text, self.flow, process, forwarded)
+        self.terms: dict[str, str] = {}  # node or state element -> what it is in the kernel
         self._values: dict[str, Value] = {}
         self._conds: dict[str, Value] = {}
         self._uses_of_add = _added_names(process)
@@ -68,14 +70,19 @@ class ProcessEmitter:
             self._conds[label] = self._condition(label)
             for phi in block.phis:
                 self._values[phi.result] = self._phi(block, phi)
+                self._note(label, phi)
             for instr in block.instrs:
                 value = self._instr(label, instr)
                 if instr.result:
                     self._values[instr.result] = value
+                    self._note(label, instr)
         self._turns()
         self._finish_streams()
         self.memories.finish()
         for name, state in self._late.items():  # written where the value is made
+            node = self._values[name].parts[0].node
+            if node in self.terms:
+                self.terms[state] = self.terms[node]
             self.text.next_value(state, self._values[name], self._conds[self._homes[name][0]])
         self.text.finish()
 
@@ -119,7 +126,15 @@ class ProcessEmitter:
             target = constant(self._pc_bits, self.flow.headers.index(header))
             self.text.next_value("pc", target, taken)
 
-    # -- names, for messages
+    # -- names, for messages and reports
+
+    def _note(self, label: str, made: Phi | Instr) -> None:
+        """Note what the nodes of a value are in the kernel; the first value that has them counts."""
+        for part in self._values[made.result].parts:
+            if part.node not in self.terms:
+                loops = [self.process.loops.get(header) for header in self.flow.regions_of(label)]
+                names = [loop.name for loop in loops if loop]
+                self.terms[part.node] = term(self.process.name, names, made.result, made.loc)
 
     def owns(self, label: str, state: str) -> bool:
         """Whether the state element is a phi of the loop header ``label``."""

@@ -363,7 +363,7 @@ class _Banks:
 
     def _respond(self, bank: _Bank, request: str, when: Value, token: str) -> None:
         channel = Channel(name=f"{bank.name}_rresp", width=self.array.width, sends=False)
-        self.home.text.receive(channel, when, f"{bank.name}_data", after=token)
+        self.home.text.receive(channel, when, f"{bank.name}_data", after=token, late=True)
         self.home.constraints.append(f"{request}:send:{channel.name}:recv:1:1")
 
     def _init(self, place: tuple[int, ...]) -> tuple[int, ...]:

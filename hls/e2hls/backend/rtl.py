@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2hls.backend.schedule import ScheduledProcess, schedule
 from e2hls.backend.wrapper import Module, RamUse, top_module
-from e2hls.base.rtl_design import PortReport, RtlDesign, RtlOptions, RtlReport
+from e2hls.base.rtl_design import TERMS_FILE, PortReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.ir import Design
 from e2hls.xls_verilog.registers import split_registers
 
@@ -83,6 +84,8 @@ def write(rtl: Rtl, directory: Path) -> RtlDesign:
         rams=tuple((use.ram.name, use.ram.depth, use.ram.width) for use in rtl.rams),
     )
     (directory / "report.json").write_text(report.to_json())
+    terms = {each.report.module: dict(each.terms) for each in rtl.processes}
+    (directory / TERMS_FILE).write_text(json.dumps(terms))
     return RtlDesign.load(design.name, directory)
 
 

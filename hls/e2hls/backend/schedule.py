@@ -32,6 +32,7 @@ class ScheduledProcess:
     channels: tuple[Channel, ...]
     rams: tuple[Ram, ...]
     report: ProcessReport
+    terms: Mapping[str, str]  # what values of the module are in the kernel
 
 
 def schedule(process: Process, design: Design, options: RtlOptions) -> ScheduledProcess:
@@ -69,22 +70,26 @@ class _Search:
             emitter = ProcessEmitter(self._module, process, self._streams, merge=merge, forwarded=depths)
             emitter.run()
             try:
-                text = emitter.text.text()
-                compiled = self._compile(text, emitter, ii=ii, relax=relax)
+                compiled = self._compile(emitter, ii=ii, relax=relax, elastic=not forwarded)
             except (CycleError, ThroughputError) as cause:
                 if joint := joint_arrays(emitter, cause):
                     return self.run(merge=merge, forwarded=joint | forwarded)
                 error = blame(process, emitter, ii, cause)
             else:
-                return _scheduled(process, text, emitter, compiled, ii)
+                return _scheduled(process, emitter, compiled, ii)
         assert error
         raise error
 
-    def _compile(self, text: str, emitter: ProcessEmitter, *, ii: int, relax: bool) -> Compiled:
+    def _compile(self, emitter: ProcessEmitter, *, ii: int, relax: bool, elastic: bool) -> Compiled:
         tokens = _token_constraints(self._process, self._streams, emitter.memories.rams)
         constraints = [*emitter.memories.constraints, *tokens]
         return compile_proc(
-            text, self._module, ii=ii, relax=relax, constraints=constraints, options=self._options
+            emitter.text,
+            ii=ii,
+            relax=relax,
+            elastic=elastic,
+            constraints=constraints,
+            options=self._options,
         )
 
 
@@ -116,9 +121,7 @@ def _token_constraints(process: Process, streams: Mapping[str, Stream], rams: Se
                 yield f"{ram.name}_rreq:send:{free.name}:send:1:none"
 
 
-def _scheduled(
-    process: Process, text: str, emitter: ProcessEmitter, compiled: Compiled, ii: int
-) -> ScheduledProcess:
+def _scheduled(process: Process, emitter: ProcessEmitter, compiled: Compiled, ii: int) -> ScheduledProcess:
     regions = []
     for header in emitter.flow.headers:
         loop = process.loops.get(header)
@@ -136,10 +139,11 @@ def _scheduled(
     )
     return ScheduledProcess(
         process=process,
-        xls=text,
+        xls=compiled.xls,
         sv=compiled.sv,
         verilog=compiled.verilog,
         channels=tuple(emitter.text.channels),
         rams=tuple(emitter.memories.rams),
         report=report,
+        terms=emitter.terms,
     )

@@ -138,17 +138,15 @@ def _memory(use: RamUse) -> list[str]:
     ready = f"{name}_read_ready"
     if ram.joint:
         # fields of a request, lowest first: data, write address, read address, write, read
-        low, request = ram.width, f"{name}_req_w"
+        low, request = ram.width, f"{name}_req"
+        valid, data = f"{request}_valid", f"{request}_data"
+        lines += _skid(request, low + 2 * bits + 2, ready)
         write = (
-            f"{request}_valid && {request}_ready && {request}_data[{low + 2 * bits}]",
-            f"{request}_data[{low + bits - 1}:{low}]",
-            f"{request}_data[{low - 1}:0]",
+            f"{valid} && {ready} && {data}[{low + 2 * bits}]",
+            f"{data}[{low + bits - 1}:{low}]",
+            f"{data}[{low - 1}:0]",
         )
-        read = (
-            f"{request}_valid && {request}_data[{low + 2 * bits + 1}]",
-            f"{request}_data[{low + 2 * bits - 1}:{low + bits}]",
-        )
-        lines.append(f"assign {request}_ready = {ready};")
+        read = (f"{valid} && {data}[{low + 2 * bits + 1}]", f"{data}[{low + 2 * bits - 1}:{low + bits}]")
     else:
         if use.writes:
             data = f"{name}_wreq_w_data"
@@ -159,8 +157,8 @@ def _memory(use: RamUse) -> list[str]:
             )
             lines.append(f"assign {name}_wreq_w_ready = 1'b1;")
         if use.reads:
-            read = (f"{name}_rreq_w_valid", f"{name}_rreq_w_data")
-            lines.append(f"assign {name}_rreq_w_ready = {ready};")
+            lines += _skid(f"{name}_rreq", bits, ready)
+            read = (f"{name}_rreq_valid", f"{name}_rreq_data")
     response = _ends(f"{name}_rresp_r") if use.reads else ("", "1'b1", "")
     return [
         f"logic {ready};",
@@ -170,6 +168,20 @@ def _memory(use: RamUse) -> list[str]:
         f"  .write_i({write[0]}), .write_addr_i({write[1]}), .write_data_i({write[2]}),",
         f"  .read_valid_i({read[0]}), .read_ready_o({ready}), .read_addr_i({read[1]}),",
         f"  .data_valid_o({response[0]}), .data_ready_i({response[1]}), .data_o({response[2]})",
+        ");",
+    ]
+
+
+def _skid(request: str, width: int, ready: str) -> list[str]:
+    """A request's way to its memory: a stall there does not reach the process in the same cycle."""
+    source = _ends(f"{request}_w")
+    return [
+        f"logic {_range(width)}{request}_data;",
+        f"logic {request}_valid;",
+        f"e2hls_skid #(.Width({width})) skid_{request} (",
+        "  .clk_i(clk), .rst_ni(rst_n),",
+        f"  .in_valid_i({source[0]}), .in_ready_o({source[1]}), .in_data_i({source[2]}),",
+        f"  .out_valid_o({request}_valid), .out_ready_i({ready}), .out_data_o({request}_data)",
         ");",
     ]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from e2hls.backend.bit_slices import Part, Value, concat, constant, mask_runs, overlay, shifted_left
+from e2hls.backend.foreign import Foreign
 from e2hls.backend.xls_nodes import Node, ordered
 
 __all__ = ["Channel", "ProcText"]
@@ -39,6 +40,7 @@ class ProcText:
     _narrow: dict[str, Value] = field(default_factory=dict)  # sign_ext node -> what it extends
     _roots: list[str] = field(default_factory=list)
     _nexts: dict[str, list[tuple[Value, Value]]] = field(default_factory=dict)
+    _late: set[str] = field(default_factory=set)  # words that arrive late in a cycle
 
     # -- nodes
 
@@ -198,8 +200,13 @@ class ProcText:
             named = (("param", state), ("value", self.use(result)), *self._where(when))
             self._root(Node("()", "next_value", named=named))
 
-    def receive(self, channel: Channel, when: Value, result: str, *, after: str = _TOKEN) -> str:
-        """Take a word of the channel as value ``result``; the token that orders it."""
+    def receive(
+        self, channel: Channel, when: Value, result: str, *, after: str = _TOKEN, late: bool = False
+    ) -> str:
+        """Take a word of the channel as value ``result``; the token that orders it.
+
+        A ``late`` word has used up a part of the cycle when it arrives, as those of memories have.
+        """
         self._add(channel)
         pair = f"{result}_pair"
         self._nodes[pair] = Node(
@@ -214,6 +221,8 @@ class ProcText:
         )
         self._widths[result] = channel.width
         self._roots.append(pair)
+        if late:
+            self._late.add(result)
         self._nodes[f"{pair}_tok"] = Node("token", "tuple_index", (pair,), attributes=(("index", 0),))
         return f"{pair}_tok"
 
@@ -241,11 +250,17 @@ class ProcText:
 
     # -- text
 
-    def text(self) -> str:
+    def text(self, *, dsp_products: bool = False) -> str:
         """The package with this proc as its top.
 
+        Late words, and with ``dsp_products`` all products that one DSP slice makes, are results of foreign
+        functions: their delay is an option of the schedule.
         Raises: CycleError.
         """
+        written = [
+            self._written(name, dsp_products=dsp_products) for name in ordered(self._nodes, self._roots)
+        ]
+        functions = {function.name: function for _, function in written if function}
         lines = [f"package {self.name}", ""]
         for index, channel in enumerate(self.channels):
             ops = "send_only" if channel.sends else "receive_only"
@@ -253,12 +268,28 @@ class ProcText:
                 f"chan {channel.name}(bits[{channel.width}], id={index}, kind=streaming, ops={ops}, "
                 "flow_control=ready_valid)"
             )
+        lines += [line for function in functions.values() for line in function.text()]
         params = ", ".join(f"{name}: bits[{width}]" for name, (width, _) in self.states.items())
         inits = ", ".join(str(init) for _, init in self.states.values())
         head = f"{params}, init={{{inits}}}" if params else "init={}"
         lines += ["", f"top proc {self.name}({head}) {{", f"  {_TOKEN}: token = literal(value=token)"]
-        lines += [f"  {name}: {self._nodes[name]}" for name in ordered(self._nodes, self._roots)]
+        lines += [f"  {line}" for nodes, _ in written for line in nodes]
         return "\n".join([*lines, "}", ""])
+
+    def _written(self, name: str, *, dsp_products: bool) -> tuple[list[str], Foreign | None]:
+        """The lines of a node, and the foreign function that it calls."""
+        node = self._nodes[name]
+        if name in self._late:
+            late = Foreign.wire(self._widths[name])
+            call = Node(node.kind, "invoke", (f"{name}_in",), attributes=(("to_apply", late.name),))
+            return [f"{name}_in: {node}", f"{name}: {call}"], late
+        if dsp_products and name in self.multipliers:
+            left, right = (self._widths[operand] for operand in node.operands)
+            product = Foreign.product(node.op, self._widths[name], left, right)
+            if product:
+                call = Node(node.kind, "invoke", node.operands, attributes=(("to_apply", product.name),))
+                return [f"{name}: {call}"], product
+        return [f"{name}: {node}"], None
 
     def late_states(self) -> list[tuple[str, str]]:
         """State elements whose next value waits for a memory whose request waits for them; the memory too."""

@@ -8,7 +8,19 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PortReport", "ProcessReport", "RegionReport", "RtlDesign", "RtlOptions", "RtlReport"]
+__all__ = [
+    "FAMILIES",
+    "TERMS_FILE",
+    "PortReport",
+    "ProcessReport",
+    "RegionReport",
+    "RtlDesign",
+    "RtlOptions",
+    "RtlReport",
+]
+
+FAMILIES = ("xc7", "xcup")
+TERMS_FILE = "terms.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +28,14 @@ class RtlOptions:
     """How the hardware shall be made."""
 
     period_ns: float = 10.0
+    family: str = "xc7"  # of the part that the period is meant for
     pipeline_stages: int | None = None  # of every process; None: as few as the period allows
 
     def __post_init__(self) -> None:
         if self.period_ns <= 0:
             raise ValueError(f"period_ns must be positive, not {self.period_ns}")
+        if self.family not in FAMILIES:
+            raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if self.pipeline_stages is not None and self.pipeline_stages < 1:
             raise ValueError(f"pipeline_stages must be at least 1, not {self.pipeline_stages}")
 
@@ -111,6 +126,12 @@ class RtlDesign:
     sv_files: tuple[Path, ...]
     verilog_files: tuple[Path, ...]
     report: RtlReport
+
+    def terms(self) -> dict[str, dict[str, str]]:
+        """By module and name of a value in it: what the value is in the kernel, as far as it is known."""
+        path = self.directory / TERMS_FILE
+        found: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.is_file() else {}
+        return found
 
     @classmethod
     def load(cls, name: str, directory: Path) -> RtlDesign:

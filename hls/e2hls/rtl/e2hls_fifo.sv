@@ -48,13 +48,14 @@ module e2hls_fifo #(
     logic [Width-1:0] mem[Depth];
     logic [PointerBits-1:0] write_q, read_q;
     logic [CountBits-1:0] count_q;
+    logic ready_q, valid_q;  // count_q != Depth, count_q != 0
 
     if (Initial > 0) begin : gen_initial
       initial for (int i = 0; i < Depth; i++) mem[i] = '0;
     end
 
-    assign in_ready_o = count_q != CountBits'(Depth);
-    assign out_valid_o = count_q != '0;
+    assign in_ready_o = ready_q;
+    assign out_valid_o = valid_q;
     assign out_data_o = mem[read_q];
 
     always_ff @(posedge clk_i) begin
@@ -65,10 +66,17 @@ module e2hls_fifo #(
         write_q <= Initial == Depth ? '0 : PointerBits'(Initial);
         read_q <= '0;
         count_q <= CountBits'(Initial);
+        ready_q <= Initial != Depth;
+        valid_q <= Initial != 0;
       end else begin
+        // Push and pop come late in a cycle: they enable registers, and pass no adder.
         if (push) write_q <= write_q == Last ? '0 : write_q + 1'b1;
         if (pop) read_q <= read_q == Last ? '0 : read_q + 1'b1;
-        count_q <= count_q + CountBits'(push) - CountBits'(pop);
+        if (push != pop) begin
+          count_q <= push ? count_q + 1'b1 : count_q - 1'b1;
+          ready_q <= !push || count_q != CountBits'(Depth - 1);
+          valid_q <= push || count_q != CountBits'(1);
+        end
       end
     end
   end

@@ -58,7 +58,8 @@ def verify_target(kernel: str, config: EngineConfig) -> VerifyTarget:
 
     if kernel not in BENCHES:
         raise DeviceError(f"no bench for kernel {kernel!r}; there are: {', '.join(BENCHES)}")
-    return VerifyTarget(design=engine_rtl(config), bench=BENCHES[kernel], arguments=(("config", config.name),))
+    design = engine_rtl(config)
+    return VerifyTarget(design=design, bench=BENCHES[kernel], arguments=(("config", config.name),))
 
 
 def _print_json(report: VerifyReport) -> None:

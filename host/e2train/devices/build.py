@@ -44,4 +44,4 @@ def engine_rtl(cfg: EngineConfig) -> e2hls.RtlDesign:
 
 def rtl_options(cfg: EngineConfig) -> e2hls.RtlOptions:
     """How any kernel is built for the board of this configuration."""
-    return e2hls.RtlOptions(period_ns=cfg.period_ns)
+    return e2hls.RtlOptions(period_ns=cfg.period_ns, family=cfg.family)

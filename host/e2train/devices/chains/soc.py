@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from e2hls import HlsError, build_rtl
+from e2hls import HlsError
 from e2sim import MemoryTiming, SimulationError, Soc, build_soc
 
 from e2train.config import EngineConfig
-from e2train.devices.build import engine_kernel
+from e2train.devices.build import engine_rtl
 from e2train.devices.chains.device import ChainResident
 from e2train.devices.protocol import DeviceError
 from e2train.packing.descriptors import Chain
@@ -38,7 +38,7 @@ class SocResident(ChainResident):
         self._stall_cycles = stall_cycles
         self._socs: list[Soc] = []
         try:
-            self._library = build_soc(build_rtl(engine_kernel(config)))
+            self._library = build_soc(engine_rtl(config))
         except (HlsError, SimulationError) as error:
             raise DeviceError(f"cannot open device rtl for {config.name}: {error}") from error
 
