@@ -95,8 +95,9 @@ def test_adder_is_one_level_and_its_carries(tmp_path: Path) -> None:
     path = next(path for path in result.paths if path.stage == "top.p1")
     assert (path.lut_levels, path.carry_bits, path.dsps) == (1, 32, 0)
     delays = timing.DELAYS["xc7"]
-    want = delays.register_ns + delays.lut_ns + 32 * delays.carry_bit_ns
-    assert path.estimate_ns == pytest.approx(want, abs=0.01)  # rounded to 10 ps
+    cells_ns = delays.register_ns + delays.lut_ns + delays.carry_ns + 32 * delays.carry_bit_ns
+    assert path.estimate_ns == pytest.approx(cells_ns + path.wire_ns, abs=0.02)  # both rounded to 10 ps
+    assert delays.wires.delay_ns(1, 1) < path.wire_ns < 3 * delays.wires.delay_ns(1, 1)
     assert path.start.startswith("p0_")
     assert used(result) == {"dsp": 0, "bram36": 0, "lut": 32, "ff": 96}
     assert result.as_json()["schedule"] == dataclasses.asdict(SCHEDULE)
@@ -184,7 +185,8 @@ def test_dsp_without_output_register_is_passed(mreg: str, dsps: int) -> None:
     into_q = max((path for path in paths if path.end == "n5"), key=lambda path: path.estimate_ns)
     delays = timing.DELAYS["xc7"]
     assert into_q.dsps == dsps
-    assert into_q.estimate_ns == pytest.approx(delays.register_ns + dsps * delays.dsp_ns)
+    wire_ns = (1 + dsps) * delays.wires.delay_ns(1, 1)
+    assert into_q.estimate_ns == pytest.approx(delays.register_ns + wire_ns + dsps * delays.dsp_ns, abs=0.01)
 
 
 def test_loop_is_counted_not_followed() -> None:
@@ -192,3 +194,56 @@ def test_loop_is_counted_not_followed() -> None:
     second = cell("LUT1", {"I0": [4]}, {"O": [5]})
     _, looped = timing.longest_paths(netlist(a=flip_flop(9, 3), f=first, s=second), family="xc7")
     assert looped == 2
+
+
+def lut(inputs: list[int], out: int) -> dict:
+    return cell(f"LUT{len(inputs)}", {f"I{at}": [bit] for at, bit in enumerate(inputs)}, {"O": [out]})
+
+
+def into(netlist: dict, end: str) -> timing.StagePath:
+    paths, _ = timing.longest_paths(netlist, family="xc7")
+    return next(path for path in paths if path.end == end)
+
+
+def test_a_net_pays_for_its_pins_and_for_what_they_select_from() -> None:
+    wires = timing.DELAYS["xc7"].wires
+    sinks = {f"s{at}": lut([3, 100 + at, 200 + at], 300 + at) for at in range(64)}
+    path = into(netlist(a=flip_flop(9, 3), q=flip_flop(300, 5), **sinks), "n5")
+    assert (path.lut_levels, path.start) == (1, "n3")
+    # 64 pins between the sources of 129 nets; the LUT lies in the slice of the register behind it.
+    assert path.wire_ns == pytest.approx(wires.delay_ns(64, 129), abs=0.01)
+    assert wires.delay_ns(64, 129) > 2 * wires.delay_ns(1, 1)
+
+
+def test_a_net_within_a_slice_is_free() -> None:
+    chain = {"CI": ["0"], "S": [4, "0", "0", "0"], "DI": ["0"] * 4}
+    outputs = {"O": [5, 6, 7, 8], "CO": [10, 11, 12, 13]}
+    cells = {"l": lut([3], 4), "c": cell("CARRY4", chain, outputs), "q": flip_flop(8, 19)}
+    path = into(netlist(a=flip_flop(9, 3), **cells), "n19")
+    delays = timing.DELAYS["xc7"]
+    want = delays.register_ns + delays.lut_ns + delays.carry_ns + 4 * delays.carry_bit_ns
+    assert path.wire_ns == pytest.approx(delays.wires.delay_ns(1, 1), abs=0.01)
+    assert path.estimate_ns == pytest.approx(want + delays.wires.delay_ns(1, 1), abs=0.01)
+
+
+def test_a_wide_selection_into_an_adder_is_mostly_wire() -> None:
+    """The worst path of the engine that an open place and route knows, by its description."""
+    counter, cells = 3, {"counter": flip_flop(9, 3)}
+    for at in range(6144 // 4):  # the first of two levels of multiplexers
+        first = 10_000 + 4 * at
+        cells[f"m{at}"] = lut([counter, 4, *range(first, first + 4)], 20_000 + at)
+    for at in range(52):
+        cells[f"n{at}"] = lut([5, 20_000 + 2 * at, 20_001 + 2 * at], 30_000 + at)
+        cells[f"s{at}"] = lut([30_000 + at, 31_000 + at], 32_000 + at)
+    for at in range(13):
+        low, carry = 4 * at, ["0"] if at == 0 else [33_003 + 4 * (at - 1)]
+        inputs = {
+            "CI": carry,
+            "S": [*range(32_000 + low, 32_004 + low)],
+            "DI": [*range(30_000 + low, 30_004 + low)],
+        }
+        sums = {"O": [*range(34_000 + low, 34_004 + low)], "CO": [*range(33_000 + low, 33_004 + low)]}
+        cells[f"c{at}"] = cell("CARRY4", inputs, sums)
+    path = into(netlist(**cells, q=flip_flop(34_051, 19)), "n19")
+    assert (path.start, path.lut_levels, path.carry_bits) == ("n3", 3, 52)
+    assert 50 < path.wire_percent < 85

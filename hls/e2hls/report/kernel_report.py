@@ -15,13 +15,15 @@ from e2hls.base.cache import cached, content_key
 from e2hls.base.errors import HlsError
 from e2hls.base.rtl_design import RtlDesign, RtlReport
 from e2hls.report import timing, yosys
+from e2hls.report.path_terms import in_kernel_terms
 from e2hls.report.timing import StagePath
 
 __all__ = ["TIMING_NOTE", "Cells", "KernelReport", "PartBudget", "Usage", "report"]
 
 TIMING_NOTE = (
-    "Cells by Yosys, 7-series ones on every part; delays are assumptions per LUT, carry bit and DSP. "
-    "No vendor timing was run: whether the clock is met is known only after Vivado's place and route."
+    "Cells by Yosys, 7-series ones on every part; delays are assumptions per cell and net. "
+    "Timing closure is unproven. No vendor timing was run: whether the clock is met is known only after "
+    "Vivado's place and route."
 )
 _LUTS = {
     **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
@@ -143,7 +145,9 @@ def report(design: RtlDesign, budget: PartBudget, *, progress: yosys.Progress | 
     """
     if not design.verilog_files:
         raise HlsError(f"{design.name} has no plain Verilog to synthesise")
-    code = [Path(__file__).with_name(f"{module}.py") for module in ("kernel_report", "timing", "yosys")]
+    code = [
+        Path(__file__).with_name(f"{module}.py") for module in ("kernel_report", "timing", "wires", "yosys")
+    ]
     key = content_key(*design.verilog_files, *code, design.name, budget.family, yosys.yosys_id())
 
     def build(folder: Path) -> None:
@@ -159,13 +163,20 @@ def report(design: RtlDesign, budget: PartBudget, *, progress: yosys.Progress | 
         netlist.unlink()  # hundreds of megabytes for the largest engine
 
     summary = json.loads((cached("report", key, build) / _SUMMARY).read_text())
+    terms = design.terms()
     return KernelReport(
         kernel=design.name,
         budget=budget,
         schedule=design.report,
         cells=Cells(**summary["cells"]),
-        paths=tuple(StagePath(**path) for path in summary["paths"]),
+        paths=tuple(_with_terms(StagePath(**path), terms) for path in summary["paths"]),
         looped_cells=summary["looped_cells"],
+    )
+
+
+def _with_terms(path: StagePath, terms: Mapping[str, Mapping[str, str]]) -> StagePath:
+    return dataclasses.replace(
+        path, start_term=in_kernel_terms(path.start, terms), end_term=in_kernel_terms(path.end, terms)
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "find_kernel", "part_budget"]
 
 ENGINE = "engine"
-_SHOWN_PATHS = 12
+_SHOWN_PATHS = 5
 _GRADIENT_BITS = 8  # of the gradients that MACs per cycle are told for
 
 app = typer.Typer(no_args_is_help=True, help="C++ kernels to SystemVerilog: build them, report on them.")
@@ -198,18 +198,18 @@ def _print_schedule(console: Console, schedule: RtlReport) -> None:
 
 def _print_paths(console: Console, result: KernelReport) -> None:
     period_ns = result.budget.period_ns
-    table = Table(title=f"longest path into each stage (bound {period_ns:g} ns by assumed delays)")
-    for heading in ("stage", "ns", "LUTs", "carry", "DSPs", "from, to"):
-        text = heading in ("stage", "from, to")
+    title = f"longest paths, one per stage (bound {period_ns:g} ns by assumed delays)"
+    table = Table(title=title, show_lines=True)
+    for heading in ("from, to", "ns", "wire", "LUTs", "carry", "DSPs"):
+        text = heading == "from, to"
         table.add_column(
             heading, justify="left" if text else "right", overflow="fold" if text else "ellipsis"
         )
     for path in result.paths[:_SHOWN_PATHS]:
-        counts = (str(path.lut_levels), str(path.carry_bits), str(path.dsps))
+        counts = (f"{path.wire_percent:.0f}%", str(path.lut_levels), str(path.carry_bits), str(path.dsps))
         style = "red" if path.estimate_ns > period_ns else ""
-        table.add_row(
-            path.stage, f"{path.estimate_ns:.1f}", *counts, f"{path.start}\n{path.end}", style=style
-        )
+        ends = f"{path.start_term or path.start}\n-> {path.end_term or path.end}"
+        table.add_row(ends, f"{path.estimate_ns:.2f}", *counts, style=style)
     console.print(table)
     if len(result.paths) > _SHOWN_PATHS:
         console.print(f"and {len(result.paths) - _SHOWN_PATHS} shorter ones; all with --json")
