@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import e2train
 import pytest
@@ -13,6 +14,7 @@ from e2train.config.extras import EXTRAS, install_command
 from e2train.devices import open_device
 from e2train.nn import offload
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 # A process in which one package cannot be imported.
 WITHOUT = """
@@ -86,3 +88,20 @@ def test_extras_bring_the_modules():
             names = [name.lower() for name in providers[module]]
             hits = [marker for marker, name in required if name in names and f'extra == "{extra}"' in marker]
             assert hits or module in ("google", "grpc"), f"{install_command(module)} brings no {module}"
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+def test_pins_are_of_versions_that_every_python_has(python: str) -> None:
+    """As far as the packages installed here say which they take."""
+    lines = (Path(__file__).parents[2] / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    takes = {each.name.lower(): each.metadata["Requires-Python"] for each in metadata.distributions()}
+    pins = [
+        pin
+        for pin in map(Requirement, lines)
+        if not pin.marker or pin.marker.evaluate({"python_version": python})
+    ]
+    here = [
+        pin for pin in pins if takes.get(pin.name.lower()) and metadata.version(pin.name) in pin.specifier
+    ]
+    assert len(here) > 80
+    assert [pin.name for pin in here if f"{python}.20" not in SpecifierSet(takes[pin.name.lower()])] == []
