@@ -3,8 +3,10 @@
 
 import hashlib
 import io
+import socket
 import tarfile
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -143,9 +145,11 @@ def test_a_server_that_says_no_is_one_line(server, tmp_path):
 
 
 def test_no_network_is_one_line(server, tmp_path):
-    source = server.source
-    server.server_close()
-    assert refusal(source, tmp_path) == (
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and listens to nobody
+        source = replace(server.source, url=f"http://127.0.0.1:{silent.getsockname()[1]}/set.tar.gz")
+        told = refusal(source, tmp_path)
+    assert told == (
         f"cannot reach {source.url}: Connection refused; the next call goes on after "
         f"{tmp_path}/set.tar.gz.part, or unpack set.tar.gz into {tmp_path} yourself"
     )
