@@ -193,3 +193,22 @@ def test_there_is_something_to_test() -> None:
         assert blocks(name, "python")
     assert len(E2TRAIN) > 30
     assert any(block.background for block in blocks("board.md"))
+
+
+@pytest.mark.parametrize("name", ["architecture", "slu_block"])
+def test_diagrams_are_those_of_the_script(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import draw_docs
+
+    monkeypatch.setattr(draw_docs, "IMAGES", tmp_path)
+    monkeypatch.setitem(draw_docs.matplotlib.rcParams, "svg.fonttype", "none")
+    parts = {
+        "architecture": (draw_docs.ARCHITECTURE, draw_docs.ARCHITECTURE_ARROWS),
+        "slu_block": (draw_docs.BLOCK, draw_docs.BLOCK_ARROWS),
+    }
+    draw_docs.draw_boxes(name, *parts[name])
+    drawn, kept = (
+        re.findall(r"<text[^>]*>([^<]*)", (folder / f"{name}.svg").read_text(encoding="utf-8"))
+        for folder in (tmp_path, ROOT / "docs" / "images")
+    )
+    assert len(kept) > 5
+    assert drawn == kept
