@@ -114,6 +114,7 @@ def test_a_model_says_what_it_takes_and_gives(digits):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenetv2", "resnet18"])
 def test_every_kind_of_layer_is_written(name, rng):
     model, image = build_model(name, classes=4, image=(3, 16, 16))
