@@ -12,6 +12,7 @@ from e2train.runtime.ledger import (
     computation,
     merged,
     operand_bits,
+    stored_widths,
     works,
 )
 from e2train.runtime.plan import Block, Plan, plan
@@ -35,5 +36,6 @@ __all__ = [
     "operand_bits",
     "plan",
     "stop_execution",
+    "stored_widths",
     "works",
 ]

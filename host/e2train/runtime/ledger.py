@@ -30,6 +30,7 @@ __all__ = [
     "computation",
     "merged",
     "operand_bits",
+    "stored_widths",
     "works",
 ]
 
@@ -174,6 +175,11 @@ def computation(rows: Iterable[LedgerRow], widths: Widths = FULL_WIDTHS) -> floa
     return total
 
 
+def stored_widths(row: LedgerRow, widths: Widths) -> Widths:
+    """The widths that a row's operands had in memory: resident gradients of 8 bits lie there as such."""
+    return widths if row.counters.dram_bytes else FULL_WIDTHS
+
+
 def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = FULL_WIDTHS) -> list[Work]:
     """What each layer did in each direction, on the device and on the host.
 
@@ -186,7 +192,7 @@ def works(rows: Iterable[LedgerRow], *, config: EngineConfig, widths: Widths = F
     found = []
     for row in rows:
         outer = row.mode in OUTER_MODES
-        stored = widths if row.counters.dram_bytes else FULL_WIDTHS
+        stored = stored_widths(row, widths)
         products = products_per_multiplier(row.mode, stored.gradient_bits)
         common = {
             "layer": row.name,

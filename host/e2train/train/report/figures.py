@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from e2train.config import load_config
 from e2train.devices import products_per_multiplier
 from e2train.energy import CostTable, Modelled, modelled
-from e2train.runtime import ELEMENT_MODES, LedgerMode, merged, works
+from e2train.runtime import ELEMENT_MODES, LedgerMode, merged, stored_widths, works
 from e2train.train.savings import Savings, savings
 from e2train.train.summary import Record
 
@@ -25,7 +25,7 @@ class LayerRow:
     calls: int
     macs: int
     cycles: int | None
-    utilisation: float | None  # MACs / (lanes * cycles)
+    utilisation: float | None  # MACs / (products a cycle * cycles)
     saturations: int
     predicted: float | None  # share of the signs that high bits decided
     modelled: Modelled
@@ -43,12 +43,13 @@ class RunFigures:
 
 def run_figures(record: Record, label: str, table: CostTable) -> RunFigures:
     """All that a report tells of a run."""
-    config = load_config(record.config.board)
+    config, widths = load_config(record.config.board), record.config.widths
     rows = []
     for row in merged((*record.account.training, *record.account.averaging)):
         counters = row.counters
         on_host = bool(counters.host_macs)
-        lanes = 0 if row.mode in ELEMENT_MODES else config.macs_per_cycle * products_per_multiplier(row.mode)
+        products = products_per_multiplier(row.mode, stored_widths(row, widths).gradient_bits)
+        lanes = 0 if row.mode in ELEMENT_MODES else config.macs_per_cycle * products
         rows.append(
             LayerRow(
                 layer=row.name,
@@ -60,7 +61,7 @@ def run_figures(record: Record, label: str, table: CostTable) -> RunFigures:
                 utilisation=counters.macs / (lanes * counters.cycles) if counters.cycles and lanes else None,
                 saturations=row.saturations,
                 predicted=row.predicted / row.elements if row.elements else None,
-                modelled=modelled(works([row], config=config, widths=record.config.widths), table),
+                modelled=modelled(works([row], config=config, widths=widths), table),
             )
         )
     saved = savings(record.config, record.account, table)
