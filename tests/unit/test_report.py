@@ -8,9 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from e2train.devices import Counters
 from e2train.energy import load_costs
+from e2train.runtime import LedgerRow
 from e2train.train import PRESETS, TrainError, read_record, run_training, write_reports
 from e2train.train.report import render_report
+from e2train.train.report.figures import run_figures
 from e2train.train.summary import PowerSamples
 
 CONFIG = PRESETS["digits"].changed(steps=24, batch=16, seed=3, skip=0.6, gate_weight=100.0, test_pictures=20)
@@ -112,6 +115,21 @@ def test_execution_is_shown_and_the_price_note_fits_it(records):
         page = render_report(chosen, load_costs())
         assert [name for name, cells in shown.items() if cells in page] == list(rows)
         assert [name for name, note in notes.items() if note in page] == list(told)
+
+
+@pytest.mark.parametrize(
+    ("gradient_bits", "dram_bytes", "share"),
+    [(8, 4096, 1.0), (16, 4096, 2.0), (8, 0, 2.0)],  # two products of resident 8-bit gradients share one
+)
+def test_the_share_of_busy_multipliers_knows_how_gradients_are_stored(
+    records, gradient_bits, dram_bytes, share
+):
+    config = records[1].config.changed(execution="resident", gradient_bits=gradient_bits, psg_g_bits=0)
+    counters = Counters(macs=256_000, cycles=1000, dram_bytes=dram_bytes)
+    row = LedgerRow(name="conv", mode="grad_weight", calls=1, counters=counters)
+    account = replace(records[1].account, training=(row,), averaging=())
+    figures = run_figures(replace(records[1], config=config, account=account), "run", load_costs())
+    assert [row.utilisation for row in figures.layers] == [share]
 
 
 def test_power_without_an_energy_keeps_its_kind(records):
