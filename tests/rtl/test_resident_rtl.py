@@ -113,7 +113,7 @@ def test_cycles_of_a_resident_step_by_kind_of_operation(monkeypatch: pytest.Monk
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[SocResident]:
     """A device whose kernel gives back each word, plus one."""
-    monkeypatch.setattr(soc, "build_rtl", lambda kernel: StandIn())
+    monkeypatch.setattr(soc, "engine_rtl", lambda kernel: StandIn())
     with SocResident(PYNQ, stall_cycles=2_000) as opened:
         opened.reserve(1 << 16)
         yield opened
@@ -157,7 +157,7 @@ def test_a_kernel_that_does_not_build_is_one_line(monkeypatch: pytest.MonkeyPatc
     def fail(kernel: object) -> None:
         raise HlsError("loop 'taps' needs II=2")
 
-    monkeypatch.setattr(soc, "build_rtl", fail)
+    monkeypatch.setattr(soc, "engine_rtl", fail)
     message = "cannot open device rtl for pynq_z2: loop 'taps' needs II=2"
     with pytest.raises(DeviceError, match=f"^{re.escape(message)}$"):
         open_resident("rtl")
