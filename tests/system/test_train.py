@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from e2train.train import PRESETS, run_training
+from e2train.train import PRESETS, Interrupted, run_training
 
 TRAIN = (sys.executable, "-m", "e2train", "train")
 SHORT = PRESETS["digits"].changed(steps=8, batch=12, seed=7, skip=0.4, test_pictures=24)
@@ -39,7 +39,12 @@ def test_devices_train_to_the_same_bits(variant, emulated, tmp_path, device):
 
 
 def test_a_run_may_go_on_on_another_device(variant, emulated, tmp_path):
-    run_training(variant, out=tmp_path)
+    def stop(row):
+        if row.step == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run_training(variant, out=tmp_path, watch=stop)
     moved = run_training(variant.changed(device="csim"), out=tmp_path, resume=True)
     assert moved.state_sha256 == emulated.state_sha256
 
