@@ -90,7 +90,10 @@ def test_a_lane_that_reads_another_row_is_found(tmp_path, seed):
 
 @pytest.mark.parametrize(
     ("process", "output", "share"),
-    [("compute", "bundles_tvalid", 0.6), ("store", "m_axis_tvalid", 1.0)],  # store has few lanes alike
+    [
+        pytest.param("compute", "bundles_tvalid", 0.6, marks=pytest.mark.slow),
+        ("store", "m_axis_tvalid", 1.0),  # has few lanes alike
+    ],
 )
 def test_the_rolled_engine_is_the_engine(tmp_path, seed, process, output, share):
     design = engine_rtl(load_config("pynq_z2"))

@@ -140,6 +140,7 @@ def test_steps_are_timed_from_where_a_run_ended(scripts, monkeypatch, tmp_path):
         module.measure(config, saved, steps=10, warm_up=2)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_for_minutes_at_a_time(scripts, monkeypatch, tmp_path, capsys):
     module, out = scripts("train_for_minutes"), tmp_path / "run"
 
