@@ -131,7 +131,7 @@ SWEEP = {
     "natives": Group(tuple(pairs("NATIVE", ["ap_int<5>", "ap_uint<33>"], NATIVE)), bits=64),
     **{
         f"references into {a}": Group(tuple(references(a, b)), bits=4, places=4)
-        for a, b in (("ap_int<1>", "ap_int<4>"), ("ap_uint<3>", "ap_int<2>"), ("ap_int<4>", "ap_uint<1>"))
+        for a, b in (("ap_int<1>", "ap_int<4>"), ("ap_uint<3>", "ap_uint<2>"), ("ap_int<4>", "ap_uint<1>"))
     },
     **{
         f"references into {a}": Group(tuple(references(a, b)), bits=70, places=int(a[a.index("<") + 1 : -1]))

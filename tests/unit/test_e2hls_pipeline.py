@@ -19,6 +19,7 @@ from e2hls.ir import Array, Block, Branch, Const, Design, Instr, Phi, Process, R
 from e2hls.ir.flow_graph import FlowGraph, Loop
 from e2hls.ir.interpreter import run_design
 from e2hls.ir.verifier import IrError, verify
+from e2hls.passes.narrow import narrow
 from e2hls.pipeline import PASSES, Pass, Watch, generate, lower
 
 HERE = Path(__file__).parent
@@ -210,3 +211,20 @@ def test_nodes_come_after_their_operands() -> None:
     nodes["b"] = Node("bits[8]", "not", ("value",))
     with pytest.raises(CycleError, match=r"^value -> b -> value$"):
         ordered(nodes, ["value"])
+
+
+def test_a_value_of_which_no_bit_is_needed_leaves_a_sound_design() -> None:
+    """Shifted out of all that is stored, it is dropped, and the shift takes a 0 in its place."""
+    word = Instr(op="stream_read", width=8, result="word", target="x")
+    dropped = Instr(op="add", width=16, result="dropped", args=(Const(16, 3), Const(16, 4)))
+    shifted = Instr(op="shl", width=16, result="high", args=(Ref(16, "dropped"), Const(16, 8)))
+    low = Instr(op="trunc", width=8, result="low", args=(Ref(16, "high"),))
+    total = Instr(op="or", width=8, result="total", args=(Ref(8, "word"), Ref(8, "low")))
+    write = Instr(op="stream_write", width=0, args=(Ref(8, "total"),), target="y")
+    block = Block(label="entry", phis=(), instrs=(word, dropped, shifted, low, total, write), end=Return())
+    design = counting()
+    design = replace(design, processes=(Process(name="p", blocks=(block,), arrays=()),))
+    narrowed = narrow(design)
+    verify(narrowed)
+    assert "dropped" not in [instr.result for instr in narrowed.processes[0].blocks[0].instrs]
+    assert run_design(narrowed, {"x": [5, 9]}) == {"y": [5, 9]}

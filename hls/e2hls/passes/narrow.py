@@ -127,7 +127,14 @@ def _narrowed(phi: Phi, narrow: dict[str, int]) -> Phi:
 
 
 def _without_dead(blocks: tuple[Block, ...], needed: dict[str, int]) -> tuple[Block, ...]:
-    """Drop what nothing needs; an access to a stream stays."""
+    """Drop what nothing needs; an access to a stream stays.
+
+    What stays may name a value without needing a bit of it: ``t << 8``, of which 8 bits are needed.
+    """
+
+    def arg(operand: Operand) -> Operand:
+        unused = isinstance(operand, Ref) and not needed.get(operand.name, 0)
+        return Const(operand.width, 0) if unused else operand
 
     def alive(instr: Instr) -> bool:
         return not instr.result or instr.op.startswith("stream") or needed.get(instr.result, 0) > 0
@@ -136,7 +143,9 @@ def _without_dead(blocks: tuple[Block, ...], needed: dict[str, int]) -> tuple[Bl
         replace(
             block,
             phis=tuple(phi for phi in block.phis if needed.get(phi.result, 0) > 0),
-            instrs=tuple(instr for instr in block.instrs if alive(instr)),
+            instrs=tuple(
+                replace(instr, args=tuple(map(arg, instr.args))) for instr in block.instrs if alive(instr)
+            ),
         )
         for block in blocks
     )
