@@ -10,8 +10,8 @@ from run_notebooks import NOTEBOOKS, run
 
 ROOT = Path(__file__).parents[2]
 
-QUICK = ("compare_energy", "offload_your_model")
-SLOW = ("change_the_kernel", "train_on_a_simulated_board")
+QUICK = ("offload_your_model",)
+SLOW = ("change_the_kernel", "compare_energy", "train_on_a_simulated_board")
 
 
 @pytest.mark.parametrize(
