@@ -131,7 +131,7 @@ SWEEP = {
     "natives": Group(tuple(pairs("NATIVE", ["ap_int<5>", "ap_uint<33>"], NATIVE)), bits=64),
     **{
         f"references into {a}": Group(tuple(references(a, b)), bits=4, places=4)
-        for a, b in (("ap_int<1>", "ap_int<4>"), ("ap_uint<3>", "ap_uint<2>"), ("ap_int<4>", "ap_uint<1>"))
+        for a, b in (("ap_int<1>", "ap_int<4>"), ("ap_uint<3>", "ap_int<2>"), ("ap_int<4>", "ap_uint<1>"))
     },
     **{
         f"references into {a}": Group(tuple(references(a, b)), bits=70, places=int(a[a.index("<") + 1 : -1]))
@@ -177,6 +177,11 @@ REFUSED = {
     "remainder": (
         "ap_int<63>(x) % (x | 1)",
         "a 66-bit division takes one cycle, and would make it far too long; use fewer bits, or shift to "
+        "divide by a power of two",
+    ),
+    "remainder of a range": (
+        "ap_int<2>(x) %= x(2, 0)",
+        "a 65-bit division takes one cycle, and would make it far too long; use fewer bits, or shift to "
         "divide by a power of two",
     ),
     "bit": ("x[64]", "bit 64 of a number of 64 bits is accessed; they are counted from 0 to 63"),

@@ -56,14 +56,20 @@ constexpr bool at_most(int width, T) {
   EACH_DIVISION(name, a, b);   \
   EACH_ORDER(name, a, b);      \
   EACH_EQUALITY(name, a, b)
-#define EACH_ASSIGNMENT(name, a, b)                    \
-  ASSIGN(name, +=, a, b);                              \
-  ASSIGN(name, -=, a, b);                              \
-  ASSIGN(name, *=, a, b);                              \
-  ASSIGN(name, &=, a, b);                              \
-  ASSIGN(name, |=, a, b);                              \
-  ASSIGN(name, ^=, a, b);                              \
-  if (at_most(MOST_DIVIDED_BITS, (a) - (b))) {         \
+#define EACH_ASSIGNMENT(name, a, b)            \
+  EACH_ARITHMETIC_ASSIGNMENT(name, a, b);      \
+  if (at_most(MOST_DIVIDED_BITS, (a) - (b))) { \
+    EACH_DIVISION_ASSIGNMENT(name, a, b);      \
+  }
+#define EACH_ARITHMETIC_ASSIGNMENT(name, a, b) \
+  ASSIGN(name, +=, a, b);                      \
+  ASSIGN(name, -=, a, b);                      \
+  ASSIGN(name, *=, a, b);                      \
+  ASSIGN(name, &=, a, b);                      \
+  ASSIGN(name, |=, a, b);                      \
+  ASSIGN(name, ^=, a, b)
+#define EACH_DIVISION_ASSIGNMENT(name, a, b)           \
+  {                                                    \
     const bool divides = (unsigned long long)(b) != 0; \
     ASSIGN_IF(divides, name, /=, a, b)                 \
     ASSIGN_IF(divides, name, %=, a, b)                 \
@@ -159,7 +165,12 @@ void range(Note& note, const A& a, const B& b, int high, int low) {
   EACH("range native", a(high, low), 5);
   EACH("range native", a(high, low), -3);
   EACH("native range", 5u, a(high, low));
-  EACH_ASSIGNMENT("with range", b, a(high, low));
+  EACH_ARITHMETIC_ASSIGNMENT("with range", b, a(high, low));
+  // A range without a name decays to 64 bits; a sign makes that a division of 65.
+  constexpr int kDivided = std::is_same<B, ap_int<B::width>>::value ? 65 : B::width;
+  if (kDivided <= MOST_DIVIDED_BITS && at_most(MOST_DIVIDED_BITS, b - a(high, low))) {
+    EACH_DIVISION_ASSIGNMENT("with range", b, a(high, low));
+  }
   auto named = a(high, low);
   EACH_ASSIGNMENT("with named range", b, named);
   note("range << number", a(high, low) << b(0, 0));
