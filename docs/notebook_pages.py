@@ -48,8 +48,8 @@ def _parts(cell: dict[str, Any]) -> Iterator[str]:
     for output in cell["outputs"]:
         data = output.get("data", {})
         if "image/svg+xml" in data:
-            picture = base64.b64encode("".join(data["image/svg+xml"]).encode()).decode()
-            yield f"![](data:image/svg+xml;base64,{picture})"
+            image = base64.b64encode("".join(data["image/svg+xml"]).encode()).decode()
+            yield f"![](data:image/svg+xml;base64,{image})"
         elif "image/png" in data:
             yield f"![](data:image/png;base64,{''.join(data['image/png']).strip()})"
         else:
