@@ -19,17 +19,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="base of every test's seed (default: %(default)s)")
 
 
-def case_seed(nodeid: str, *, base: int) -> int:
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
     """Seed of one test, from its name: adding a test moves no other test's draws."""
-    return int.from_bytes(hashlib.sha256(f"{base}:{nodeid}".encode()).digest()[:8], "little")
+    base = request.config.getoption("--seed", default=0)
+    request.node.add_report_section("setup", "seed", f"--seed {base} repeats this")
+    return int.from_bytes(hashlib.sha256(f"{base}:{request.node.nodeid}".encode()).digest()[:8], "little")
 
 
 @pytest.fixture
-def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+def rng(seed: int) -> np.random.Generator:
     """Random numbers of this test alone."""
-    base = request.config.getoption("--seed", default=0)
-    request.node.add_report_section("setup", "seed", f"--seed {base} repeats this")
-    return np.random.default_rng(case_seed(request.node.nodeid, base=base))
+    return np.random.default_rng(seed)
 
 
 @pytest.fixture

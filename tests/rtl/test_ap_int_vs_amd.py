@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 from amd_headers import JUDGE, compile_with_amd, find_amd_headers
 from checked_flow import lower
-from conftest import case_seed
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlOptions
@@ -145,10 +144,7 @@ SWEEP = {
     [pytest.param(group, id=name) for name, group in QUICK.items()]
     + [pytest.param(group, id=name, marks=pytest.mark.slow) for name, group in SWEEP.items()],
 )
-def test_rtl_computes_what_amd_computes(group: Group, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    base = request.config.getoption("--seed", default=0)
-    seed = case_seed(request.node.nodeid, base=base)
-    print(f"--seed {base} repeats this")
+def test_rtl_computes_what_amd_computes(group: Group, tmp_path: Path, seed: int) -> None:
     rows = list(group.rows(random.Random(seed)))
     program = _with_amd(group, tmp_path)
     layout = _layout(program, rows[0])
