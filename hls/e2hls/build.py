@@ -24,6 +24,8 @@ __all__ = ["build_rtl"]
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
 _DEFAULTS = RtlOptions()
 _TOOLS = ("xls-python", "llvmlite")
+# Folders and files of this package that make no RTL; below sources lies what other packages read.
+_NO_PART = ("sources", "simulation", "checking", "check_kernel.py", "pytest_plugin.py")
 
 
 def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS, *, watch: Watch | None = None) -> RtlDesign:
@@ -31,7 +33,8 @@ def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS, *, watch: Watch |
 
     Raises: HlsError for what the flow does not take, with its place in the source.
     """
-    key = content_key(kernel.name, str(options), compiler_id(), *_versions(), *_flow(), *_sources(kernel))
+    kind = (kernel.name, kernel.defines, str(kernel.wrapped), str(options), compiler_id())
+    key = content_key(*kind, *_versions(), *_flow(), *_sources(kernel))
 
     def build(folder: Path) -> None:
         from e2hls.pipeline import generate, lower
@@ -60,8 +63,7 @@ def _flow() -> list[Path]:
     """The files that this package consists of: a changed flow makes new RTL."""
     here = Path(__file__).parent
     files = (path.relative_to(here) for path in here.rglob("*") if path.suffix in (".py", ".sv"))
-    # Below sources lies what other packages read, in an installed package alone.
-    return [here / path for path in sorted(files) if path.parts[0] != "sources"]
+    return [here / path for path in sorted(files) if path.parts[0] not in _NO_PART]
 
 
 def _sources(kernel: Kernel) -> list[Path]:

@@ -160,12 +160,14 @@ class Instance {
 
   // Call the top function until all of `inputs` (a bit per port) are used up. False on an error.
   bool run(std::uint64_t inputs) {
-    Escape here;
-    escape = &here;
-    if (setjmp(here.target) == 0) return run_to_the_end(inputs);
-    error_ = here.error;
-    place_ = here.place;
-    return false;
+    return guarded([this, inputs] { return use_up(inputs); });
+  }
+  // Call it once. False on an error.
+  bool call_once() {
+    return guarded([this] {
+      call(std::index_sequence_for<T...>{});
+      return true;
+    });
   }
   const char* error() const { return error_.c_str(); }
   // Where in the library the error is; 0 where that is not known.
@@ -174,18 +176,19 @@ class Instance {
   }
 
  private:
-  bool run_to_the_end(std::uint64_t inputs) {
+  template <typename Act>
+  bool guarded(Act act) {
+    Escape here;
+    escape = &here;
+    if (setjmp(here.target) == 0) return caught(act);
+    error_ = here.error;
+    place_ = here.place;
+    return false;
+  }
+  template <typename Act>
+  bool caught(Act act) {
     try {
-      for (std::size_t left = waiting(inputs); left > 0;) {
-        call(std::index_sequence_for<T...>{});
-        const std::size_t now = waiting(inputs);
-        if (now == left) {
-          error_ = "a call of the top function took no word from any input";
-          return false;
-        }
-        left = now;
-      }
-      return true;
+      return act();
     } catch (const hls::stream_underflow& underflow) {
       error_ = "read from an empty stream";
       if (*underflow.what() != 0) error_ += std::string(" ") + underflow.what();
@@ -196,6 +199,18 @@ class Instance {
       error_ = other.what();
     }
     return false;
+  }
+  bool use_up(std::uint64_t inputs) {
+    for (std::size_t left = waiting(inputs); left > 0;) {
+      call(std::index_sequence_for<T...>{});
+      const std::size_t now = waiting(inputs);
+      if (now == left) {
+        error_ = "a call of the top function took no word from any input";
+        return false;
+      }
+      left = now;
+    }
+    return true;
   }
   template <typename Do>
   void visit(int port, Do act) {
@@ -259,6 +274,7 @@ class Instance {
   int e2hls_run(void* self, std::uint64_t inputs) {                                                      \
     return static_cast<E2hlsInstance*>(self)->run(inputs) ? 0 : 1;                                       \
   }                                                                                                      \
+  int e2hls_call(void* self) { return static_cast<E2hlsInstance*>(self)->call_once() ? 0 : 1; }          \
   std::size_t e2hls_size(void* self, int port) { return static_cast<E2hlsInstance*>(self)->size(port); } \
   void e2hls_pop(void* self, int port, std::uint64_t* data, std::uint8_t* last, std::uint64_t** sides) { \
     static_cast<E2hlsInstance*>(self)->pop(port, data, last, sides);                                     \

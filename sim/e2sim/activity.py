@@ -7,7 +7,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from e2sim.toolchain import SimulationError
+from e2hls.simulation.toolchain import SimulationError
 
 __all__ = ["read_toggles"]
 

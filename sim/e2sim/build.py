@@ -8,10 +8,9 @@ from pathlib import Path
 
 from e2hls.base.cache import cached, content_key
 from e2hls.base.clang import SHARED_LIBRARY, system_library
+from e2hls.simulation.toolchain import JOBS, LINKS, Rtl, Toolchain, machine
 from e2hls.sources import source_folder
 from e2hls.xls_verilog import lanes, wide_outputs
-
-from e2sim.toolchain import JOBS, LINKS, Rtl, Toolchain, machine
 
 __all__ = ["build_soc"]
 

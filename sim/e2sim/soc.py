@@ -12,9 +12,8 @@ from types import TracebackType
 from typing import Literal
 
 import numpy as np
+from e2hls.simulation.toolchain import SimulationError
 from numpy.typing import NDArray
-
-from e2sim.toolchain import SimulationError
 
 __all__ = ["DmaRegister", "MemoryTiming", "Soc", "TransferStats", "Until"]
 

@@ -19,9 +19,8 @@ from pathlib import Path
 from cocotb_tools.config import libs_dir, share_dir
 from cocotb_tools.runner import Verilator
 from e2hls.base.cache import cached, content_key
+from e2hls.simulation.toolchain import JOBS, LINKS, Rtl, SimulationError, Toolchain, first_error
 from e2hls.sources import source_folder
-
-from e2sim.toolchain import JOBS, LINKS, Rtl, SimulationError, Toolchain, first_error
 
 __all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
 

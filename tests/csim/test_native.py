@@ -249,8 +249,48 @@ def test_a_compiler_error_has_its_place(build, tmp_path):
 
 
 def test_no_top_function(build):
-    with pytest.raises(HlsError, match=r'there is no extern "C" void top'):
+    with pytest.raises(HlsError, match=r"top\.cpp: there is no function top; it defines other$"):
         build("void other() {}\n")
+
+
+def test_a_top_function_of_other_ports(build, tmp_path):
+    with pytest.raises(HlsError) as raised:
+        build("void top(hls::stream<int>& x_in, int n) { (void)x_in.read(); (void)n; }\n")
+    assert str(raised.value) == (
+        f"{tmp_path}/top.cpp:5:1: every parameter of top must be an hls::stream<...>&, and it returns "
+        "nothing; e2train hls check wraps other functions"
+    )
+
+
+def test_a_cpp_function_with_macros(build):
+    kernel = build(
+        "#define PORT(name) hls::stream<ap_uint<8>> /* , */ &name\n"
+        "using In = hls::stream<ap_uint<8>>;\n"
+        "void top(In& x_in, PORT(y_out)) { y_out.write(x_in.read() + 1); }\n"
+    )
+    assert kernel.ports == ("x_in", "y_out")
+    assert _ints(kernel.run({"x_in": _words([5])})["y_out"]) == [6]
+
+
+def test_macros_of_the_kernel(tmp_path):
+    source = tmp_path / "top.cpp"
+    source.write_text(HEADERS + COPY % "y_out.write(x_in.read() + STEP);")
+    for step in (1, 2):
+        kernel = build_native(Kernel("top", source, (), (f"STEP={step}",)))
+        assert _ints(kernel.run({"x_in": _words([5])})["y_out"]) == [5 + step]
+    with pytest.raises(ValueError, match=r"^a macro must be NAME or NAME=VALUE, not '-x'$"):
+        Kernel("top", source, (), ("-x",))
+
+
+def test_calls_one_by_one(build):
+    kernel = build(COPY % "y_out.write(x_in.read() + x_in.read());")
+    with kernel.start({"x_in": _words([1, 2, 3])}) as run:
+        run.call()
+        assert (run.size("x_in"), run.size("y_out")) == (1, 1)
+        with pytest.raises(HlsError, match=r"^top: read from an empty stream"):
+            run.call()
+        assert _ints(run.take("y_out")) == [3]
+        assert run.size("y_out") == 0
 
 
 def test_an_edited_header_builds_again(tmp_path):

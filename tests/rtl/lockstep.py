@@ -7,8 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from e2sim.toolchain import Toolchain
-from stream_harness import VERILATED, verilated_library
+from e2hls.simulation.harness import VERILATED, verilated_library
+from e2hls.simulation.toolchain import Toolchain
 
 __all__ = ["DifferError", "run_in_lockstep"]
 

@@ -20,7 +20,7 @@ from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlOptions
 from e2hls.native import build_native
 from e2hls.pipeline import generate, lower
-from stream_harness import build_simulation, from_words, random_words, to_words
+from e2hls.simulation.harness import build_simulation, from_words, random_words, to_words
 
 CALLS = 5
 CRASHERS = Path(__file__).parents[2] / "build" / "crashers"

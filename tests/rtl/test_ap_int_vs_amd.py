@@ -22,7 +22,7 @@ from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlOptions
 from e2hls.pipeline import generate
-from stream_harness import build_simulation
+from e2hls.simulation.harness import build_simulation
 
 KERNEL = """\
 // SPDX-License-Identifier: Apache-2.0

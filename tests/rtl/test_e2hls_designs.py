@@ -11,7 +11,7 @@ import pytest
 from designs import accumulate, buffered, pingpong
 from e2hls.base.rtl_design import PortReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.pipeline import generate
-from stream_harness import build_simulation, random_words
+from e2hls.simulation.harness import build_simulation, random_words
 
 PAUSES = (0.0, 0.5)
 

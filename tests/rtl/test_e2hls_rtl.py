@@ -12,7 +12,7 @@ from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlOptions
 from e2hls.native import build_native
 from e2hls.pipeline import generate
-from stream_harness import build_simulation, from_words, random_words, to_words
+from e2hls.simulation.harness import build_simulation, from_words, random_words, to_words
 
 KERNELS = Path(__file__).parent / "kernels"
 PAUSES = ((0.0, 0.0), (0.0, 0.6), (0.6, 0.0), (0.5, 0.5))

@@ -11,7 +11,7 @@ from e2hls import report as reporting
 from e2hls.base.rtl_design import RtlDesign, RtlReport
 from e2hls.pipeline import PASSES
 from e2train.cli.app import main
-from e2train.cli.hls import part_budget
+from e2train.cli.kernel_report import part_budget
 from e2train.config import load_config
 
 

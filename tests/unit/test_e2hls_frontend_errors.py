@@ -176,7 +176,7 @@ CASES = {
         + "  a[x_in.read() & 3] = 1;\n  y_out.write(a[1]);\n}\n",
         "6:3: pragma HLS ARRAY_PARTITION dim=2, but a has 1",
     ),
-    "no top function": ("void other() {}\n", '1:1: there is no extern "C" function k in this source'),
+    "no top function": ("void other() {}\n", "1:1: there is no function k in this source"),
     "port of another kind": (
         'extern "C" void k(In& x_in, int n, In& y_out) {\n  y_out.write(x_in.read() + n);\n}\n',
         "4:1: the parameter n of k is no hls::stream&",

@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from e2hls.simulation.toolchain import first_error
 from e2sim import MemoryTiming, SimulationError, Toolchain, TransferStats
-from e2sim.toolchain import first_error
 from e2sim.verify import VerifyReport, VerifyRow
 
 

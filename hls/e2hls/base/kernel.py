@@ -3,20 +3,36 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["Kernel"]
 
+_MACRO = re.compile(r"[^\W\d]\w*(=.*)?", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The ``extern "C"`` function ``name`` in ``source``."""
+    """The function ``name`` in ``source``, compiled with ``defines`` ("NAME" or "NAME=VALUE").
+
+    With ``wrapped``, INTERFACE pragmas do not count: what they are for is no port of the hardware.
+    """
 
     name: str
     source: Path
     include_dirs: tuple[Path, ...] = ()
+    defines: tuple[str, ...] = ()
+    wrapped: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ValueError(f"a kernel's name must be a C++ identifier, not {self.name!r}")
+        for each in self.defines:
+            if not _MACRO.fullmatch(each):
+                raise ValueError(f"a macro must be NAME or NAME=VALUE, not {each!r}")
+
+    @property
+    def macros(self) -> tuple[str, ...]:
+        """The compiler's options for ``defines``."""
+        return tuple(f"-D{each}" for each in self.defines)

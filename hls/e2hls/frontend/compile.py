@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.frontend.translation_unit import TranslationUnit, place_markers
 
-__all__ = ["compile_source"]
+__all__ = ["compile_source", "preprocess"]
 
 # Of the targets, AArch64 passes numbers of any width by value: the IR has no traces of a calling convention.
 _SYNTHESIS = (
@@ -28,6 +29,7 @@ _SYNTHESIS = (
 )
 # As Microsoft's compiler does, and Vitis HLS, expand the macros in a pragma.
 _PREPROCESS = ("-E", "-fms-extensions", "-U_MSC_EXTENSIONS")
+_INTERFACE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+HLS[ \t]+INTERFACE\b[^\n]*", re.M | re.I)
 _EMIT = (
     *WARNINGS,
     "-Wglobal-constructors",  # nothing runs before the first call
@@ -45,32 +47,62 @@ def compile_source(kernel: Kernel) -> tuple[TranslationUnit, str]:
         return _compile(kernel, Path(folder))
 
 
-def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, str]:
-    """The kernel with markers for its pragmas, and the LLVM IR that clang makes of it."""
-    source = kernel.source
+def preprocess(kernel: Kernel) -> str:
+    """The text of the translation unit as synthesis sees it, pragmas and line markers included.
+
+    Raises: HlsError where the source or a header cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="e2hls-") as folder:
+        return _preprocess(kernel, Path(folder))
+
+
+def _preprocess(kernel: Kernel, folder: Path) -> str:
     try:
-        source.open("rb").close()
+        kernel.source.open("rb").close()
     except OSError as error:
-        raise HlsError(f"cannot read {source}: {error.strerror}") from None
-    preprocessed, output = folder / "kernel.ii", folder / "kernel.ll"
-    paths = [f"-I{each}" for each in (*kernel.include_dirs, INCLUDE_DIR)]
+        raise HlsError(f"cannot read {kernel.source}: {error.strerror}") from None
+    preprocessed = folder / "kernel.ii"
+    run_clang([*_options(folder), *_PREPROCESS, *_read(kernel), "-o", preprocessed])
+    return preprocessed.read_text(errors="surrogateescape")
+
+
+def _options(folder: Path) -> tuple[str, ...]:
     # No build is another's in zig's cache: that takes equal files in two folders for one, and does not see a
     # new header that lies before the one it knows.
-    options = (*_SYNTHESIS, f"-DE2HLS_BUILD={folder.name}")
-    read = ("-D__SYNTHESIS__", *paths, "-include", str(INCLUDE_DIR / "hls_pragma.h"), str(source))
-    run_clang([*options, *_PREPROCESS, *read, "-o", preprocessed])
-    unit = place_markers(preprocessed.read_text(errors="surrogateescape"))
-    preprocessed.write_text(unit.text, errors="surrogateescape")
-    emit = (*options, *_EMIT, "-o", str(output))
+    return (*_SYNTHESIS, f"-DE2HLS_BUILD={folder.name}")
+
+
+def _read(kernel: Kernel) -> tuple[str, ...]:
+    paths = [f"-I{each}" for each in (*kernel.include_dirs, INCLUDE_DIR)]
+    markers = ("-include", str(INCLUDE_DIR / "hls_pragma.h"))
+    return ("-D__SYNTHESIS__", *kernel.macros, *paths, *markers, str(kernel.source))
+
+
+def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, str]:
+    """The kernel with markers for its pragmas, and the LLVM IR that clang makes of it."""
+    text = _preprocess(kernel, folder)
+    unit = place_markers(_INTERFACE.sub("", text) if kernel.wrapped else text)
+    marked, output = folder / "kernel.ii", folder / "kernel.ll"
+    marked.write_text(unit.text, errors="surrogateescape")
+    emit = (*_options(folder), *_EMIT, "-o", str(output))
     try:
-        run_clang([*emit, preprocessed])
+        run_clang([*emit, marked])
     except HlsError as error:
         # What is right in a macro may draw a warning where that is expanded: the source itself decides.
-        _compile_alone([*emit, *read])
+        _compile_alone([*emit, *_read(kernel)])
         if "[-Werror" not in error.message:
             raise unit.explain(error) from None
-        run_clang([*emit, "-w", preprocessed])
-    return unit, output.read_text()
+        run_clang([*emit, "-w", marked])
+    return unit, _plain_name(output.read_text(), kernel.name)
+
+
+def _plain_name(text: str, name: str) -> str:
+    """The LLVM IR with the top function under the name that the source calls it by."""
+    if re.search(rf"^define [^@]*@{name}\(", text, re.M):
+        return text
+    # The definition of a function outside of any class or namespace.
+    mangled = re.compile(rf"^define [^@]*@(_Z{len(name)}{name}\w*)\(", re.M).findall(text)
+    return re.sub(rf"(?<=[@\"]){mangled[0]}\b", name, text) if len(mangled) == 1 else text
 
 
 def _compile_alone(arguments: list[str]) -> None:

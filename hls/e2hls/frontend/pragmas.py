@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.dependence import DEPENDENCE_WORDS, check_dependence
 
-__all__ = ["marker"]
+__all__ = ["KEY_VALUE", "marker"]
 
 # A value may be an expression, with blanks only in parentheses, and names may be listed.
 _ITEM = r"(?:\((?:[^()]|\([^()]*\))*\)|[^\s,=()])+"
-_KEY_VALUE = re.compile(rf"(\w+)\s*=\s*({_ITEM}(?:\s*,\s*{_ITEM})*)")
+KEY_VALUE = re.compile(rf"(\w+)\s*=\s*({_ITEM}(?:\s*,\s*{_ITEM})*)")
 
 # What each pragma takes; a name that is not here is an error, so that nothing is ignored in silence.
 _IGNORED = {
@@ -69,14 +69,14 @@ def marker(pragma: str, loc: Loc) -> str:
 def _parsed(kind: str, text: str, loc: Loc) -> tuple[dict[str, str], set[str]]:
     """The options of a pragma and the words that stand alone."""
     options: dict[str, str] = {}
-    for name, value in _KEY_VALUE.findall(text):
+    for name, value in KEY_VALUE.findall(text):
         key = name.upper()
         if key not in _OPTIONS[kind]:
             raise HlsError(f"pragma HLS {kind} does not take {name.lower()}=", loc)
         if key in options:
             raise HlsError(f"pragma HLS {kind} gives {name.lower()}= twice; write one pragma for each", loc)
         options[key] = value
-    words = {word.lower(): None for word in _KEY_VALUE.sub(" ", text).split()}
+    words = {word.lower(): None for word in KEY_VALUE.sub(" ", text).split()}
     unknown = next((word for word in words if word not in _WORDS.get(kind, ())), None)
     if unknown is not None:
         raise HlsError(f"pragma HLS {kind} does not take {unknown}", loc)

@@ -39,7 +39,7 @@ def prepare(module: Module, top: str, debug: DebugInfo) -> tuple[str, ...]:
     Raises: HlsError for a missing top function or recursion.
     """
     if top not in module.functions:
-        raise HlsError(f'there is no extern "C" function {top} in this source', debug.start)
+        raise HlsError(f"there is no function {top} in this source", debug.start)
     module.others = [_plain(line) for line in module.others if not line.startswith("@llvm.used")]
     calls = {name: callees(function, module) for name, function in module.functions.items()}
     _reject_recursion(calls, top, debug)

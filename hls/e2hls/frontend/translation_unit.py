@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.pragmas import marker
 
-__all__ = ["TranslationUnit", "place_markers"]
+__all__ = ["LINE_MARKER", "TOKEN", "TranslationUnit", "place_markers"]
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""
       ^[ \t]*(?P<directive>\#[^\n]*)
     | (?P<raw>(?:u8|[uUL])?R"(?P<delimiter>[^()\\\s]{0,16})\((?s:.*?)\)(?P=delimiter)")
@@ -28,7 +28,7 @@ _TOKEN = re.compile(
     """,
     re.M | re.X,
 )
-_LINE_MARKER = re.compile(r'# (?P<line>\d+) "(?P<file>(?:[^"\\]|\\.)*)"')
+LINE_MARKER = re.compile(r'# (?P<line>\d+) "(?P<file>(?:[^"\\]|\\.)*)"')
 _PRAGMA = re.compile(r"#\s*pragma\s+HLS\b(?P<rest>.*)", re.I)
 _WRITTEN = re.compile(r"#\s*pragma\b|\b_Pragma\b|\S")
 _CLOSING = {")": "(", "]": "[", "}": "{"}
@@ -91,9 +91,9 @@ def place_markers(text: str) -> TranslationUnit:
 def _with_places(text: str, unit: TranslationUnit) -> Iterator[tuple[re.Match[str], Loc]]:
     """All tokens, each with its line; line markers only move the place."""
     file, line, seen = "", 1, 0
-    for token in _TOKEN.finditer(text):
+    for token in TOKEN.finditer(text):
         line, seen = line + text.count("\n", seen, token.start()), token.start()
-        moved = _LINE_MARKER.match(token["directive"] or "")
+        moved = LINE_MARKER.match(token["directive"] or "")
         if moved is None:
             yield token, Loc(file, line, 0)
             continue
@@ -110,7 +110,7 @@ def _column(at: Loc) -> int:
 
 def _next_word(text: str, start: int) -> str:
     """The first token from ``start`` on that is no directive."""
-    return next((token[0] for token in _TOKEN.finditer(text, start) if token["directive"] is None), "")
+    return next((token[0] for token in TOKEN.finditer(text, start) if token["directive"] is None), "")
 
 
 class _Scan:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 import shutil
 import subprocess
@@ -28,9 +29,11 @@ from e2hls.base.clang import (
 )
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
+from e2hls.frontend.compile import preprocess
+from e2hls.frontend.top_function import find_top
 from e2hls.ir import SIDES
 
-__all__ = ["NativeKernel", "Words", "build_native"]
+__all__ = ["NativeKernel", "NativeRun", "Words", "build_native"]
 
 _OPTIONS = (
     *("-std=c++20", "-O3", "-fPIC", "-c", "-fvisibility=hidden", "-gline-tables-only", "-gdwarf-4"),
@@ -39,6 +42,7 @@ _OPTIONS = (
     *("-fsanitize=integer-divide-by-zero,array-bounds,local-bounds", "-fno-sanitize-trap=local-bounds"),
     "-fno-sanitize-recover=array-bounds,local-bounds",
 )
+_PORTS = "ports.json"  # the names of the top function's parameters
 _OWN, _HEADERS = "/@source/", "/@headers/"  # folders in a library's debug information
 _MAIN = """\
 #include "{source}"
@@ -92,21 +96,26 @@ class NativeKernel:
 
         Raises: HlsError for an unknown stream, wrong limbs, or a kernel that wants more words than there are.
         """
+        with self.start(inputs) as started:
+            return started.finish()
+
+    def start(self, inputs: Mapping[str, Words]) -> NativeRun:
+        """Streams that hold ``inputs``, for calls of the top function one by one.
+
+        Raises: HlsError for an unknown stream or wrong limbs.
+        """
         for name in inputs:
             if name not in self.ports:
                 raise HlsError(f"{self.kernel.name} has no stream {name!r}; it has {', '.join(self.ports)}")
-        library = self._library
-        instance = library.e2hls_new()
+        started = NativeRun(self)
         try:
             for name, words in inputs.items():
-                self._push(instance, name, words)
-            mask = sum(1 << self.ports.index(name) for name in inputs)
-            if library.e2hls_run(instance, mask):
-                place = self._place(library.e2hls_place(instance))
-                raise HlsError(f"{place}{self.kernel.name}: {library.e2hls_error(instance).decode()}")
-            return {name: self._pop(instance, name) for name in self.ports if name not in inputs}
-        finally:
-            library.e2hls_delete(instance)
+                self._push(started.instance, name, words)
+        except BaseException:
+            started.close()
+            raise
+        started.inputs = tuple(inputs)
+        return started
 
     def width(self, port: str) -> int:
         """Bits of data in a word of this stream, without TLAST."""
@@ -162,31 +171,84 @@ class NativeKernel:
         return {side: width for side, width in widths.items() if width}
 
 
+class NativeRun:
+    """A kernel with streams of its own, until it is closed."""
+
+    def __init__(self, kernel: NativeKernel) -> None:
+        self._kernel, self._library = kernel, kernel._library
+        self.instance = self._library.e2hls_new()
+        self.inputs: tuple[str, ...] = ()
+
+    def __enter__(self) -> NativeRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the streams."""
+        self._library.e2hls_delete(self.instance)
+
+    def call(self) -> None:
+        """Call the top function once.
+
+        Raises: HlsError for a kernel that fails, or wants more words than there are.
+        """
+        self._check(self._library.e2hls_call(self.instance))
+
+    def finish(self) -> dict[str, Words]:
+        """Call it until all inputs are used up; what every other stream holds then.
+
+        Raises: HlsError like ``call``.
+        """
+        ports = self._kernel.ports
+        mask = sum(1 << ports.index(name) for name in self.inputs)
+        self._check(self._library.e2hls_run(self.instance, mask))
+        return {name: self.take(name) for name in ports if name not in self.inputs}
+
+    def size(self, name: str) -> int:
+        """Words that a stream holds."""
+        return int(self._library.e2hls_size(self.instance, self._kernel.ports.index(name)))
+
+    def take(self, name: str) -> Words:
+        """All words that a stream holds; it is empty afterwards."""
+        return self._kernel._pop(self.instance, name)
+
+    def _check(self, failed: int) -> None:
+        if failed:
+            place = self._kernel._place(self._library.e2hls_place(self.instance))
+            message = self._library.e2hls_error(self.instance).decode()
+            raise HlsError(f"{place}{self._kernel.kernel.name}: {message}")
+
+
 def build_native(kernel: Kernel) -> NativeKernel:
     """Compile a kernel, or take it from the cache.
 
     Raises: HlsError with the compiler's first error.
     """
     source = kernel.source.resolve()
-    options = (*_OPTIONS, *WARNINGS, *system_library())
+    options = (*_OPTIONS, *WARNINGS, *system_library(), *kernel.macros)
     include_dirs = (INCLUDE_DIR, *kernel.include_dirs)
     # One library serves equal sources in any folder; of two prefixes that fit, clang takes the later one.
     prefixes = ((source.parent, _OWN), (INCLUDE_DIR, _HEADERS))
     places = [f"-fdebug-prefix-map={folder}/={name}" for folder, name in prefixes]
 
     def build(folder: Path) -> None:
+        ports = _port_names(kernel)
         main = folder / "main.cpp"
         main.write_text(_MAIN.format(source=source, name=kernel.name))
         compiled = folder / "kernel.o"
         run_clang([*options, *places, *(f"-I{path}" for path in include_dirs), main, "-o", compiled])
         link_shared([compiled], folder / "kernel.so")
         compiled.unlink()
+        (folder / _PORTS).write_text(json.dumps(ports))
 
     parts = _sources(source, include_dirs)
-    ports = _port_names(kernel)
     texts = (kernel.name, source.name, _MAIN, _OWN, _HEADERS, compiler_id())
     key = content_key(*texts, options, SHARED_LIBRARY, *parts)
-    return NativeKernel(kernel, ports, cached("native", key, build) / "kernel.so")
+    built = cached("native", key, build)
+    ports = tuple(json.loads((built / _PORTS).read_text()))
+    return NativeKernel(kernel, ports, built / "kernel.so")
 
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
@@ -196,10 +258,11 @@ def _sources(source: Path, include_dirs: tuple[Path, ...]) -> list[Path]:
     """The source and all that it includes from its own folder or the given ones, each once."""
     if not source.is_file():
         raise HlsError(f"no kernel source {source}")
-    found, todo = [source], [source, INCLUDE_DIR / "native_harness.h"]
+    found = [source, INCLUDE_DIR / "native_harness.h"]
+    todo = list(found)
     while todo:
         path = todo.pop()
-        for name in _INCLUDE.findall(path.read_text()):
+        for name in _INCLUDE.findall(path.read_text(errors="replace")):
             places = [folder / name for folder in (path.parent, *include_dirs)]
             target = next((place for place in places if place.is_file()), None)
             if target is not None and target not in found:
@@ -210,26 +273,14 @@ def _sources(source: Path, include_dirs: tuple[Path, ...]) -> list[Path]:
 
 def _port_names(kernel: Kernel) -> tuple[str, ...]:
     """The top function's parameter names, in order."""
-    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", kernel.source.read_text(), flags=re.S)
-    head = re.search(rf'extern\s*"C"\s*(?:{{\s*)?void\s+{kernel.name}\s*\(([^)]*)\)\s*{{', text)
-    if head is None:
-        raise HlsError(f'{kernel.source}: there is no extern "C" void {kernel.name}(...) {{')
-    parameters = _split_outside_angles(head[1])
-    names = [re.search(r"(\w+)\s*$", parameter) for parameter in parameters]
-    if any("stream" not in p or "&" not in p for p in parameters):
-        raise HlsError(f"{kernel.source}: every parameter of {kernel.name} must be an hls::stream<...>&")
-    return tuple(name[1] for name in names if name)
-
-
-def _split_outside_angles(text: str) -> list[str]:
-    parts, depth = [""], 0
-    for char in text:
-        depth += {"<": 1, ">": -1}.get(char, 0)
-        if char == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return [part.strip() for part in parts if part.strip()]
+    top = find_top(preprocess(kernel), kernel.source, kernel.name)
+    if not top.only_streams:
+        raise HlsError(
+            f"every parameter of {kernel.name} must be an hls::stream<...>&, and it returns nothing; "
+            "e2train hls check wraps other functions",
+            top.loc,
+        )
+    return tuple(each.name for each in top.parameters)
 
 
 def _pointers(sides: Mapping[str, NDArray[np.uint64]]) -> Any:
@@ -269,6 +320,7 @@ def _open(path: Path) -> Any:
         "side": (integer, [integer, integer]),
         "push": (None, [handle, integer, handle, handle, handle, size]),
         "run": (integer, [handle, ctypes.c_uint64]),
+        "call": (integer, [handle]),
         "size": (size, [handle, integer]),
         "pop": (None, [handle, integer, handle, handle, handle]),
         "error": (ctypes.c_char_p, [handle]),

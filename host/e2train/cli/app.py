@@ -25,7 +25,7 @@ __all__ = ["app", "main"]
 _USER_ERROR = 2
 _USER_ERRORS = {
     "e2hls": ("HlsError",),
-    "e2sim": ("SimulationError",),
+    "e2hls.simulation": ("SimulationError",),
     "e2train.config": ("ConfigError",),
     "e2train.devices": ("DeviceError", "ShapeError"),
     "e2train.energy": ("EnergyError",),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,21 +14,32 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from e2train.cli.hls_check import Defines, IncludeDirs, Top
 from e2train.config import EngineConfig, load_config
 from e2train.devices import DeviceError
 
 if TYPE_CHECKING:
     from e2sim.verify import VerifyReport, VerifyTarget
 
-__all__ = ["BENCHES", "verify", "verify_target"]
+__all__ = ["BENCHES", "Source", "verify", "verify_target"]
 
 BENCHES = {"engine": "engine_bench"}  # kernel -> module in sim/benches
 
 
 def verify(
-    kernels: Annotated[
-        list[str] | None, typer.Argument(help="Kernels to verify; all if none is named.")
+    benches: Annotated[
+        list[str] | None,
+        typer.Argument(help="'engine', or Python files of cocotb tests for a kernel. [default: engine]"),
     ] = None,
+    kernel: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.cpp", help="The kernel of such files. [default: NAME.cpp beside NAME_bench.py]"
+        ),
+    ] = None,
+    top: Top = None,
+    include_dirs: IncludeDirs = None,
+    defines: Defines = None,
     board: Annotated[str, typer.Option(help="Configuration in boards.toml.")] = "pynq_z2",
     seed: Annotated[int, typer.Option(help="Base of every test's own seed.")] = 1,
     waves: Annotated[bool, typer.Option(help="Run the first failing test again and keep its waves.")] = True,
@@ -37,29 +48,68 @@ def verify(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per test.")] = False,
 ) -> None:
-    """Verify kernels: every test of their benches, exact to the bit; exit code 1 on any failure."""
+    """Run the cocotb tests of a kernel on its RTL: the engine's, or your own; exit code 1 on any failure."""
     from e2sim.verify import run
 
     config = load_config(board)
-    targets = [verify_target(kernel, config) for kernel in kernels or BENCHES]
+    source = Source(kernel, top, tuple(include_dirs or ()), tuple(defines or ()))
+    targets = [verify_target(bench, config, source) for bench in benches or BENCHES]
     report = run(targets, seed=seed, waves=waves, out=out)
     _print_json(report) if as_json else _print_table(report)
     raise typer.Exit(0 if report.passed else 1)
 
 
-def verify_target(kernel: str, config: EngineConfig) -> VerifyTarget:
-    """The RTL of one kernel, built if need be, and its bench.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the kernel of a user's own bench is."""
 
-    Raises: DeviceError when there is no such kernel.
+    file: Path | None = None
+    top: str | None = None
+    include_dirs: tuple[Path, ...] = ()
+    defines: tuple[str, ...] = ()
+
+    def beside(self, bench: Path) -> Path:
+        """The kernel's C++.
+
+        Raises: DeviceError where it is neither named nor beside the bench.
+        """
+        if self.file is not None:
+            return self.file
+        found = bench.with_name(f"{bench.stem.removesuffix('_bench')}.cpp")
+        if not found.is_file():
+            raise DeviceError(f"{bench}: there is no {found} beside it; name the kernel by --kernel FILE.cpp")
+        return found
+
+
+def verify_target(bench: str, config: EngineConfig, source: Source | None = None) -> VerifyTarget:
+    """A bench and the RTL of its kernel, built if need be.
+
+    Raises: DeviceError when there is no such bench or kernel.
     """
     from e2sim.verify import VerifyTarget
 
-    from e2train.devices.build import engine_rtl
+    from e2train.devices.build import engine_rtl, rtl_options
 
-    if kernel not in BENCHES:
-        raise DeviceError(f"no bench for kernel {kernel!r}; there are: {', '.join(BENCHES)}")
-    design = engine_rtl(config)
-    return VerifyTarget(design=design, bench=BENCHES[kernel], arguments=(("config", config.name),))
+    if bench in BENCHES:
+        return VerifyTarget(
+            design=engine_rtl(config), bench=BENCHES[bench], arguments=(("config", config.name),)
+        )
+    path = Path(bench)
+    if path.suffix == ".cpp":
+        raise DeviceError(f"{bench} is no bench; e2train hls check {bench} compares it with its native build")
+    if path.suffix != ".py" or not path.is_file():
+        raise DeviceError(f"no bench {bench!r}: give {', '.join(map(repr, BENCHES))} or an existing .py file")
+    if not path.stem.isidentifier():
+        raise DeviceError(f"{bench}: the file's name is a Python module's and must be an identifier")
+    from e2hls import build_rtl
+    from e2hls.check_kernel import find_kernel
+
+    source = source or Source()
+    found = find_kernel(
+        source.beside(path), top=source.top, include_dirs=source.include_dirs, defines=source.defines
+    )
+    design = build_rtl(found.kernel, rtl_options(config))
+    return VerifyTarget(design=design, bench=path.stem, bench_dir=path.resolve().parent)
 
 
 def _print_json(report: VerifyReport) -> None:

@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+from e2hls.simulation.toolchain import SimulationError
 
 from e2sim.board.bitstream import Design
 from e2sim.board.board import Board, BoardModel
 from e2sim.board.faults import Fault
 from e2sim.board.peers import is_connected
 from e2sim.board.services import CallCounter, Services
-from e2sim.toolchain import SimulationError
 
 __all__ = ["PYNQ_PORT", "BoardServer", "check_address"]
 

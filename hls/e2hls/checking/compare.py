@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the words of the RTL are not those of the native build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from e2hls.checking.reference import Reference
+from e2hls.simulation.harness import SimulationRun
+
+__all__ = ["Difference", "compare"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The first word of a stream that differs; None where one of the two gives none there."""
+
+    stream: str
+    index: int
+    native: int | None
+    rtl: int | None
+
+    def __str__(self) -> str:
+        native, rtl = ("no word" if word is None else f"{word:#x}" for word in (self.native, self.rtl))
+        return f"word {self.index} of {self.stream}: native {native}, RTL {rtl}"
+
+
+def compare(reference: Reference, run: SimulationRun, *, processes: int) -> tuple[Difference, ...]:
+    """The first difference in each stream.
+
+    The RTL runs on as far as its inputs take it: what it gives beyond the reference's calls must be what more
+    calls give, and of a kernel of one process no more than one call gives without more words.
+    """
+    found = []
+    for name, want in reference.outputs.items():
+        got = run.outputs[name]
+        most = len(want) + reference.surplus[name] if processes == 1 else None
+        allowed = [*want, *reference.further[name]][:most]
+        pairs = zip(got, allowed, strict=False)
+        at = next((i for i, (one, other) in enumerate(pairs) if one != other), None)
+        if at is None and len(got) < len(want):
+            at = len(got)
+        if at is None and most is not None and len(got) > most:
+            at = most
+        if at is not None:
+            native = allowed[at] if at < len(allowed) else None
+            rtl = got[at] if at < len(got) else None
+            found.append(Difference(stream=name, index=at, native=native, rtl=rtl))
+    return tuple(found)

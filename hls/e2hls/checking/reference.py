@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the native build makes of given or random words, in a process of its own: a kernel may crash."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from e2hls.base.errors import HlsError
+from e2hls.base.kernel import Kernel
+from e2hls.base.rtl_design import PortReport
+from e2hls.checking.stimuli import LIMITS, Limits, draw
+from e2hls.native import NativeKernel, NativeRun, build_native
+from e2hls.simulation.harness import from_words, to_words
+
+__all__ = ["Reference", "reference"]
+
+_SUPPLIES = (4096, 65_536, 1_048_576)  # random words per stream; more where a call wants more
+_ENOUGH_WORDS, _FEWEST_CALLS, _MOST_CALLS = 1000, 3, 400
+_SECONDS = 10.0  # a call may never end
+_STARVED = "read from an empty stream"
+_MARK = b"\n-- e2hls reference --\n"  # before the result: the kernel itself may print
+_CHILD = "from e2hls.checking.reference import main; main()"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A native run: what its calls took and gave, and what calls after it would give, words as integers."""
+
+    inputs: dict[str, list[int]]
+    outputs: dict[str, list[int]]
+    further: dict[str, list[int]]  # of calls that have more random words
+    surplus: dict[str, int]  # words that one more call gives without any more words to take
+    calls: int
+    limits: str = ""  # on random words, since the native build fails on larger ones
+    refused: str = ""  # how it fails on them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    kernel: Kernel
+    ports: tuple[str, ...]
+    library: Path
+    inputs: tuple[PortReport, ...]
+    outputs: tuple[PortReport, ...]
+    given: dict[str, int]  # words that must be used up; the others are random
+    words: dict[str, list[int]]
+
+
+class _StarvedError(HlsError):
+    """A call wanted more words than there were."""
+
+
+def reference(
+    kernel: Kernel,
+    ports: tuple[PortReport, ...],
+    given: Mapping[str, list[int]],
+    *,
+    scalars: frozenset[str] = frozenset(),
+    seed: int = 0,
+) -> Reference:
+    """Run the native build on ``given`` words and random ones for the other inputs.
+
+    Random words are as large as their streams allow, or smaller where the native build fails on such.
+
+    Raises: HlsError where it fails on all of them, or on the given words.
+    """
+    native = build_native(kernel)
+    inputs = tuple(port for port in ports if not port.output)
+    first: HlsError | None = None
+    for limits in LIMITS if any(port.name not in given for port in inputs) else LIMITS[:1]:
+        try:
+            found = _with_limits(native, ports, given, limits, scalars, seed)
+        except _StarvedError:
+            raise
+        except HlsError as error:
+            first = first or error
+            continue
+        refused = first.message if first is not None else ""
+        return replace(found, limits=str(limits), refused=refused)
+    assert first is not None
+    raise first
+
+
+def _with_limits(
+    native: NativeKernel,
+    ports: tuple[PortReport, ...],
+    given: Mapping[str, list[int]],
+    limits: Limits,
+    scalars: frozenset[str],
+    seed: int,
+) -> Reference:
+    starved: _StarvedError | None = None
+    for supply in _SUPPLIES:
+        words = {}
+        for port in ports:
+            if port.output:
+                continue
+            rng = random.Random(f"{seed} {port.name}")
+            more = draw(port, supply, limits, rng, scalar=port.name in scalars)
+            words[port.name] = [*given.get(port.name, ()), *more]
+        task = _Task(
+            kernel=native.kernel,
+            ports=native.ports,
+            library=native.library,
+            inputs=tuple(port for port in ports if not port.output),
+            outputs=tuple(port for port in ports if port.output),
+            given={name: len(found) for name, found in given.items()},
+            words=words,
+        )
+        try:
+            return _in_child(task)
+        except _StarvedError as error:
+            starved = error
+    assert starved is not None
+    raise starved
+
+
+def _in_child(task: _Task) -> Reference:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", _CHILD]
+    try:
+        done = subprocess.run(
+            command,
+            input=pickle.dumps(task),
+            capture_output=True,
+            env=environment,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise HlsError(f"{task.kernel.name}: the native build did not end within {_SECONDS:g} s") from None
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise HlsError(f"{task.kernel.name}: the native build crashed ({name})")
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise HlsError(f"{task.kernel.name}: the native build ended: {(lines or ['no message'])[-1]}")
+    kind, result = pickle.loads(done.stdout[done.stdout.rindex(_MARK) + len(_MARK) :])
+    if kind == "starved":
+        raise _StarvedError(result)
+    if kind == "error":
+        raise HlsError(result)
+    found: Reference = result
+    return found
+
+
+def main() -> None:
+    """The child process: a task on stdin, its result on stdout."""
+    task = pickle.loads(sys.stdin.buffer.read())
+    try:
+        result: tuple[str, object] = ("found", _Runner(task).run())
+    except _StarvedError as error:
+        result = ("starved", error.message)
+    except HlsError as error:
+        result = ("error", str(error))
+    sys.stdout.buffer.write(_MARK + pickle.dumps(result))
+    sys.stdout.flush()
+    os._exit(0)  # no destructor of the kernel's own
+
+
+class _Runner:
+    """Calls a kernel until it has used up what was given, or enough."""
+
+    def __init__(self, task: _Task) -> None:
+        self._task = task
+        self._outputs = [port.name for port in task.outputs]
+
+    def run(self) -> Reference:
+        """All calls."""
+        task = self._task
+        with self._start(task.words) as native:
+            calls = 0
+            while not self._done(native, calls):
+                self._call(native)
+                calls += 1
+            taken = {port.name: self._taken(native, port.name) for port in task.inputs}
+            self._check(taken)
+            counts = {name: native.size(name) for name in self._outputs}
+            for _ in range(2):
+                self._try(native)
+            came = {port.name: from_words(native.take(port.name), port) for port in task.outputs}
+        inputs = {name: task.words[name][:count] for name, count in taken.items()}
+        return Reference(
+            inputs=inputs,
+            outputs={name: words[: counts[name]] for name, words in came.items()},
+            further={name: words[counts[name] :] for name, words in came.items()},
+            surplus=self._surplus(inputs, calls, counts),
+            calls=calls,
+        )
+
+    def _start(self, words: Mapping[str, list[int]]) -> NativeRun:
+        """A run that shares no static variable with another one."""
+        native = NativeKernel(self._task.kernel, self._task.ports, self._task.library)
+        ports = {port.name: port for port in self._task.inputs}
+        return native.start({name: to_words(given, ports[name]) for name, given in words.items()})
+
+    def _call(self, native: NativeRun) -> None:
+        before = self._state(native)
+        try:
+            native.call()
+        except HlsError as error:
+            if _STARVED in error.message:
+                raise _StarvedError(str(error)) from None
+            raise
+        if self._state(native) == before:
+            raise HlsError(f"{self._task.kernel.name}: a call of the top function moved no word")
+
+    def _try(self, native: NativeRun) -> None:
+        with suppress(HlsError):
+            native.call()
+
+    def _state(self, native: NativeRun) -> list[int]:
+        return [native.size(port.name) for port in (*self._task.inputs, *self._task.outputs)]
+
+    def _taken(self, native: NativeRun, name: str) -> int:
+        return len(self._task.words[name]) - native.size(name)
+
+    def _done(self, native: NativeRun, calls: int) -> bool:
+        if self._task.given:
+            return all(self._taken(native, name) >= count for name, count in self._task.given.items())
+        moved = sum(self._taken(native, port.name) for port in self._task.inputs)
+        moved += sum(native.size(name) for name in self._outputs)
+        # What the calls so far took on average, and as much again for those after them.
+        tight = any(
+            native.size(port.name) * calls < 4 * self._taken(native, port.name) for port in self._task.inputs
+        )
+        return calls >= _MOST_CALLS or (calls >= _FEWEST_CALLS and (moved >= _ENOUGH_WORDS or tight))
+
+    def _check(self, taken: Mapping[str, int]) -> None:
+        for name, count in self._task.given.items():
+            if taken[name] > count:
+                raise HlsError(
+                    f"{name} was given {count} words, but the calls that use them up take {taken[name]}; "
+                    "give as many as whole calls take"
+                )
+
+    def _surplus(
+        self, inputs: Mapping[str, list[int]], calls: int, counts: Mapping[str, int]
+    ) -> dict[str, int]:
+        with self._start(inputs) as native:
+            for _ in range(calls + 1):
+                self._try(native)
+            return {name: native.size(name) - counts[name] for name in self._outputs}

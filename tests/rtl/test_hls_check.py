@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``e2train hls check`` on kernels as others write them, and a user's own bench on one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from e2hls import HlsError, Kernel, Words, build_rtl, check, simulate
+from e2train.cli.app import app
+from typer.testing import CliRunner
+
+pytest_plugins = ["e2hls.pytest_plugin"]
+
+# An array, a pointer of known depth, a reference, a scalar and a result; a table indexed by data; -I and -D.
+MIXED = """\
+#include "mixed.hpp"
+static int clip(int x) { return x > 999 ? 999 : x; }
+
+int mixed(const data_t in[ROWS][2], int *out, ap_uint<9>& last, unsigned char at) {
+#pragma HLS INTERFACE m_axi port=out depth=ROWS bundle=gmem
+#pragma HLS INTERFACE s_axilite port=at
+#pragma HLS INTERFACE s_axilite port=return
+#pragma HLS ARRAY_PARTITION variable=in dim=2
+  int sum = 0;
+rows:
+  for (int i = 0; i < ROWS; ++i) {
+#pragma HLS PIPELINE
+    out[i] = clip(in[i][0] * in[i][1]) + last;
+    sum += in[i][0];
+  }
+  last = sum;
+  return sum * kTable[at];
+}
+"""
+HEADER = """\
+#include <ap_int.h>
+#ifndef ROWS
+#error no ROWS
+#endif
+typedef short data_t;
+const int kTable[5] = {3, 1, 4, 1, 5};
+"""
+# Its RTL is another one than its native build.
+TWO_FACED = """\
+#include <hls_stream.h>
+void two_faced(hls::stream<unsigned char>& x_in, hls::stream<unsigned char>& y_out) {
+  const unsigned char x = x_in.read();
+#ifdef __SYNTHESIS__
+  y_out.write(x == 77 ? 78 : x);
+#else
+  y_out.write(x);
+#endif
+}
+"""
+BENCH = """\
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
+
+@cocotb.test()
+async def the_first_word_comes_through(dut):
+    dut.rst_n.value = 0
+    dut.x_in_tvalid.value = 0
+    dut.y_out_tready.value = 1
+    Clock(dut.clk, 10, unit="ns").start()
+    for _ in range(4):
+        await RisingEdge(dut.clk)
+    dut.rst_n.value = 1
+    dut.x_in_tdata.value = 5
+    dut.x_in_tvalid.value = 1
+    while not (dut.y_out_tvalid.value == 1):
+        await RisingEdge(dut.clk)
+    assert dut.y_out_tdata.value == 5
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kernels")
+    (folder / "headers").mkdir()
+    (folder / "headers" / "mixed.hpp").write_text(HEADER)
+    (folder / "any name.cpp").write_text(MIXED)
+    (folder / "two_faced.cpp").write_text(TWO_FACED)
+    (folder / "two_faced_bench.py").write_text(BENCH)
+    return folder
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout
+
+
+def test_a_function_with_arrays_and_scalars_is_exact(folder: Path) -> None:
+    code, out = run(
+        *("hls", "check", folder / "any name.cpp", "--top", "mixed", "-I", folder / "headers"),
+        *("-D", "ROWS=6", "--clock-ns", "8", "--no-cells", "--json"),
+    )
+    found = json.loads(out)
+    assert (code, found["kernel"], found["exact"]) == (0, "mixed_wrapper", True)
+    calls = found["calls"]
+    assert found["words"] == {
+        "in_in": 12 * calls,
+        "out_in": 6 * calls,
+        "last_in": calls,
+        "at_in": calls,
+        "out_out": 6 * calls,
+        "last_out": calls,
+        "return_out": calls,
+    }
+    assert found["note"] == (
+        "the interface itself was not checked: in (array), out (m_axi), last (scalar), at (s_axilite), "
+        "the result of mixed went through streams"
+    )
+    # A table of five elements allows no larger ones, and the native build says so.
+    assert found["limits"] == "scalars below 4"
+    assert "an array of type const int[5] is accessed" in found["refused"]
+    assert [(each["idle"], each["stall"]) for each in found["runs"]] == [
+        (0, 0),
+        (0, 0.6),
+        (0.6, 0),
+        (0.5, 0.5),
+    ]
+
+
+def test_a_difference_is_told_and_fails(folder: Path) -> None:
+    np.save(folder / "x.npy", np.array([5, 77, 3], np.uint8))
+    source = folder / "two_faced.cpp"
+    code, out = run(
+        "hls", "check", source, "--input", f"x_in={folder / 'x.npy'}", "--seed", "9", "--no-cells"
+    )
+    assert code == 1
+    assert out.splitlines()[-5:] == [
+        *(
+            f"word 1 of y_out: native 0x4d, RTL 0x4e (idle {idle}, stall {stall}, --seed 9 repeats it)"
+            for idle, stall in ((0, 0), (0, 0.6), (0.6, 0), (0.5, 0.5))
+        ),
+        "RTL and native build differ",
+    ]
+
+
+def test_the_fixture_fails_a_test(folder: Path, hls_check) -> None:
+    assert hls_check(folder / "two_faced.cpp", inputs={"x_in": [5, 3]}).exact
+    with pytest.raises(
+        pytest.fail.Exception, match=r"RTL and native build differ\nword 0 of y_out: native 0x4d"
+    ):
+        hls_check(folder / "two_faced.cpp", inputs={"x_in": [77]})
+
+
+def test_inputs_must_be_whole_calls(tmp_path: Path) -> None:
+    source = tmp_path / "pairs.cpp"
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        "using Ints = hls::stream<int>;\n"
+        "void pairs(Ints& x_in, Ints& y_out) { y_out.write(x_in.read() + x_in.read()); }\n"
+    )
+    with pytest.raises(HlsError) as raised:
+        check(source, inputs={"x_in": [1, 2, 3]})
+    assert str(raised.value) == (
+        "x_in was given 3 words, but the calls that use them up take 4; give as many as whole calls take"
+    )
+
+
+def test_simulate_takes_and_gives_words(folder: Path) -> None:
+    design = build_rtl(Kernel("two_faced", folder / "two_faced.cpp"))
+    given = Words(data=np.array([[5], [77]], np.uint64), last=np.zeros(2, np.bool_))
+    outputs, cycles = simulate(design, {"x_in": given}, {"y_out": 2}, stall=0.5)
+    assert outputs["y_out"].data.tolist() == [[5], [78]]
+    assert cycles > 2
+
+
+def test_a_bench_of_ones_own(folder: Path, tmp_path: Path) -> None:
+    code, out = run("verify", folder / "two_faced_bench.py", "--json", "--out", tmp_path)
+    (row,) = (json.loads(line) for line in out.splitlines())
+    assert (code, row["kernel"], row["test"], row["passed"]) == (
+        *(0, "two_faced", "the_first_word_comes_through", True),
+    )

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which function of a source is the top, and what its ports are; the wrapper that is written for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from e2hls.base.errors import HlsError
+from e2hls.base.kernel import Kernel
+from e2hls.checking import wrap
+from e2hls.frontend.compile import preprocess
+from e2hls.frontend.top_function import TopFunction, find_top
+
+HEAD = "#define N 8\ntypedef short data_t;\nnamespace hls { template <typename T> class stream; }\n"
+
+
+def top(tmp_path: Path, text: str, name: str | None = None) -> TopFunction:
+    source = tmp_path / "filter.cpp"
+    source.write_text(HEAD + text)
+    return find_top(preprocess(Kernel("top", source)), source, name)
+
+
+def message(tmp_path: Path, text: str, name: str | None = None) -> str:
+    with pytest.raises(HlsError) as raised:
+        top(tmp_path, text, name)
+    return str(raised.value).replace(f"{tmp_path}/", "")
+
+
+def test_parameters_as_they_are_written(tmp_path: Path) -> None:
+    found = top(
+        tmp_path,
+        "typedef hls::stream<int> Words;\nusing Bytes = hls::stream<char>;\n"
+        "int other(data_t);\n"  # a declaration
+        "struct Pair { int a[2]; void filter(); };\n"
+        'extern "C" {\n'
+        "data_t filter(const data_t x[N][2 * N], int *p, data_t& sum, Pair pair = {{1, 2}},\n"
+        "  hls::stream<Pair> &s_in, Words& w, Bytes& b /* , int c */, int open[]) {\n"
+        "  return other(p[0]) + sum;\n}\n}\n",
+    )
+    assert (found.name, found.returns, found.only_streams, found.loc.line) == ("filter", True, False, 10)
+    rows = [
+        (each.name, each.bounds, each.reference, each.pointer, each.stream, each.constant)
+        for each in found.parameters
+    ]
+    assert rows == [
+        ("x", ("8", "2 * 8"), False, False, False, True),
+        ("p", (), False, True, False, False),
+        ("sum", (), True, False, False, False),
+        ("pair", (), False, False, False, False),
+        ("s_in", (), True, False, True, False),
+        ("w", (), True, False, True, False),
+        ("b", (), True, False, True, False),
+        ("open", (), False, True, False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("void a() {} void filter() { a(); } void b() { filter(); }", "filter"),  # the file's name
+        ("static void a() {} void b() { a(); } template <int K> void c() {} int main() { b(); }", "b"),
+        ("inline void a() {} struct S { void b() {} }; int c[] = {1}; void d(void) {}", "d"),
+    ],
+)
+def test_the_top_is_found(tmp_path: Path, text: str, name: str) -> None:
+    assert top(tmp_path, text).name == name
+
+
+def test_a_named_top_may_be_called_by_others(tmp_path: Path) -> None:
+    assert top(tmp_path, "void a() {} void filter() { a(); }", "a").name == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "want"),
+    [
+        (
+            *("void a() {} void b() {}", None),
+            "filter.cpp: several functions that can be the top: a, b; name one of them by --top",
+        ),
+        ("int x;", None, "filter.cpp: no function that can be the top"),
+        ("void a() {}", "b", "filter.cpp: there is no function b; it defines a"),
+        (
+            *("void a(int x) {}\nvoid a(char x) {}", "a"),
+            "filter.cpp:5:1: several functions are named a; rename all but the one that is to be the top",
+        ),
+        ("void a(int) {}", "a", "filter.cpp:4:1: parameter 1 of a has no name; give it one"),
+    ],
+)
+def test_what_is_no_top_is_one_line(tmp_path: Path, text: str, name: str | None, want: str) -> None:
+    assert message(tmp_path, text, name) == want
+
+
+def test_options_of_interface_pragmas(tmp_path: Path) -> None:
+    found = top(
+        tmp_path,
+        "void filter(int* a, int* b, int n) {\n"
+        "  #pragma HLS INTERFACE m_axi port=a depth=(N * 2) bundle=gmem0\n"
+        "  #pragma HLS interface mode=s_axilite port=n\n"
+        "#pragma HLS dataflow\n"
+        "  #pragma HLS INTERFACE s_axilite port=return\n}\n",
+    )
+    assert found.dataflow
+    assert found.interface("a") == {"mode": "m_axi", "port": "a", "depth": "(8 * 2)", "bundle": "gmem0"}
+    assert found.interface("n") == {"mode": "s_axilite", "port": "n"}
+    assert found.interface("b") == {}
+
+
+def test_streams_alone_need_no_wrapper(tmp_path: Path) -> None:
+    text = "void filter(hls::stream<int>& a) {\n  #pragma HLS INTERFACE %s\n}\n"
+    kernel = Kernel("filter", tmp_path / "filter.cpp")
+    assert wrap(kernel, top(tmp_path, text % "axis port=a")).kernel is kernel
+    wrapped = wrap(kernel, top(tmp_path, text % "s_axilite port=return"))
+    assert (wrapped.kernel.name, wrapped.kernel.wrapped) == ("filter", True)
+    assert wrapped.note == "the interface itself was not checked: s_axilite of filter was left out"
+
+
+@pytest.mark.parametrize("parameter", ["int* x", "int x[]"])
+def test_a_depth_that_is_not_known_is_one_line(tmp_path: Path, parameter: str) -> None:
+    body = "  #pragma HLS INTERFACE m_axi port=x bundle=gmem\n" if "*" in parameter else ""
+    found = top(tmp_path, f"void filter({parameter}) {{\n{body}}}\n")
+    with pytest.raises(HlsError) as raised:
+        wrap(Kernel("filter", tmp_path / "filter.cpp"), found)
+    assert str(raised.value) == (
+        f"{tmp_path}/filter.cpp:4:1: how many elements x of filter has is not known; "
+        "add depth= to its pragma HLS INTERFACE, or write x[COUNT]"
+    )
