@@ -113,8 +113,8 @@ def test_a_function_with_arrays_and_scalars_is_exact(folder: Path) -> None:
         "return_out": calls,
     }
     assert found["note"] == (
-        "the interface itself was not checked: in (array), out (m_axi), last (scalar), at (s_axilite), "
-        "the result of mixed went through streams"
+        "the interface itself is not checked: in (array), out (m_axi), last (scalar), at (s_axilite), "
+        "the result of mixed go through streams"
     )
     # A table of five elements allows no larger ones, and the native build says so.
     assert found["limits"] == "scalars below 4"

@@ -85,12 +85,17 @@ def test_a_users_error_is_one_line(run, command, arguments, message):
     assert run(command, *arguments) == (2, "", f"e2train: {message}\n")
 
 
-def test_a_file_whose_name_is_no_function_is_refused(run, tmp_path):
+def test_a_file_without_a_top_function_is_refused(run, tmp_path):
     (tmp_path / "3x3.cpp").touch()
-    assert run("build", "3x3.cpp") == (
-        2,
-        "",
-        "e2train: 3x3.cpp: the file's name is the top function's and must be a C++ identifier\n",
+    assert run("build", "3x3.cpp") == (2, "", "e2train: 3x3.cpp: no function that can be the top\n")
+
+
+def test_what_a_wrapper_leaves_out_is_said(run, synthesis, tmp_path):
+    (tmp_path / "3x3.cpp").write_text("int add(int a, int b[N]) { return a + b[0]; }")
+    assert run("build", "3x3.cpp", "--top", "add", "-D", "N=2", "-I", ".") == (
+        *(0, "a.sv\na.v\n"),
+        "3x3.cpp: the interface itself is not checked: a (scalar), b (array), the result of add go through "
+        "streams\n",
     )
 
 
@@ -101,7 +106,7 @@ def test_build_names_the_files(run, synthesis):
 
 
 def test_report_is_one_json_line_per_kernel(run, synthesis, tmp_path):
-    (tmp_path / "fir.cpp").touch()
+    (tmp_path / "fir.cpp").write_text("void fir() {}")
     code, stdout, stderr = run("report", "engine", "fir.cpp", "--json")
     engine, fir = map(json.loads, stdout.splitlines())
     assert (code, stderr) == (0, "")

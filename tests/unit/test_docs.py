@@ -40,7 +40,7 @@ def test_python_runs(
 ) -> None:
     """The blocks of a page one after the other; one with prompts must print what it shows.
 
-    Pages with kernels are in tests/csim/test_docs_kernels.py.
+    Pages with kernels are in tests/rtl/test_docs_kernels.py.
     """
     monkeypatch.chdir(tmp_path)
     found: dict[str, object] = {}

@@ -112,7 +112,7 @@ def test_streams_alone_need_no_wrapper(tmp_path: Path) -> None:
     assert wrap(kernel, top(tmp_path, text % "axis port=a")).kernel is kernel
     wrapped = wrap(kernel, top(tmp_path, text % "s_axilite port=return"))
     assert (wrapped.kernel.name, wrapped.kernel.wrapped) == ("filter", True)
-    assert wrapped.note == "the interface itself was not checked: s_axilite of filter was left out"
+    assert wrapped.note == "the interface itself is not checked: s_axilite of filter"
 
 
 @pytest.mark.parametrize("parameter", ["int* x", "int x[]"])

@@ -40,7 +40,7 @@ def wrap(kernel: Kernel, top: TopFunction) -> Wrapped:
             return Wrapped(kernel=kernel)
         return Wrapped(
             kernel=replace(kernel, wrapped=True),
-            note=f"the interface itself was not checked: {', '.join(other)} of {top.name} was left out",
+            note=f"the interface itself is not checked: {', '.join(other)} of {top.name}",
         )
     text = _text(kernel, top)
 
@@ -57,8 +57,8 @@ def wrap(kernel: Kernel, top: TopFunction) -> Wrapped:
             include_dirs=(*kernel.include_dirs, kernel.source.resolve().parent),
             wrapped=True,
         ),
-        note=f"the interface itself was not checked: {', '.join([*ports, *(['the result'] * top.returns)])} "
-        f"of {top.name} went through streams",
+        note=f"the interface itself is not checked: {', '.join([*ports, *(['the result'] * top.returns)])} "
+        f"of {top.name} go through streams",
         scalars=frozenset(
             f"{each.name}_in" for each in top.parameters if not each.stream and not _dimensions(each, top)
         ),

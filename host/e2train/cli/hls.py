@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from e2train.cli.hls_check import check
+from e2train.cli.hls_check import Defines, IncludeDirs, Top, check
 from e2train.cli.kernel_report import (
     GRADIENT_BITS,
     multipliers_suffice,
@@ -33,7 +34,7 @@ app.command()(check)
 
 Kernels = Annotated[
     list[str] | None,
-    typer.Argument(help="'engine', or a .cpp file whose top function has the file's name. [default: engine]"),
+    typer.Argument(help="'engine', or C++ files, each with a top function. [default: engine]"),
 ]
 Board = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per kernel.")]
@@ -49,6 +50,9 @@ VerifyIr = Annotated[bool, typer.Option("--verify-ir", help="Verify LLVM IR and 
 @app.command()
 def build(
     kernels: Kernels = None,
+    top: Top = None,
+    include_dirs: IncludeDirs = None,
+    defines: Defines = None,
     board: Board = "pynq_z2",
     as_json: AsJson = False,
     dump_ir: DumpIr = None,
@@ -64,7 +68,7 @@ def build(
 
     config = load_config(board)
     for name in kernels or [ENGINE]:
-        kernel = find_kernel(name, config)
+        kernel = find_kernel(name, config, top=top, include_dirs=include_dirs, defines=defines)
         with progress(f"{kernel.name}: C++ to SystemVerilog"):
             design = build_rtl(kernel, rtl_options(config), watch=_watch(kernel, dump_ir, verify_ir))
         files = [str(path) for path in (*design.sv_files, *design.verilog_files)]
@@ -75,7 +79,14 @@ def build(
 
 
 @app.command()
-def report(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = False) -> None:
+def report(
+    kernels: Kernels = None,
+    top: Top = None,
+    include_dirs: IncludeDirs = None,
+    defines: Defines = None,
+    board: Board = "pynq_z2",
+    as_json: AsJson = False,
+) -> None:
     """Cells against the board's part, schedule and logic depth; exit code 1 where a kernel does not fit.
 
     The first report on a kernel takes minutes, most of them in Yosys; later ones come from the cache.
@@ -88,7 +99,7 @@ def report(kernels: Kernels = None, board: Board = "pynq_z2", as_json: AsJson = 
     fits = True
     config = load_config(board)
     for name in kernels or [ENGINE]:
-        kernel = find_kernel(name, config)
+        kernel = find_kernel(name, config, top=top, include_dirs=include_dirs, defines=defines)
         with progress(f"{kernel.name}: C++ to SystemVerilog"):
             design = build_rtl(kernel, rtl_options(config))
         title = f"{kernel.name} on {config.part}: synthesis (minutes, the first time)"
@@ -107,23 +118,31 @@ def _macs_per_cycle(config: EngineConfig) -> dict[Mode, int]:
     return {mode: config.macs_per_cycle * products_per_multiplier(mode, GRADIENT_BITS) for mode in MODES}
 
 
-def find_kernel(name: str, config: EngineConfig) -> Kernel:
-    """The engine of a configuration, or the kernel in a C++ file.
+def find_kernel(
+    name: str,
+    config: EngineConfig,
+    *,
+    top: str | None = None,
+    include_dirs: Sequence[Path] | None = None,
+    defines: Sequence[str] | None = None,
+) -> Kernel:
+    """The engine of a configuration, or the kernel in a C++ file; what of it is left out is said on stderr.
 
-    Raises: DeviceError when there is no such kernel.
+    Raises: DeviceError when there is no such kernel; HlsError for a file without a top function.
     """
-    from e2hls import Kernel
+    from e2hls.check_kernel import find_kernel as find
 
     from e2train.devices.build import engine_kernel
 
     if name == ENGINE:
         return engine_kernel(config)
     source = Path(name)
-    if source.suffix != ".cpp" or not source.is_file():
+    if source.suffix == "" or not source.is_file():
         raise DeviceError(f"no kernel {name!r}: give '{ENGINE}' or an existing .cpp file")
-    if not source.stem.isidentifier():
-        raise DeviceError(f"{name}: the file's name is the top function's and must be a C++ identifier")
-    return Kernel(source.stem, source, (source.parent,))
+    found = find(source, top=top, include_dirs=include_dirs or (), defines=defines or ())
+    if found.note:
+        typer.echo(f"{name}: {found.note}", err=True)
+    return found.kernel
 
 
 def _watch(kernel: Kernel, dump_ir: Path | None, verify_ir: bool) -> Watch | None:

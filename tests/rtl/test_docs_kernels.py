@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that show kernels: the Python beside them runs these kernels natively."""
+"""Pages that show kernels: the Python beside them runs these kernels natively and as RTL."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ def test_python_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_there_is_such_a_page() -> None:
-    assert WITH_KERNELS == ["verify.md"]
+    assert WITH_KERNELS == ["check.md", "verify.md"]
