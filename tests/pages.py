@@ -23,6 +23,9 @@ REASONS = (
 )
 _BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"// (\w+\.cpp)\n")
+# Languages whose blocks tests run: a kernel is compiled, a configuration is loaded.
+LANGUAGES = ("bash", "cpp", "python", "toml")
+_FENCE = re.compile(r"[ \t>*+-]*(`{3,}|~{3,})")
 _SPAN = re.compile(r"(?<!`)`(e2train [^`]+)`")
 
 
@@ -53,11 +56,34 @@ class Block:
 
 def blocks(page: str, *languages: str) -> list[Block]:
     """The blocks of a page in order, in some languages or in all."""
-    found = [
-        Block(language=language, text=text, comment=comment)
-        for comment, language, text in _BLOCK.findall(PAGES[page])
+    return [block for block in _blocks(PAGES[page]) if not languages or block.language in languages]
+
+
+def _blocks(text: str) -> list[Block]:
+    return [
+        Block(language=language, text=content, comment=comment)
+        for comment, language, content in _BLOCK.findall(text)
     ]
-    return [block for block in found if not languages or block.language in languages]
+
+
+def untested(text: str) -> list[str]:
+    """Lines with which code begins in a page that no test would run, since it is written in another way."""
+    opening = {f"```{language}" for language in LANGUAGES}
+    found, fence, before = [], "", ""
+    for line in text.splitlines():
+        marker = _FENCE.match(line)
+        if fence:
+            fence = "" if line.strip() == fence else fence
+        elif marker:
+            fence = marker[1]
+            found += [] if line in opening else [line]
+        elif (re.match(r"(\t| {4,})\S", line) and not before.strip()) or re.search(r"<(pre|code)\b", line):
+            found.append(line)
+        before = line
+    if fence:
+        found.append(f"{fence} without an end")
+    kernels = [block.text for block in _blocks(text) if block.language == "cpp"]
+    return found + [kernel.partition("\n")[0] for kernel in kernels if not _FILE.match(kernel)]
 
 
 def section(page: str, heading: str) -> str:

@@ -10,9 +10,11 @@ from e2train.devices import open_device, open_resident
 from e2train.nn import Engine, ModelError, ResidentBody, digits_net, freeze, offload, resnet
 from e2train.runtime import merged
 from e2train.runtime.resident import TRIAL
-from e2train.train import PRESETS, TrainError, read_record, run_training
+from e2train.train import PRESETS, TrainError, read_record, read_trained, run_training
 from e2train.train.adapt import load_state
 from e2train.train.data import digits_split
+from e2train.train.evaluation import read_evaluation
+from e2train.train.export import FORMATS, export
 from e2train.train.savings import full_training
 from e2train.train.trained import find_weights, load_trained
 from PIL import Image
@@ -173,14 +175,31 @@ def test_weights_go_from_one_execution_and_method_to_another(digits, tmp_path):
         assert accuracy > 0.8, options
 
 
-def test_adaptation_beats_training_from_scratch(digits, other_digits, tmp_path):
+@pytest.fixture(scope="module", params=["offload", "resident"])
+def runs_on_other_digits(request, digits, other_digits, tmp_path_factory):
+    """A run from scratch and one from given weights, of as many steps."""
+    out = tmp_path_factory.mktemp(request.param)
     config = PRESETS["folder-digits"].changed(
-        method="signsgd", execution="resident", data=str(other_digits), validation=0.5, steps=8, batch=16
+        method="signsgd", execution=request.param, data=str(other_digits), validation=0.5, steps=4, batch=16
     )
-    scratch = run_training(config, out=tmp_path / "scratch")
-    adapted = run_training(config.changed(init=str(digits)), out=tmp_path / "adapted")
-    assert load_trained(tmp_path / "adapted" / "model.pt").state["head.2.weight"].shape == (5, 32)
+    scratch = run_training(config, out=out / "scratch")
+    return out, scratch, run_training(config.changed(init=str(digits)), out=out / "adapted")
+
+
+def test_adaptation_beats_training_from_scratch(runs_on_other_digits):
+    out, scratch, adapted = runs_on_other_digits
+    assert load_trained(out / "adapted" / "model.pt").state["head.2.weight"].shape == (5, 32)
+    assert (adapted.steps_run, scratch.steps_run) == (4, 4)
     assert adapted.accuracy > scratch.accuracy + 0.1
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_network_with_a_new_classifier_is_exported(runs_on_other_digits, tmp_path, form):
+    if form == "qonnx":
+        pytest.importorskip("qonnx")
+    out, _, _ = runs_on_other_digits
+    exported = export(read_trained(out / "adapted"), tmp_path / "exported", form=form)
+    assert exported.images == read_evaluation(out / "adapted" / "evaluation.json").images == 90
 
 
 def test_a_run_from_given_weights_is_resumed_without_them(digits, tmp_path):

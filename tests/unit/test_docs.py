@@ -21,7 +21,7 @@ from e2train.cli.agent import _parser as agent_parser
 from e2train.cli.app import app
 from e2train.config import load_config
 from packaging.specifiers import SpecifierSet
-from pages import FOLDERS, PAGES, REASONS, ROOT, blocks, section, spans
+from pages import FOLDERS, PAGES, REASONS, ROOT, blocks, section, spans, untested
 
 COMMANDS = sorted(
     {command for page in PAGES for block in blocks(page, "bash") for command in block.commands}
@@ -110,6 +110,31 @@ def test_other_command_is_known(command: str) -> None:
         assert re.match(
             r"(PYNQ_REMOTE=1 )?pip install|jupyter lab |source .venv/bin/activate|pytest ", command
         )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_block_is_one_that_tests_find(name: str) -> None:
+    assert untested(PAGES[name]) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "```sh\nls\n```",
+        "```\ne2train train digits\n```",
+        "```console\n$ ls\n```",
+        '```bash title="first"\nls\n```',
+        "~~~bash\nls\n~~~",
+        "- A list\n\n  ```bash\n  ls\n  ```",
+        "- ```bash\n  ls\n  ```",
+        "    e2train train digits",
+        "<pre>ls</pre>",
+        "```cpp\nint x;\n```",
+        "```bash\nls",
+    ],
+)
+def test_a_block_that_no_test_would_find_is_noticed(planted: str) -> None:
+    assert untested(f"Text\n\n```bash\nls\n```\n\n{planted}\n") != []
 
 
 @pytest.mark.parametrize("name", PAGES)

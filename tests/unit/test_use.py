@@ -5,10 +5,14 @@ import json
 import re
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from e2train.cli.app import main
 from e2train.train import PRESETS, DataError, TrainError, predict, read_trained, run_training
+from e2train.train.data import labelled_images
 from e2train.train.evaluation import Evaluation, read_evaluation
+from e2train.train.export import FORMATS, load_exported
 from PIL import Image
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -92,6 +96,34 @@ def test_classes_of_images_are_told(trained, images, run):
     found = json.loads(run("predict", out, chosen[0], "--json")[1])
     assert (found["image"], found["name"]) == (str(chosen[0]), "ant")
     assert 0.5 < found["probability"] <= 1
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_tools_take_the_images_for_the_same_classes(trained, images, tmp_path, run, form):
+    if form == "qonnx":
+        pytest.importorskip("qonnx")
+    model, path = tmp_path / "model.pt", tmp_path / f"exported{FORMATS[form]}"
+    model.write_bytes((trained[0] / "model.pt").read_bytes())
+    told = run("export", model, "--format", form, "--data", images)
+    assert told == (0, f"{path}; the same class on all 200 test images\n", "")
+    of = read_trained(model)
+    batch, labels = labelled_images(images, of.format, of.names).take(np.arange(5, 200, 25))
+    assert logits_of(path, form, batch).argmax(axis=1).tolist() == labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def logits_of(path, form, batch):
+    """What the tool of a format makes of a file."""
+    if form == "torch":
+        with torch.no_grad():
+            return load_exported(path)(batch).numpy()
+    if form == "onnx":
+        return onnxruntime.InferenceSession(path).run(None, {"images": batch.numpy()})[0]
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    wrapped = ModelWrapper(str(path)).transform(InferShapes())
+    return np.concatenate([execute_onnx(wrapped, {"images": each[None]})["logits"] for each in batch.numpy()])
 
 
 def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
