@@ -23,8 +23,9 @@ REASONS = (
 )
 _BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"// (\w+\.cpp)\n")
-# Languages whose blocks tests run: a kernel is compiled, a configuration is loaded.
-LANGUAGES = ("bash", "cpp", "python", "toml")
+# Languages whose blocks tests run: a kernel is compiled, a configuration is loaded; text is what is printed.
+LANGUAGES = ("bash", "cpp", "python", "text", "toml")
+_COMMAND = re.compile(r"\$ |%|>>> |e2train |make |pip |python ")
 _FENCE = re.compile(r"[ \t>*+-]*(`{3,}|~{3,})")
 _SPAN = re.compile(r"(?<!`)`(e2train [^`]+)`")
 
@@ -82,8 +83,11 @@ def untested(text: str) -> list[str]:
         before = line
     if fence:
         found.append(f"{fence} without an end")
-    kernels = [block.text for block in _blocks(text) if block.language == "cpp"]
-    return found + [kernel.partition("\n")[0] for kernel in kernels if not _FILE.match(kernel)]
+    for block in _blocks(text):
+        nameless = block.language == "cpp" and not _FILE.match(block.text)
+        if nameless or (block.language == "text" and _COMMAND.match(block.text)):
+            found.append(block.text.partition("\n")[0])
+    return found
 
 
 def section(page: str, heading: str) -> str:

@@ -130,6 +130,8 @@ def test_every_block_is_one_that_tests_find(name: str) -> None:
         "    e2train train digits",
         "<pre>ls</pre>",
         "```cpp\nint x;\n```",
+        "```text\n$ ls\n```",
+        "```text\ne2train train digits\n```",
         "```bash\nls",
     ],
 )
