@@ -27,7 +27,6 @@ from e2train.runtime.ledger import LedgerRow
 
 CONVOLUTIONS = ("forward", "grad_input", "grad_weight")
 ELEMENT_WISE = ("affine", "reduce")
-BOARD = "pynq_z2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +39,12 @@ class Mode:
     busy: float | None
 
 
-def rows_of_step(name: str, *, batch: int, gradient_bits: int) -> tuple[LedgerRow, ...]:
+def rows_of_step(name: str, *, board: str, batch: int, gradient_bits: int) -> tuple[LedgerRow, ...]:
     """The ledger of one step."""
     torch.manual_seed(1)
     model, image = build_model(name)
     images, labels = torch.randn(batch, *image), torch.randint(0, 10, (batch,))
-    with closing(open_resident("rtl", config=BOARD)) as device:
+    with closing(open_resident("rtl", config=board)) as device:
         engine = Engine(device=device, gradient_bits=gradient_bits)
         model.resident = ResidentBody(model, engine, image=image)
         for _ in range(2):
@@ -54,17 +53,17 @@ def rows_of_step(name: str, *, batch: int, gradient_bits: int) -> tuple[LedgerRo
         return engine.ledger.snapshot()
 
 
-def measure(*, name: str, batch: int, planned_batch: int, gradient_bits: int) -> dict[str, Any]:
+def measure(*, name: str, board: str, batch: int, planned_batch: int, gradient_bits: int) -> dict[str, Any]:
     """Cycles by mode, and what element-wise operations add to convolutions."""
-    rows = rows_of_step(name, batch=batch, gradient_bits=gradient_bits)
-    modes = {
-        mode: _mode(rows, mode, gradient_bits, planned_batch / batch) for mode in CONVOLUTIONS + ELEMENT_WISE
-    }
+    rows = rows_of_step(name, board=board, batch=batch, gradient_bits=gradient_bits)
+    lanes, times = load_config(board).macs_per_cycle, planned_batch / batch
+    modes = {mode: _mode(rows, mode, gradient_bits, lanes, times) for mode in CONVOLUTIONS + ELEMENT_WISE}
     convolutions, elements = (
         sum(modes[mode].cycles for mode in group) for group in (CONVOLUTIONS, ELEMENT_WISE)
     )
     return {
         "model": name,
+        "board": board,
         "batch": batch,
         "gradient_bits": gradient_bits,
         "planned_batch": planned_batch,
@@ -75,13 +74,13 @@ def measure(*, name: str, batch: int, planned_batch: int, gradient_bits: int) ->
     }
 
 
-def _mode(rows: Sequence[LedgerRow], mode: str, gradient_bits: int, times: float) -> Mode:
+def _mode(rows: Sequence[LedgerRow], mode: str, gradient_bits: int, lanes: int, times: float) -> Mode:
     mine = [row for row in rows if row.mode == mode]
     cycles = sum((row.counters for row in mine), Counters()).cycles or 0
     first = next(row.name for row in rows if row.mode == "forward")
     counted = sum((row.counters for row in mine if row.name != first), Counters())
     products = 1 if gradient_bits == 16 and mode != "forward" else 2
-    most = products * load_config(BOARD).macs_per_cycle * (counted.cycles or 0)
+    most = products * lanes * (counted.cycles or 0)
     busy = round(counted.macs / most, 3) if mode in CONVOLUTIONS else None
     return Mode(calls=sum(row.calls for row in mine), cycles=cycles, planned=round(cycles * times), busy=busy)
 
@@ -92,6 +91,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--board", default="pynq_z2")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--planned-batch", type=int, default=128)
     parser.add_argument("--gradient-bits", type=int, choices=(8, 16), default=8)
@@ -99,6 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     row = measure(
         name=options.model,
+        board=options.board,
         batch=options.batch,
         planned_batch=options.planned_batch,
         gradient_bits=options.gradient_bits,
@@ -106,7 +107,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(row))
         return
-    print(f"{row['model']} on {BOARD}, batch {row['batch']}, {row['gradient_bits']}-bit gradients")
+    print(f"{row['model']} on {row['board']}, batch {row['batch']}, {row['gradient_bits']}-bit gradients")
     for mode, figures in row["modes"].items():
         busy = "" if figures["busy"] is None else f", busy {figures['busy']:.1%}"
         print(f"{mode:12s} {figures['calls']:3d} calls {figures['cycles']:10d} cycles{busy}")

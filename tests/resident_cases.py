@@ -139,8 +139,10 @@ def random_convolution(rng: np.random.Generator) -> cases.ConvCase:
 
 def is_refused(device: ResidentDevice, call: Any, nbytes: int) -> bool:
     """Whether a device runs chains of an engine that does not do this; it must say so then in one line."""
-    message = _refused_by_engine(call)
-    if message is None or not isinstance(device, ChainResident):
+    if not isinstance(device, ChainResident):
+        return False
+    message = _refused_by_engine(call, device.config.name)
+    if message is None:
         return False
     device.reserve(nbytes)
     operations = {Affine: device.affine, Reduction: device.reduce, WeightGradient: device.weight_gradient}
@@ -149,8 +151,8 @@ def is_refused(device: ResidentDevice, call: Any, nbytes: int) -> bool:
     return True
 
 
-def _refused_by_engine(call: Any) -> str | None:
-    """The end of the line with which an engine of 16 lanes refuses a call; None where it computes it."""
+def _refused_by_engine(call: Any, board: str) -> str | None:
+    """The end of the line with which an engine refuses a call; None where it computes it."""
     mask = getattr(call, "mask", None)
     if mask is not None and (mask.kind == "int16" or mask.view != "whole"):
         return f"reads masks of 8 bits, whole, not {mask.kind} seen {mask.view}; use another device"
@@ -161,7 +163,7 @@ def _refused_by_engine(call: Any) -> str | None:
         if kept[0] > 4 or kept[1] > 10:
             return f"{kept[0]} high bits of x and {kept[1]} of int16 gy; the engine keeps at most 4 and 10"
     if max(call.shape.W, call.shape.Q) > 500 or call.shape.C > 30_000:
-        return "fit the buffers of pynq_z2; use another device"
+        return f"fit the buffers of {board}; use another device"
     return None
 
 

@@ -184,7 +184,7 @@ template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth>
 void load(hls::stream<Beat>& words_in, ap_uint<16 * kIcLanes> x_buf[kXDepth],
           ap_uint<8 * kIcLanes> w_buf[2 * kOcLanes][kWDepth / 2], ap_uint<kPixelLanes> mask_buf[kXDepth],
           ap_uint<kCoefficientBits> coefficient_buf[kCoefficientDepth], hls::stream<Word>& plan_out) {
-  static_assert(is_power_of_2(kIcLanes) && kIcLanes >= 8, "load: kIcLanes must be a power of two, 8 or more");
+  static_assert(kIcLanes == kPixelLanes, "load: a vector must be a pixel");
   static_assert(kIcLanes == 2 * kOcLanes, "load: a vector must hold kIcLanes int8 or kOcLanes int16");
   static_assert(is_power_of_2(kXDepth) && is_power_of_2(kWDepth), "load: the depths must be powers of two");
   constexpr int kXBits = log2_ceil(kXDepth * kIcLanes / 4) + 1;

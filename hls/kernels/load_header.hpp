@@ -66,10 +66,9 @@ struct Header {
   void take_command(const Word& word) {
     #pragma HLS INLINE
     const ap_uint<8> code = header::Mode::of(word);
-    constexpr int kFree = kIcLanes == kPixelLanes ? kModes : kAffine;
     magic = header::Magic::of(word) == kFrameMagic;
     version = header::Version::of(word) == kVersion;
-    mode = code < kFree;
+    mode = code < kModes;
     lanes = header::IcLanes::of(word) == kIcLanes && header::OcLanes::of(word) == kOcLanes;
     identify = code == kIdentify;
     dot = code == kForward || code == kGradInput;
@@ -80,7 +79,6 @@ struct Header {
   }
 
   // Word 1: options and kinds.
-  template <int kIcLanes>
   void take_options(const Word& word) {
     #pragma HLS INLINE
     more = header::More::of(word);
@@ -111,10 +109,9 @@ struct Header {
     const ap_uint<8> rows = header::Rows::of(word);
     const ap_uint<8> planes = header::Planes::of(word);
     coefficient_words = ap_uint<9>(rows) * kPixelLanes;
-    constexpr int kPlanes = kIcLanes == kPixelLanes ? kMostPlanes : 0;
     const bool summed = elements || (dot && result <= kInt16);
     length = depth >= 1 && depth <= kLevels && rows <= kCoefficientRows && (rows != 0 || !affine) &&
-             planes <= kPlanes && (planes == 0 || summed) && !(identify && (rows != 0 || planes != 0));
+             planes <= kMostPlanes && (planes == 0 || summed) && !(identify && (rows != 0 || planes != 0));
   }
 
   // Word 2: lengths of the operands.
@@ -168,7 +165,7 @@ header:
     if (i == header::Mode::word) {
       header.template take_command<kIcLanes, kOcLanes>(word);
     } else if (i == header::XKind::word) {
-      header.template take_options<kIcLanes>(word);
+      header.take_options(word);
     } else if (i == header::XCount::word) {
       header.template take_lengths<kIcLanes, kXDepth, kOcLanes * kWDepth>(word);
     } else if (i == header::MaskCount::word) {

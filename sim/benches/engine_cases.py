@@ -92,13 +92,12 @@ class Cases:
 
     def random(self, mode: str, count: int) -> Iterator[Words]:
         """Random nests over random operands."""
-        for _ in range(count if self._has(mode) else 0):
+        for _ in range(count):
             yield join_transfer([self._random_frame(mode, unchecked=int(self.rng.integers(2)))])
 
     def many_frames(self) -> Words:
         """One transfer of several frames of all modes, an identification among them."""
-        known = MODES if self.cfg.ic_lanes == PIXEL_LANES else MODES[:4]
-        modes = self.rng.choice([*known, "identify"], int(self.rng.integers(2, 6)))
+        modes = self.rng.choice([*MODES, "identify"], int(self.rng.integers(2, 6)))
         return join_transfer([self._random_frame(str(mode)) for mode in modes])
 
     def identify(self) -> Words:
@@ -107,8 +106,6 @@ class Cases:
 
     def full_buffers(self, mode: str) -> Words:
         """All of both buffers, addresses that wrap, and deltas that nothing restrains."""
-        if not self._has(mode):
-            return self.identify()
         draw = self.rng.integers
         levels = tuple(
             Level(
@@ -202,8 +199,6 @@ class Cases:
         return {"mode": Mode.GRAD_MSB, "w_kind": Kind.INT16, "x_bits": x_bits, "g_bits": g_bits}
 
     def _wrong_element_headers(self) -> Sequence[tuple[str, dict[str, Any]]]:
-        if self.cfg.ic_lanes != PIXEL_LANES:
-            return (("affine on other lanes", {"mode": Mode.AFFINE, "rows": 1, "result": Kind.INT16}),)
         return (
             ("affine without coefficients", {"mode": Mode.AFFINE, "result": Kind.INT16, "rows": 0}),
             ("affine to int32", {"mode": Mode.AFFINE, "rows": 1, "result": Kind.INT32}),
@@ -234,8 +229,7 @@ class Cases:
     def _summed(self, header: Header) -> Header:
         """The header with sums of planes, where the results are whole pixels."""
         pixels, rest = divmod(header.results * header.k_lanes, PIXEL_LANES)
-        narrow = header.dot and header.result in _NARROW and self.cfg.ic_lanes == PIXEL_LANES
-        if not narrow or rest:
+        if not (header.dot and header.result in _NARROW) or rest:
             return header
         planes = self._share(pixels)
         return replace(header, plane=pixels // planes, planes=planes, relu=int(self.rng.integers(2)))
@@ -244,13 +238,8 @@ class Cases:
         """Into how many planes so many pixels go."""
         return int(self.rng.choice([planes for planes in range(1, 65) if pixels % planes == 0]))
 
-    def _has(self, mode: str) -> bool:
-        return mode not in _ELEMENTS or self.cfg.ic_lanes == PIXEL_LANES
-
     def _element_corners(self, mode: str) -> Iterator[Words]:
         """One pixel, extremes of all kinds, ties, masks at their limits, and every option alone."""
-        if not self._has(mode):
-            return
         kinds = product(_NARROW, _NARROW, _NARROW if mode == "affine" else (Kind.INT16,))
         for index, (x, w, result) in enumerate(kinds):
             fill = ("lowest", "highest", "mixed")[index % 3]

@@ -2,15 +2,15 @@
 // The DDR behind the DMA's two 64-bit ports, and the whole timing model of the memory:
 //
 //   bursts      A port asks for bursts of up to burst_beats beats of 8 bytes that never cross 4 KiB, at most
-//   one
-//               per cycle and at most `outstanding` under way.
+//               one per cycle and at most `outstanding` under way.
 //   latency     The first beat of a read burst is there read_latency cycles after it was asked for, the rest
 //               follow at up to one beat per cycle. Writes are posted: the DMA reports the end of a transfer
 //               write_latency cycles after its last beat.
 //   bandwidth   All ports together, that for descriptors included, move at most bytes_per_cycle bytes per
-//   cycle on average (a token bucket as
-//               deep as one cycle's worth, at least two beats). 16 lets both ports run at full speed: at 100
-//               MHz 1.6 GB/s, three quarters of the 2.1 GB/s of a PYNQ-Z2's 16-bit DDR3-1050.
+//               cycle on average (a token bucket as deep as one cycle's worth, at least two beats). 16 lets
+//               both ports run at full speed: at 100 MHz 1.6 GB/s, three quarters of the 2.1 GB/s of a
+//               PYNQ-Z2's 16-bit DDR3-1050. Several engines have such a share each: the four of a ZCU104, at
+//               187.5 MHz, 12 GB/s of the 19.2 GB/s of its 64-bit DDR4-2400.
 //
 // Registers of the DMA are read and written in no time; caches, refresh and other masters are not modelled.
 #ifndef E2SIM_SOC_DDR_HPP_

@@ -22,6 +22,7 @@ from e2train.devices.resident import DeviceTensor, Reduction
 from test_soc import ASSERT, StandIn
 
 PYNQ = load_config("pynq_z2")
+FOUR = load_config("zcu104")  # engines
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,21 @@ def test_random_operations_equal_spec(device, rng, equals_spec):
             equals_spec(device, each)
         equals_spec(device, resident_cases.affine(resident_cases.random_affine(rng), rng))
         equals_spec(device, resident_cases.reduction(resident_cases.random_reduction(rng), rng))
+
+
+def test_several_engines_equal_spec_and_share_the_work(rng, equals_spec):
+    """A fourth of what each of the engines takes for itself, and of the whole for one."""
+    case = gradient(rng)
+    with SocResident(FOUR) as device, SocResident(FOUR, instances=1) as single:
+        for each in resident_cases.convolutions(resident_cases.random_convolution(rng), rng):
+            equals_spec(device, each)
+        equals_spec(device, resident_cases.affine(resident_cases.random_affine(rng), rng))
+        equals_spec(device, resident_cases.reduction(resident_cases.random_reduction(rng), rng))
+        equals_spec(device, case)
+        together, alone = taken(device, case), taken(single, case)
+    assert together is not None
+    assert alone is not None
+    assert case.call.macs / 1024 < together < 0.35 * alone
 
 
 def gradient(rng: np.random.Generator) -> resident_cases.Case:
@@ -99,7 +115,7 @@ def test_memory_that_grows_is_seen_by_the_simulation(device, rng):
 def test_cycles_of_a_resident_step_by_kind_of_operation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
     bench = importlib.import_module("bench_resident")
-    row = bench.measure(name="resnet8", batch=1, planned_batch=4, gradient_bits=8)
+    row = bench.measure(name="resnet8", board="pynq_z2", batch=1, planned_batch=4, gradient_bits=8)
     modes = row["modes"]
     assert list(modes) == ["forward", "grad_input", "grad_weight", "affine", "reduce"]
     assert [each["calls"] for each in modes.values()] == [7, 6, 7, 18, 7]

@@ -121,6 +121,21 @@ def test_report_is_one_json_line_per_kernel(run, synthesis, tmp_path):
     assert (fir["kernel"], fir["macs_per_cycle"]) == ("fir", {})
 
 
+def test_report_counts_all_engines_of_a_board(run, synthesis, tmp_path):
+    (tmp_path / "fir.cpp").write_text("void fir() {}")
+    code, stdout, _ = run("report", "engine", "fir.cpp", "--board", "zcu104", "--json")
+    engine, fir = map(json.loads, stdout.splitlines())
+    assert code == 0
+    assert (engine["copies"], fir["copies"]) == (4, 1)
+    assert engine["macs_per_cycle"]["forward"] == 1024
+    assert (engine["usage"]["dsp"]["used"], fir["usage"]["dsp"]["used"]) == (512, 128)
+    _, stdout, _ = run("report", "--board", "zcu104")
+    assert "4 x engine on xczu7ev-ffvc1156-2-e" in stdout
+    assert "multipliers: 4 x 128" in stdout
+    synthesis["lut"] = 230_400 // 4 + 1
+    assert run("report", "--board", "zcu104")[0] == 1
+
+
 def test_report_for_people_says_that_no_vendor_timing_was_run(run, synthesis):
     code, stdout, _ = run("report")
     assert code == 0

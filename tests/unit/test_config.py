@@ -7,7 +7,7 @@ import re
 import pytest
 from e2train.config import BOARDS_FILE, ConfigError, config_header, config_names, load_config
 
-KEYS = "part, family, ic_lanes, oc_lanes, x_depth, w_depth, period_ns, dsp, bram36, lut, ff"
+KEYS = "part, family, engines, ic_lanes, oc_lanes, x_depth, w_depth, period_ns, dsp, bram36, lut, ff"
 
 
 def boards(tmp_path, **changes):
@@ -23,6 +23,7 @@ def boards(tmp_path, **changes):
 def test_every_configuration_loads_and_fits_its_part(name):
     cfg = load_config(name)
     assert cfg.name == name
+    assert cfg.multipliers == 128
     assert cfg.macs_per_cycle <= cfg.dsp
 
 
@@ -30,7 +31,7 @@ def test_the_engines_are_as_wide_as_promised():
     assert {name: load_config(name).macs_per_cycle for name in config_names()} == {
         "pynq_z2": 128,
         "zcu104": 512,
-        "kv260": 512,
+        "kv260": 256,
     }
 
 
@@ -52,10 +53,15 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         ({"dsp": "'many'"}, "boards.toml [pynq_z2] dsp must be of type int, not 'many'"),
         ({"dsp": "true"}, "boards.toml [pynq_z2] dsp must be of type int, not True"),
         ({"family": "'ice40'"}, "[pynq_z2] family must be one of xc7, xcup, not 'ice40'"),
-        (
-            {"ic_lanes": 8},
-            "[pynq_z2] ic_lanes must be 2 * oc_lanes and oc_lanes a multiple of 4, not 8 and 8",
+        *(
+            (
+                {"ic_lanes": ic, "oc_lanes": oc},
+                f"[pynq_z2] ic_lanes must be 16 and oc_lanes 8, not {ic} and {oc}; "
+                "a larger part takes more engines",
+            )
+            for ic, oc in ((8, 4), (8, 8), (16, 16), (32, 16))
         ),
+        *(({"engines": n}, f"[pynq_z2] engines must be in 1..16, not {n}") for n in (0, 17)),
         ({"x_depth": 1000}, "[pynq_z2] x_depth must be a power of two in 64..32768, not 1000"),
         ({"w_depth": 64}, "[pynq_z2] w_depth must be a power of two in 128..32768, not 64"),
         ({"period_ns": -1}, "[pynq_z2] period_ns must be above 0, not -1"),

@@ -363,12 +363,6 @@ def test_weights_of_minus_128_lose_the_sign_of_their_neighbour():
     assert results.view(np.int16)[:2].tolist() == [-144, (127 + 1) * 144]
 
 
-def test_resident_operations_need_sixteen_lanes():
-    zcu104 = load_config("zcu104")
-    header = Header(mode=Mode.REDUCE, ic_lanes=32, oc_lanes=16, result=Kind.INT16)
-    assert decode_trailer(run_transfer(fc.frame(header), zcu104)).status == Status.MODE
-
-
 def test_every_status_has_words():
     assert len({status.words for status in Status}) == len(Status)
 

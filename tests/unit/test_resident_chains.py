@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cases
@@ -237,20 +237,38 @@ def test_damaged_sums_of_a_weight_gradient_are_noticed(rng: np.random.Generator)
         both(case, device)
 
 
-@pytest.mark.parametrize("name", ["zcu104", "kv260"])
-def test_engines_of_other_lanes_are_refused(name: str) -> None:
-    message = f"resident tensors need an engine of 16 input lanes, {name} has 32; use --board pynq_z2"
-    with pytest.raises(DeviceError, match=f"^{re.escape(message)}$"):
-        StreamResident(SpecDevice(load_config(name)))
+class Clocked(SpecDevice):
+    """A transfer takes as many cycles as it has words."""
+
+    def __init__(self, *, engines: int, parallel: int) -> None:
+        super().__init__(replace(PYNQ, name="many", engines=engines))
+        self.parallel = parallel
+        self.sizes: list[int] = []
+
+    def transfer(self, words: np.ndarray, *, reply_words: int) -> Transfer:
+        done = super().transfer(words, reply_words=reply_words)
+        self.sizes.append(words.size)
+        return Transfer(reply=done.reply, cycles=words.size)
 
 
-def test_cycles_add_up_where_there_is_a_clock(rng: np.random.Generator) -> None:
-    class Clocked(SpecDevice):
-        def transfer(self, words: np.ndarray, *, reply_words: int) -> Transfer:
-            done = super().transfer(words, reply_words=reply_words)
-            return Transfer(reply=done.reply, cycles=1000)
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_cycles_add_up_where_there_is_a_clock(parallel: int, rng: np.random.Generator) -> None:
+    device = Clocked(engines=1, parallel=parallel)
+    resident = StreamResident(device)
+    both(convolution(rng, CUT["rows"]), resident)
+    both(convolution(rng, CUT["rows"]), resident)
+    assert resident.take_counters().cycles == sum(device.sizes)
+    assert len(device.sizes) == 2 * parallel
 
-    device = StreamResident(Clocked(PYNQ))
-    both(convolution(rng), device)
-    both(convolution(rng), device)
-    assert device.take_counters().cycles == 2000
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 9, 40])
+def test_engines_share_the_frames_of_an_operation(frames: int, rng: np.random.Generator) -> None:
+    """As evenly as they go; the time is that of the engine that takes longest."""
+    device = Clocked(engines=4, parallel=4)
+    resident = StreamResident(device)
+    planned = next(chains.plan_convolution(convolution(rng).call, PYNQ))
+    resident.reserve(1 << 20)
+    assert len(list(resident._run("many", [planned] * frames))) == frames
+    found = resident.take_counters()
+    assert (found.frames, found.cycles) == (frames, max(device.sizes))
+    assert len(device.sizes) == -(-frames // -(-frames // 4))

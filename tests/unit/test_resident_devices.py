@@ -31,6 +31,7 @@ DEVICES: dict[str, Callable[[], ResidentDevice]] = {
     "native, portable": lambda: NativeResident(threads=2, defines=("-DE2_PORTABLE",)),
     "torch": TorchResident,
     "frames": lambda: open_resident("spec"),
+    "frames, 4 engines": lambda: open_resident("spec", config="zcu104"),
     "csim": lambda: open_resident("csim"),
 }
 RANDOM_CASES = 10  # of each operation and device

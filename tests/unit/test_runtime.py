@@ -122,6 +122,16 @@ def test_transfers_run_in_parallel_and_their_counters_add_up(rng, assert_same_bi
         assert result.counters.frames == len(plan(call, TINY).blocks)
 
 
+def test_engines_share_the_transfers_and_the_longest_counts(rng, assert_same_bits):
+    device = Parallel(engine(name="three", x_depth=64, w_depth=128, engines=3))
+    case = next(case for case in cases.CORNERS if case.name == "picture larger than the buffer")
+    for call, want, _ in cases.calls(case, rng):
+        device.words.clear()
+        result = execute(call, device)
+        assert_same_bits(result.value, want, case=call.label)
+        assert (len(device.words), result.counters.cycles) == (3, 1000)
+
+
 def test_frames_hold_as_many_pictures_as_fit():
     first = _full_buffer().blocks[0]
     assert first.pictures == (0, 2)

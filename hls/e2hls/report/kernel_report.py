@@ -47,6 +47,7 @@ class PartBudget:
     bram36: int
     lut: int
     ff: int
+    copies: int = 1  # of the kernel, that the part is to hold
 
     def __post_init__(self) -> None:
         if self.family not in timing.DELAYS:
@@ -97,9 +98,13 @@ class KernelReport:
 
     @property
     def usage(self) -> tuple[Usage, ...]:
-        """DSP, BRAM36, LUT and FF against the part."""
+        """DSP, BRAM36, LUT and FF of all copies against the part."""
         return tuple(
-            Usage(resource=name, used=getattr(self.cells, name), available=getattr(self.budget, name))
+            Usage(
+                resource=name,
+                used=self.budget.copies * getattr(self.cells, name),
+                available=getattr(self.budget, name),
+            )
             for name in ("dsp", "bram36", "lut", "ff")
         )
 
@@ -117,6 +122,7 @@ class KernelReport:
         return {
             "kernel": self.kernel,
             "part": self.budget.part,
+            "copies": self.budget.copies,
             "period_ns": self.budget.period_ns,
             "usage": {
                 usage.resource: {

@@ -104,7 +104,8 @@ def report(
             design = build_rtl(kernel, rtl_options(config))
         title = f"{kernel.name} on {config.part}: synthesis (minutes, the first time)"
         with progress(title) as step:
-            result = reporting.report(design, part_budget(config), progress=step)
+            copies = config.engines if name == ENGINE else 1
+            result = reporting.report(design, part_budget(config, copies=copies), progress=step)
         macs = _macs_per_cycle(config) if name == ENGINE else {}
         fits = fits and result.fits and multipliers_suffice(result, macs)
         if as_json:

@@ -24,8 +24,8 @@ GRADIENT_BITS = 8  # of the gradients that MACs per cycle are told for
 _SHOWN_PATHS = 5
 
 
-def part_budget(config: EngineConfig) -> PartBudget:
-    """What the board's part has."""
+def part_budget(config: EngineConfig, *, copies: int = 1) -> PartBudget:
+    """What the board's part has for so many copies of a kernel."""
     from e2hls.report import PartBudget
 
     return PartBudget(
@@ -36,6 +36,7 @@ def part_budget(config: EngineConfig) -> PartBudget:
         bram36=config.bram36,
         lut=config.lut,
         ff=config.ff,
+        copies=copies,
     )
 
 
@@ -49,14 +50,15 @@ def progress(title: str) -> Iterator[Callable[[str], None]]:
 def multipliers_suffice(result: KernelReport, macs: Mapping[Mode, int]) -> bool:
     """Whether the DSPs that multiply are as many as the products claimed for each cycle."""
     needed = (count // products_per_multiplier(mode, GRADIENT_BITS) for mode, count in macs.items())
-    return result.cells.multipliers >= max(needed, default=0)
+    return result.budget.copies * result.cells.multipliers >= max(needed, default=0)
 
 
 def print_report(result: KernelReport, macs: Mapping[Mode, int] = MappingProxyType({})) -> None:
     from e2hls.report import TIMING_NOTE
 
     console = Console()
-    usage = Table(title=f"{result.kernel} on {result.budget.part}")
+    copies = f"{result.budget.copies} x " if result.budget.copies > 1 else ""
+    usage = Table(title=f"{copies}{result.kernel} on {result.budget.part}")
     for heading in ("", "used", "of", "%"):
         usage.add_column(heading, justify="right" if heading else "left")
     for row in result.usage:
@@ -68,7 +70,7 @@ def print_report(result: KernelReport, macs: Mapping[Mode, int] = MappingProxyTy
         console.print(f"also {count} {kind}", markup=False)
     _print_schedule(console, result.schedule)
     _print_paths(console, result)
-    console.print(f"multipliers: {result.cells.multipliers}")
+    console.print(f"multipliers: {copies}{result.cells.multipliers}")
     for mode, count in macs.items():
         console.print(f"{mode}: {count} MACs of 8 bits per cycle")
     if not multipliers_suffice(result, macs):

@@ -14,6 +14,8 @@ __all__ = ["BOARDS_FILE", "ConfigError", "EngineConfig", "config_header", "confi
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
 
 _FAMILIES = ("xc7", "xcup")
+_LANES = (16, 8)  # a pixel of a resident tensor has 16 channels; an int16 vector of gy has 8
+_MOST_ENGINES = 16
 
 
 class ConfigError(ValueError):
@@ -22,11 +24,12 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """The training engine on one board, with what the board's part has to give."""
+    """The training engines on one board, with what the board's part has to give."""
 
     name: str
     part: str
     family: str
+    engines: int  # each with a DMA of its own
     ic_lanes: int
     oc_lanes: int
     x_depth: int  # vectors of ic_lanes int16 per half
@@ -42,10 +45,12 @@ class EngineConfig:
             raise ConfigError(
                 f"[{self.name}] family must be one of {', '.join(_FAMILIES)}, not {self.family!r}"
             )
-        if self.ic_lanes != 2 * self.oc_lanes or self.oc_lanes % 4:
+        if not 1 <= self.engines <= _MOST_ENGINES:
+            raise ConfigError(f"[{self.name}] engines must be in 1..{_MOST_ENGINES}, not {self.engines}")
+        if (self.ic_lanes, self.oc_lanes) != _LANES:
             raise ConfigError(
-                f"[{self.name}] ic_lanes must be 2 * oc_lanes and oc_lanes a multiple of 4, "
-                f"not {self.ic_lanes} and {self.oc_lanes}"
+                f"[{self.name}] ic_lanes must be {_LANES[0]} and oc_lanes {_LANES[1]}, "
+                f"not {self.ic_lanes} and {self.oc_lanes}; a larger part takes more engines"
             )
         # A window of 7x7 positions fits, and as many rows of weights for two output channels a multiplier.
         for key, least in (("x_depth", 64), ("w_depth", 128)):
@@ -58,9 +63,14 @@ class EngineConfig:
             raise ConfigError(f"[{self.name}] period_ns must be above 0, not {self.period_ns}")
 
     @property
-    def macs_per_cycle(self) -> int:
-        """Multiply-accumulates that the array does in one cycle."""
+    def multipliers(self) -> int:
+        """Of one engine."""
         return self.ic_lanes * self.oc_lanes
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Multiply-accumulates that all engines do in one cycle, one per multiplier."""
+        return self.engines * self.multipliers
 
     @property
     def w_vectors(self) -> int:

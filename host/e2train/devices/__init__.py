@@ -27,7 +27,7 @@ from e2train.devices.protocol import (
     Transfer,
     products_per_multiplier,
 )
-from e2train.devices.resident import ResidentDevice, check_lanes
+from e2train.devices.resident import ResidentDevice
 
 __all__ = [
     "DEVICES",
@@ -120,10 +120,10 @@ def open_device(
     return device
 
 
-def check_resident(spec: str, *, config: str = "pynq_z2") -> None:
+def check_resident(spec: str) -> None:
     """Look whether a device can keep tensors in its memory.
 
-    Raises: DeviceError when it cannot, or the engine of this configuration does not read them.
+    Raises: DeviceError when it cannot.
     """
     check_device(spec)
     if spec not in _RESIDENT:
@@ -131,8 +131,6 @@ def check_resident(spec: str, *, config: str = "pynq_z2") -> None:
             f"device {spec} does not keep tensors in its memory yet; "
             "use --device emulator, csim, rtl or spec, or --set execution=offload"
         )
-    if spec != "emulator":
-        check_lanes(load_config(config))
 
 
 def open_resident(
@@ -144,7 +142,7 @@ def open_resident(
     the engine of one of the configurations in ``boards.toml``.
     Raises: DeviceError when there is no such device or a package that it needs is missing.
     """
-    check_resident(spec, config=config)
+    check_resident(spec)
     if spec == "emulator":
         return _open_emulator(host, threads)
     try:

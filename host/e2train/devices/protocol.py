@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -29,6 +30,7 @@ __all__ = [
     "StreamDevice",
     "TensorDevice",
     "Transfer",
+    "at_once",
     "check_sums",
     "on_host",
     "products_per_multiplier",
@@ -205,6 +207,23 @@ class Counters:
             device_s=self.device_s + other.device_s,
             moving_s=self.moving_s + other.moving_s,
         )
+
+
+def at_once(parts: Sequence[Counters], engines: int) -> Counters:
+    """The sum of what so many engines run at a time, in this order: the longest of them is the time.
+
+    >>> parts = [Counters(frames=1, cycles=cycles) for cycles in (5, 7, 1)]
+    >>> at_once(parts, 2).cycles, at_once(parts, 1).cycles
+    (8, 13)
+    """
+    whole = Counters()
+    for first in range(0, len(parts), engines):
+        turn = parts[first : first + engines]
+        together = sum(turn, Counters())
+        if together.cycles is not None:
+            together = replace(together, cycles=max(part.cycles or 0 for part in turn))
+        whole += together
+    return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

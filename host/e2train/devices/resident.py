@@ -9,8 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.config import EngineConfig
-from e2train.devices.protocol import ConvShape, Counters, DeviceError, ShapeError, check_sums
+from e2train.devices.protocol import ConvShape, Counters, ShapeError, check_sums
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import (
     COEFFICIENT_LIMIT,
@@ -32,23 +31,10 @@ __all__ = [
     "Reduction",
     "ResidentDevice",
     "WeightGradient",
-    "check_lanes",
     "sample_bytes",
 ]
 
 _MOST_SHIFT = 40
-
-
-def check_lanes(config: EngineConfig) -> None:
-    """Make sure that an engine reads resident tensors.
-
-    Raises: DeviceError when its input lanes are not those of a block.
-    """
-    if config.ic_lanes != LANES:
-        raise DeviceError(
-            f"resident tensors need an engine of {LANES} input lanes, {config.name} has {config.ic_lanes}; "
-            "use --board pynq_z2"
-        )
 
 
 def sample_bytes(kind: Kind, C: int, H: int, W: int) -> int:

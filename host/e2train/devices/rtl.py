@@ -31,13 +31,17 @@ class RtlDevice(Closing):
         self,
         config: EngineConfig,
         *,
-        instances: int = 2,
+        instances: int | None = None,
         memory_bytes: int = 64 << 20,
         timing: MemoryTiming | None = None,
         stall_cycles: int = 2_000_000,
         activity: bool = False,
     ) -> None:
-        """With ``activity`` the switching of the engine's signals can be recorded, by one instance."""
+        """``instances`` is one per engine unless given, at least two.
+
+        With ``activity`` the switching of the engine's signals can be recorded, by one instance.
+        """
+        instances = max(2, config.engines) if instances is None else instances
         if instances < 1 or (activity and instances > 1):
             raise ValueError(f"instances must be at least 1, and 1 to record activity, not {instances}")
         self.config = config

@@ -17,6 +17,7 @@ from e2train.devices.protocol import (
     LayerResult,
     StreamDevice,
     TensorDevice,
+    at_once,
     check_sums,
 )
 from e2train.packing import Reply, ReplyError, join_transfer, split_replies, with_nonces
@@ -28,7 +29,7 @@ __all__ = ["ExecutionStopped", "execute", "stop_execution"]
 _Outcome = tuple[list[Reply], Counters]
 
 _TRANSFER_WORDS = 1 << 20  # 8 MB: what a DMA buffer holds with room to spare
-_FRAMES_WORTH_A_TRANSFER = 2  # each transfer pays for its first load, which overlaps with nothing
+_FRAMES_WORTH_A_TRANSFER = 2  # of an engine: each pays for its first load, which overlaps with nothing
 _executing: ContextVar[bool] = ContextVar("executing", default=False)
 
 
@@ -62,7 +63,6 @@ def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult
 def _in_frames(call: LayerCall, device: StreamDevice) -> LayerResult:
     layer_plan = plan(call, device.config)
     operands, results = Operands(layer_plan, call), Results(layer_plan)
-    counters = Counters()
 
     def run(group: Sequence[Block]) -> _Outcome:
         for failures in range(device.tries):
@@ -76,13 +76,15 @@ def _in_frames(call: LayerCall, device: StreamDevice) -> LayerResult:
         tried = f" (tried {device.tries} times)" if device.tries > 1 else ""
         raise DeviceError(f"{call.label} on {device.name}: {last}{tried}") from last
 
-    groups = list(_groups(layer_plan.blocks, device.parallel))
+    engines = device.config.engines
+    groups = list(_groups(layer_plan.blocks, device.parallel, engines))
+    counts = []
     for group, (replies, counted) in zip(groups, _map(run, groups, device.parallel), strict=True):
         for block, reply in zip(group, replies, strict=True):
             results.add(block, reply)
-        counters += counted
+        counts.append(counted)
     value, saturations = results.value()
-    counters = replace(counters, macs=call.shape.macs)
+    counters = replace(at_once(counts, engines), macs=call.shape.macs)
     return LayerResult(value=value, saturations=saturations, counters=counters)
 
 
@@ -103,9 +105,9 @@ def _run_transfer(group: Sequence[Block], operands: Operands, device: StreamDevi
     return split_replies(transfer.reply, headers), counters
 
 
-def _groups(blocks: Sequence[Block], parallel: int) -> Iterator[list[Block]]:
+def _groups(blocks: Sequence[Block], parallel: int, engines: int) -> Iterator[list[Block]]:
     """Split frames into transfers of about equal work, as many as may run at once."""
-    count = max(1, min(parallel, len(blocks) // _FRAMES_WORTH_A_TRANSFER))
+    count = min(parallel, max(len(blocks) // _FRAMES_WORTH_A_TRANSFER, min(engines, len(blocks))))
     total = sum(block.cycles for block in blocks)
     group: list[Block] = []
     words = done = closed = 0

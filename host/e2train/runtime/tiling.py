@@ -87,7 +87,7 @@ def _fill(problem: Problem, rows: int, cols: int, c: int, cfg: EngineConfig) -> 
 def _stored_words(problem: Problem, outputs: int, c: int, k: int, cfg: EngineConfig) -> int:
     """The most words that a frame's results take."""
     if problem.outer:
-        return k * c * problem.taps * cfg.macs_per_cycle
+        return k * c * problem.taps * cfg.multipliers
     return outputs * k * problem.k_vectors * cfg.oc_lanes
 
 
@@ -100,7 +100,7 @@ def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
     split = t.c_tiles < problem.c_tiles and not problem.outer
     if problem.outer:
         w = outputs * t.k_tiles * problem.k_vectors
-        store = t.k_tiles * t.c_tiles * problem.taps * cfg.macs_per_cycle
+        store = t.k_tiles * t.c_tiles * problem.taps * cfg.multipliers
     else:
         lanes = problem.k_vectors * cfg.oc_lanes
         w = t.k_tiles * problem.taps * t.c_tiles * lanes
@@ -118,7 +118,8 @@ def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
     for whole, part in counts:
         frames *= -(-whole // part)
     host = store if split else 0  # adds the partial sums
-    return load + frames * (max(load, compute, store + TRAILER_WORDS) + host + _FRAME_CYCLES)
+    turns = -(-frames // cfg.engines)
+    return load + turns * (max(load, compute, store + TRAILER_WORDS) + host + _FRAME_CYCLES)
 
 
 def _x_vectors(problem: Problem, rows: int, cols: int) -> int:

@@ -123,7 +123,7 @@ class RunConfig:
         if METHODS[self.method].offloads:
             for device in self.device.split(","):
                 try:
-                    check_resident(device, config=self.board)
+                    check_resident(device)
                 except DeviceError as error:
                     raise TrainError(str(error)) from None
 

@@ -271,7 +271,7 @@ def _choose(part: _Part, cfg: EngineConfig) -> _Tile | None:
     if part.columns.phases[0].reach(part.columns.count) > REACH:
         return None
     found = list(_tiles(part, cfg))
-    return min(found, key=lambda tile: _cycles(part, tile), default=None)
+    return min(found, key=lambda tile: _cycles(part, tile, cfg), default=None)
 
 
 def _tiles(part: _Part, cfg: EngineConfig) -> Iterator[_Tile]:
@@ -290,7 +290,7 @@ def _tiles(part: _Part, cfg: EngineConfig) -> Iterator[_Tile]:
                     yield tile
 
 
-def _cycles(part: _Part, tile: _Tile) -> int:
+def _cycles(part: _Part, tile: _Tile, cfg: EngineConfig) -> int:
     """Estimate for all frames of the part."""
     n, columns = tile.samples, part.columns
     itemsize, size = np.dtype(part.kind).itemsize, np.dtype(part.result).itemsize
@@ -301,6 +301,7 @@ def _cycles(part: _Part, tile: _Tile) -> int:
     frames = -(-part.samples // n) * -(-part.rows.count // tile.rows) * -(-part.blocks // tile.blocks)
     return chain_cycles(
         frames,
+        engines=cfg.engines,
         words_in=2 * (n * part.depth * tile.height * part.width * itemsize)
         + 2 * tile.blocks * part.block_rows * part.k_lanes,
         iterations=pixels * part.tiles * R * S * part.depth,

@@ -15,8 +15,8 @@ from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import FrameReply, failure, lay_out, read_replies, scratch_bytes
 from e2train.devices.memory import HostMemory, check_access
-from e2train.devices.protocol import Counters, DeviceError
-from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient, check_lanes
+from e2train.devices.protocol import Counters, DeviceError, at_once
+from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
@@ -34,7 +34,7 @@ __all__ = ["ChainResident"]
 _Outcome = tuple[list[FrameReply], Counters]
 
 SCRATCH_BYTES = 4 << 20  # of one chain, behind the memory for tensors
-_FRAMES_WORTH_A_CHAIN = 2  # each chain pays for its first load, which overlaps with nothing
+_FRAMES_WORTH_A_CHAIN = 2  # of an engine: each chain pays for its first load, which overlaps with nothing
 
 
 class ChainResident(HostMemory):
@@ -44,9 +44,7 @@ class ChainResident(HostMemory):
     parallel = 1
 
     def __init__(self, config: EngineConfig) -> None:
-        """Raises: DeviceError for an engine that does not read resident tensors."""
         super().__init__()
-        check_lanes(config)
         self.config = config
         self._counters = Counters()
         self._tensors = 0  # bytes for tensors
@@ -133,9 +131,10 @@ class ChainResident(HostMemory):
         """Replies to all frames of an operation, which depend on none of each other."""
         try:
             planned = list(frames)
-            for group in _groups(planned, self.parallel):
-                for replies, counters in self._run_group(group):
-                    self._counters += counters
+            for group in _groups(planned, self.parallel, self.config.engines):
+                outcomes = self._run_group(group)
+                self._counters += at_once([counters for _, counters in outcomes], self.config.engines)
+                for replies, _ in outcomes:
                     yield from replies
         except (ChainError, DeviceError) as error:
             raise DeviceError(f"{label} on {self.name}: {error}") from error
@@ -169,9 +168,12 @@ class ChainResident(HostMemory):
         check_access(self._tensors, *tensors)
 
 
-def _groups(frames: Sequence[PlannedFrame], parallel: int) -> Iterator[list[list[PlannedFrame]]]:
+def _groups(
+    frames: Sequence[PlannedFrame], parallel: int, engines: int
+) -> Iterator[list[list[PlannedFrame]]]:
     """Chains of frames that fit the scratch memory, as many at a time as may run at once."""
-    most = max(_FRAMES_WORTH_A_CHAIN, -(-len(frames) // parallel))
+    each = -(-len(frames) // engines)
+    most = max(min(_FRAMES_WORTH_A_CHAIN, each), -(-len(frames) // parallel))
     chains: list[list[PlannedFrame]] = [[]]
     used = DESCRIPTOR_BYTES  # where descriptors begin
     for frame in frames:

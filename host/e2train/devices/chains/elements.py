@@ -196,7 +196,7 @@ def _tile(
         aligned = rows == out.H or not even or rows % 2 == 0
         reached = max(rows, out.W) <= REACH and rows * out.W <= _MOST_PIXELS
         if aligned and reached and most:
-            return _samples(op, rows, count, most, operands), rows
+            return _samples(op, rows, count, most, operands, cfg), rows
     raise ShapeError(
         f"{op.label}: a row of {out.W} pixels of {out.C} channels does not fit the buffers of {cfg.name}; "
         "use another device"
@@ -210,7 +210,12 @@ def _pixels(operand: DeviceTensor, rows: int) -> int:
 
 
 def _samples(
-    op: _Operation, rows: int, count: int, most: int, operands: tuple[DeviceTensor | None, ...]
+    op: _Operation,
+    rows: int,
+    count: int,
+    most: int,
+    operands: tuple[DeviceTensor | None, ...],
+    cfg: EngineConfig,
 ) -> int:
     """How many samples of so many rows and blocks a frame takes, at most ``most``."""
     out = op.out
@@ -221,6 +226,7 @@ def _samples(
     def cycles(samples: int) -> int:
         return chain_cycles(
             -(-out.N // samples) * -(-out.H // rows),
+            engines=cfg.engines,
             words_in=samples * sum(loads),
             iterations=samples * _QUARTERS * rows * out.W * count,
             words_out=samples * (stored + sums),

@@ -256,7 +256,7 @@ def _tiles(layer: _Layer, cfg: EngineConfig) -> Iterator[_Tile]:
         vectors = depth * height * layer.source[1]
         gradients = rows * layer.size[1] * layer.vectors * blocks
         sums = blocks * layer.tiles * depth * layer.kernel[0] * layer.kernel[1]
-        if vectors > cfg.x_depth or gradients > cfg.w_vectors or sums * cfg.macs_per_cycle > _MOST_WORDS:
+        if vectors > cfg.x_depth or gradients > cfg.w_vectors or sums * cfg.multipliers > _MOST_WORDS:
             continue
         if (rows - 1) * layer.stride[0] + layer.kernel[0] > REACH:
             continue
@@ -277,8 +277,9 @@ def _cycles(layer: _Layer, tile: _Tile, cfg: EngineConfig) -> int:
     g_words = 2 * tile.samples * tile.blocks * tile.rows * Q * layer.vectors
     return chain_cycles(
         frames,
+        engines=cfg.engines,
         words_in=x_words + g_words,
         iterations=sums * tile.samples * tile.rows * Q,
-        words_out=sums * cfg.macs_per_cycle,
+        words_out=sums * cfg.multipliers,
         pieces=tile.samples * (2 if tile.rows == P else tile.blocks + tile.depth),
     )

@@ -118,8 +118,11 @@ def shares(whole: int) -> list[int]:
     return sorted({-(-whole // parts) for parts in range(1, whole + 1)}, reverse=True)
 
 
-def chain_cycles(frames: int, *, words_in: int, iterations: int, words_out: int, pieces: int) -> int:
+def chain_cycles(
+    frames: int, *, engines: int, words_in: int, iterations: int, words_out: int, pieces: int
+) -> int:
     """Estimate of what so many equal frames take: one loads while one computes and one is stored."""
     descriptors = _DESCRIPTOR_CYCLES * (pieces + _OWN_PIECES)
     load, store = words_in + HEADER_WORDS, words_out + TRAILER_WORDS
-    return load + frames * (max(load, iterations, store, descriptors) + _FRAME_CYCLES) + store
+    turns = -(-frames // engines)
+    return load + turns * (max(load, iterations, store, descriptors) + _FRAME_CYCLES) + store

@@ -27,13 +27,16 @@ class SocResident(ChainResident):
         self,
         config: EngineConfig,
         *,
-        instances: int = 2,
+        instances: int | None = None,
         timing: MemoryTiming | None = None,
         stall_cycles: int = 2_000_000,
     ) -> None:
-        """Raises: DeviceError when the engine cannot be built, or does not read resident tensors."""
+        """``instances`` is one per engine unless given, at least two.
+
+        Raises: DeviceError when the engine cannot be built.
+        """
         super().__init__(config)
-        self.parallel = instances
+        self.parallel = max(2, config.engines) if instances is None else instances
         self._timing = timing
         self._stall_cycles = stall_cycles
         self._socs: list[Soc] = []

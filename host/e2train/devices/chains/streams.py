@@ -15,7 +15,6 @@ class StreamResident(ChainResident):
     """A stream device, such as the engine's C++, over memory of this machine; it is closed with this one."""
 
     def __init__(self, device: StreamDevice) -> None:
-        """Raises: DeviceError for an engine that does not read resident tensors."""
         self.name, self.parallel = device.name, device.parallel
         self._device = device
         super().__init__(device.config)

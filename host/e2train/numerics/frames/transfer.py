@@ -19,7 +19,6 @@ from e2train.numerics.frames.layout import (
     LEVELS,
     MAGIC,
     MOST_PLANES,
-    PIXEL_LANES,
     VERSION,
     X_BITS,
     Kind,
@@ -99,7 +98,7 @@ def judge_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
         (int(words[:check].sum(dtype=np.uint64)) == int(words[check]), Status.HEADER_CHECK),
         (header.magic == MAGIC, Status.MAGIC),
         (header.version == VERSION, Status.VERSION),
-        (_has_mode(header, cfg), Status.MODE),
+        (header.mode in list(Mode), Status.MODE),
         ((header.ic_lanes, header.oc_lanes) == (cfg.ic_lanes, cfg.oc_lanes), Status.LANES),
         (_fits(header, cfg), Status.LENGTH),
         (_kinds_fit(header), Status.KIND),
@@ -108,17 +107,13 @@ def judge_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
     return next((status for fine, status in judgements if not fine), Status.OK)
 
 
-def _has_mode(header: Header, cfg: EngineConfig) -> bool:
-    return header.mode in list(Mode) and not (header.elements and cfg.ic_lanes != PIXEL_LANES)
-
-
 def _fits(header: Header, cfg: EngineConfig) -> bool:
     counts = (
         (header.x_count, cfg.x_depth),
         (header.w_count, cfg.w_vectors),
         (header.mask_count, cfg.x_depth),
         (header.rows, COEFFICIENT_ROWS),
-        (header.planes, MOST_PLANES if cfg.ic_lanes == PIXEL_LANES else 0),
+        (header.planes, MOST_PLANES),
     )
     if header.mode == Mode.IDENTIFY and (header.payload_words or header.planes):
         return False
