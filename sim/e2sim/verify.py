@@ -27,6 +27,10 @@ __all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
 _BENCHES = source_folder("sim/benches")
 _PERIOD_NS = 10.0
 _MAIN = share_dir / "lib" / "verilator" / "verilator.cpp"
+# What a bench sees: signals of the top module alone, since each one that is seen costs time to build and to run.
+_PORTS = """`verilator_config
+public_flat_rw -module "{top}" -var "*"
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +131,8 @@ def _nothing(target: VerifyTarget, log: Path) -> VerifyRow:
 
 
 def _build(design: Rtl, runner: _BenchRunner, *, waves: bool) -> Path:
-    key = content_key(design.name, runner.arguments(design.name, waves=waves), sys.version, *design.sv_files)
+    arguments = runner.arguments(design.name, waves=waves)
+    key = content_key(design.name, arguments, _PORTS, sys.version, *design.sv_files)
 
     def build(directory: Path) -> None:
         try:
@@ -186,9 +191,9 @@ class _BenchRunner(Verilator):
         runtime = shlex.quote(f"-Wl,-rpath,{libs_dir}").replace("$", "$$")
         return (
             *("--cc", "--exe", "--build", "-j", str(JOBS), "--prefix", "Vtop", "--top-module", top),
-            *("--vpi", "--public-flat-rw", "--timescale", "1ns/1ps", "-o", f"../{top}"),
+            *("--vpi", "--timescale", "1ns/1ps", "-o", f"../{top}"),
             *("--assert", "--no-timing", "-Wno-fatal", "--x-initial", "unique"),
-            *((traces,) if waves else ()),
+            *((traces, "--public-flat-rw") if waves else ()),  # waves have all signals
             *("-LDFLAGS", f"{runtime} -L../{LINKS}/cocotb -lcocotbvpi_verilator"),
         )
 
@@ -200,7 +205,10 @@ class _BenchRunner(Verilator):
         sources = [*design.sv_files, _MAIN]
         for source in sources:
             shutil.copy(source, directory)
-        arguments = [*self.arguments(design.name, waves=waves), *(source.name for source in sources)]
+        ports = directory / "ports.vlt"
+        ports.write_text(_PORTS.format(top=design.name), encoding="utf-8")
+        arguments = [*self.arguments(design.name, waves=waves), ports.name]
+        arguments += [source.name for source in sources]
         self._tools.verilate(arguments, directory=directory, links={"cocotb": libs_dir})
         shutil.rmtree(directory / "obj")
 
