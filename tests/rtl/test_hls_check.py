@@ -55,6 +55,25 @@ void two_faced(hls::stream<unsigned char>& x_in, hls::stream<unsigned char>& y_o
 #endif
 }
 """
+# Processes that hand arrays on, in a function of arrays.
+DIAMOND = """\
+typedef unsigned char data_t;
+void split(const data_t x[9], data_t a[9], data_t b[9]) {
+  for (int i = 0; i < 9; ++i) {
+    a[i] = x[i] * 3;
+    b[i] = x[i] + 1;
+  }
+}
+void join(const data_t a[9], const data_t b[9], data_t y[9]) {
+  for (int i = 0; i < 9; ++i) y[i] = a[i] ^ b[8 - i];
+}
+void diamond(data_t x[9], data_t y[9]) {
+#pragma HLS DATAFLOW
+  data_t a[9], b[9];
+  split(x, a, b);
+  join(a, b, y);
+}
+"""
 BENCH = """\
 import cocotb
 from cocotb.clock import Clock
@@ -125,6 +144,16 @@ def test_a_function_with_arrays_and_scalars_is_exact(folder: Path) -> None:
         (0.6, 0),
         (0.5, 0.5),
     ]
+
+
+def test_a_function_under_dataflow_keeps_its_processes(tmp_path: Path) -> None:
+    source = tmp_path / "diamond.cpp"
+    source.write_text(DIAMOND)
+    report = check(source)
+    assert report.exact, report.lines
+    assert report.words == {"x_in": 9 * report.calls, "y_out": 9 * report.calls}
+    processes = [process.name for process in report.design.report.processes]
+    assert processes == ["fill_x", "split", "join", "send_y"]
 
 
 def test_a_difference_is_told_and_fails(folder: Path) -> None:

@@ -125,3 +125,38 @@ def test_a_depth_that_is_not_known_is_one_line(tmp_path: Path, parameter: str) -
         f"{tmp_path}/filter.cpp:4:1: how many elements x of filter has is not known; "
         "add depth= to its pragma HLS INTERFACE, or write x[COUNT]"
     )
+
+
+FLOW = "void filter(%s) {\n  #pragma HLS DATAFLOW\n  %s\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "body", "message"),
+    [
+        ("int x[4]", "x[1] = x[0];", "x of filter, which is under DATAFLOW, is both read and written"),
+        ("int n, int x[4]", "x[1] = n;", "n of filter, which is under DATAFLOW, is no array"),
+    ],
+)
+def test_a_dataflow_hands_arrays_on_in_one_direction(
+    tmp_path: Path, parameters: str, body: str, message: str
+) -> None:
+    found = top(tmp_path, FLOW % (parameters, body))
+    with pytest.raises(HlsError) as raised:
+        wrap(Kernel("filter", tmp_path / "filter.cpp"), found)
+    assert str(raised.value) == f"{tmp_path}/filter.cpp:4:1: {message}; pass it by a stream"
+
+
+def test_a_dataflow_is_filled_and_sent_by_processes(tmp_path: Path) -> None:
+    found = top(tmp_path, FLOW % ("const int x[4], int* y, int unused[2]", "y[0] = x[1];"))
+    wrapped = wrap(Kernel("filter", tmp_path / "filter.cpp"), found)
+    body = wrapped.kernel.source.read_text().partition('extern "C"')[2].splitlines()[3:]
+    assert [line.strip() for line in body] == [
+        "#pragma HLS DATAFLOW",
+        "e2hls_wrapper::Type0 x[4];",
+        "e2hls_wrapper::fill_x(x, x_in);",
+        "e2hls_wrapper::Type1 y[1];",
+        "e2hls_wrapper::Type2 unused[2];",
+        "[[clang::always_inline]] filter(x, y, unused);",
+        "e2hls_wrapper::send_y(y, y_out);",
+        "}",
+    ]

@@ -10,12 +10,12 @@ from pathlib import Path
 from e2hls.base.cache import cached, content_key
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
+from e2hls.checking.wrapper_text import SUFFIX, WrapperPort, wrapper_text
+from e2hls.frontend.compile import accesses
 from e2hls.frontend.top_function import Parameter, TopFunction
 
-__all__ = ["RESULT", "Wrapped", "wrap"]
+__all__ = ["Wrapped", "wrap"]
 
-RESULT = "return_out"  # the stream of a function's result
-_SUFFIX = "_wrapper"
 _STREAM_MODES = ("axis", "ap_ctrl_none", "")
 
 
@@ -42,27 +42,61 @@ def wrap(kernel: Kernel, top: TopFunction) -> Wrapped:
             kernel=replace(kernel, wrapped=True),
             note=f"the interface itself is not checked: {', '.join(other)} of {top.name}",
         )
-    text = _text(kernel, top)
+    ports = tuple(_ports(kernel, top))
+    text = wrapper_text(kernel, top, ports)
+    name = f"{kernel.source.stem}{SUFFIX}.cpp"
 
     def write(folder: Path) -> None:
-        (folder / f"{kernel.source.stem}{_SUFFIX}.cpp").write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
 
-    folder = cached("wrapper", content_key(kernel.source.stem, text), write)
-    ports = [_describe(each, top) for each in top.parameters if not each.stream]
+    described = [_describe(each, top) for each in ports if not each.parameter.stream]
+    described += ["the result"] * top.returns
     return Wrapped(
         kernel=replace(
             kernel,
-            name=f"{top.name}{_SUFFIX}",
-            source=folder / f"{kernel.source.stem}{_SUFFIX}.cpp",
+            name=f"{top.name}{SUFFIX}",
+            source=cached("wrapper", content_key(name, text), write) / name,
             include_dirs=(*kernel.include_dirs, kernel.source.resolve().parent),
             wrapped=True,
         ),
-        note=f"the interface itself is not checked: {', '.join([*ports, *(['the result'] * top.returns)])} "
-        f"of {top.name} go through streams",
+        note=f"the interface itself is not checked: {', '.join(described)} of {top.name} go through streams",
         scalars=frozenset(
-            f"{each.name}_in" for each in top.parameters if not each.stream and not _dimensions(each, top)
+            f"{each.parameter.name}_in" for each in ports if each.fills and not each.dimensions
         ),
     )
+
+
+def _ports(kernel: Kernel, top: TopFunction) -> Iterator[WrapperPort]:
+    """The parameters with what is done around a call.
+
+    Under DATAFLOW an array is handed on as a whole: it is filled or sent out, as it is read or written.
+    """
+    used = accesses(kernel, top.name) if top.dataflow else {}
+    if top.dataflow and top.returns:
+        raise HlsError(f"{top.name} is under DATAFLOW and returns a value; write it to a stream", top.loc)
+    for parameter in top.parameters:
+        if parameter.stream:
+            yield WrapperPort(parameter=parameter)
+            continue
+        if "(" in parameter.text:  # a reference or pointer to a whole array
+            raise HlsError(
+                f"write {parameter.name} of {top.name} as an array: {parameter.name}[COUNT]", top.loc
+            )
+        dimensions = _dimensions(parameter, top)
+        access = used.get(parameter.name, "both")
+        if top.dataflow and (not dimensions or access == "both"):
+            what = "is no array" if not dimensions else "is both read and written"
+            raise HlsError(
+                f"{parameter.name} of {top.name}, which is under DATAFLOW, {what}; pass it by a stream",
+                top.loc,
+            )
+        changes = not parameter.constant and bool(dimensions or parameter.reference)
+        yield WrapperPort(
+            parameter=parameter,
+            dimensions=dimensions,
+            fills=not top.dataflow or access == "read",
+            sends=changes and access in ("both", "write"),
+        )
 
 
 def _names(top: TopFunction) -> list[str]:
@@ -91,72 +125,6 @@ def _dimensions(parameter: Parameter, top: TopFunction) -> tuple[str, ...]:
     return ("1",)
 
 
-def _describe(parameter: Parameter, top: TopFunction) -> str:
-    mode = top.interface(parameter.name).get("mode", "").lower()
-    kind = mode or ("array" if _dimensions(parameter, top) else "scalar")
-    return f"{parameter.name} ({kind})"
-
-
-def _text(kernel: Kernel, top: TopFunction) -> str:
-    """The wrapper's C++."""
-    ports, before, after, arguments = [], [], [], []
-    for at, each in enumerate(top.parameters):
-        given = f"E2hlsTop::Parameter<{at}>"
-        if each.stream:
-            ports.append(f"{given} {each.name}")
-            arguments.append(each.name)
-            continue
-        local = f"{each.name}_" if each.name == top.name else each.name
-        kind = f"e2hls::Element<{given}>"
-        if "(" in each.text:  # a reference or pointer to a whole array
-            raise HlsError(f"write {each.name} of {top.name} as an array: {each.name}[COUNT]", top.loc)
-        dimensions = _dimensions(each, top)
-        ports.append(f"hls::stream<e2hls::Word<{kind}>>& {each.name}_in")
-        before.append(f"{kind} {local}{f'[{dimensions[0]}]' if dimensions else ''};")
-        before += _loops("fill", each.name, local, dimensions, "in")
-        arguments.append(local)
-        if not each.constant and (dimensions or each.reference):
-            ports.append(f"hls::stream<e2hls::Word<{kind}>>& {each.name}_out")
-            after += _loops("send", each.name, local, dimensions, "out")
-    call = f"{top.name}({', '.join(arguments)});"
-    if top.returns:
-        ports.append(f"hls::stream<e2hls::Word<E2hlsTop::Result>>& {RESULT}")
-        before.append("e2hls::Word<E2hlsTop::Result> e2hls_result;")
-        call = f"e2hls_result = {call}"
-        after.append(f"{RESULT}.write(e2hls_result);")
-    # Inlined, the native build knows the bounds of the arrays above.
-    body = [*before, f"[[clang::always_inline]] {call}", *after]
-    return "\n".join([*_head(kernel, top), *_function(top, ports, body), ""])
-
-
-def _loops(verb: str, name: str, local: str, dimensions: tuple[str, ...], way: str) -> list[str]:
-    """Words between a variable and its stream, in loops here: those of headers are unrolled."""
-    element = local + "".join(f"[i{at}]" for at in range(len(dimensions)))
-    lines = [f"{'  ' * len(dimensions)}e2hls::{verb}({element}, {name}_{way});"]
-    for at in reversed(range(len(dimensions))):
-        label = f"{verb}_{name}{f'_{at}' if at else ''}"
-        lines = [
-            f"{'  ' * at}{label}:",
-            f"{'  ' * at}for (int i{at} = 0; i{at} < ({dimensions[at]}); ++i{at}) {{",
-            *lines,
-            f"{'  ' * at}}}",
-        ]
-    return lines
-
-
-def _head(kernel: Kernel, top: TopFunction) -> Iterator[str]:
-    yield f"// Streams around {top.name}, to check what it computes; generated by e2hls."
-    yield f'#include "{kernel.source.resolve()}"'
-    yield ""
-    yield "#include <hls_wrapper.h>"
-    yield ""
-    yield f"using E2hlsTop = e2hls::Signature<decltype({top.name})>;"
-    yield f"static_assert(E2hlsTop::kCount == {len(top.parameters)});"
-    yield ""
-
-
-def _function(top: TopFunction, ports: list[str], body: list[str]) -> Iterator[str]:
-    joined = ",\n    ".join(ports)
-    yield f'extern "C" void {top.name}{_SUFFIX}(\n    {joined}) {{'
-    yield from (f"  {line}" for line in body)
-    yield "}"
+def _describe(port: WrapperPort, top: TopFunction) -> str:
+    mode = top.interface(port.parameter.name).get("mode", "").lower()
+    return f"{port.parameter.name} ({mode or ('array' if port.dimensions else 'scalar')})"

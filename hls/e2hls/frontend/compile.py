@@ -10,9 +10,10 @@ from pathlib import Path
 from e2hls.base.clang import INCLUDE_DIR, WARNINGS, run_clang
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
+from e2hls.frontend.llvm_text import split_operands
 from e2hls.frontend.translation_unit import TranslationUnit, place_markers
 
-__all__ = ["compile_source", "preprocess"]
+__all__ = ["accesses", "compile_source", "preprocess"]
 
 # Of the targets, AArch64 passes numbers of any width by value: the IR has no traces of a calling convention.
 _SYNTHESIS = (
@@ -66,6 +67,29 @@ def _preprocess(kernel: Kernel, folder: Path) -> str:
     return preprocessed.read_text(errors="surrogateescape")
 
 
+def accesses(kernel: Kernel, function: str) -> dict[str, str]:
+    """What a function does with what its pointers lead to, by parameter: read, write, both or nothing.
+
+    Raises: HlsError for what clang rejects.
+    """
+    with tempfile.TemporaryDirectory(prefix="e2hls-") as made:
+        folder = Path(made)
+        output = folder / "kernel.ll"
+        emit = ("-w", "-S", "-emit-llvm", "-fno-discard-value-names", "-o", str(output))
+        run_clang([*_options(folder), *emit, *_read(kernel)])
+        text = _plain_name(output.read_text(), function)
+    head = re.search(rf"^define [^@]*@{function}\((.*)\)", text, re.M)
+    found = {}
+    for parameter in split_operands(head[1]) if head else ():
+        name = re.search(r"%(\S+)$", parameter)
+        if name is None or not parameter.startswith("ptr "):
+            continue
+        kinds = (("readonly", "read"), ("writeonly", "write"), ("readnone", "nothing"))
+        words = parameter.split()
+        found[name[1]] = next((kind for word, kind in kinds if word in words), "both")
+    return found
+
+
 def _options(folder: Path) -> tuple[str, ...]:
     # No build is another's in zig's cache: that takes equal files in two folders for one, and does not see a
     # new header that lies before the one it knows.
@@ -75,7 +99,7 @@ def _options(folder: Path) -> tuple[str, ...]:
 def _read(kernel: Kernel) -> tuple[str, ...]:
     paths = [f"-I{each}" for each in (*kernel.include_dirs, INCLUDE_DIR)]
     markers = ("-include", str(INCLUDE_DIR / "hls_pragma.h"))
-    return ("-D__SYNTHESIS__", *kernel.macros, *paths, *markers, str(kernel.source))
+    return ("-D__SYNTHESIS__", *kernel.macros, *paths, *markers, "-x", "c++", str(kernel.source))
 
 
 def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, str]:

@@ -94,7 +94,7 @@ def _reject_recursion(calls: Mapping[str, Mapping[str, str]], top: str, debug: D
 
 
 def _processes(module: Module, calls: Mapping[str, Mapping[str, str]], top: str) -> list[str]:
-    """What a DATAFLOW function calls, other than the headers' helpers."""
+    """What a DATAFLOW function calls, other than the headers' helpers; one that it calls is a part of it."""
     reached, todo = {top}, [top]
     while todo:
         fresh = set(calls[todo.pop()]) - reached
@@ -102,7 +102,9 @@ def _processes(module: Module, calls: Mapping[str, Mapping[str, str]], top: str)
         todo += fresh
     helpers = _always_inlined(module)
     flows = [name for name in reached if any(DATAFLOW in line for line in module.functions[name].lines())]
-    return [name for flow in sorted(flows) for name in calls[flow] if name not in helpers]
+    return [
+        name for flow in sorted(flows) for name in calls[flow] if name not in helpers and name not in flows
+    ]
 
 
 def _always_inlined(module: Module) -> set[str]:
