@@ -28,7 +28,7 @@ from e2train.devices import ResidentDevice, open_resident
 from e2train.devices.emulator import Emulator
 from e2train.devices.protocol import Counters
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
-from e2train.nn import Engine, ResidentBody, build_model, offload
+from e2train.nn import OffloadContext, ResidentBody, build_model, offload
 from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
 from numpy.typing import NDArray
@@ -122,8 +122,8 @@ def trainee(way: str, *, name: str, threads: int) -> Trainee:
     if way == "offloaded":
         return Trainee(offload(model, Emulator()))
     device = TimedDevice(open_resident(threads=threads))
-    engine = Engine(device=device, gradient_bits=BITS[WAYS.index(way) - 1])
-    model.resident = ResidentBody(model, engine, image=image)
+    context = OffloadContext(device=device, gradient_bits=BITS[WAYS.index(way) - 1])
+    model.resident = ResidentBody(model, context, image=image)
     return Trainee(model, device)
 
 
@@ -195,26 +195,26 @@ def main() -> int:
     if options.memory_of:
         print(train_alone(options.memory_of, **shape, threads=options.threads[0]))
         return 0
-    told: dict[str, Any] = {
+    payload: dict[str, Any] = {
         "peak_mib": {way: round(peak_mib(way, **shape, threads=max(options.threads)), 1) for way in WAYS},
         "rows": [
             measure(**shape, repeats=options.repeats, warm_up=options.warm_up, threads=threads)
             for threads in options.threads
         ],
     }
-    print(json.dumps(told)) if options.json else show(told)
-    ratios = [row["ways"][way]["ratio"] for row in told["rows"] for way in WAYS[1:]]
-    too_large = [way for way in WAYS if told["peak_mib"][way] > told["peak_mib"]["plain"]]
+    print(json.dumps(payload)) if options.json else show(payload)
+    ratios = [row["ways"][way]["ratio"] for row in payload["rows"] for way in WAYS[1:]]
+    too_large = [way for way in WAYS if payload["peak_mib"][way] > payload["peak_mib"]["plain"]]
     return int(max(ratios) > options.limit or bool(too_large))
 
 
-def show(told: dict[str, Any]) -> None:
-    for row in told["rows"]:
+def show(payload: dict[str, Any]) -> None:
+    for row in payload["rows"]:
         print(f"{row['model']}, batch {row['batch']}, {row['threads']} threads")
         for way, figures in row["ways"].items():
             kinds = ", ".join(f"{kind} {seconds:.3f}" for kind, seconds in figures["s_by_kind"].items())
             print(f"  {way:28} {figures['s']:.4f} s, {figures['ratio']:.3f} times plain; {kinds}")
-    for way, mib in told["peak_mib"].items():
+    for way, mib in payload["peak_mib"].items():
         print(f"peak memory of {way}: {mib:.0f} MiB")
 
 

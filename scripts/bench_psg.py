@@ -21,7 +21,7 @@ import numpy as np
 from e2train.config import EngineConfig
 from e2train.devices import LayerCall, LayerResult, StreamDevice, open_device
 from e2train.devices.emulator import Emulator
-from e2train.nn import Engine, Group
+from e2train.nn import Group, OffloadContext
 from e2train.numerics.psg import Psg, decided, sign
 from e2train.runtime import execute, plan
 from e2train.train import PRESETS, Session, deterministic, train
@@ -68,16 +68,16 @@ def recorded(*, data: str, model: str, steps: int, batch: int, seed: int) -> dic
         method="smb-int8", data=data, steps=steps, batch=batch, seed=seed, schedule="cosine", lr=0.05
     )
     with deterministic(config.threads):
-        engine = Engine(device=recorder)
-        for _ in train(Session.start(config, engine, engine.ledger, Group())):
+        context = OffloadContext(device=recorder)
+        for _ in train(Session.start(config, context, context.ledger, Group())):
             pass
     return recorder.calls
 
 
-def measured(calls: dict[str, LayerCall], device: StreamDevice, psg: Psg, pictures: int) -> Iterator[Row]:
-    """Every call on the device, cut to its first pictures."""
+def measured(calls: dict[str, LayerCall], device: StreamDevice, psg: Psg, samples: int) -> Iterator[Row]:
+    """Every call on the device, cut to its first samples."""
     for call in calls.values():
-        x, gy = (np.ascontiguousarray(operand.numpy()[:pictures]) for operand in (call.a, call.b))
+        x, gy = (np.ascontiguousarray(operand.numpy()[:samples]) for operand in (call.a, call.b))
         full_call = replace(call, a=x, b=gy, shape=replace(call.shape, N=len(x)))
         msb_call = replace(full_call, mode="grad_msb", x_bits=psg.x_bits, g_bits=psg.g_bits)
         full, msb = execute(full_call, device), execute(msb_call, device)
@@ -120,7 +120,7 @@ def main() -> int:
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--steps", type=int, default=100, help="training steps before the measurement")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--pictures", type=int, default=8, help="of the batch, that go to the device")
+    parser.add_argument("--samples", type=int, default=8, help="of the batch, that go to the device")
     parser.add_argument("--device", default="rtl")
     parser.add_argument("--board", default="pynq_z2")
     parser.add_argument("--beta", type=float, default=0.05)
@@ -140,12 +140,12 @@ def main() -> int:
             print(
                 "layer                   compute  all   resolve  decided  agree(decided)  agree(all)  tiles"
             )
-        for row in measured(calls, device, Psg(mode="resolve", beta=options.beta), options.pictures):
+        for row in measured(calls, device, Psg(mode="resolve", beta=options.beta), options.samples):
             rows.append(row)
             print(json.dumps(asdict(row)) if options.json else line(row.layer, [row]), flush=True)
     print(json.dumps(summary(rows)) if options.json else line("all, by cycles", rows))
-    told = summary(rows)
-    return 0 if told["compute_ratio"] <= COMPUTE_LIMIT and told["total_ratio"] <= TOTAL_LIMIT else 1
+    figures = summary(rows)
+    return 0 if figures["compute_ratio"] <= COMPUTE_LIMIT and figures["total_ratio"] <= TOTAL_LIMIT else 1
 
 
 def summary(rows: list[Row]) -> dict[str, float]:

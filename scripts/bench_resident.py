@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from e2train.config import load_config
 from e2train.devices import open_resident
 from e2train.devices.protocol import Counters
-from e2train.nn import Engine, ResidentBody, build_model
+from e2train.nn import OffloadContext, ResidentBody, build_model
 from e2train.runtime.ledger import LedgerRow
 
 CONVOLUTIONS = ("forward", "grad_input", "grad_weight")
@@ -45,12 +45,12 @@ def rows_of_step(name: str, *, board: str, batch: int, gradient_bits: int) -> tu
     model, image = build_model(name)
     images, labels = torch.randn(batch, *image), torch.randint(0, 10, (batch,))
     with closing(open_resident("rtl", config=board)) as device:
-        engine = Engine(device=device, gradient_bits=gradient_bits)
-        model.resident = ResidentBody(model, engine, image=image)
+        context = OffloadContext(device=device, gradient_bits=gradient_bits)
+        model.resident = ResidentBody(model, context, image=image)
         for _ in range(2):
-            engine.ledger.clear()
+            context.ledger.clear()
             F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-        return engine.ledger.snapshot()
+        return context.ledger.snapshot()
 
 
 def measure(*, name: str, board: str, batch: int, planned_batch: int, gradient_bits: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from e2train.devices.emulator import Emulator
 from e2train.energy import Recorder
 from e2train.energy.meters import find_hwmon, read_local_file
-from e2train.nn import Engine, Group
+from e2train.nn import Group, OffloadContext
 from e2train.train import PRESETS, Row, Session, deterministic, train
 
 
@@ -35,12 +35,12 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=0.01, help="share (default: %(default)s)")
     options = parser.parse_args()
     config = PRESETS["digits"].changed(method="smb-int8", steps=2 * options.pairs * options.steps + 10)
-    engine = Engine(device=Emulator())
+    context = OffloadContext(device=Emulator())
     seconds: dict[bool, list[float]] = {True: [], False: []}
     samples = 0
     with tempfile.TemporaryDirectory() as folder, deterministic(1):
         meter = replace(find_hwmon(read_local_file, root=sensor(Path(folder)))[0], period_s=options.period)
-        rows = train(Session.start(config, engine, engine.ledger, Group()))
+        rows = train(Session.start(config, context, context.ledger, Group()))
         turn(rows, 10)  # warm up
         for pair in range(options.pairs):
             for sampled in (pair % 2 == 0, pair % 2 == 1):
@@ -49,14 +49,14 @@ def main() -> int:
                     seconds[sampled].append(turn(rows, options.steps))
                 samples += len(recorder.recording().times_s) if sampled else 0
     cost = statistics.median(seconds[True]) / statistics.median(seconds[False]) - 1
-    told = {
+    figures = {
         "seconds_with": sum(seconds[True]),
         "seconds_without": sum(seconds[False]),
         "samples": samples,
         "cost": cost,
         "limit": options.limit,
     }
-    print(json.dumps(told))
+    print(json.dumps(figures))
     return int(cost > options.limit)
 
 

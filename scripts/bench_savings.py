@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wall time of a scheduled training step on the emulator of resident steps, with and without drops and skips.
 
-Both trainings see the same random pictures and take turns, so that other load on the machine falls on both.
+Both trainings see the same random images and take turns, so that other load on the machine falls on both.
 Half of the batches are dropped and 40 % of all block executions are skipped, by chance for each sample:
 what is measured is what skipping saves, not how gates learn. Exit code 1 above ``--limit``.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from e2train.devices import open_resident
-from e2train.nn import Engine, ResidentBody, ResidualNet, SkipPolicy, build_model
+from e2train.nn import OffloadContext, ResidentBody, ResidualNet, SkipPolicy, build_model
 from e2train.train.optimiser import SignSgd, parameter_groups
 from e2train.train.smd import Smd
 from torch import Tensor
@@ -68,8 +68,10 @@ def trainee(name: str, *, drop: float, skip: float, gradient_bits: int) -> Train
     model, image = build_model(name)
     if skip:
         model.policy = ByChance(skip * len(model.blocks) / len(model.skippable))
-    engine = Engine(device=open_resident(threads=torch.get_num_threads()), gradient_bits=gradient_bits)
-    model.resident = ResidentBody(model, engine, image=image)
+    context = OffloadContext(
+        device=open_resident(threads=torch.get_num_threads()), gradient_bits=gradient_bits
+    )
+    model.resident = ResidentBody(model, context, image=image)
     groups = parameter_groups(model, lr=0.01, sign_lr=None, sign_weight_decay=0.0)
     for group in groups:
         group["lr"] = group["peak_lr"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the pictures of the documentation into docs/images, from the runs that ``make train`` leaves.
+"""Draw the images of the documentation into docs/images, from the runs that ``make train`` leaves.
 
-With ``--report`` headless Chromium also takes the picture of their report. Diagrams are drawn from the lists
+With ``--report`` headless Chromium also takes an image of their report. Diagrams are drawn from the lists
 below, figures from the files of the runs and from one weight gradient of a short training on the emulator.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from e2train.devices import LayerCall, LayerResult, open_device
 from e2train.nn import digits_net, offload
-from e2train.train import Record, read_record
+from e2train.train import FinishedRun, read_run
 from e2train.train.data import digits_split
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -95,12 +95,10 @@ BLOCK_ARROWS: tuple[Arrow, ...] = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with digits-METHOD")
-    parser.add_argument("--report", action="store_true", help="the report's picture too, with Chromium")
+    parser.add_argument("--report", action="store_true", help="the report's image too, with Chromium")
     options = parser.parse_args()
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "e2train", "font.size": 9}
-    runs = {
-        name: read_record(options.runs / f"digits-{name}") for name in ("smb-fp32", "smb-int8", "e2train")
-    }
+    runs = {name: read_run(options.runs / f"digits-{name}") for name in ("smb-fp32", "smb-int8", "e2train")}
     IMAGES.mkdir(exist_ok=True)
     draw_boxes("architecture", ARCHITECTURE, ARCHITECTURE_ARROWS)
     draw_boxes("slu_block", BLOCK, BLOCK_ARROWS)
@@ -141,10 +139,10 @@ def _draw_box(axes: Axes, box: Box) -> FancyBboxPatch:
     return patch
 
 
-def draw_steps(record: Record) -> None:
+def draw_steps(record: FinishedRun) -> None:
     """Which scheduled steps were run, and which dropped."""
     run = {row["step"] for row in record.steps}
-    scheduled = record.account.scheduled_steps
+    scheduled = record.ledger.scheduled_steps
     _, axes = pyplot.subplots(figsize=(7, 0.9))
     for step in range(1, scheduled + 1):
         axes.axvspan(step - 0.9, step - 0.1, color=TEAL if step in run else GREY, linewidth=0)
@@ -157,7 +155,7 @@ def draw_steps(record: Record) -> None:
     save("smd_steps")
 
 
-def draw_skips(record: Record) -> None:
+def draw_skips(record: FinishedRun) -> None:
     """How often each block was skipped."""
     rates = [100 * rate for rate in record.summary.block_skip_rates]
     _, axes = pyplot.subplots(figsize=(5, 1.8))
@@ -221,7 +219,7 @@ def draw_signs() -> None:
     save("psg_signs")
 
 
-def draw_factors(record: Record) -> None:
+def draw_factors(record: FinishedRun) -> None:
     """What each technique leaves of the modelled energy, one after the other."""
     factors = record.summary.energy_factors
     names = {
@@ -254,7 +252,7 @@ def photograph(out: Path, runs: list[Path]) -> None:
         check=True,
         capture_output=True,
     )
-    print(json.dumps({"picture": str(target), "bytes": target.stat().st_size}))
+    print(json.dumps({"image": str(target), "bytes": target.stat().st_size}))
 
 
 if __name__ == "__main__":

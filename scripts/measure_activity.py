@@ -16,7 +16,7 @@ from pathlib import Path
 from e2sim.activity import read_toggles
 from e2train.config import load_config
 from e2train.devices.rtl import RtlDevice
-from e2train.nn import Engine, Group
+from e2train.nn import Group, OffloadContext
 from e2train.train import PRESETS, Session, deterministic, train
 
 RUNS = {"full": {"method": "signsgd"}} | {
@@ -28,8 +28,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="digits", help="model and data (default: %(default)s)")
     parser.add_argument("--board", default="pynq_z2", help="configuration (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=4, help="pictures of the step (default: %(default)s)")
-    parser.add_argument("--depth", type=int, default=1, help="levels of modules told (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=4, help="images of the step (default: %(default)s)")
+    parser.add_argument("--depth", type=int, default=1, help="levels of modules shown (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON line per run")
     options = parser.parse_args()
     found: dict[str, Counter[str]] = {}
@@ -45,9 +45,9 @@ def main() -> None:
 def step_toggles(device: RtlDevice, options: argparse.Namespace, settings: dict[str, str]) -> Counter[str]:
     """Toggles of one step by module."""
     config = PRESETS[options.preset].changed(batch=options.batch, steps=1, **settings)
-    engine = Engine(device=device, psg=config.psg if settings["method"] == "psg" else None)
+    context = OffloadContext(device=device, psg=config.psg if settings["method"] == "psg" else None)
     with tempfile.TemporaryDirectory() as folder, deterministic(1):
-        session = Session.start(config, engine, engine.ledger, Group())
+        session = Session.start(config, context, context.ledger, Group())
         path = Path(folder) / "step.saif"
         device.record_activity(path)
         next(train(session))

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from e2train.train import Record, RunConfig, TrainError, read_config, read_record
+from e2train.train import FinishedRun, RunConfig, TrainError, read_config, read_run
 from paper_tables import TABLES, Table, slug
 from table_files import write_choices, write_table
 
@@ -102,8 +102,8 @@ def candidates(table: Table, names: Sequence[str], choices: Path, options: argpa
         for tried in table.rows[name].tried:
             changes = {**tried, "host": options.host, "validation": VALIDATION}
             config = table.config(name, changes, data=options.data)
-            told = " ".join(f"{key} {value}" for key, value in tried.items())
-            runs.append((config, choices / slug(name) / slug(f"{told} {config.steps} steps")))
+            tried_text = " ".join(f"{key} {value}" for key, value in tried.items())
+            runs.append((config, choices / slug(name) / slug(f"{tried_text} {config.steps} steps")))
     return runs
 
 
@@ -165,14 +165,14 @@ def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]
     return f"{where}: the run ended with exit code {code}; start again to go on" if code else None
 
 
-RECORDS: dict[Path, Record] = {}
+RECORDS: dict[Path, FinishedRun] = {}
 
 
-def finished(settings: RunConfig, where: Path) -> Record | None:
+def finished(settings: RunConfig, where: Path) -> FinishedRun | None:
     """The run in a folder, if it has ended and was set so; without its steps, which no table needs."""
     if where not in RECORDS:
         try:
-            record = replace(read_record(where), steps=[])
+            record = replace(read_run(where), steps=[])
         except TrainError:
             return None
         if record.summary.config_sha256 != settings.hash:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from e2train.energy import load_costs
-from e2train.train import PRESETS, Record, TrainError, read_record
+from e2train.train import PRESETS, FinishedRun, TrainError, read_run
 from e2train.train.savings import TECHNIQUES, savings
 from matplotlib.figure import Figure
 from paper_tables import Table, slug
@@ -24,12 +24,14 @@ CLAIMS = {  # of the paper, about ResNet-74 on CIFAR-10: energy saved and points
     "the paper's claim: 90 % saved, 2 points lost": (0.9, 2.0),
     "the paper's claim: 60 % saved, 1.2 points lost": (0.6, 1.2),
 }
-_ELSEWHERE = ("data", "seed", "steps", "validation", "host")  # told elsewhere, or not chosen
+_ELSEWHERE = ("data", "seed", "steps", "validation", "host")  # shown elsewhere, or not chosen
 TICKS = (5, 10, 20, 40, 60, 100)
 MARKERS = "osD^v<>p"
 
 
-def write_table(out: Path, table: Table, found: Mapping[str, Sequence[Record]], *, choices: Path) -> None:
+def write_table(
+    out: Path, table: Table, found: Mapping[str, Sequence[FinishedRun]], *, choices: Path
+) -> None:
     """Write the rows that have runs; ``choices`` is the folder of the runs that settings were chosen by."""
     rows = [_row(name, runs) for name, runs in found.items() if runs]
     tried = _read_choices(choices, table)
@@ -64,10 +66,10 @@ def write_choices(choices: Path, table: Table) -> str:
     return text
 
 
-def _row(name: str, runs: Sequence[Record]) -> dict[str, Any]:
+def _row(name: str, runs: Sequence[FinishedRun]) -> dict[str, Any]:
     """One row: means over its seeds."""
     summaries = [run.summary for run in runs]
-    saved = [savings(run.config, run.account, load_costs()) for run in runs]
+    saved = [savings(run.config, run.ledger, load_costs()) for run in runs]
     accuracies = [run.accuracy for run in summaries]
     blocks = sum(run.blocks_run + run.blocks_skipped for run in summaries)
     predicted = [run.psg_predicted_fraction for run in summaries if run.psg_predicted_fraction is not None]
@@ -99,7 +101,7 @@ def _read_choices(choices: Path, table: Table) -> list[dict[str, Any]]:
     tried, settings = [], []
     for folder in sorted(choices.glob("*/*/")):
         try:
-            record = read_record(folder)
+            record = read_run(folder)
         except TrainError:  # not finished, or not yet
             continue
         summary = record.summary

@@ -5,7 +5,7 @@
 A row is measured from where its run with seed 0 under OUT/TABLE ended, 200 steps before the end of its
 schedule, since gates learn in the course of a training what to skip; without such a run from the beginning.
 Rows are measured one after the other, so nothing else should run on the machine: the load average before
-each row is told. The figures go into OUT/TABLE/step_seconds.json, from which ``reproduce.py`` takes them.
+each row is printed. The figures go into OUT/TABLE/step_seconds.json, from which ``reproduce.py`` takes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from e2train.nn import Group
 from e2train.runtime import Ledger
-from e2train.train import RunConfig, Session, TrainError, deterministic, open_engine, train
+from e2train.train import RunConfig, Session, TrainError, deterministic, open_context, train
 from e2train.train.checkpoint import load_checkpoint
 from paper_tables import TABLES, slug
 from table_files import STEP_SECONDS
@@ -50,15 +50,15 @@ def main() -> int:
             config, out / f"{slug(name)}-seed0/checkpoint.pt", steps=options.steps, warm_up=options.warm_up
         )
         print(f"{name}: {json.dumps(figures)}", flush=True)
-        told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        path.write_text(json.dumps(told | {name: figures}, indent=1) + "\n", encoding="utf-8")
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path.write_text(json.dumps(known | {name: figures}, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 def measure(config: RunConfig, checkpoint: Path, *, steps: int, warm_up: int) -> dict[str, Any]:
     """Seconds per scheduled step, and how many steps were executed."""
     load, group = os.getloadavg()[0], Group()
-    with deterministic(config.threads), open_engine(config, group) as engine:
+    with deterministic(config.threads), open_context(config, group) as engine:
         session = Session.start(config, engine, engine.ledger if engine else Ledger(), group)
         needed = steps + warm_up + MARGIN
         if session.steps < needed:

@@ -61,11 +61,11 @@ def main() -> int:
     code = train(file, folder, seconds=options.minutes * 60 - SAVING_S)
     if code:
         sys.exit(f"{folder.path}: the run ended with exit code {code}")
-    told = figures(folder, before, time.monotonic() - begun_s)
-    print(json.dumps(told))
-    if told["checkpoint_mb"] > options.most_mb:
+    result = figures(folder, before, time.monotonic() - begun_s)
+    print(json.dumps(result))
+    if result["checkpoint_mb"] > options.most_mb:
         sys.exit(
-            f"{folder.checkpoint} has {told['checkpoint_mb']} MB, more than --most-mb {options.most_mb:g}; "
+            f"{folder.checkpoint} has {result['checkpoint_mb']} MB, more than --most-mb {options.most_mb:g}; "
             "it can be used where it lies"
         )
     return 0

@@ -16,7 +16,7 @@ set python [expr {[llength $arguments] > 2 ? [lindex $arguments 2] : [file join 
 
 # The configuration's header, part and clock come from the one place that knows them.
 file mkdir $out
-set told [exec $python -c {
+set board_line [exec $python -c {
 import sys
 from pathlib import Path
 from e2train.config import config_header, load_config
@@ -24,7 +24,7 @@ config = load_config(sys.argv[1])
 Path(sys.argv[2], "engine_config.hpp").write_text(config_header(config), encoding="utf-8")
 print(config.part, config.period_ns)
 } $board $out]
-lassign $told part period_ns
+lassign $board_line part period_ns
 
 cd $out
 open_project -reset engine

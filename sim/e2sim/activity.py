@@ -34,7 +34,7 @@ def read_toggles(path: Path) -> dict[str, int]:
                     scope.append(None)
                 elif token == ")":
                     if not scope:
-                        raise SimulationError(f"{path} is damaged: a parenthesis too many")
+                        raise SimulationError(f"{path} is damaged: an unmatched closing parenthesis")
                     scope.pop()
                 elif before[0] == "(" and before[1] == "INSTANCE":
                     scope[-1] = token

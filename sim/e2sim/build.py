@@ -8,7 +8,7 @@ from pathlib import Path
 
 from e2hls.base.cache import cached, content_key
 from e2hls.base.clang import SHARED_LIBRARY, system_library
-from e2hls.simulation.toolchain import JOBS, LINKS, Rtl, Toolchain, machine
+from e2hls.simulation.toolchain import JOBS, LINKS, RUNTIME, WITHOUT_RUNTIME, Rtl, Toolchain, machine
 from e2hls.sources import source_folder
 from e2hls.xls_verilog import lanes, wide_outputs
 
@@ -16,9 +16,9 @@ __all__ = ["build_soc"]
 
 _SOURCES = source_folder("sim/soc")
 _LIBRARY = "libsoc.so"
+_COMMON = ("-j", str(JOBS), "--assert", "-O3", "--no-timing", "-Wno-fatal")
 _VERILATOR = (
-    *("--cc", "--exe", "--build", "-j", str(JOBS)),
-    *("--prefix", "Vkernel", "--assert", "-O3", "--no-timing", "-Wno-fatal"),
+    *("--cc", "--exe", "--build", "--prefix", "Vkernel"),
     # Registers power up to values drawn from the SoC's seed, as a missing reset would show.
     *("--x-assign", "fast", "--x-initial", "unique"),
     *("--output-split", "20000", "-o", f"../{_LIBRARY}"),
@@ -49,9 +49,9 @@ def build_soc(design: Rtl, *, activity: bool = False) -> Path:
     headers = sorted(_SOURCES.glob("*.hpp"))
     inputs = [*sources, *headers, *design.sv_files, Path(wide_outputs.__file__)]
     inputs += sorted(Path(lanes.__file__).parent.glob("*.py"))
-    verilator = (*_VERILATOR, *(_ACTIVITY if activity else ()))
+    common = (*_COMMON, *(_ACTIVITY if activity else ()))
     cxx = " ".join((_CXX, *system_library(), *(("-DSOC_ACTIVITY",) if activity else ())))
-    key = content_key("soc", design.name, verilator, _MAKE, cxx, SHARED_LIBRARY, machine(), *inputs)
+    key = content_key("soc", design.name, _VERILATOR, common, _MAKE, cxx, SHARED_LIBRARY, machine(), *inputs)
 
     def build(directory: Path) -> None:
         for source in (*sources, *headers):
@@ -61,10 +61,12 @@ def build_soc(design: Rtl, *, activity: bool = False) -> Path:
             if not activity:
                 text = lanes.roll_lanes(wide_outputs.pack_when_valid(text))
             (directory / file.name).write_text(text, encoding="utf-8")
-        arguments = [*verilator, "--top-module", design.name, "-CFLAGS", cxx]
-        arguments += ["-LDFLAGS", " ".join(SHARED_LIBRARY)]
+        runtime = tools.runtime((*common, "-CFLAGS", cxx), make=_MAKE, key=(machine(),))
+        arguments = [*_VERILATOR, *common, "--top-module", design.name, "-CFLAGS", cxx]
+        arguments += ["-LDFLAGS", " ".join((*SHARED_LIBRARY, RUNTIME))]
         files = [file.name for file in (*design.sv_files, *sources)]
-        tools.verilate([*arguments, *files], directory=directory, make=_MAKE)
+        make, links = (*_MAKE, *WITHOUT_RUNTIME), {"runtime.a": runtime}
+        tools.verilate([*arguments, *files], directory=directory, make=make, links=links)
         shutil.rmtree(directory / "obj")
 
     return cached("soc", key, build) / _LIBRARY

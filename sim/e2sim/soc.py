@@ -262,7 +262,7 @@ class Soc:
     ) -> TransferStats:
         """Run a chain of descriptors in each direction, given by the addresses of its first and last one.
 
-        What the descriptors say stands in ``memory``; their status tells what has come.
+        What the descriptors say stands in ``memory``; their status says what has come.
         Raises: SimulationError as ``dma_transfer``.
         """
         for control, pointers in ((DmaRegister.S2MM_DMACR, s2mm), (DmaRegister.MM2S_DMACR, mm2s)):

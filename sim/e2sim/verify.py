@@ -19,7 +19,16 @@ from pathlib import Path
 from cocotb_tools.config import libs_dir, share_dir
 from cocotb_tools.runner import Verilator
 from e2hls.base.cache import cached, content_key
-from e2hls.simulation.toolchain import JOBS, LINKS, Rtl, SimulationError, Toolchain, first_error
+from e2hls.simulation.toolchain import (
+    JOBS,
+    LINKS,
+    RUNTIME,
+    WITHOUT_RUNTIME,
+    Rtl,
+    SimulationError,
+    Toolchain,
+    first_error,
+)
 from e2hls.sources import source_folder
 
 __all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
@@ -183,18 +192,26 @@ class _BenchRunner(Verilator):
         super().__init__()
         self.log.setLevel(logging.CRITICAL)  # the results say what went wrong
 
-    def arguments(self, top: str, *, waves: bool) -> tuple[str, ...]:
-        """Verilator's options; one build has one trace format."""
+    def common(self, *, waves: bool) -> tuple[str, ...]:
+        """Verilator's options for every design; one build has one trace format."""
         # FST where the headers that Verilator's writer needs are there.
         traces = "--trace-fst" if self._tools.has_header("lz4.h") else "--trace-vcd"
+        return (
+            *("-j", str(JOBS), "--vpi", "--timescale", "1ns/1ps"),
+            *("--assert", "--no-timing", "-Wno-fatal"),
+            *((traces,) if waves else ()),
+        )
+
+    def arguments(self, top: str, *, waves: bool) -> tuple[str, ...]:
+        """All of Verilator's options."""
         # The simulation looks for cocotb's libraries where they were when it was built.
         runtime = shlex.quote(f"-Wl,-rpath,{libs_dir}").replace("$", "$$")
         return (
-            *("--cc", "--exe", "--build", "-j", str(JOBS), "--prefix", "Vtop", "--top-module", top),
-            *("--vpi", "--timescale", "1ns/1ps", "-o", f"../{top}"),
-            *("--assert", "--no-timing", "-Wno-fatal", "--x-initial", "unique"),
-            *((traces, "--public-flat-rw") if waves else ()),  # waves have all signals
-            *("-LDFLAGS", f"{runtime} -L../{LINKS}/cocotb -lcocotbvpi_verilator"),
+            *("--cc", "--exe", "--build", "--prefix", "Vtop", "--top-module", top),
+            *("--x-initial", "unique", "-o", f"../{top}"),
+            *self.common(waves=waves),
+            *(("--public-flat-rw",) if waves else ()),  # waves have all signals
+            *("-LDFLAGS", f"{RUNTIME} {runtime} -L../{LINKS}/cocotb -lcocotbvpi_verilator"),
         )
 
     def compile(self, design: Rtl, directory: Path, *, waves: bool) -> None:
@@ -209,7 +226,8 @@ class _BenchRunner(Verilator):
         ports.write_text(_PORTS.format(top=design.name), encoding="utf-8")
         arguments = [*self.arguments(design.name, waves=waves), ports.name]
         arguments += [source.name for source in sources]
-        self._tools.verilate(arguments, directory=directory, links={"cocotb": libs_dir})
+        links = {"cocotb": libs_dir, "runtime.a": self._tools.runtime(self.common(waves=waves))}
+        self._tools.verilate(arguments, directory=directory, make=WITHOUT_RUNTIME, links=links)
         shutil.rmtree(directory / "obj")
 
     def _set_env_common(self) -> None:

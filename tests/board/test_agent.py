@@ -23,7 +23,7 @@ from serving import E2TRAIN, served
 
 TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--batch", "8", "--seed", "7", "--json")
 CALL = mode_call("forward", np.random.default_rng(1))
-FEW = ("--set", "test_pictures=8")
+FEW = ("--set", "test_images=8")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 BOARD = "zcu104"
 TORCHRUN = (str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "-m", "e2train")
 SHORT = ("train", "digits", "--steps", "4", "--batch", "8", "--seed", "7", "--json")
-SETTINGS = ("--set", "test_pictures=4", "--set", "smd=0.3", "--set", "skip=0.4")
+SETTINGS = ("--set", "test_images=4", "--set", "smd=0.3", "--set", "skip=0.4")
 
 
 @pytest.mark.timeout(900)

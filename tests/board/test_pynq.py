@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2sim.board.power import PowerModel
+from e2sim.board.peripherals import PowerModel
 from e2train.devices import MODES, open_device
 from e2train.overlay import read_overlay
 from e2train.runtime import execute
@@ -20,7 +20,7 @@ from serving import E2TRAIN
 
 BOARD = "zcu104"
 TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--batch", "8", "--seed", "7", "--json")
-FEW = ("--set", "test_pictures=8")
+FEW = ("--set", "test_images=8")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from e2sim import SimulationError
 from e2sim.board import BoardServer
-from e2sim.board.peers import is_connected
+from e2sim.board.clients import is_connected
 from e2train.cli.app import main
 from e2train.devices import DeviceError, open_device
 from e2train.devices.simulated_board import board_model, build_logic
@@ -215,8 +215,8 @@ def test_a_port_that_cannot_be_had_is_one_line_before_anything_is_built(monkeypa
         taken = other.getsockname()[1]
         for port, reason in (
             (taken, "Address already in use"),
-            (-1, "ports are 0, which picks a free one, to 65535"),
-            (99999, "ports are 0, which picks a free one, to 65535"),
+            (-1, "a port must be in 0..65535, where 0 picks a free one"),
+            (99999, "a port must be in 0..65535, where 0 picks a free one"),
         ):
             message = f"e2train: cannot listen on 127.0.0.1:{port}: {reason}; choose another --port\n"
             assert told(port) == (2, message)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports in a real browser: no error, no missing picture, nothing cut off on a phone or in print."""
+"""Reports in a real browser: no error, no missing chart, nothing cut off on a phone or in print."""
 
 import shutil
 
 import pytest
 from e2train.energy import load_costs
-from e2train.train import PRESETS, read_record, run_training, write_reports
+from e2train.train import PRESETS, read_run, run_training, write_reports
 
 pytestmark = pytest.mark.browser
 
 CONFIG = PRESETS["digits"].changed(
-    steps=24, batch=16, seed=3, skip=0.6, gate_weight=100.0, test_pictures=20, board="pynq_z2"
+    steps=24, batch=16, seed=3, skip=0.6, gate_weight=100.0, test_images=20, board="pynq_z2"
 )
 # Offline, and quiet about it.
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -22,9 +22,7 @@ def report(tmp_path_factory):
     for method, device in (("smb-fp32", "emulator"), ("e2train", "emulator"), ("e2train", "csim")):
         folders.append(tmp_path_factory.mktemp(method))
         run_training(CONFIG.changed(method=method, device=device), out=folders[-1])
-    return write_reports(
-        [read_record(folder) for folder in folders], load_costs(), tmp_path_factory.mktemp("r")
-    )
+    return write_reports([read_run(folder) for folder in folders], load_costs(), tmp_path_factory.mktemp("r"))
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from e2hls.simulation.harness import VERILATED, verilated_library
-from e2hls.simulation.toolchain import Toolchain
+from e2hls.simulation.harness import verilated_library
+from e2hls.simulation.toolchain import RUNTIME, WITHOUT_RUNTIME, Toolchain
 
 __all__ = ["DifferError", "run_in_lockstep"]
 
@@ -57,11 +57,11 @@ def run_in_lockstep(one: str, other: str, folder: Path, *, count: str, cycles: i
     ports = [(direction, int(top or 0) + 1, port) for direction, top, port in _PORT.findall(one)]
     (folder / "pair.sv").write_text(_pair([port for port in ports if port[2] not in _DRIVEN], count))
     (folder / "main.cpp").write_text(_MAIN)
-    make = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "VM_GLOBAL_FAST=", "VM_GLOBAL_SLOW=")
+    make = ("OPT_FAST=-O1", "OPT_SLOW=-O0", *WITHOUT_RUNTIME)
     arguments = ["--cc", "--exe", "--build", "-j", "2", "--prefix", "Vpair", "--top-module", "pair"]
     arguments += ["--no-timing", "-Wno-fatal", "--x-initial", "0", "-CFLAGS", "-std=c++17"]
-    arguments += ["-LDFLAGS", VERILATED, "-o", "../pair", "pair.sv", "one.sv", "other.sv", "main.cpp"]
-    links = {"verilated": verilated_library()}
+    arguments += ["-LDFLAGS", RUNTIME, "-o", "../pair", "pair.sv", "one.sv", "other.sv", "main.cpp"]
+    links = {"runtime.a": verilated_library()}
     Toolchain.find().verilate(arguments, directory=folder, make=make, links=links)
     done = subprocess.run(
         [folder / "pair", str(seed), str(cycles)], capture_output=True, text=True, check=False

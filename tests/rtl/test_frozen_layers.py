@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from e2train.train import PRESETS, read_record, run_training
+from e2train.train import PRESETS, read_run, run_training
 
-CONFIG = PRESETS["digits"].changed(device="rtl", method="smb-int8", steps=1, batch=4, test_pictures=4, seed=3)
+CONFIG = PRESETS["digits"].changed(device="rtl", method="smb-int8", steps=1, batch=4, test_images=4, seed=3)
 FROZEN = ("stem.", "blocks.0.", "blocks.1.")
 BACKWARD = ("grad_input", "grad_weight", "reduce")
 Cycles = dict[tuple[str, str], int]  # of training, by layer and mode
@@ -28,7 +28,7 @@ def cycles(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Cycles, Cycl
     for freeze in ("", "stem,blocks.0-1"):
         out = tmp_path / f"frozen {freeze}"
         run_training(CONFIG.changed(execution=request.param, freeze=freeze), out=out)
-        rows = read_record(out).account.training
+        rows = read_run(out).ledger.training
         found.append({(row.name, row.mode): row.counters.cycles for row in rows if row.counters.cycles})
     return found[0], found[1]
 

@@ -11,7 +11,7 @@ import pytest
 from e2train.train import PRESETS, Interrupted, run_training
 
 TRAIN = (sys.executable, "-m", "e2train", "train")
-SHORT = PRESETS["digits"].changed(steps=8, batch=12, seed=7, skip=0.4, test_pictures=24)
+SHORT = PRESETS["digits"].changed(steps=8, batch=12, seed=7, skip=0.4, test_images=24)
 VARIANTS = {
     "smb-int8": {"method": "smb-int8"},
     **{f"e2train, {mode}": {"psg_mode": mode} for mode in ("predict", "sparsify", "resolve")},
@@ -57,9 +57,7 @@ def test_digits_are_learned(tmp_path, method, accuracy):
 
 def test_a_killed_process_resumes_to_the_undisturbed_state(tmp_path):
     options = ("--steps", "30", "--seed", "3", "--json")
-    whole = subprocess.run(
-        [*TRAIN, "digits", "--out", tmp_path / "whole", *options], capture_output=True, check=True
-    )
+    whole = run_training(PRESETS["digits"].changed(steps=30, seed=3), out=tmp_path / "whole")
     run = subprocess.Popen([*TRAIN, "digits", "--out", tmp_path / "cut", *options], stderr=subprocess.PIPE)
     metrics = tmp_path / "cut" / "metrics.jsonl"
     deadline = time.monotonic() + 60
@@ -67,11 +65,10 @@ def test_a_killed_process_resumes_to_the_undisturbed_state(tmp_path):
         assert time.monotonic() < deadline, "the run logged no step within 60 s"
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
-    told = run.communicate(timeout=60)[1].decode()
+    message = run.communicate(timeout=60)[1].decode()
     assert run.returncode == 130
-    assert told.startswith("e2train: stopped after step ")
-    assert told.count("\n") == 1
-    resume = told.strip().split("e2train train ")[1].split()
+    assert message.startswith("e2train: stopped after step ")
+    assert message.count("\n") == 1
+    resume = message.strip().split("e2train train ")[1].split()
     resumed = subprocess.run([*TRAIN, *resume, "--json"], capture_output=True, check=True)
-    hashes = [json.loads(done.stdout)["state_sha256"] for done in (whole, resumed)]
-    assert hashes[0] == hashes[1]
+    assert json.loads(resumed.stdout)["state_sha256"] == whole.state_sha256

@@ -7,7 +7,7 @@ import pytest
 from e2train.train import PRESETS, run_training
 
 RUN = PRESETS["digits"].changed(execution="resident", seed=7)
-SHORT = {"steps": 3, "batch": 6, "test_pictures": 8, "skip": 0.4}
+SHORT = {"steps": 3, "batch": 6, "test_images": 8, "skip": 0.4}
 WHOLE = {"steps": 40}
 VARIANTS = {
     "e2train": {},

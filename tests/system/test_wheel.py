@@ -123,13 +123,13 @@ def test_training_on_rtl_gives_the_weights_of_the_emulator(home):
 
 
 def test_it_trains_resident(home):
-    told = json.loads(run(home, *TRAIN, "--set", "execution=resident", "--out", "resident"))
-    assert told["steps_run"] + told["steps_dropped"] == 4
+    payload = json.loads(run(home, *TRAIN, "--set", "execution=resident", "--out", "resident"))
+    assert payload["steps_run"] + payload["steps_dropped"] == 4
 
 
 def test_it_reports_on_a_configuration(home):
-    told = json.loads(run(home, "hls", "report", "--board", "pynq_z2", "--json"))
-    assert (told["board"], told["fits"]) == ("pynq_z2", True)
+    payload = json.loads(run(home, "hls", "report", "--board", "pynq_z2", "--json"))
+    assert (payload["board"], payload["fits"]) == ("pynq_z2", True)
 
 
 def test_it_verifies_the_engine(home):

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 from e2train.devices import open_device, open_resident
-from e2train.nn import Engine, ModelError, ResidentBody, digits_net, freeze, offload, resnet
+from e2train.nn import ModelError, OffloadContext, ResidentBody, digits_net, freeze, offload, resnet
 from e2train.runtime import merged
 from e2train.runtime.resident import TRIAL
-from e2train.train import PRESETS, TrainError, read_record, read_trained, run_training
-from e2train.train.adapt import load_state
+from e2train.train import PRESETS, TrainError, read_run, read_trained, run_training
 from e2train.train.data import digits_split
 from e2train.train.evaluation import read_evaluation
 from e2train.train.export import FORMATS, export
+from e2train.train.files import write_sealed
 from e2train.train.savings import full_training
-from e2train.train.trained import find_weights, load_trained
+from e2train.train.trained import find_weights, load_state, load_trained
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
-CONFIG = PRESETS["digits"].changed(method="smb-int8", steps=2, batch=8, seed=3, test_pictures=40)
+CONFIG = PRESETS["digits"].changed(method="smb-int8", steps=2, batch=8, seed=3, test_images=40)
 FROZEN = "stem,blocks.0-1,blocks.3"
 NAMES = ("five", "six", "seven", "eight", "nine")
 
@@ -29,7 +29,7 @@ NAMES = ("five", "six", "seven", "eight", "nine")
 def digits(tmp_path_factory):
     """A run that has learnt digits."""
     out = tmp_path_factory.mktemp("digits")
-    config = PRESETS["digits"].changed(method="smb-int8", execution="resident", steps=50, test_pictures=40)
+    config = PRESETS["digits"].changed(method="smb-int8", execution="resident", steps=50, test_images=40)
     run_training(config, out=out)
     return out
 
@@ -70,8 +70,8 @@ def test_frozen_layers_stay_and_others_move(digits, adapted):
 
 
 def test_frozen_layers_have_no_backward_work(adapted):
-    account = read_record(adapted[0]).account
-    backward = {(row.name, row.mode) for row in account.training if row.mode.startswith("grad_")}
+    ledger = read_run(adapted[0]).ledger
+    backward = {(row.name, row.mode) for row in ledger.training if row.mode.startswith("grad_")}
     backward -= {(TRIAL, "grad_input")}
     assert backward == {
         ("blocks.3.branch.3", "grad_input"), ("blocks.3.branch.0", "grad_input"),
@@ -82,11 +82,11 @@ def test_frozen_layers_have_no_backward_work(adapted):
 
 
 def test_references_train_the_same_layers(adapted):
-    record = read_record(adapted[0])
+    record = read_run(adapted[0])
     if record.config.resident:
         return
     expected = merged(full_training("digits", calls=2, samples=16, frozen=FROZEN))
-    executed = {(row.name, row.mode): row.counters.macs for row in record.account.training}
+    executed = {(row.name, row.mode): row.counters.macs for row in record.ledger.training}
     assert {(row.name, row.mode): row.counters.macs for row in expected} == executed
 
 
@@ -99,8 +99,8 @@ def test_the_gradient_through_frozen_layers_is_that_of_float(rng):
     twin = digits_net()
     twin.load_state_dict(model.state_dict())
     freeze(twin, FROZEN)
-    engine = Engine(device=open_resident(), gradient_bits=16)
-    twin.resident = ResidentBody(twin, engine, image=(1, 8, 8))
+    context = OffloadContext(device=open_resident(), gradient_bits=16)
+    twin.resident = ResidentBody(twin, context, image=(1, 8, 8))
     labels = torch.arange(16) % 10
     for _ in range(2):  # the first one finds the scales
         twin.zero_grad()
@@ -118,7 +118,7 @@ def test_a_model_that_is_wholly_frozen_trains_its_classifier(digits, tmp_path):
         config = CONFIG.changed(execution=execution, init=str(digits), freeze="stem,blocks.0-3")
         out = tmp_path / execution
         run_training(config, out=out)
-        rows = read_record(out).account.training
+        rows = read_run(out).ledger.training
         assert not [row for row in rows if row.mode.startswith("grad_")]
         before, after = (load_trained(run / "model.pt").state for run in (digits, out))
         assert not torch.equal(before["head.2.weight"], after["head.2.weight"])
@@ -161,7 +161,7 @@ def test_a_run_begins_with_the_weights_it_is_given(digits, tmp_path):
     assert summary.weights_sha256 == load_trained(digits / "model.pt").weights_sha256
     again = find_weights(tmp_path / "same" / "checkpoint.pt")
     assert torch.equal(again["head.2.weight"], start["head.2.weight"])
-    config = json.loads(json.dumps(read_record(tmp_path / "same").config.determining))
+    config = json.loads(json.dumps(read_run(tmp_path / "same").config.determining))
     assert len(config["init_sha256"]) == 64
     assert "init" not in config
 
@@ -207,7 +207,7 @@ def test_a_run_from_given_weights_is_resumed_without_them(digits, tmp_path):
     whole = run_training(config, out=tmp_path / "whole")
     text = (tmp_path / "whole" / "config.toml").read_text().replace(str(digits), "/gone")
     (tmp_path / "whole" / "config.toml").write_text(text)
-    saved = read_record(tmp_path / "whole").config
+    saved = read_run(tmp_path / "whole").config
     (tmp_path / "whole" / "summary.json").unlink()  # as if it had been stopped before its test
     assert run_training(saved, out=tmp_path / "whole", resume=True).state_sha256 == whole.state_sha256
 
@@ -229,7 +229,9 @@ def test_weights_that_do_not_fit_are_refused(digits, tmp_path):
         f"{place} is damaged or of an earlier version: it has no checksum; start from another run"
     )
     other = CONFIG.changed(init=str(digits), init_sha256="12" * 32)
-    assert refusal(other, out).endswith("the settings say 121212121212...; give --init the run that is meant")
+    assert refusal(other, out).endswith(
+        "the settings say 121212121212...; give --init the run whose weights the settings name"
+    )
 
 
 def test_another_model_is_refused(digits):
@@ -263,15 +265,31 @@ def test_a_trained_model_is_read_only_whole(digits, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": 0}, "its format is 0, not 1"),
+        ({"settings": []}, "settings must be of type dict, not []"),
+        ({"names": "0123456789"}, "names must be of type list, not '0123456789'"),
+    ],
+)
+def test_a_trained_model_of_another_version_is_refused(digits, tmp_path, change, reason):
+    path = tmp_path / "model.pt"
+    write_sealed(path, torch.load(digits / "model.pt", weights_only=True) | change)
+    with pytest.raises(TrainError) as error:
+        load_trained(path)
+    assert str(error.value) == f"{path} is of another version: {reason}; train again, or take another run"
+
+
 def test_an_offloaded_model_runs_frozen_layers_on_the_device(rng):
     model = digits_net()
     freeze(model, "stem,blocks.0")
     with open_device("emulator") as device:
-        engine = Engine(device=device)
-        offload(model, engine)
+        context = OffloadContext(device=device)
+        offload(model, context)
         model(torch.from_numpy(rng.random((2, 1, 8, 8), np.float32))).sum().backward()
-    modes = {row.name: set() for row in engine.ledger.snapshot()}
-    for row in engine.ledger.snapshot():
+    modes = {row.name: set() for row in context.ledger.snapshot()}
+    for row in context.ledger.snapshot():
         modes[row.name].add(row.mode)
     assert modes["blocks.0.branch.3"] == {"forward"}
     assert modes["blocks.1.branch.0"] == {"forward", "grad_weight"}

@@ -107,8 +107,8 @@ def test_a_token_file_that_others_can_read_draws_a_warning(tmp_path, capsys):
         path.chmod(mode)
         with pytest.warns(UserWarning, match=f"^{warning}$"):
             assert read_token(path) == token
-    code, told = started(capsys, "--token-file", str(path), "--bind", "no.such.host.invalid.")
-    assert (code, told.splitlines()[0]) == (2, f"e2train: {warning}")
+    code, output = started(capsys, "--token-file", str(path), "--bind", "no.such.host.invalid.")
+    assert (code, output.splitlines()[0]) == (2, f"e2train: {warning}")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,6 @@ def test_an_impossible_number_is_one_line(capsys, option, value, wanted):
 
 @pytest.mark.parametrize("bind", ["localhost.invalid.", "a..b", "256.0.0.1", "192.0.2.1"])
 def test_an_impossible_address_is_one_line(tmp_path, capsys, bind):
-    code, told = started(capsys, "--token-file", str(tmp_path / "token"), "--bind", bind, "--port", "0")
+    code, output = started(capsys, "--token-file", str(tmp_path / "token"), "--bind", bind, "--port", "0")
     assert code == 2
-    assert re.fullmatch(rf"e2train: cannot serve on {bind}:0: [^\n]+\n", told), told
+    assert re.fullmatch(rf"e2train: cannot serve on {bind}:0: [^\n]+\n", output), output

@@ -99,23 +99,23 @@ def test_a_device_that_was_dropped_without_closing_lets_go(files):
 
 
 def test_of_many_at_once_one_gets_it(files):
-    locks, told = [BoardLock() for _ in range(8)], []
+    locks, outcomes = [BoardLock() for _ in range(8)], []
     gate = threading.Barrier(len(locks))
 
     def ask(lock):
         gate.wait()
         try:
             lock.acquire(files)
-            told.append("held")
+            outcomes.append("held")
         except BusyError:
-            told.append("busy")
+            outcomes.append("busy")
 
     threads = [threading.Thread(target=ask, args=(lock,)) for lock in locks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == ["busy"] * 7 + ["held"]
+    assert sorted(outcomes) == ["busy"] * 7 + ["held"]
     for lock in locks:
         lock.release()
 

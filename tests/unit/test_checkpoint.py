@@ -10,9 +10,10 @@ from e2train.runtime import Ledger
 from e2train.train import PRESETS, TrainError, run_training
 from e2train.train.checkpoint import load_checkpoint, save_checkpoint
 from e2train.train.checks import check_state
+from e2train.train.files import write_sealed
 from e2train.train.run_ledger import RankLedger
 
-CONFIG = PRESETS["digits"].changed(method="e2train", steps=4, batch=8, seed=7, swa_first=0.3, test_pictures=1)
+CONFIG = PRESETS["digits"].changed(method="e2train", steps=4, batch=8, seed=7, swa_first=0.3, test_images=1)
 ROW = {"name": "stem", "mode": "forward", "counters": {}}
 PART = {"duration_s": "a", "gaps": [], "notes": []}
 AGAIN = "start again with --overwrite instead of --resume"
@@ -74,6 +75,20 @@ def test_a_file_without_a_checksum_is_refused(tmp_path, content):
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(content)
     assert refusal(tmp_path) == f"{path} is damaged or of an earlier version: it has no checksum; {AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"spent": {}}, "spent must be of type list, not {}"),
+        ({"more": 1}, "has unknown 'more'; the keys are: format, settings, state, state_sha256, spent"),
+    ],
+)
+def test_a_checkpoint_with_other_entries_is_refused(tmp_path, saved, change, reason):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, config=CONFIG, state=saved.state, spent=saved.spent)
+    write_sealed(path, torch.load(path, weights_only=True) | change)
+    assert refusal(tmp_path) == f"{path}: {reason}; {AGAIN}"
 
 
 def test_other_tools_read_a_checkpoint(tmp_path, saved):
@@ -185,7 +200,7 @@ def test_a_state_with_another_hash_is_refused(tmp_path, saved, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "differences"),
     [
         ({"seed": 9}, "seed 7, not 9; resume with the settings of {out}/config.toml"),
         (
@@ -201,8 +216,8 @@ def test_a_state_with_another_hash_is_refused(tmp_path, saved, monkeypatch):
     ],
     ids=str,
 )
-def test_settings_that_differ_are_named(tmp_path, saved, settings, told):
+def test_settings_that_differ_are_named(tmp_path, saved, settings, differences):
     save_checkpoint(tmp_path / "checkpoint.pt", config=CONFIG, state=saved.state, spent=saved.spent)
     shown = refusal(tmp_path, CONFIG.changed(**settings))
-    assert shown.startswith(f"{tmp_path}/checkpoint.pt was saved with {told.format(out=tmp_path)}")
+    assert shown.startswith(f"{tmp_path}/checkpoint.pt was saved with {differences.format(out=tmp_path)}")
     assert re.search(r"config\.toml$|--out$", shown)

@@ -38,17 +38,17 @@ def test_record_measures_a_command_and_passes_its_exit_code_on(tmp_path, code):
     command = (sys.executable, "-c", LOGGED, log, code)
     done = energy("record", "--meter", f"csv:{log}", "--idle", 0, "--json", "--", *command, cwd=tmp_path)
     assert done.returncode == code, done.stderr
-    told = json.loads(done.stdout)
-    assert told["exit_code"] == code
-    assert told["reason"] is None
-    assert told["energy_j"] == pytest.approx(5.0 * told["duration_s"], rel=0.01)
-    assert told["source"] == "measured by log.csv"
-    assert json.loads((tmp_path / "energy" / "energy.json").read_text()) == told
+    payload = json.loads(done.stdout)
+    assert payload["exit_code"] == code
+    assert payload["reason"] is None
+    assert payload["energy_j"] == pytest.approx(5.0 * payload["duration_s"], rel=0.01)
+    assert payload["source"] == "measured by log.csv"
+    assert json.loads((tmp_path / "energy" / "energy.json").read_text()) == payload
     assert (tmp_path / "energy" / "power.csv").read_text().startswith("time_s,power_w,step\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "payload"),
     [
         (("record", "--meter", "none", "--", "true"), 2, "e2train: no meter was asked for"),
         (("record", "--meter", "watts", "--", "true"), 2, "e2train: no meter 'watts'; there are: auto"),
@@ -58,10 +58,10 @@ def test_record_measures_a_command_and_passes_its_exit_code_on(tmp_path, code):
         (("sensors", "--device", "pynq"), 2, "a board's sensors need its overlay"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path, arguments, code, told):
+def test_what_cannot_be_is_one_line(tmp_path, arguments, code, payload):
     done = energy(*arguments, cwd=tmp_path)
     assert done.returncode == code
-    assert told in done.stderr
+    assert payload in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from e2hls.frontend.pragmas import marker
 from e2train.cli.agent import _parser as agent_parser
 from e2train.cli.app import app
 from e2train.config import load_config
+from e2train.devices import _CLASSES
 from packaging.specifiers import SpecifierSet
 from pages import FOLDERS, PAGES, REASONS, ROOT, blocks, section, spans, untested
 
@@ -177,6 +179,16 @@ def test_messages_are_those_of_the_code() -> None:
         if not re.search("[^\n]{0,200}".join(parts), texts):
             unknown.append(message)
     assert unknown == []
+
+
+def test_the_contracts_name_every_device() -> None:
+    """Who takes whole tensors, and who takes words."""
+    table = section("architecture.md", "## The contracts of a device")
+    (cells,) = re.findall(r"^\| who \|(.*)\|(.*)\|$", table, re.MULTILINE)
+    classes = {name: getattr(import_module(module), of) for name, (module, of) in _CLASSES.items()}
+    for method, cell in zip(("compute", "transfer"), cells, strict=True):
+        having = {name for name, device in classes.items() if hasattr(device, method)}
+        assert set(re.findall(r"`(\w+)`", cell)) == having
 
 
 def test_the_documentation_builds(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_design_comes_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"abc", "a firmware file must be whole 32-bit words, this one has 3 bytes"),
         (b"", "this bitstream is for a real board: it carries no design for the simulated one"),
@@ -60,8 +60,8 @@ def test_a_design_comes_back() -> None:
         (firmware(clock_mhz=0), CLOCK.format("0")),
     ],
 )  # fmt: skip
-def test_what_is_no_design_is_refused(content: bytes, told: str) -> None:
-    with pytest.raises(BitstreamError, match=f"^{re.escape(told)}"):
+def test_what_is_no_design_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(BitstreamError, match=f"^{re.escape(message)}"):
         read_bitstream(content)
 
 

@@ -24,7 +24,7 @@ SHAPES = {
     "padding wider than the kernel": ConvShape(N=1, C=2, H=3, W=3, K=2, R=2, S=2, padding=(3, 3, 3, 3)),
     "7x7": ConvShape(N=1, C=3, H=11, W=11, K=4, R=7, S=7, stride=(2, 2), padding=(3, 3, 3, 3)),
     "one of everything": ConvShape(N=1, C=1, H=1, W=1, K=1, R=1, S=1),
-    "no pictures": ConvShape(N=0, C=2, H=4, W=4, K=3, R=3, S=3, padding=(1, 1, 1, 1)),
+    "no images": ConvShape(N=0, C=2, H=4, W=4, K=3, R=3, S=3, padding=(1, 1, 1, 1)),
     "beyond 2**24": ConvShape(N=2, C=200, H=5, W=5, K=150, R=3, S=3, padding=(1, 1, 1, 1)),
 }
 PATTERNS = ("random", "lowest", "highest", "alternating", "halves", "sparse extremes")
@@ -109,9 +109,9 @@ def test_grad_weight_sums_past_int32(emulator: Emulator, pattern: str, x_dtype: 
 
 @pytest.mark.parametrize("pattern", ["lowest", "highest"])
 @pytest.mark.parametrize(
-    "size", [(33, 32), (3, 1100), (5, 9)], ids=["many rows", "a row too long", "pictures left over"]
+    "size", [(33, 32), (3, 1100), (5, 9)], ids=["many rows", "a row too long", "images left over"]
 )
-def test_grad_weight_splits_pictures_and_positions(
+def test_grad_weight_splits_samples_and_positions(
     emulator: Emulator, size: tuple[int, int], pattern: str
 ) -> None:
     shape = ConvShape(N=25, C=2, H=size[0], W=size[1], K=2, R=3, S=3, padding=(1, 1, 1, 1))

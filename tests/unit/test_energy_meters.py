@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from e2sim.board.power import PowerModel, SimulatedSensor
+from e2sim.board.peripherals import PowerModel, SimulatedSensor
 from e2train.energy import EnergyError, Recorder, Recording
 from e2train.energy.meters import (
     find_hwmon,

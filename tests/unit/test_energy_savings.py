@@ -2,6 +2,7 @@
 """Modelled energy: worked by hand, against the ledger of real runs, and split into factors that multiply."""
 
 from dataclasses import replace
+from functools import cache
 from math import prod
 
 import pytest
@@ -10,18 +11,24 @@ from e2train.devices import Counters
 from e2train.energy import Work, load_costs, modelled
 from e2train.nn import GATES, build_model
 from e2train.runtime import LedgerRow, works
-from e2train.train import PRESETS, read_record, run_training
+from e2train.train import PRESETS, read_run, run_training
 from e2train.train.savings import TECHNIQUES, full_training, savings
 
 CONFIG = PRESETS["digits"].changed(
-    steps=24, batch=16, seed=3, swa_first=0.5, skip=0.6, gate_weight=100.0, test_pictures=20
+    steps=24, batch=16, seed=3, swa_first=0.5, skip=0.6, gate_weight=100.0, test_images=20
 )
 
 
-def run(tmp_path, **options):
-    config = CONFIG.changed(**options)
-    summary = run_training(config, out=tmp_path)
-    return config, summary, read_record(tmp_path).account
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs with other settings: configuration, summary and ledger; each is trained once."""
+
+    @cache
+    def trained(**options):
+        config, out = CONFIG.changed(**options), tmp_path_factory.mktemp("run")
+        return config, run_training(config, out=out), read_run(out).ledger
+
+    return trained
 
 
 def test_a_work_is_priced_as_by_hand():
@@ -66,19 +73,19 @@ def test_widths_and_reads_are_those_of_the_engine(mode, multiplied, stored, read
     assert (work.result_bits, work.on_host) == (result_bits, False)
 
 
-def test_what_is_expected_of_a_full_training_is_what_its_ledger_says(tmp_path):
+def test_what_is_expected_of_a_full_training_is_what_its_ledger_says(run):
     """Two independent counts: shapes of the model times the schedule, and calls as they ran."""
-    _, _, account = run(tmp_path, method="smb-int8")
+    _, _, ledger = run(method="smb-int8")
     expected = full_training("digits", calls=24, samples=24 * 16)
-    ran = {(row.name, row.mode): replace(row, saturations=0) for row in account.training}
+    ran = {(row.name, row.mode): replace(row, saturations=0) for row in ledger.training}
     assert {(row.name, row.mode) for row in expected} == set(ran)
     for row in expected:
         assert replace(ran[row.name, row.mode], counters=Counters(macs=row.counters.macs)) == row
 
 
 @pytest.mark.parametrize("method", ["smb-fp32", "smb-int8"])
-def test_methods_that_save_nothing_have_factors_of_one(tmp_path, method):
-    _, summary, _ = run(tmp_path, method=method)
+def test_methods_that_save_nothing_have_factors_of_one(run, method):
+    _, summary, _ = run(method=method)
     factors = dict(summary.energy_factors)
     widths = factors.pop("widths")
     assert factors == pytest.approx(dict.fromkeys(TECHNIQUES[1:], 1.0), rel=1e-12)
@@ -88,11 +95,11 @@ def test_methods_that_save_nothing_have_factors_of_one(tmp_path, method):
 
 
 @pytest.mark.parametrize("psg_mode", ["resolve", "sparsify", "predict"])
-def test_factors_multiply_to_the_whole(tmp_path, psg_mode):
-    config, summary, account = run(tmp_path, method="e2train", psg_mode=psg_mode)
-    saved = savings(config, account, load_costs())
+def test_factors_multiply_to_the_whole(run, psg_mode):
+    config, summary, ledger = run(method="e2train", psg_mode=psg_mode)
+    saved = savings(config, ledger, load_costs())
     assert tuple(summary.energy_factors) == TECHNIQUES
-    gates = {row.mode for row in account.training if row.name == GATES}
+    gates = {row.mode for row in ledger.training if row.name == GATES}
     assert gates == {"forward", "grad_input", "grad_weight"}
     assert prod(summary.energy_factors.values()) == pytest.approx(summary.energy_of_smb_fp32, rel=1e-12)
     assert summary.energy_modelled_j == pytest.approx(saved.smb_fp32.total_j * summary.energy_of_smb_fp32)
@@ -102,19 +109,19 @@ def test_factors_multiply_to_the_whole(tmp_path, psg_mode):
     assert (summary.energy_factors["psg"] > 1) == (psg_mode == "resolve")
 
 
-def test_one_technique_alone_leaves_the_other_factors_at_one(tmp_path):
+def test_one_technique_alone_leaves_the_other_factors_at_one(run):
     for method, technique in (("smd", "smd"), ("slu", "slu"), ("psg", "psg")):
-        _, summary, _ = run(tmp_path / method, method=method, swa_first=1)
+        _, summary, _ = run(method=method, swa_first=1)
         for name in set(TECHNIQUES[1:]) - {technique}:
             assert summary.energy_factors[name] == pytest.approx(1.0, rel=1e-12), (method, name)
         assert summary.energy_factors[technique] < 1
 
 
-def test_computation_is_that_of_the_widths(tmp_path):
-    _, summary, _ = run(tmp_path, method="smb-int8")
+def test_computation_is_that_of_the_widths(run):
+    _, summary, _ = run(method="smb-int8")
     assert summary.computation_of_smb_int8 == 1.0
     assert 64 / 1024 < summary.computation_of_smb_fp32 < 128 / 1024
-    _, narrow, _ = run(tmp_path / "narrow", method="smb-int8", gradient_bits=8)
+    _, narrow, _ = run(method="smb-int8", gradient_bits=8)
     assert 192 / 320 < narrow.computation_of_smb_int8 < 192 / 320 * 1.05  # the stem has no grad_input
     assert narrow.energy_factors["widths"] < summary.energy_factors["widths"]
     assert narrow.energy_of_smb_int8 < 1

@@ -60,9 +60,9 @@ def test_all_test_images_have_the_classes_of_the_run(digits, run, form):
     if form == "qonnx":
         pytest.importorskip("qonnx")
     assert summary.test_accuracy > 0.5
-    code, told, _ = run("export", out, "--format", form)
+    code, output, _ = run("export", out, "--format", form)
     path = out / {"torch": "exported.pt", "onnx": "exported.onnx", "qonnx": "exported.qonnx.onnx"}[form]
-    assert (code, told) == (0, f"{path}; the same class on all 360 test images\n")
+    assert (code, output) == (0, f"{path}; the same class on all 360 test images\n")
 
 
 def test_other_programs_get_the_confusion_of_the_run(digits):
@@ -98,10 +98,10 @@ def test_a_model_says_what_it_takes_and_gives(digits):
     export(read_trained(out), out / "x.qonnx.onnx", form="qonnx", checked=False)
     model, quant = onnx.load(out / "x.onnx"), onnx.load(out / "x.qonnx.onnx")
     onnx.checker.check_model(model, full_check=True)
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(told["classes"]) == [str(digit) for digit in range(10)]
-    assert json.loads(told["image"])["unit"] == 255
-    assert told["weights_sha256"] == summary.weights_sha256
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["classes"]) == [str(digit) for digit in range(10)]
+    assert json.loads(metadata["image"])["unit"] == 255
+    assert metadata["weights_sha256"] == summary.weights_sha256
     shape = [(dim.dim_param or dim.dim_value) for dim in model.graph.input[0].type.tensor_type.shape.dim]
     assert shape == ["N", 1, 8, 8]
     assert [dim.dim_value for dim in quant.graph.input[0].type.tensor_type.shape.dim] == [1, 1, 8, 8]
@@ -136,7 +136,7 @@ def test_every_kind_of_layer_is_written(name, rng):
 
 
 def test_a_float_run_has_no_integers(tmp_path):
-    run_training(PRESETS["digits"].changed(method="smb-fp32", steps=1, test_pictures=8), out=tmp_path)
+    run_training(PRESETS["digits"].changed(method="smb-fp32", steps=1, test_images=8), out=tmp_path)
     with pytest.raises(TrainError) as error:
         export(read_trained(tmp_path), tmp_path / "x.onnx", form="onnx")
     assert str(error.value) == (
@@ -147,20 +147,21 @@ def test_a_float_run_has_no_integers(tmp_path):
 
 def test_a_model_with_other_classes_is_not_written(digits, monkeypatch, run, tmp_path):
     monkeypatch.setattr("e2train.train.export._runner", lambda net, trained, form: lambda x: -net(x).numpy())
-    code, _, told = run("export", digits[0], "--format", "onnx", "--out", tmp_path / "x.onnx")
-    assert (code, told) == (
+    code, _, output = run("export", digits[0], "--format", "onnx", "--out", tmp_path / "x.onnx")
+    assert (code, output) == (
         2,
         "e2train: onnx: 360 of 360 test images have another class than in the run's evaluation; nothing was "
         "written; --unchecked writes it all the same\n",
     )
     assert not (tmp_path / "x.onnx").exists()
-    code, told, _ = run("export", digits[0], "--format", "onnx", "--out", tmp_path / "x.onnx", "--unchecked")
-    assert (code, told) == (0, f"{tmp_path}/x.onnx; not checked\n")
+    path = tmp_path / "x.onnx"
+    code, output, _ = run("export", digits[0], "--format", "onnx", "--out", path, "--unchecked")
+    assert (code, output) == (0, f"{path}; not checked\n")
 
 
 def test_other_formats_and_damaged_files_are_refused(digits, run, tmp_path):
-    code, _, told = run("export", digits[0], "--format", "tflite")
-    assert (code, told) == (2, "e2train: no format 'tflite'; there are: torch, onnx, qonnx\n")
+    code, _, output = run("export", digits[0], "--format", "tflite")
+    assert (code, output) == (2, "e2train: no format 'tflite'; there are: torch, onnx, qonnx\n")
     path = tmp_path / "x.pt"
     export(read_trained(digits[0]), path, form="torch", checked=False)
     path.write_bytes(path.read_bytes()[:-100])

@@ -98,8 +98,8 @@ def test_a_download_goes_on(server, tmp_path, ranges):
     url, total = server.source.url, len(server.content)
     part = tmp_path / "set.tar.gz.part"
     rest = f"the next call goes on after {part}, or unpack set.tar.gz into {tmp_path} yourself"
-    told = refusal(server.source, tmp_path)
-    assert told in (
+    output = refusal(server.source, tmp_path)
+    assert output in (
         f"{url} ended after 100 of {total} bytes; {rest}",
         f"{url} stopped after 0 bytes: IncompleteRead(100 bytes read, {total - 100} more expected); {rest}",
     )
@@ -115,7 +115,7 @@ def test_another_archive_is_refused_and_removed(server, tmp_path):
     digest = hashlib.sha256(server.content).hexdigest()
     assert refusal(source, tmp_path) == (
         f"{source.url} gave a file with SHA-256 {digest}, not {source.sha256}; "
-        "it is removed, try again, or another --url"
+        "the file was removed; try again, or use another --url"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -133,8 +133,8 @@ def test_a_link_in_the_place_of_a_file_is_refused(server, tmp_path):
     link = tarfile.TarInfo("set/two")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     server.content = archive({"set/one": b"1"}, extra=[link])
-    told = refusal(server.source, tmp_path)
-    assert told == f"{tmp_path}/set.tar.gz.part: set/two is no file of at most 256 MiB"
+    output = refusal(server.source, tmp_path)
+    assert output == f"{tmp_path}/set.tar.gz.part: set/two is no file of at most 256 MiB"
 
 
 def test_a_server_that_says_no_is_one_line(server, tmp_path):
@@ -148,8 +148,8 @@ def test_no_network_is_one_line(server, tmp_path):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # and listens to nobody
         source = replace(server.source, url=f"http://127.0.0.1:{silent.getsockname()[1]}/set.tar.gz")
-        told = refusal(source, tmp_path)
-    assert told == (
+        output = refusal(source, tmp_path)
+    assert output == (
         f"cannot reach {source.url}: Connection refused; the next call goes on after "
         f"{tmp_path}/set.tar.gz.part, or unpack set.tar.gz into {tmp_path} yourself"
     )
@@ -166,10 +166,10 @@ def test_the_command_fetches(server, tmp_path, monkeypatch, capsys):
             main()
         return stop.value.code, capsys.readouterr()
 
-    code, told = call("cifar10", "--to", str(tmp_path))
-    assert (code, told.out) == (0, f"{tmp_path}/set\n")
-    code, told = call("mnist", "--to", str(tmp_path))
-    assert (code, told.err) == (2, "e2train: no data set 'mnist' to fetch; there are: cifar10, cifar100\n")
-    code, told = call("cifar10", "--to", str(tmp_path / "more"), "--url", "file:///etc/passwd")
+    code, output = call("cifar10", "--to", str(tmp_path))
+    assert (code, output.out) == (0, f"{tmp_path}/set\n")
+    code, output = call("mnist", "--to", str(tmp_path))
+    assert (code, output.err) == (2, "e2train: no data set 'mnist' to fetch; there are: cifar10, cifar100\n")
+    code, output = call("cifar10", "--to", str(tmp_path / "more"), "--url", "file:///etc/passwd")
     message = "e2train: --url must begin with http:// or https://, not 'file:///etc/passwd'\n"
-    assert (code, told.err) == (2, message)
+    assert (code, output.err) == (2, message)

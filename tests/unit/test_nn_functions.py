@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from e2train.devices.emulator import Emulator
-from e2train.nn import Engine, offload
+from e2train.nn import OffloadContext, offload
 from e2train.numerics.psg import Psg
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -46,8 +46,8 @@ def test_two_backward_passes_of_one_forward_pass_add_up(rng):
 @pytest.mark.parametrize("psg", [None, Psg()], ids=["full", "psg"])
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_an_overflow_gives_infinite_gradients_and_runs_nothing(value, psg, rng):
-    engine = Engine(device=Emulator(), psg=psg)
-    layer, x = offload(nn.Conv2d(2, 3, 3), engine), images(rng, 2, 2, 5, 5)
+    context = OffloadContext(device=Emulator(), psg=psg)
+    layer, x = offload(nn.Conv2d(2, 3, 3), context), images(rng, 2, 2, 5, 5)
     y = layer(x)
     gy = torch.zeros_like(y)
     gy[0, 0, 0, 0] = value
@@ -55,7 +55,7 @@ def test_an_overflow_gives_infinite_gradients_and_runs_nothing(value, psg, rng):
     for gradient in (x.grad, layer.weight.grad):
         assert (gradient.isposinf() | (gradient == 0)).all()  # 0 where the quantiser has clipped
         assert gradient.isposinf().any()
-    assert [row.mode for row in engine.ledger.snapshot()] == ["forward"]
+    assert [row.mode for row in context.ledger.snapshot()] == ["forward"]
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])

@@ -14,9 +14,9 @@ from brevitas.quant import Int8ActPerTensorFloat
 from e2train.devices import ShapeError, open_device
 from e2train.nn import (
     DivergenceError,
-    Engine,
     HostLayerWarning,
     NonFiniteInputError,
+    OffloadContext,
     OffloadConv2d,
     WeightInt8,
     count_host_macs,
@@ -39,11 +39,11 @@ GEOMETRIES = {
 
 
 @pytest.fixture
-def engine():
-    return Engine(device=open_device("emulator"))
+def context():
+    return OffloadContext(device=open_device("emulator"))
 
 
-def pictures(rng, *shape, signed):
+def images(rng, *shape, signed):
     """Floats that int8 or uint8 hold exactly, the largest included."""
     ints = rng.integers(-127 if signed else 0, 128 if signed else 256, shape)
     ints.flat[0] = -127 if signed else 255
@@ -53,11 +53,11 @@ def pictures(rng, *shape, signed):
 @pytest.mark.parametrize("signed", [False, True], ids=["uint8", "int8"])
 @pytest.mark.parametrize("kind", [nn.Conv2d, QuantConv2d])
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
-def test_layer_equals_float64_on_its_integers(engine, rng, geometry, kind, signed):
+def test_layer_equals_float64_on_its_integers(context, rng, geometry, kind, signed):
     quantiser = {"weight_quant": WeightInt8} if kind is QuantConv2d else {}
-    layer = offload(kind(5, 6, bias=True, **quantiser, **geometry), engine)
+    layer = offload(kind(5, 6, bias=True, **quantiser, **geometry), context)
     assert isinstance(layer, OffloadConv2d)
-    x = pictures(rng, 3, 5, 8, 7, signed=signed)
+    x = images(rng, 3, 5, 8, 7, signed=signed)
     y = layer(x)
     gy = torch.from_numpy(rng.normal(size=y.shape).astype(np.float32))
     y.backward(gy)
@@ -77,11 +77,11 @@ def test_layer_equals_float64_on_its_integers(engine, rng, geometry, kind, signe
         assert torch.equal(x.grad, x64.grad.float())
 
 
-def test_quant_conv_keeps_its_quantisers_and_parameters(engine, rng):
+def test_quant_conv_keeps_its_quantisers_and_parameters(context, rng):
     conv = QuantConv2d(4, 3, 3, bias=True)
-    x = pictures(rng, 2, 4, 6, 6, signed=False)
+    x = images(rng, 2, 4, 6, 6, signed=False)
     want = conv(x)
-    layer = offload(conv, engine)
+    layer = offload(conv, context)
     assert layer.weight is conv.weight
     assert layer.bias is conv.bias
     assert layer.weight_quant is conv.weight_quant
@@ -89,7 +89,7 @@ def test_quant_conv_keeps_its_quantisers_and_parameters(engine, rng):
     torch.testing.assert_close(layer(x), want, rtol=1e-5, atol=1e-6)
 
 
-def test_upstream_quantiser_with_a_scale_per_channel_is_refused(engine):
+def test_upstream_quantiser_with_a_scale_per_channel_is_refused(context):
     upstream = QuantIdentity(
         act_quant=Int8ActPerTensorFloat,
         scaling_per_output_channel=True,
@@ -97,7 +97,7 @@ def test_upstream_quantiser_with_a_scale_per_channel_is_refused(engine):
         scaling_stats_permute_dims=(1, 0, 2, 3),
         return_quant_tensor=True,
     )
-    layer = offload(nn.Conv2d(3, 2, 1), engine)
+    layer = offload(nn.Conv2d(3, 2, 1), context)
     with pytest.raises(ShapeError) as error:
         layer(upstream(torch.ones(1, 3, 2, 2)))
     assert str(error.value) == (
@@ -109,9 +109,9 @@ def test_upstream_quantiser_with_a_scale_per_channel_is_refused(engine):
 def test_offload_replaces_every_convolution_and_says_which_stay():
     shared = nn.Conv2d(4, 4, 1)
     model = nn.Sequential(shared, nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), shared), nn.Conv2d(8, 8, 9))
-    with pytest.warns(HostLayerWarning) as told:
+    with pytest.warns(HostLayerWarning) as warned:
         assert offload(model, open_device("emulator")) is model
-    assert [str(each.message) for each in told] == [
+    assert [str(each.message) for each in warned] == [
         "these convolutions run on the host: 1.0 (groups=2), 2 (kernel_size=(9, 9))"
     ]
     assert model[0] is model[1][1]
@@ -121,25 +121,25 @@ def test_offload_replaces_every_convolution_and_says_which_stay():
         offload(model, open_device("emulator"))
 
 
-def test_grouped_convolution_computes_on_the_host(engine, rng):
+def test_grouped_convolution_computes_on_the_host(context, rng):
     conv = nn.Conv2d(4, 6, 3, groups=2, padding=1)
-    x = pictures(rng, 2, 4, 5, 5, signed=False)
+    x = images(rng, 2, 4, 5, 5, signed=False)
     with pytest.warns(HostLayerWarning):
-        layer = offload(conv, engine)
+        layer = offload(conv, context)
     y = layer(x)
     y.sum().backward()
     weight = layer.quant_weight().value
     torch.testing.assert_close(y, F.conv2d(x, weight, conv.bias, padding=1, groups=2))
     assert x.grad is not None
-    assert engine.ledger.snapshot() == ()
+    assert context.ledger.snapshot() == ()
 
 
-def test_ledger_holds_what_was_needed(engine, rng):
-    model = offload(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)), engine)
-    model(pictures(rng, 2, 3, 6, 6, signed=False).detach()).sum().backward()
-    assert {(row.name, row.mode): row.counters.macs for row in engine.ledger.snapshot()} == {
+def test_ledger_holds_what_was_needed(context, rng):
+    model = offload(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)), context)
+    model(images(rng, 2, 3, 6, 6, signed=False).detach()).sum().backward()
+    assert {(row.name, row.mode): row.counters.macs for row in context.ledger.snapshot()} == {
         ("0", "forward"): 2 * 16 * 4 * 27,
-        ("0", "grad_weight"): 2 * 16 * 4 * 27,  # nobody needs the gradient of the pictures
+        ("0", "grad_weight"): 2 * 16 * 4 * 27,  # nobody needs the gradient of the images
         ("2", "forward"): 2 * 16 * 2 * 4,
         ("2", "grad_input"): 2 * 16 * 2 * 4,
         ("2", "grad_weight"): 2 * 16 * 2 * 4,
@@ -153,22 +153,22 @@ def test_counting_on_the_host_keeps_no_tensor_alive(rng, depthwise):
     count_host_macs(model, ledger)
     outputs = []
     model[0].register_forward_hook(lambda module, args, y: outputs.append(weakref.ref(y)))
-    model(pictures(rng, 2, 3, 6, 6, signed=False)).sum().backward()
+    model(images(rng, 2, 3, 6, 6, signed=False)).sum().backward()
     assert [row.mode for row in ledger.snapshot()] == ["forward", "grad_input", "grad_weight"]
     assert outputs[0]() is None
 
 
-def test_backward_frees_what_the_layer_kept(engine, rng):
-    model = offload(nn.Conv2d(3, 4, 3), engine)
-    loss = model(pictures(rng, 2, 3, 6, 6, signed=False)).sum()
+def test_backward_frees_what_the_layer_kept(context, rng):
+    model = offload(nn.Conv2d(3, 4, 3), context)
+    loss = model(images(rng, 2, 3, 6, 6, signed=False)).sum()
     loss.backward()
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
-    assert len(engine.ledger.snapshot()) == 3  # and counts nothing
+    assert len(context.ledger.snapshot()) == 3  # and counts nothing
 
 
-def test_an_empty_batch_trains_nothing(engine):
-    layer = offload(nn.Conv2d(3, 4, 3), engine)
+def test_an_empty_batch_trains_nothing(context):
+    layer = offload(nn.Conv2d(3, 4, 3), context)
     y = layer(torch.zeros(0, 3, 5, 5, requires_grad=True))
     y.sum().backward()
     assert y.shape == (0, 4, 3, 3)
@@ -176,14 +176,14 @@ def test_an_empty_batch_trains_nothing(engine):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_shift_keeps_the_worst_gradient_inside_int32(engine, sign):
-    layer = offload(nn.Conv2d(1, 1200, 3, padding=1, bias=False), engine)
+def test_shift_keeps_the_worst_gradient_inside_int32(context, sign):
+    layer = offload(nn.Conv2d(1, 1200, 3, padding=1, bias=False), context)
     with torch.no_grad():
         layer.weight.fill_(1.0 * sign)
     x = torch.ones(1, 1, 5, 5, requires_grad=True)
     y = layer(x * 0.4)
     y.backward(torch.full_like(y, -1.0))
-    assert engine.ledger.saturations == 0
+    assert context.ledger.saturations == 0
     want = -sign * 0.4 * 9 * 1200 * 127 / 128  # 127/128 is what int8 makes of 1
     assert x.grad[0, 0, 2, 2].item() == pytest.approx(want, rel=1e-8)
 
@@ -204,12 +204,12 @@ def offloaded(net, device):
 
 @pytest.mark.parametrize("groups", [1, 2], ids=["device", "host"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_output_has_the_dtype_of_the_input(engine, rng, dtype, groups):
+def test_output_has_the_dtype_of_the_input(context, rng, dtype, groups):
     narrow = nn.Conv2d(4, 6, 3, groups=groups).to(dtype)
     wide = copy.deepcopy(narrow).float()
-    x = pictures(rng, 2, 4, 6, 6, signed=True).detach().to(dtype).requires_grad_()
+    x = images(rng, 2, 4, 6, 6, signed=True).detach().to(dtype).requires_grad_()
     x32 = x.detach().float().requires_grad_()
-    y, want = offloaded(narrow, engine)(x), offloaded(wide, engine)(x32)
+    y, want = offloaded(narrow, context)(x), offloaded(wide, context)(x32)
     assert y.dtype == dtype
     assert torch.equal(y.float(), want.to(dtype).float()) or dtype == torch.float64
     torch.testing.assert_close(y.float(), want, rtol=1e-2, atol=1e-2)
@@ -220,41 +220,41 @@ def test_output_has_the_dtype_of_the_input(engine, rng, dtype, groups):
     torch.testing.assert_close(x.grad.float(), x32.grad, rtol=1e-2, atol=1e-2)
 
 
-def test_weights_near_the_end_of_float16_keep_their_integers(engine):
+def test_weights_near_the_end_of_float16_keep_their_integers(context):
     """Their scale is below float16's smallest number, where 127 times it would be 128 times it."""
-    layer = offload(nn.Conv2d(1, 1, 1, bias=False), engine).half()
+    layer = offload(nn.Conv2d(1, 1, 1, bias=False), context).half()
     with torch.no_grad():
         layer.weight.fill_(2.0**-20)
     x = torch.full((1, 1, 1, 1), 2.0**10, dtype=torch.float16)
     assert layer(x).item() == np.float16(2.0**-20 * 127 / 128 * 2.0**10 * 255 / 256)
 
 
-def test_images_of_integers_are_taken_as_floats(engine):
-    layer = offload(nn.Conv2d(1, 1, 1, bias=False), engine)
+def test_images_of_integers_are_taken_as_floats(context):
+    layer = offload(nn.Conv2d(1, 1, 1, bias=False), context)
     x = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
     assert torch.equal(layer(x), layer(x.float()))
     assert layer(x).dtype == torch.float32
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
-def test_an_image_without_a_batch(engine, rng, geometry):
-    layer, x = offload(nn.Conv2d(5, 6, **geometry), engine), pictures(rng, 5, 8, 7, signed=True)
+def test_an_image_without_a_batch(context, rng, geometry):
+    layer, x = offload(nn.Conv2d(5, 6, **geometry), context), images(rng, 5, 8, 7, signed=True)
     y = layer(x)
     assert torch.equal(y, layer(x.unsqueeze(0)).squeeze(0))
     y.sum().backward()
     assert x.grad.shape == x.shape
 
 
-def test_a_quantised_image_without_a_batch(engine, rng):
-    layer, x = offload(nn.Conv2d(5, 6, 1), engine), pictures(rng, 5, 8, 7, signed=True)
+def test_a_quantised_image_without_a_batch(context, rng):
+    layer, x = offload(nn.Conv2d(5, 6, 1), context), images(rng, 5, 8, 7, signed=True)
     upstream = QuantIdentity(act_quant=Int8ActPerTensorFloat, return_quant_tensor=True).eval()
     assert torch.equal(layer(upstream(x)), layer(upstream(x.unsqueeze(0))).squeeze(0))
 
 
 @pytest.mark.parametrize("groups", [1, 2], ids=["device", "host"])
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (3, 8, 8), (8, 8), (1, 2, 4, 8, 8)])
-def test_a_wrong_input_is_blamed(engine, shape, groups):
-    net = offloaded(nn.Sequential(nn.Conv2d(4, 4, 3, groups=groups)), engine)
+def test_a_wrong_input_is_blamed(context, shape, groups):
+    net = offloaded(nn.Sequential(nn.Conv2d(4, 4, 3, groups=groups)), context)
     with pytest.raises(ShapeError) as error:
         net(torch.zeros(shape))
     assert str(error.value) == f"0: the input is {shape}, must be (N, 4, H, W) or (4, H, W)"
@@ -268,8 +268,8 @@ TRACERS = {
 
 
 @pytest.mark.parametrize("tracer", TRACERS)
-def test_tracing_is_refused(engine, tracer):
-    net = offload(nn.Sequential(nn.Conv2d(3, 4, 3)), engine)
+def test_tracing_is_refused(context, tracer):
+    net = offload(nn.Sequential(nn.Conv2d(3, 4, 3)), context)
     with pytest.raises(NotImplementedError) as error:
         TRACERS[tracer](net, torch.ones(2, 3, 5, 5))
     assert str(error.value) == (
@@ -287,8 +287,8 @@ def test_tracing_is_refused(engine, tracer):
     ],
     ids=["device", "host", "own quantiser"],
 )
-def test_an_input_that_is_not_finite_is_blamed_and_moves_nothing(engine, rng, conv, value):
-    net, x = offloaded(nn.Sequential(conv()), engine), pictures(rng, 2, 3, 6, 6, signed=False).detach()
+def test_an_input_that_is_not_finite_is_blamed_and_moves_nothing(context, rng, conv, value):
+    net, x = offloaded(nn.Sequential(conv()), context), images(rng, 2, 3, 6, 6, signed=False).detach()
     net(x)
     before, bad = copy.deepcopy(whole_state(net)), x.clone()
     bad[1, 2, 3, 4] = value
@@ -300,8 +300,8 @@ def test_an_input_that_is_not_finite_is_blamed_and_moves_nothing(engine, rng, co
 
 
 @pytest.mark.parametrize("kind", [nn.Conv2d, QuantConv2d])
-def test_weights_that_are_not_finite_are_named(engine, kind):
-    net = offload(nn.Sequential(kind(1, 1, 2, bias=True)), engine)
+def test_weights_that_are_not_finite_are_named(context, kind):
+    net = offload(nn.Sequential(kind(1, 1, 2, bias=True)), context)
     with torch.no_grad():
         net[0].weight[0, 0, 0, 0] = math.nan
     with pytest.raises(DivergenceError) as error:

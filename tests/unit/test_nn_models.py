@@ -20,9 +20,9 @@ def test_resnet18_has_the_published_size():
 
 @pytest.mark.parametrize("classes", [10, 100])
 def test_mobilenet_has_the_published_size_with_a_classifier_of_its_own(classes):
-    net, picture = build_model("mobilenetv2", classes=classes)
+    net, image = build_model("mobilenetv2", classes=classes)
     assert sum(p.numel() for p in net.parameters()) == 3_504_872 - 1281 * 1000 + 1281 * classes
-    assert net.eval()(torch.zeros(1, *picture)).shape == (1, classes)
+    assert net.eval()(torch.zeros(1, *image)).shape == (1, classes)
     assert len(net.skippable) == 10  # as many blocks keep their width and size
 
 

@@ -19,7 +19,7 @@ from brevitas.quant.fixed_point import Int8WeightPerChannelFixedPoint
 from brevitas.quant.float_quant_ocp import Fp8e4m3OCPWeightPerTensorFloat
 from e2train.devices import ShapeError
 from e2train.devices.emulator import Emulator
-from e2train.nn import Engine, HostLayerWarning, OffloadConv2d, offload
+from e2train.nn import HostLayerWarning, OffloadContext, OffloadConv2d, offload
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
@@ -92,16 +92,16 @@ def test_network_stays_close_to_float(build, on_device, rng):
     torch.manual_seed(int(rng.integers(1 << 32)))
     net, x = build(), images(rng, 4, 3, 15, 14)
     want = copy.deepcopy(net)(x) if build is not mixed_net else net(x)  # torch cannot copy a pruned weight
-    engine = Engine(device=Emulator())
+    context = OffloadContext(device=Emulator())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HostLayerWarning)
-        offload(net, engine)
+        offload(net, context)
     got = net(x)
     assert got.shape == want.shape
     assert ((got - want).norm() / want.norm()).item() < 0.1
     got.square().mean().backward()
     assert all(parameter.grad is not None for parameter in net.parameters() if parameter.requires_grad)
-    assert {row.name for row in engine.ledger.snapshot()} == on_device
+    assert {row.name for row in context.ledger.snapshot()} == on_device
 
 
 def test_own_forward_stays_and_is_named(rng):
@@ -156,13 +156,13 @@ def test_every_reference_to_a_layer_sees_the_device(rng):
             self.by_name = nn.ModuleDict({"conv": conv})
             self.unregistered = [conv]
 
-    net, engine = Net(), Engine(device=Emulator())
-    assert offload(net, engine) is net
+    net, context = Net(), OffloadContext(device=Emulator())
+    assert offload(net, context) is net
     same = [net.twice[0], net.twice[2], net.alias, net.by_name["conv"], net.unregistered[0]]
     assert all(layer is same[0] for layer in same)
     assert type(same[0]) is OffloadConv2d
     net.twice(images(rng, 1, 3, 4, 4))
-    (row,) = engine.ledger.snapshot()
+    (row,) = context.ledger.snapshot()
     assert (row.name, row.mode, row.calls) == ("twice.0", "forward", 2)
 
 
@@ -198,8 +198,8 @@ def test_parametrised_weights_compute_on_the_device(parametrise, mode, rng):
     plain = parametrise(nn.Conv2d(3, 4, 3))
     getattr(plain, mode)()
     plain.load_state_dict(conv.state_dict())
-    engine = Engine(device=Emulator())
-    layer = offload(conv, engine)
+    context = OffloadContext(device=Emulator())
+    layer = offload(conv, context)
     assert isinstance(layer, OffloadConv2d)
     assert layer.state_dict().keys() == plain.state_dict().keys()
     x = images(rng, 2, 3, 6, 6)
@@ -209,7 +209,7 @@ def test_parametrised_weights_compute_on_the_device(parametrise, mode, rng):
     want.sum().backward()
     for (name, mine), theirs in zip(layer.named_parameters(), plain.parameters(), strict=True):
         assert (mine.grad - theirs.grad).norm() <= 0.05 * theirs.grad.norm() + 1e-5, name
-    assert {row.mode for row in engine.ledger.snapshot()} == {"forward", "grad_weight"}
+    assert {row.mode for row in context.ledger.snapshot()} == {"forward", "grad_weight"}
 
 
 def test_a_copy_from_before_stays_in_float():
@@ -220,7 +220,7 @@ def test_a_copy_from_before_stays_in_float():
 
 
 def test_a_second_call_moves_the_model(rng):
-    first, second = Engine(device=Emulator()), Engine(device=Emulator())
+    first, second = OffloadContext(device=Emulator()), OffloadContext(device=Emulator())
     model, x = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), images(rng, 2, 3, 4, 4)
     offload(model[0], first)
     want = model(x)
@@ -282,13 +282,13 @@ def test_quantisers_that_the_engine_follows(quantisers, rng):
     """Trying them moves nothing, and the layer computes what Brevitas does."""
     conv = QuantConv2d(2, 3, 1, bias=False, **quantisers)
     x, before = images(rng, 2, 2, 5, 5), copy.deepcopy(conv.state_dict())
-    engine = Engine(device=Emulator())
-    layer = offload(copy.deepcopy(conv), engine)
+    context = OffloadContext(device=Emulator())
+    layer = offload(copy.deepcopy(conv), context)
     assert layer.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
     want = conv(x)
     assert ((layer(x) - want).norm() / want.norm()).item() < 0.02  # what int8 makes of a float input
-    assert [row.mode for row in engine.ledger.snapshot()] == ["forward"]
+    assert [row.mode for row in context.ledger.snapshot()] == ["forward"]
 
 
 def test_a_scale_per_channel_is_no_matter_on_the_host(rng):

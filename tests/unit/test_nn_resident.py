@@ -16,8 +16,8 @@ from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
 from e2train.devices.resident import Affine, Convolution
 from e2train.nn import (
-    Engine,
     Group,
+    OffloadContext,
     ResidentBody,
     ResidentError,
     ResidualNet,
@@ -61,8 +61,8 @@ def images(count: int = 6) -> torch.Tensor:
 def on_device(net: ResidualNet, device=None, *, image=IMAGE, gradient_bits=16, result_bits=16) -> Recorder:
     """Put a network on a device that records its calls."""
     recorder = Recorder(device)
-    engine = Engine(device=recorder, gradient_bits=gradient_bits)
-    net.resident = ResidentBody(net, engine, image=image, result_bits=result_bits)
+    context = OffloadContext(device=recorder, gradient_bits=gradient_bits)
+    net.resident = ResidentBody(net, context, image=image, result_bits=result_bits)
     return recorder
 
 
@@ -364,9 +364,9 @@ def _no_norm(net: ResidualNet) -> None:
 def test_a_model_that_cannot_stay_on_the_device_says_so_in_one_line(change):
     with pytest.raises(ResidentError) as refused:
         describe(_changed(change), (3, 32, 32))
-    told = str(refused.value)
-    assert "\n" not in told
-    assert re.search(r" cannot stay on the device: .* use --set execution=offload$", told), told
+    message = str(refused.value)
+    assert "\n" not in message
+    assert re.search(r" cannot stay on the device: .* use --set execution=offload$", message), message
 
 
 def test_resnet18_cannot_stay_on_the_device():
@@ -376,17 +376,17 @@ def test_resnet18_cannot_stay_on_the_device():
 
 
 @pytest.mark.parametrize(
-    ("training", "gate", "told"),
+    ("training", "gate", "message"),
     [
         (True, [0.5, 0.0], "must be 0 or 1 with resident tensors, not 0.5"),
         (True, [1.0, 0.5], "must be 0 or 1 with resident tensors, not 0.5, 1"),
         (False, [0.5, 0.25], "must be 0 or all alike with resident tensors, not 0.25, 0.5"),
     ],
 )
-def test_gates_that_weigh_samples_differently_are_refused(training, gate, told):
+def test_gates_that_weigh_samples_differently_are_refused(training, gate, message):
     net = digits().train(training)
     on_device(net)
     net.policy = Fixed({1: torch.tensor(gate)})
     with pytest.raises(ResidentError) as refused:
         net(images(2))
-    assert str(refused.value) == f"gates of block 1 {told}; use a model without them"
+    assert str(refused.value) == f"gates of block 1 {message}; use a model without them"

@@ -8,14 +8,14 @@ import pytest
 import torch
 from e2train.devices.memory import SpecResident
 from e2train.devices.protocol import ShapeError
-from e2train.nn import Engine, NonFiniteInputError, ResidentBody, ResidualNet, digits_net
+from e2train.nn import NonFiniteInputError, OffloadContext, ResidentBody, ResidualNet, digits_net
 
 
 @pytest.fixture
 def model() -> ResidualNet:
     torch.manual_seed(4)
     net = digits_net()
-    net.resident = ResidentBody(net, Engine(device=SpecResident(), gradient_bits=8), image=(1, 8, 8))
+    net.resident = ResidentBody(net, OffloadContext(device=SpecResident(), gradient_bits=8), image=(1, 8, 8))
     return net
 
 
@@ -60,7 +60,7 @@ def test_a_copy_computes_the_same_and_moves_nothing_of_the_original(model):
         assert torch.equal(theirs, mine)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not torch.equal(twin.resident.maxima, before["resident.maxima"])
-    assert twin.resident.engine is model.resident.engine
+    assert twin.resident.context is model.resident.context
 
 
 def test_averaged_models_work(model):

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from e2train.devices.emulator import Emulator
-from e2train.nn import Engine, HostLayerWarning, offload, whole_state
+from e2train.nn import HostLayerWarning, OffloadContext, offload, whole_state
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 @pytest.fixture
-def engine():
-    return Engine(device=Emulator())
+def context():
+    return OffloadContext(device=Emulator())
 
 
 def small_net():
@@ -43,13 +43,13 @@ class Locked(Emulator):
 
 
 def test_a_copy_shares_the_device_and_the_ledger(rng):
-    engine, x = Engine(device=Locked()), images(rng, 2, 3, 6, 6, signed=False).detach()
-    net = offloaded(small_net(), engine)
+    context, x = OffloadContext(device=Locked()), images(rng, 2, 3, 6, 6, signed=False).detach()
+    net = offloaded(small_net(), context)
     twin = copy.deepcopy(net)
-    assert twin[0].engine is engine
+    assert twin[0].context is context
     assert twin[0].weight is not net[0].weight
     assert torch.equal(twin(x), net(x))
-    assert [row.calls for row in engine.ledger.snapshot()] == [2]
+    assert [row.calls for row in context.ledger.snapshot()] == [2]
 
 
 @pytest.mark.parametrize("options", [{}, {"multi_avg_fn": get_ema_multi_avg_fn(0.9)}], ids=["mean", "ema"])
@@ -77,8 +77,8 @@ def saved(state):
     return torch.load(file, weights_only=True)
 
 
-def test_float_and_offloaded_models_load_each_others_state(engine, rng):
-    plain, net = small_net(), offloaded(small_net(), engine)
+def test_float_and_offloaded_models_load_each_others_state(context, rng):
+    plain, net = small_net(), offloaded(small_net(), context)
     assert list(net.state_dict()) == list(plain.state_dict())
     assert list(net[0].state_dict()) == list(plain[0].state_dict())
     net(images(rng, 2, 3, 6, 6, signed=True))
@@ -91,8 +91,8 @@ def test_float_and_offloaded_models_load_each_others_state(engine, rng):
 
 @pytest.mark.parametrize("assign", [False, True])
 @pytest.mark.parametrize("state_of", [nn.Module.state_dict, whole_state], ids=["metadata", "entries"])
-def test_a_state_dict_brings_the_ranges_back(engine, rng, state_of, assign):
-    net, other = offloaded(small_net(), engine), offloaded(small_net(), engine)
+def test_a_state_dict_brings_the_ranges_back(context, rng, state_of, assign):
+    net, other = offloaded(small_net(), context), offloaded(small_net(), context)
     for size in (1.0, 0.3):
         net(size * images(rng, 2, 3, 6, 6, signed=True))
     other.load_state_dict(saved(state_of(net)), assign=assign)
@@ -104,17 +104,17 @@ def test_a_state_dict_brings_the_ranges_back(engine, rng, state_of, assign):
 
 
 @pytest.mark.parametrize("state_of", [nn.Module.state_dict, lambda net: dict(whole_state(net))])
-def test_a_layer_under_two_names_keeps_its_ranges(engine, rng, state_of):
-    net, other = (offload(nn.Sequential(*[nn.Conv2d(3, 3, 1)] * 2), engine) for _ in range(2))
+def test_a_layer_under_two_names_keeps_its_ranges(context, rng, state_of):
+    net, other = (offload(nn.Sequential(*[nn.Conv2d(3, 3, 1)] * 2), context) for _ in range(2))
     net(images(rng, 2, 3, 6, 6, signed=True))
     other.load_state_dict(state_of(net))
     assert ranges_of(other, 0) == ranges_of(net, 0)
     assert any(ranges_of(net, 0).values())
 
 
-def test_the_whole_state_has_the_ranges_as_entries(engine):
+def test_the_whole_state_has_the_ranges_as_entries(context):
     proxy = "act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.running_max"
-    whole = whole_state(offload(nn.Conv2d(1, 1, 1), engine))
+    whole = whole_state(offload(nn.Conv2d(1, 1, 1), context))
     assert {key: (value.dtype, tuple(value.shape)) for key, value in whole.items() if "quant" in key} == {
         "sign_quant.saw_negative": (torch.bool, ()),
         f"sign_quant.unsigned.{proxy}": (torch.float32, ()),

@@ -29,7 +29,7 @@ from e2train.overlay.vivado import VivadoBuild, board_tcl
 
 BOARDS = board_names()
 
-# Vivado's commands that the scripts use, as far as a plain Tcl can go: they write down what they are told.
+# Vivado's commands that the scripts use, as far as a plain Tcl can go: they write down their arguments.
 VIVADO = r"""
 proc note {args} { lappend ::calls $args }
 foreach command {
@@ -84,15 +84,18 @@ def test_descriptions_are_checked(tmp_path):
 def test_hand_off_and_tcl_say_the_same(name):
     board = load_board(name)
     root, tcl = ET.fromstring(hwh_text(board)), board_tcl(board)
-    told = dict(re.findall(r"set e2train\((\w+)\) (\S+)", tcl))
+    variables = dict(re.findall(r"set e2train\((\w+)\) (\S+)", tcl))
     ranges = {entry.get("INSTANCE"): int(entry.get("BASEVALUE"), 16) for entry in root.iter("MEMRANGE")}
-    assert ranges == {"axi_dma_0": int(told["dma_base"], 16), "axi_gpio_0": int(told["gpio_base"], 16)}
+    assert ranges == {
+        "axi_dma_0": int(variables["dma_base"], 16),
+        "axi_gpio_0": int(variables["gpio_base"], 16),
+    }
     vlnvs = {module.get("INSTANCE"): module.get("VLNV") for module in root.iter("MODULE")}
-    assert vlnvs["axi_dma_0"] == told["dma_vlnv"]
-    assert vlnvs[f"{board.processing_system}_0"] == told["processing_system_vlnv"]
+    assert vlnvs["axi_dma_0"] == variables["dma_vlnv"]
+    assert vlnvs[f"{board.processing_system}_0"] == variables["processing_system_vlnv"]
     parameters = {entry.get("NAME"): entry.get("VALUE") for entry in root.iter("PARAMETER")}
-    assert parameters["c_sg_length_width"] == told["dma_length_bits"]
-    assert parameters["c_m_axi_mm2s_data_width"] == told["data_bits"]
+    assert parameters["c_sg_length_width"] == variables["dma_length_bits"]
+    assert parameters["c_m_axi_mm2s_data_width"] == variables["data_bits"]
 
 
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh on PATH (apt install tcl)")
@@ -209,7 +212,7 @@ def test_without_vivado_one_line_says_so(tmp_path, monkeypatch):
 
 
 def test_vivado_finds_its_files_from_any_folder(tmp_path, monkeypatch):
-    """A stand-in for Vivado that looks where it is told, as the build script does."""
+    """A stand-in for Vivado that looks at the paths it is given, as the build script does."""
     vivado = tmp_path / "bin" / "vivado"
     vivado.parent.mkdir()
     vivado.write_text(
@@ -229,7 +232,7 @@ def test_vivado_finds_its_files_from_any_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "message"),
     [
         ('{"slack_ns": , "tool": ""}', "result.json of the build script is wrong: Expecting value"),
         ("{}", "result.json of the build script is wrong: "),
@@ -239,7 +242,7 @@ def test_vivado_finds_its_files_from_any_folder(tmp_path, monkeypatch):
          "slack_ns must be in 0..1000 or null, not nan"),
     ],
 )  # fmt: skip
-def test_a_result_of_vivado_that_makes_no_sense_is_one_line(tmp_path, monkeypatch, result, told):
+def test_a_result_of_vivado_that_makes_no_sense_is_one_line(tmp_path, monkeypatch, result, message):
     vivado = tmp_path / "bin" / "vivado"
     vivado.parent.mkdir()
     vivado.write_text("#!/bin/sh\n")
@@ -249,7 +252,7 @@ def test_a_result_of_vivado_that_makes_no_sense_is_one_line(tmp_path, monkeypatc
     build.folder.mkdir()
     for name, content in {"overlay.bit": "bit", "overlay.hwh": "hwh", "result.json": result}.items():
         (build.folder / name).write_text(content)
-    with pytest.raises(OverlayError, match=re.escape(told)):
+    with pytest.raises(OverlayError, match=re.escape(message)):
         build.run()
 
 

@@ -145,7 +145,7 @@ NESTED = ": manifest.json is nested too deeply; a manifest is one flat object"
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (b"", " is no overlay archive: File is not a zip file"),
         (archive(MEMBERS, zipfile.ZIP_BZIP2), f"{METHOD} 12, must be stored or deflated"),
@@ -163,9 +163,9 @@ NESTED = ": manifest.json is nested too deeply; a manifest is one flat object"
          f": manifest.json has unknown 'colour'; the keys are: {', '.join(MANIFEST)}"),
     ],
 )  # fmt: skip
-def test_what_is_no_overlay_archive_says_why(tmp_path, content, told):
+def test_what_is_no_overlay_archive_says_why(tmp_path, content, reason):
     path = tmp_path / "overlay.zip"
-    with pytest.raises(OverlayError, match=f"^{re.escape(str(path) + told)}$"):
+    with pytest.raises(OverlayError, match=f"^{re.escape(str(path) + reason)}$"):
         read(path, content)
 
 
@@ -181,7 +181,7 @@ WANTED = {
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "reason"),
     [
         ("board", "zcu\x00104", "'zcu\\x00104'"),
         ("board", "[/red]", "'[/red]'"),
@@ -210,9 +210,9 @@ WANTED = {
         ("resources", {"x": 1}, "{'x': 1}"),
     ],
 )  # fmt: skip
-def test_every_field_of_the_manifest_is_validated(tmp_path, field, value, told):
+def test_every_field_of_the_manifest_is_validated(tmp_path, field, value, reason):
     path = tmp_path / "overlay.zip"
-    message = f"{path}: manifest.json is wrong: {field} must {WANTED[field]}, not {told}"
+    message = f"{path}: manifest.json is wrong: {field} must {WANTED[field]}, not {reason}"
     with pytest.raises(OverlayError, match=f"^{re.escape(message)}$"):
         read(path, forged(**{field: value}))
 
@@ -247,7 +247,7 @@ ANNOUNCED = len(OVERLAY.bit) - HEADER_END
 
 
 @pytest.mark.parametrize(
-    ("bit", "told"),
+    ("bit", "reason"),
     [
         (b"", "has no header of a bitstream"),
         (b"garbage" * 100, "has no header of a bitstream"),
@@ -260,9 +260,9 @@ ANNOUNCED = len(OVERLAY.bit) - HEADER_END
         (OVERLAY.bit.replace(b"\xaa\x99\x55\x66", bytes(4), 1), "has no synchronisation word"),
     ],
 )  # fmt: skip
-def test_a_bit_file_that_is_no_bitstream_is_refused(tmp_path, bit, told):
+def test_a_bit_file_that_is_no_bitstream_is_refused(tmp_path, bit, reason):
     path = tmp_path / "overlay.zip"
-    with pytest.raises(OverlayError, match=f"^{re.escape(f'{path}: the .bit file {told}; rebuild it')}$"):
+    with pytest.raises(OverlayError, match=f"^{re.escape(f'{path}: the .bit file {reason}; rebuild it')}$"):
         read(path, forged(bit=bit))
 
 
@@ -291,7 +291,7 @@ DOCTYPE = "has a document type declaration; a hand-off has none"
 
 
 @pytest.mark.parametrize(
-    ("hwh", "told"),
+    ("hwh", "reason"),
     [
         (b"", "is no XML: no element found: line 1, column 0"),
         (b"\0\1\2", INVALID),
@@ -309,9 +309,9 @@ DOCTYPE = "has a document type declaration; a hand-off has none"
         (OVERLAY.hwh.replace(b'BASEVALUE="0xA0000000"', b'BASEVALUE="here"'), "gives axi_dma_0 no address"),
     ],
 )  # fmt: skip
-def test_a_hand_off_that_is_none_is_refused(tmp_path, hwh, told):
+def test_a_hand_off_that_is_none_is_refused(tmp_path, hwh, reason):
     path = tmp_path / "overlay.zip"
-    with pytest.raises(OverlayError, match=f"^{re.escape(f'{path}: the .hwh file {told}')}$"):
+    with pytest.raises(OverlayError, match=f"^{re.escape(f'{path}: the .hwh file {reason}')}$"):
         read(path, forged(hwh=hwh))
 
 
@@ -351,7 +351,7 @@ def test_check_of_a_whole_archive_prints_its_manifest(check):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (forged(config_hash=1),
          f"overlay.zip was built for another zcu104 (0x00000001, this version has "
@@ -362,5 +362,5 @@ def test_check_of_a_whole_archive_prints_its_manifest(check):
         (forged(bit=b""), "overlay.zip: the .bit file has no header of a bitstream; rebuild it"),
     ],
 )  # fmt: skip
-def test_check_refuses_in_one_line(check, content, told):
-    assert check(content) == (2, "", f"e2train: {told}\n")
+def test_check_refuses_in_one_line(check, content, reason):
+    assert check(content) == (2, "", f"e2train: {reason}\n")

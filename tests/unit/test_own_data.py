@@ -11,7 +11,7 @@ import pytest
 from e2train.nn import MODEL_NAMES
 from e2train.train import PRESETS, DataError, TrainError, read_config, run_training
 from e2train.train.data.own_data import labelled_images, own_split
-from e2train.train.data_of_run import load_split, settled
+from e2train.train.resources import load_split, settled
 from PIL import Image
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -206,7 +206,7 @@ X, Y = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
         ({"x_train": X[:0], "y_train": Y[:0]},
          ": x_train has the shape (0, 8, 8): empty, or more than 8 GiB"),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
-         ": y_test has the class 2, which y_train has not"),
+         ": y_test has the class 2, which y_train does not have"),
         ({"x_train": np.array([{}]), "y_train": Y},
          ": x_train holds object, it must hold integers (images uint8)"),
     ],

@@ -130,8 +130,8 @@ def damaged(kind: str) -> tuple[np.ndarray, list[Header]]:
     if kind == "bit of the trailer":
         reply[REPLY + 3] ^= np.uint64(1 << 40)
     if kind == "counts":
-        told = decode_trailer(reply[REPLY + 2 :])
-        reply[REPLY + 2 :] = encode_trailer(replace(told, iterations=5), reply[:0])
+        decoded = decode_trailer(reply[REPLY + 2 :])
+        reply[REPLY + 2 :] = encode_trailer(replace(decoded, iterations=5), reply[:0])
     end = {"short": REPLY + 3, "empty": 0}.get(kind, reply.size)
     return np.append(reply, reply) if kind == "long" else reply[:end], headers
 

@@ -15,10 +15,11 @@ import torch.distributed as dist
 from e2train.devices import Counters
 from e2train.devices.emulator import Emulator
 from e2train.devices.protocol import ConvShape, LayerCall
-from e2train.nn import Engine, Group, SkipPolicy, digits_net, offload, share
+from e2train.nn import Group, OffloadContext, SkipPolicy, digits_net, offload, share
 from e2train.nn.parallel import Processes, pack_signs, unpack_signs
 from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger
+from e2train.train import PRESETS, Session, TrainError
 from e2train.train.ranks import average_statistics, combine_gradients
 from e2train.train.run_ledger import RankLedger, rows_from
 from hypothesis import given
@@ -29,7 +30,7 @@ SIGNS = st.lists(st.sampled_from([-1, 0, 1]), max_size=40)
 
 
 class Ranks:
-    """Two processes that have met, started once for all tests, and anew after a failure."""
+    """Two processes that have met, started once for all tests, and again after a failure."""
 
     def __init__(self, folder) -> None:
         self.folder = folder
@@ -129,17 +130,17 @@ def joined_calls(seed: int) -> tuple[LayerCall, list[LayerCall]]:
     return whole, parts
 
 
-def weight_gradient(engine: Engine, call: LayerCall) -> torch.Tensor:
-    return engine.weight_gradient(
-        call.name, lambda x_bits, g_bits: engine.run(call.of_high_bits(x_bits, g_bits)), 1.0
+def weight_gradient(context: OffloadContext, call: LayerCall) -> torch.Tensor:
+    return context.weight_gradient(
+        call.name, lambda x_bits, g_bits: context.run(call.of_high_bits(x_bits, g_bits)), 1.0
     )
 
 
 def summed(group: Group, seed: int) -> None:
     whole, parts = joined_calls(seed)
     for psg in (None, *(Psg(mode=mode) for mode in ("predict", "sparsify", "resolve"))):
-        alone = Engine(device=Emulator(), psg=psg)
-        shared = Engine(device=Emulator(), psg=psg, group=group)
+        alone = OffloadContext(device=Emulator(), psg=psg)
+        shared = OffloadContext(device=Emulator(), psg=psg, group=group)
         assert torch.equal(weight_gradient(shared, parts[group.rank]), weight_gradient(alone, whole)), psg
 
 
@@ -149,8 +150,8 @@ def test_summed_gradients_are_those_of_the_joined_batch(together, rng):
 
 def voted(group: Group, seed: int) -> None:
     _, parts = joined_calls(seed)
-    alone = Engine(device=Emulator(), psg=Psg())
-    shared = Engine(device=Emulator(), psg=Psg(), group=group, votes=True)
+    alone = OffloadContext(device=Emulator(), psg=Psg())
+    shared = OffloadContext(device=Emulator(), psg=Psg(), group=group, votes=True)
     want = sum(weight_gradient(alone, part) for part in parts).sign()
     assert torch.equal(weight_gradient(shared, parts[group.rank]), want)
 
@@ -173,7 +174,7 @@ class OnlyOnRank(SkipPolicy):
 def skip_apart(group: Group) -> None:
     torch.manual_seed(3)
     net = digits_net()
-    offload(net, Engine(device=Emulator(), psg=Psg(), group=group))
+    offload(net, OffloadContext(device=Emulator(), psg=Psg(), group=group))
     share(net, group)
     first, second, *_ = net.skippable
     net.policy = OnlyOnRank({first: 0, second: 2}, group.rank)  # the second one on no rank at all
@@ -197,7 +198,7 @@ def keeps_ledgers(group: Group) -> None:
     ledger = Ledger()
     held = RankLedger(ledger=ledger, group=group)
     call = joined_calls(1)[1][group.rank]
-    Engine(device=Emulator(), ledger=ledger).run(call)
+    OffloadContext(device=Emulator(), ledger=ledger).run(call)
     spent = held.gather()
     assert len(spent) == RANKS
     (mine,) = rows_from(spent[group.rank]["rows"])
@@ -224,6 +225,18 @@ def test_a_failure_on_one_rank_fails_the_test(together):
     with pytest.raises(AssertionError, match="rank 1 fails"):
         together(fail_on_one)
     together(exchange)
+
+
+def test_a_batch_that_leaves_a_rank_without_an_image_is_refused():
+    class First(Group):
+        size = 2
+
+    config = PRESETS["digits"].changed(method="smb-int8", batch=2)
+    with pytest.raises(TrainError) as error:
+        Session.start(config, OffloadContext(device=Emulator()), Ledger(), First())
+    assert str(error.value) == (
+        "2 ranks share a batch of 1 images at the end of an epoch; use another --batch"
+    )
 
 
 def test_one_process_alone_exchanges_with_nobody():

@@ -10,7 +10,7 @@ from e2train.train import PRESETS, Row, TrainError, run_training
 from e2train.train.tensorboard import EventFile, crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-CONFIG = PRESETS["digits"].changed(steps=4, batch=8, seed=7, test_pictures=8, execution="resident")
+CONFIG = PRESETS["digits"].changed(steps=4, batch=8, seed=7, test_images=8, execution="resident")
 ROW = Row(step=3, steps=9, epoch=0.1, loss=1.234, accuracy=0.875, lr=0.1, blocks_run=0.75)
 
 
@@ -23,14 +23,14 @@ def trained(tmp_path_factory):
 
 def event_class():
     """The protocol buffer of TensorBoard's events, as far as it is used."""
-    file = descriptor_pb2.FileDescriptorProto(name="events.proto", package="told", syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(name="events.proto", package="events", syntax="proto3")
     kinds = {"double": 1, "float": 2, "int64": 3, "string": 9, "message": 11}
     for message, fields in {
         "Value": [("tag", 1, "string", 1, ""), ("simple_value", 2, "float", 1, "")],
-        "Summary": [("value", 1, "message", 3, ".told.Value")],
+        "Summary": [("value", 1, "message", 3, ".events.Value")],
         "Event": [
             ("wall_time", 1, "double", 1, ""), ("step", 2, "int64", 1, ""),
-            ("file_version", 3, "string", 1, ""), ("summary", 5, "message", 1, ".told.Summary"),
+            ("file_version", 3, "string", 1, ""), ("summary", 5, "message", 1, ".events.Summary"),
         ],
     }.items():  # fmt: skip
         added = file.message_type.add(name=message)
@@ -38,7 +38,7 @@ def event_class():
             added.field.add(name=name, number=number, type=kinds[kind], label=label, type_name=of or None)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("told.Event"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("events.Event"))
 
 
 def masked(data):
@@ -83,9 +83,9 @@ def test_events_hold_the_metrics(trained):
     assert [event.step for event in steps] == [1, 2, 3, 4]
     metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     for event, row, logged in zip(steps, rows, metrics, strict=True):
-        told = {value.tag: value.simple_value for value in event.summary.value}
-        assert told == pytest.approx({tag: getattr(row, tag) for tag in told}, rel=1e-6)
-        assert list(told) == ["loss", "accuracy", "lr", "blocks_run", "energy_saved"]
+        values = {value.tag: value.simple_value for value in event.summary.value}
+        assert values == pytest.approx({tag: getattr(row, tag) for tag in values}, rel=1e-6)
+        assert list(values) == ["loss", "accuracy", "lr", "blocks_run", "energy_saved"]
         assert logged["energy_saved"] == row.energy_saved
         assert abs(event.wall_time - path.stat().st_mtime) < 600
 

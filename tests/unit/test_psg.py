@@ -10,8 +10,8 @@ from e2train.devices import ConvShape, LayerCall, ShapeError
 from e2train.devices.emulator import Emulator
 from e2train.devices.spec import SpecDevice
 from e2train.numerics import conv_grad_weight, keep_high
-from e2train.numerics.psg import PSG_MODES, Psg, decided, sign
-from e2train.runtime import Ledger, execute, grad_signs
+from e2train.numerics.psg import PSG_MODES, Psg, decided, predict_signs, sign
+from e2train.runtime import Ledger, execute
 
 HALF = 1 << 15  # beta = 0.5
 
@@ -96,7 +96,9 @@ def test_signs_equal_the_paper_written_out(device, kept, mode, rng):
         ledger.add(part, result)
         return result.value
 
-    signs = grad_signs(Psg(mode=mode, x_bits=kept[0], g_bits=kept[1], beta=0.25), compute)
+    signs, decided_by_high_bits = predict_signs(
+        Psg(mode=mode, x_bits=kept[0], g_bits=kept[1], beta=0.25), compute
+    )
     geometry = {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1, 1, 1)}
     half_x, half_g = 2 ** (7 - kept[0]), 2 ** (15 - kept[1])
     x_msb = np.minimum((x.astype(int) + half_x) // (2 * half_x), 2 ** kept[0] - 1)
@@ -108,8 +110,9 @@ def test_signs_equal_the_paper_written_out(device, kept, mode, rng):
         "sparsify": np.where(sure, np.sign(predicted), 0),
         "predict": np.sign(predicted),
     }[mode]
-    assert (np.asarray(signs.value) == want).all()
-    assert int(signs.predicted.sum()) == (np.count_nonzero(predicted) if mode == "predict" else sure.sum())
+    assert (np.asarray(signs) == want).all()
+    count = np.count_nonzero(predicted) if mode == "predict" else sure.sum()
+    assert int(decided_by_high_bits.sum()) == count
     passes = ["grad_msb", "grad_weight"] if mode == "resolve" else ["grad_msb"]
     assert [row.mode for row in ledger.snapshot()] == passes
 
@@ -125,5 +128,5 @@ def test_a_fully_decided_layer_needs_no_second_pass(rng):
         modes.append(part.mode)
         return execute(part, Emulator()).value
 
-    assert (grad_signs(Psg(mode="resolve"), compute).value == -1).all()
+    assert (predict_signs(Psg(mode="resolve"), compute)[0] == -1).all()
     assert modes == ["grad_msb"]

@@ -45,20 +45,20 @@ def _at(*offsets: int, **fields: Any) -> DeviceTensor:
 )
 def test_a_tensor_outside_the_memory_is_refused(any_device, offset, reserved):
     any_device.reserve(reserved)
-    told = (
+    message = (
         f"^a tensor at bytes {offset} to {offset + 64} is not in the {reserved} bytes reserved, "
         "or not aligned to 64$"
     )
-    with pytest.raises(ShapeError, match=told):
+    with pytest.raises(ShapeError, match=message):
         any_device.read(_at(offset))
-    with pytest.raises(ShapeError, match=told):
+    with pytest.raises(ShapeError, match=message):
         any_device.write(_at(offset), np.zeros((1, 16, 2, 2), np.uint8))
     inside = _at(0)
     one = np.ones(16, np.int64)
     call = Affine(u=inside, out=_at(offset), a=one, b=one, d=one, shift=0)
-    with pytest.raises(ShapeError, match=told):
+    with pytest.raises(ShapeError, match=message):
         any_device.affine(call)
-    with pytest.raises(ShapeError, match=told):
+    with pytest.raises(ShapeError, match=message):
         any_device.reduce(Reduction(u=inside, v=inside, mask=_at(offset)))
 
 
@@ -105,7 +105,7 @@ def _affine(u: DeviceTensor | None = None, **fields: Any) -> Affine:
 
 
 @pytest.mark.parametrize(
-    ("build", "told"),
+    ("build", "message"),
     [
         (lambda: _at(0, kind="int32"), "no tensor of kind 'int32' and view 'whole'"),
         (lambda: _at(0).seen("upside down"), "no tensor of kind 'uint8' and view 'upside down'"),
@@ -159,10 +159,10 @@ def _affine(u: DeviceTensor | None = None, **fields: Any) -> Affine:
         ),
     ],
 )
-def test_calls_that_make_no_sense_are_refused_in_one_line(build, told):
+def test_calls_that_make_no_sense_are_refused_in_one_line(build, message):
     with pytest.raises(ShapeError) as refused:
         build()
-    assert str(refused.value) == told
+    assert str(refused.value) == message
 
 
 def test_every_device_follows_the_protocol(any_device):

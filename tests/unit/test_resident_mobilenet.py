@@ -14,7 +14,7 @@ from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
 from e2train.devices.resident import ResidentDevice
 from e2train.nn import (
-    Engine,
+    OffloadContext,
     ResidentBody,
     ResidentError,
     ResidualBlock,
@@ -81,7 +81,9 @@ class FixedSkip(SkipPolicy):
 def on(device: ResidentDevice, model: ResidualNet, *, gradient_bits: int = 16) -> ResidualNet:
     """A copy of a model on a device."""
     twin = copy.deepcopy(model)
-    twin.resident = ResidentBody(twin, Engine(device=device, gradient_bits=gradient_bits), image=IMAGE)
+    twin.resident = ResidentBody(
+        twin, OffloadContext(device=device, gradient_bits=gradient_bits), image=IMAGE
+    )
     return twin
 
 
@@ -226,7 +228,7 @@ def test_a_step_does_the_work_of_the_full_schedule(model: ResidualNet) -> None:
     net = on(NativeResident(), model)
     images, labels = batch(4)
     gradients(net, images, labels)  # with its trial runs
-    ledger = net.resident.engine.ledger
+    ledger = net.resident.context.ledger
     before = {(row.name, row.mode): row for row in ledger.snapshot()}
     gradients(net, images, labels)
     planned = full_rows(describe(model, IMAGE), result="int16", gradient="int16", calls=1, samples=4)

@@ -12,10 +12,10 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from e2train.train import PRESETS, Interrupted, RunFolder, TrainError, files, read_record, run_training
+from e2train.train import PRESETS, Interrupted, RunFolder, TrainError, files, read_run, run_training
 from e2train.train.files import exclusive_lock, write_atomically
 
-CONFIG = PRESETS["digits"].changed(method="smb-fp32", steps=4, batch=8, seed=7, test_pictures=1)
+CONFIG = PRESETS["digits"].changed(method="smb-fp32", steps=4, batch=8, seed=7, test_images=1)
 ROW = {"step": 1, "steps": 4, "epoch": 0.1, "loss": 2.5, "accuracy": 0.1, "lr": 0.1, "blocks_run": 1.0}
 
 
@@ -73,7 +73,7 @@ def test_a_run_holds_its_folder_from_the_first_step_to_the_last(tmp_path):
     refused = []
     run_training(CONFIG, out=tmp_path, watch=lambda row: refused.append(refusal(tmp_path, resume=True)))
     assert len(refused) == CONFIG.steps
-    assert all(f"in use by process {os.getpid()}" in told for told in refused)
+    assert all(f"in use by process {os.getpid()}" in message for message in refused)
 
 
 def test_a_killed_process_frees_its_folder(tmp_path):
@@ -123,10 +123,10 @@ def test_an_ill_formed_line_of_metrics_is_named(tmp_path, line, reason):
     folder.metrics.write_bytes(json.dumps(ROW).encode() + b"\n" + line + b"\n")
     with pytest.raises(TrainError) as error:
         folder.rows()
-    told = str(error.value)
-    assert told.startswith(f"{folder.metrics}, line 2 is no step: {reason}")
-    assert told.endswith("; remove the line to leave it out")
-    assert "\n" not in told
+    message = str(error.value)
+    assert message.startswith(f"{folder.metrics}, line 2 is no step: {reason}")
+    assert message.endswith("; remove the line to leave it out")
+    assert "\n" not in message
 
 
 def test_a_last_line_without_its_end_counts_if_it_is_whole(tmp_path):
@@ -141,12 +141,12 @@ def test_neither_resume_nor_report_takes_damaged_metrics(tmp_path, finished):
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace("loss", "lost", 1))
-    told = f"{metrics}, line 1 is no step: Row.__init__() got an unexpected keyword argument 'lost'"
-    with pytest.raises(TrainError, match=f"^{re.escape(told)}"):
-        read_record(tmp_path)
+    message = f"{metrics}, line 1 is no step: Row.__init__() got an unexpected keyword argument 'lost'"
+    with pytest.raises(TrainError, match=f"^{re.escape(message)}"):
+        read_run(tmp_path)
     (tmp_path / "summary.json").unlink()  # as if it had been stopped before its test
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert refusal(tmp_path, resume=True).startswith(told)
+    assert refusal(tmp_path, resume=True).startswith(message)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -169,7 +169,7 @@ def test_a_run_that_lost_rows_is_not_resumed(tmp_path, finished, lost):
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "told"),
+    ("name", "change", "message"),
     [
         (
             "summary.json",
@@ -187,13 +187,13 @@ def test_a_run_that_lost_rows_is_not_resumed(tmp_path, finished, lost):
     ],
     ids=str,
 )
-def test_a_report_takes_no_damaged_figures(tmp_path, finished, name, change, told):
+def test_a_report_takes_no_damaged_figures(tmp_path, finished, name, change, message):
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     path = tmp_path / name
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(TrainError) as error:
-        read_record(tmp_path)
-    assert str(error.value).startswith(f"{path} {told}")
+        read_run(tmp_path)
+    assert str(error.value).startswith(f"{path} {message}")
 
 
 @pytest.mark.parametrize("sample", [b"nine,2,1\n", b"\xff\n"])
@@ -215,8 +215,8 @@ def test_a_sample_of_power_that_was_cut_off_is_left_out(tmp_path):
 
 def test_a_full_disk_at_the_first_checkpoint(tmp_path):
     with largest_file(50_000):
-        told = refusal(tmp_path)
-    assert told == (
+        message = refusal(tmp_path)
+    assert message == (
         f"cannot write {tmp_path}/checkpoint.pt: File too large; "
         "no checkpoint was saved yet, start the run again"
     )
@@ -227,8 +227,8 @@ def test_a_full_disk_at_the_first_checkpoint(tmp_path):
 def test_a_full_disk_at_a_later_checkpoint(stopped):
     saved = (stopped / "checkpoint.pt").read_bytes()
     with largest_file(50_000):
-        told = refusal(stopped, resume=True)
-    assert told == (
+        message = refusal(stopped, resume=True)
+    assert message == (
         f"cannot write {stopped}/checkpoint.pt: File too large; "
         "the last checkpoint stands, go on from it with --resume"
     )

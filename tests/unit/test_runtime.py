@@ -82,10 +82,10 @@ def test_corners_reach_what_they_name(rng):
     assert planned("channels split", "forward").wide
     assert planned("input gradient split and saturates", "grad_input").wide
     assert not planned("resnet block", "forward").wide
-    large = planned("picture larger than the buffer", "forward").blocks
+    large = planned("image larger than the buffer", "forward").blocks
     assert all(block.rows.count * block.cols.count < 60 * 70 for block in large)
     assert any(block.k_tiles[0] for block in planned("weights larger than the buffer", "forward").blocks)
-    assert not planned("no pictures", "forward").blocks
+    assert not planned("no images", "forward").blocks
     assert len({block.problem for block in planned("down", "grad_input").blocks}) == 4
     assert any(block.header.x_count == PYNQ.x_depth for block in _full_buffer().blocks)
     for name in ("input gradient saturates", "input gradient split and saturates"):
@@ -110,7 +110,7 @@ def test_a_buffer_filled_to_its_last_vector_equals_the_spec(rng, assert_same_bit
 
 def test_transfers_run_in_parallel_and_their_counters_add_up(rng, assert_same_bits):
     device = Parallel(TINY)
-    case = next(case for case in cases.CORNERS if case.name == "picture larger than the buffer")
+    case = next(case for case in cases.CORNERS if case.name == "image larger than the buffer")
     for call, want, _ in cases.calls(case, rng):
         device.words.clear()
         result = execute(call, device)
@@ -124,7 +124,7 @@ def test_transfers_run_in_parallel_and_their_counters_add_up(rng, assert_same_bi
 
 def test_engines_share_the_transfers_and_the_longest_counts(rng, assert_same_bits):
     device = Parallel(engine(name="three", x_depth=64, w_depth=128, engines=3))
-    case = next(case for case in cases.CORNERS if case.name == "picture larger than the buffer")
+    case = next(case for case in cases.CORNERS if case.name == "image larger than the buffer")
     for call, want, _ in cases.calls(case, rng):
         device.words.clear()
         result = execute(call, device)
@@ -132,9 +132,9 @@ def test_engines_share_the_transfers_and_the_longest_counts(rng, assert_same_bit
         assert (len(device.words), result.counters.cycles) == (3, 1000)
 
 
-def test_frames_hold_as_many_pictures_as_fit():
+def test_frames_hold_as_many_samples_as_fit():
     first = _full_buffer().blocks[0]
-    assert first.pictures == (0, 2)
+    assert first.samples == (0, 2)
     assert first.k_tiles == (0, 1)
     assert first.header.xa0 == -33
     assert first.header.iterations == 2 * 32 * 32 * 9
@@ -209,7 +209,7 @@ def test_operands_that_do_not_belong_to_the_shape_are_refused():
         ({"R": 8}, "the engine takes kernels of 1 to 7, not 8x3; run it on the host"),
         ({"stride": (3, 1)}, "the engine takes strides 1 and 2, not (3, 1); run it on the host"),
         ({"padding": (0, -1, 0, 0)}, "padding must be at least 0, not (0, -1, 0, 0)"),
-        ({"H": 2}, "a 3x3 kernel does not fit a padded picture of 2x9"),
+        ({"H": 2}, "a 3x3 kernel does not fit a padded image of 2x9"),
     ],
 )
 def test_convolutions_that_the_engine_does_not_do_are_refused(changes, message):
@@ -321,8 +321,8 @@ def test_counters_add_up_with_and_without_a_clock():
 @pytest.mark.parametrize(("channels", "size", "kernel"), [(2048, 1, 3), (1024, 2, 7), (2048, 2, 3)])
 def test_no_frame_answers_more_than_a_transfer_holds(name, channels, size, kernel):
     pad = (kernel // 2,) * 4
-    picture = {"H": size, "W": size, "padding": pad}
-    shape = ConvShape(N=1, C=channels, K=channels, R=kernel, S=kernel, **picture)
+    image = {"H": size, "W": size, "padding": pad}
+    shape = ConvShape(N=1, C=channels, K=channels, R=kernel, S=kernel, **image)
     x = np.broadcast_to(np.uint8(0), (1, channels, size, size))
     gy = np.broadcast_to(np.int16(0), (1, channels, size, size))
     layer_plan = plan(LayerCall(mode="grad_weight", shape=shape, a=x, b=gy), load_config(name))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from e2train.nn import (
-    Engine,
+    OffloadContext,
     ResidentBody,
     ResidualNet,
     SkipPolicy,
@@ -169,7 +169,9 @@ class Drawn(SkipPolicy):
 
 def _train(net: ResidualNet, image, batches, *, gradient_bits: int) -> list[torch.Tensor]:
     recorder = Recorder()
-    net.resident = ResidentBody(net, Engine(device=recorder, gradient_bits=gradient_bits), image=image)
+    net.resident = ResidentBody(
+        net, OffloadContext(device=recorder, gradient_bits=gradient_bits), image=image
+    )
     seen = []
     for number, count in enumerate(batches):
         x = torch.rand(count, *image, generator=torch.Generator().manual_seed(number))
@@ -208,7 +210,7 @@ def test_planned_memory_holds_what_separate_memory_would(monkeypatch, rng, width
 
 def resident(net: ResidualNet, image, memory_bytes: int | None) -> ResidualNet:
     recorder = Recorder(memory_bytes=memory_bytes)
-    net.resident = ResidentBody(net, Engine(device=recorder, gradient_bits=8), image=image)
+    net.resident = ResidentBody(net, OffloadContext(device=recorder, gradient_bits=8), image=image)
     return net
 
 
@@ -216,12 +218,12 @@ def test_a_batch_that_does_not_fit_names_one_that_does():
     net = resident(resnet(8), (3, 16, 16), 1_000_000)
     with pytest.raises(BodyError) as refused:
         net(torch.rand(40, 3, 16, 16))
-    told = re.fullmatch(
+    sizes = re.fullmatch(
         r"a step of 40 images takes (\d+) bytes of the device's memory, and 1000000 are there; "
         r"use --batch (\d+) or less",
         str(refused.value),
     )
-    needed, fits = map(int, told.groups())
+    needed, fits = map(int, sizes.groups())
     assert fits * needed <= 40 * 1_000_000 < (fits + 1) * needed
     net(torch.rand(fits, 3, 16, 16)).sum().backward()
     with pytest.raises(
@@ -249,8 +251,8 @@ def test_what_is_expected_of_a_step_is_what_its_ledger_says(result_bits, gradien
     """Two independent counts: a program that computes nothing, and operations as they ran."""
     net, image = resnet(14, widths=(16, 20, 40)), (3, 10, 9)
     ledger = Ledger()
-    engine = Engine(device=Recorder(), ledger=ledger, gradient_bits=gradient_bits)
-    net.resident = ResidentBody(net, engine, image=image, result_bits=result_bits)
+    context = OffloadContext(device=Recorder(), ledger=ledger, gradient_bits=gradient_bits)
+    net.resident = ResidentBody(net, context, image=image, result_bits=result_bits)
     for count in (3, 2):  # scales are unknown in the first
         before = merged(ledger.snapshot())
         net(torch.rand(count, *image)).square().sum().backward()

@@ -8,8 +8,8 @@ import torch
 from e2train.devices.emulator import Emulator
 from e2train.nn import (
     GATES,
-    Engine,
     GatedSkip,
+    OffloadContext,
     ResidualBlock,
     SkipPolicy,
     StochasticDepth,
@@ -75,11 +75,11 @@ def test_samples_that_stay_see_each_other_alone():
 
 
 def test_the_device_computes_what_stays_and_no_more():
-    engine = Engine(device=Emulator())
-    net = offload(small_net(), engine)
+    context = OffloadContext(device=Emulator())
+    net = offload(small_net(), context)
     net.policy = Fixed({1: torch.tensor([1.0, 0, 0, 0]), 2: torch.zeros(4), 3: torch.ones(4)})
     net(images(4)).sum().backward()
-    rows = {(row.name, row.mode): row.counters.macs for row in engine.ledger.snapshot()}
+    rows = {(row.name, row.mode): row.counters.macs for row in context.ledger.snapshot()}
     full = 8 * 8 * 16 * 16 * 9
     for mode in ("forward", "grad_input", "grad_weight"):
         assert rows["blocks.0.branch.0", mode] == 4 * full

@@ -31,7 +31,7 @@ def reproduce(scripts, monkeypatch, tmp_path, capsys):
         "smb-int8": tables.Row(settings={"method": "smb-int8"}, seeds=2, tried=({"lr": 0.05}, {"lr": 0.2})),
         "psg, predict": tables.Row(settings={"method": "psg"}, seeds=1),
     }
-    table = tables.Table(preset="digits", common={"steps": 2, "batch": 8, "test_pictures": 20}, rows=rows)
+    table = tables.Table(preset="digits", common={"steps": 2, "batch": 8, "test_images": 20}, rows=rows)
     trained: list[str] = []
 
     def run(settings, where, under_way):
@@ -59,12 +59,12 @@ def test_a_row_has_its_own_number_of_seeds_and_finished_runs_are_kept(reproduce,
     code, trained, _ = reproduce()
     assert code == 0
     assert trained == ["tiny/smb-int8-seed0", "tiny/psg-predict-seed0", "tiny/smb-int8-seed1"]
-    told = json.loads((tmp_path / "tiny/table.json").read_text())
-    assert [(row["row"], row["seeds"], row["tried"]) for row in told] == [
+    table_rows = json.loads((tmp_path / "tiny/table.json").read_text())
+    assert [(row["row"], row["seeds"], row["tried"]) for row in table_rows] == [
         ("smb-int8", 2, 0),
         ("psg, predict", 1, 0),
     ]
-    for row, name in zip(told, ("smb-int8", "psg-predict"), strict=True):
+    for row, name in zip(table_rows, ("smb-int8", "psg-predict"), strict=True):
         for one in row["runs"]:
             summary = json.loads((tmp_path / f"tiny/{name}-seed{one['seed']}/summary.json").read_text())
             assert one == {key: summary["test_accuracy" if key == "accuracy" else key] for key in one}
@@ -78,7 +78,7 @@ def test_a_row_has_its_own_number_of_seeds_and_finished_runs_are_kept(reproduce,
 def test_a_shorter_version_has_a_folder_of_its_own(reproduce, tmp_path):
     _, trained, out = reproduce("--steps", "1", "--rows", "psg, predict")
     assert trained == ["tiny-1steps/psg-predict-seed0"]
-    assert out.out.startswith("digits, steps 1, batch 8, test_pictures 20.\n")
+    assert out.out.startswith("digits, steps 1, batch 8, test_images 20.\n")
     assert read_config(tmp_path / trained[0] / "config.toml").steps == 1
 
 
@@ -97,8 +97,8 @@ def test_settings_are_chosen_on_held_out_images(reproduce, tmp_path):
     assert accuracies == sorted(accuracies, reverse=True)
     assert f"lr {tried[0]['settings']['lr']} | 2 | {100 * accuracies[0]:.2f} % |" in out.out
     reproduce("--seeds", "1")
-    told = json.loads((tmp_path / "tiny/table.json").read_text())
-    assert [row["tried"] for row in told] == [2, 0]
+    table_rows = json.loads((tmp_path / "tiny/table.json").read_text())
+    assert [row["tried"] for row in table_rows] == [2, 0]
     assert "2 runs of 2 steps, listed in `choices.md`" in (tmp_path / "tiny/table.md").read_text()
 
 
@@ -128,15 +128,15 @@ def test_every_row_of_every_table_is_a_run(scripts):
 def test_steps_are_timed_from_where_a_run_ended(scripts, monkeypatch, tmp_path):
     module = scripts("time_steps")
     monkeypatch.setattr(module, "MARGIN", 1)
-    config = PRESETS["digits"].changed(method="smb-int8", steps=12, batch=8, test_pictures=8)
+    config = PRESETS["digits"].changed(method="smb-int8", steps=12, batch=8, test_images=8)
     run_training(config, out=tmp_path)
     saved = tmp_path / "checkpoint.pt"
     for settings, trained in ((config, True), (config.changed(seed=1), False)):
         figures = module.measure(settings, saved, steps=4, warm_up=2)
         assert (figures["trained"], figures["scheduled_steps"], figures["executed_steps"]) == (trained, 4, 4)
         assert figures["s_per_scheduled_step"] == figures["s_per_executed_step"] > 0
-    told = "the schedule has 12 steps, 13 are needed; use a smaller --steps"
-    with pytest.raises(SystemExit, match=f"^{told}$"):
+    message = "the schedule has 12 steps, 13 are needed; use a smaller --steps"
+    with pytest.raises(SystemExit, match=f"^{message}$"):
         module.measure(config, saved, steps=10, warm_up=2)
 
 
@@ -154,7 +154,7 @@ def test_a_run_is_trained_for_minutes_at_a_time(scripts, monkeypatch, tmp_path, 
                 time.sleep(0.01)
             return super().wait()
 
-    settings = [f"--set={text}" for text in ("host=cpu", "steps=90", "batch=2", "smd=0", "test_pictures=2")]
+    settings = [f"--set={text}" for text in ("host=cpu", "steps=90", "batch=2", "smd=0", "test_images=2")]
 
     def call(*options):
         monkeypatch.setattr(sys, "argv", ["", "digits", "--data=", f"--out={out}", *settings, *options])
@@ -166,8 +166,8 @@ def test_a_run_is_trained_for_minutes_at_a_time(scripts, monkeypatch, tmp_path, 
     first = json.loads(capsys.readouterr().out)
     assert 3 <= first["step"] == first["steps"] < first["of"] == 90
     assert (first["finished"], first["calls_left"]) == (False, -(-(90 - first["step"]) // first["step"]))
-    told = f"{out}/checkpoint.pt has .* MB, more than --most-mb 0.01; it can be used where it lies"
-    with pytest.raises(SystemExit, match=f"^{told}$"):
+    message = f"{out}/checkpoint.pt has .* MB, more than --most-mb 0.01; it can be used where it lies"
+    with pytest.raises(SystemExit, match=f"^{message}$"):
         call("--most-mb=0.01")
     last = json.loads(capsys.readouterr().out)
     assert (last["steps"], last["step"], last["calls_left"]) == (90 - first["step"], 90, 0)

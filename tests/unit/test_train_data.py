@@ -31,7 +31,7 @@ def test_split_is_stratified_and_disjoint(split):
     assert (split.train.images.min(), split.train.images.max()) == (0, 1)
 
 
-def test_an_epoch_shows_every_picture_once(split):
+def test_an_epoch_shows_every_image_once(split):
     batches = Batches(split.train, batch=32, seed=3)
     shown = torch.cat([batches.load(step)[0] for step in range(batches.per_epoch)])
     assert batches.per_epoch == 45
@@ -50,7 +50,7 @@ def test_a_step_has_its_batch_whatever_came_before(split):
     assert not torch.equal(images, Batches(split.train, batch=32, seed=4).load(99)[0])
 
 
-def test_augmentation_is_keyed_by_seed_epoch_and_picture():
+def test_augmentation_is_keyed_by_seed_epoch_and_image():
     images = torch.arange(4 * 64, dtype=torch.float32).view(4, 1, 8, 8)
     indices = np.array([5, 9, 2, 7])
     whole = mirror_and_shift(images, indices, epoch=3, seed=1)
@@ -61,8 +61,8 @@ def test_augmentation_is_keyed_by_seed_epoch_and_picture():
 
 
 def test_augmentation_mirrors_and_shifts():
-    picture = torch.rand(1, 3, 32, 32)
-    padded = torch.nn.functional.pad(picture, (4, 4, 4, 4))
+    image = torch.rand(1, 3, 32, 32)
+    padded = torch.nn.functional.pad(image, (4, 4, 4, 4))
     allowed = {
         side[:, :, y : y + 32, x : x + 32].numpy().tobytes()
         for y in range(9)
@@ -70,14 +70,13 @@ def test_augmentation_mirrors_and_shifts():
         for side in (padded, padded.flip(3))
     }
     drawn = {
-        mirror_and_shift(picture, np.array([0]), epoch=epoch, seed=0).numpy().tobytes()
-        for epoch in range(200)
+        mirror_and_shift(image, np.array([0]), epoch=epoch, seed=0).numpy().tobytes() for epoch in range(200)
     }
     assert drawn <= allowed
     assert len(drawn) > 100
 
 
-def test_half_of_the_pictures_are_mirrored_and_all_places_are_alike():
+def test_half_of_the_images_are_mirrored_and_all_places_are_alike():
     ramp = np.arange(16, dtype=np.float32)
     marked = torch.from_numpy(np.add.outer(100 * ramp, ramp) + 1)[None, None].expand(20_000, -1, -1, -1)
     out = mirror_and_shift(marked, np.arange(20_000), epoch=2, seed=5)[:, 0].numpy()
@@ -113,8 +112,8 @@ def test_a_share_is_held_out_by_seed_alone(split):
 def test_a_share_that_leaves_nothing_is_refused(split, share, count):
     with pytest.raises(DataError) as error:
         hold_out(split, share, seed=0)
-    told = f"validation {share} holds out {count} of 1437 training images; use another share"
-    assert str(error.value) == told
+    wanted = f"validation {share} holds out {count} of 1437 training images; use another share"
+    assert str(error.value) == wanted
 
 
 def write_cifar(root: Path, classes: int, *, rows: int = 6, **change: object) -> Path:
@@ -257,9 +256,12 @@ ATTACKS = {
     ),
     "a call of data": (b"\x80\x02X\x01\x00\x00\x00a)R.", "it calls a str"),
     "items of a list": (b"\x80\x02]K\x01K\x02s.", "it sets items of a list"),
-    "a class": (b"\x80\x02c__main__\nEvil\n)\x81.", "it names __main__.Evil, which a batch has no need of"),
-    "an instance": (b"\x80\x02])\x81.", "it uses NEWOBJ, which a batch has no need of"),
-    "bytes of another file": (b"\x80\x05\x97.", "it uses NEXT_BUFFER, which a batch has no need of"),
+    "a class": (
+        b"\x80\x02c__main__\nEvil\n)\x81.",
+        "it names __main__.Evil, which a CIFAR batch does not need",
+    ),
+    "an instance": (b"\x80\x02])\x81.", "it uses NEWOBJ, which a CIFAR batch does not need"),
+    "bytes of another file": (b"\x80\x05\x97.", "it uses NEXT_BUFFER, which a CIFAR batch does not need"),
 }
 
 
@@ -340,20 +342,20 @@ def test_a_missing_file_is_named(tmp_path):
     assert str(error.value) == f"cannot read {tmp_path}/cifar-100-python/test: No such file or directory"
 
 
-def test_pictures_in_folders(tmp_path):
+def test_images_in_folders(tmp_path):
     for part, count in (("train", 3), ("val", 2)):
         for name, colour in (("ant", 0), ("bee", 255)):
             (tmp_path / part / name).mkdir(parents=True)
             for index in range(count):
-                picture = np.full((20, 30, 3), colour, np.uint8)
-                Image.fromarray(picture).save(tmp_path / part / name / f"{index}.png")
+                image = np.full((20, 30, 3), colour, np.uint8)
+                Image.fromarray(image).save(tmp_path / part / name / f"{index}.png")
     split = folder_split(tmp_path, size=16)
     assert (len(split.train), len(split.test), split.classes) == (6, 4, 2)
     images, labels = split.test.take(np.array([0, 3]))
     assert images.shape == (2, 3, 16, 16)
     assert labels.tolist() == [0, 1]
     assert images[0].max() < 0 < images[1].min()
-    (tmp_path / "val" / "bee" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "val" / "bee" / "0.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bee/0.png is no image that can be read"):
         split.test.take(np.array([2]))
 

@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 from e2train.devices.emulator import Emulator
-from e2train.nn import Engine, Group, RunAll
+from e2train.nn import Group, OffloadContext, RunAll
 from e2train.train.config import PRESETS, RunConfig
 from e2train.train.errors import TrainError
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
@@ -21,8 +21,8 @@ def net() -> nn.Sequential:
 
 
 def session(config: RunConfig) -> Session:
-    engine = Engine(device=Emulator())
-    return Session.start(config, engine, engine.ledger, Group())
+    context = OffloadContext(device=Emulator())
+    return Session.start(config, context, context.ledger, Group())
 
 
 def gradients(model: nn.Module, seed: int) -> None:
@@ -127,9 +127,9 @@ def test_gates_stand_where_they_are_asked_for(where, gates):
 @pytest.mark.parametrize(("method", "most"), [("slu", "50.0%"), ("sd", "33.3%")])
 def test_what_blocks_within_stages_cannot_skip_is_refused(method, most):
     config = PRESETS["digits"].changed(method=method, skip=0.9, skip_where="within-stages")
-    told = (
+    message = (
         f"{method} cannot skip 90.0% of the blocks of digits, only up to {most}; use a smaller --set skip=..."
     )
     with pytest.raises(TrainError) as error:
         session(config)
-    assert str(error.value) == told
+    assert str(error.value) == message

@@ -14,7 +14,7 @@ from e2train.devices.native import NativeResident
 from e2train.train import PRESETS, Interrupted, TrainError, run_training
 
 CONFIG = PRESETS["digits"].changed(
-    execution="resident", steps=4, batch=4, seed=7, smd=0.0, skip=0.6, test_pictures=4, swa_first=0.6,
+    execution="resident", steps=4, batch=4, seed=7, smd=0.0, skip=0.6, test_images=4, swa_first=0.6,
     gate_weight=100.0, warmup=0.0,  # so that gates close within a few steps
 )  # fmt: skip
 DEVICES = {
@@ -42,7 +42,7 @@ LONG_RUNS = {
 
 def use(monkeypatch, make) -> None:
     monkeypatch.setattr(
-        "e2train.train.engines.open_resident", lambda spec, *, threads, **options: make(threads)
+        "e2train.train.resources.open_resident", lambda spec, *, threads, **options: make(threads)
     )
 
 
@@ -98,14 +98,14 @@ def test_a_checkpoint_of_the_other_execution_is_refused_in_one_line(tmp_path, fi
         run_training(config, out=tmp_path, watch=stop_after(2))
     with pytest.raises(TrainError) as refused:
         run_training(config.changed(execution=other), out=tmp_path, resume=True)
-    told = str(refused.value)
-    assert "\n" not in told
-    assert str(tmp_path / "checkpoint.pt") in told
-    assert "execution" in told
+    text = str(refused.value)
+    assert "\n" not in text
+    assert str(tmp_path / "checkpoint.pt") in text
+    assert "execution" in text
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "text"),
     [
         *(
             (
@@ -118,10 +118,10 @@ def test_a_checkpoint_of_the_other_execution_is_refused_in_one_line(tmp_path, fi
     ],
     ids=str,
 )
-def test_devices_without_resident_tensors_are_refused(options, told):
+def test_devices_without_resident_tensors_are_refused(options, text):
     with pytest.raises(TrainError) as refused:
         CONFIG.changed(**options)
-    assert str(refused.value) == told
+    assert str(refused.value) == text
 
 
 @pytest.mark.parametrize("board", ["zcu104", "kv260"])
@@ -131,7 +131,7 @@ def test_the_engines_of_every_board_take_resident_runs(board):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "text"),
     [
         ({"gradient_bits": 12}, "gradient_bits must be 8 or 16 in resident runs, not 12"),
         ({"result_bits": 12}, "result_bits must be 8 or 16 in resident runs, not 12"),
@@ -139,10 +139,10 @@ def test_the_engines_of_every_board_take_resident_runs(board):
         ({"execution": "elsewhere"}, "no execution 'elsewhere'; there are: offload, resident"),
     ],
 )
-def test_settings_that_resident_runs_do_not_take(options, told):
+def test_settings_that_resident_runs_do_not_take(options, text):
     with pytest.raises(TrainError) as refused:
         CONFIG.changed(**options)
-    assert str(refused.value) == told
+    assert str(refused.value) == text
 
 
 def test_without_a_compiler_torch_takes_over_with_the_same_bits(monkeypatch, tmp_path, undisturbed):
@@ -150,9 +150,9 @@ def test_without_a_compiler_torch_takes_over_with_the_same_bits(monkeypatch, tmp
         raise DeviceError("cannot build the native emulator: there is no compiler")
 
     monkeypatch.setattr("e2train.devices.native.NativeResident", no_compiler)
-    with pytest.warns(UserWarning, match=r"^torch emulates the device, slowly: cannot build") as told:
+    with pytest.warns(UserWarning, match=r"^torch emulates the device, slowly: cannot build") as warned:
         summary = run_training(CONFIG.changed(method="e2train"), out=tmp_path)
-    assert len([each for each in told if "torch emulates" in str(each.message)]) == 1
+    assert len([each for each in warned if "torch emulates" in str(each.message)]) == 1
     assert summary.state_sha256 == undisturbed.state_sha256
 
 

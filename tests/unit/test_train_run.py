@@ -4,16 +4,18 @@
 import json
 import shutil
 import signal
-import threading
 import time
+from functools import partial
 
 import pytest
 import torch
 from e2train.devices.emulator import Emulator
-from e2train.energy import EnergyError
-from e2train.train import PRESETS, Interrupted, TrainError, read_record, run_training
+from e2train.energy import EnergyError, gauge
+from e2train.train import PRESETS, Interrupted, TrainError, read_run, run_training
+from e2train.train.checkpoint import load_checkpoint
 from e2train.train.data import Arrays, Batches, digits_split, hold_out
 from e2train.train.smd import Smd
+from report_pages import charts
 
 CONFIG = PRESETS["digits"].changed(method="smb-int8", steps=6, batch=8, seed=7)
 
@@ -48,13 +50,19 @@ def test_a_run_leaves_its_files(undisturbed):
     assert [row["step"] for row in rows_of(out)] == [1, 2, 3, 4, 5, 6]
     report = (out / "report.html").read_text()
     assert summary.weights_sha256 in report
-    assert report.count("<svg") == 5
+    assert charts(report) == [
+        "Accuracy against energy",
+        "What saved how much",
+        "Learning",
+        "Classes: smb-int8 on emulator",
+        "Modelled energy by layer",
+    ]
 
 
 def test_summary_has_every_promised_key(undisturbed):
     _, summary = undisturbed
-    told = json.loads(summary.to_json())
-    assert set(told) >= {
+    payload = json.loads(summary.to_json())
+    assert set(payload) >= {
         "preset", "method", "device", "seed", "test_accuracy", "steps_run", "steps_dropped", "blocks_run",
         "blocks_skipped", "psg_predicted_fraction", "weights_sha256", "state_sha256", "macs", "cycles",
         "bytes_moved", "energy_modelled_j", "energy_measured_j", "energy_simulated_j", "energy_source",
@@ -97,7 +105,7 @@ def test_a_stopped_run_goes_on_to_the_same_state(undisturbed, tmp_path, step):
 @pytest.fixture(scope="module")
 def undisturbed_with_savings(tmp_path_factory):
     out = tmp_path_factory.mktemp("savings")
-    return out, run_training(CONFIG.changed(method="e2train", smd=0.0, test_pictures=16), out=out)
+    return out, run_training(CONFIG.changed(method="e2train", smd=0.0, test_images=16), out=out)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +118,7 @@ def test_a_step_stopped_within_a_call_is_taken_back(
 ):
     """The step's statistics, running maxima and counts are as if it had not begun."""
     out, whole = undisturbed_with_savings
-    config = CONFIG.changed(method="e2train", smd=0.0, test_pictures=16)
+    config = CONFIG.changed(method="e2train", smd=0.0, test_images=16)
     compute, calls = Emulator.compute, []
 
     def stopped_compute(self, call):
@@ -197,12 +205,12 @@ def test_computation_of_each_saving(tmp_path):
     """The ledger holds what ran, at the widths it ran with."""
     base, psg, resolved = (
         run_training(
-            CONFIG.changed(method=method, psg_mode=mode, test_pictures=1), out=tmp_path / method / mode
+            CONFIG.changed(method=method, psg_mode=mode, test_images=1), out=tmp_path / method / mode
         )
         for method, mode in (("smb-int8", "predict"), ("psg", "predict"), ("psg", "resolve"))
     )
     test = 9 * 64 * 16 + 4 * 64 * 9 * 256 + 16 * 9 * (16 * 32 + 3 * 32 * 32)
-    norms = 1 + 16 * 8  # test picture, and the batches that the averaged weights' statistics are taken from
+    norms = 1 + 16 * 8  # test image, and the batches that the averaged weights' statistics are taken from
     stem = 9 * 64 * 16
     train = 6 * 8 * test
     forward, backward = 64 / 1024, 128 / 1024
@@ -265,13 +273,13 @@ def test_a_run_with_validation_leaves_the_test_set_alone(tmp_path, monkeypatch, 
     arrays_take = Arrays.take
     monkeypatch.setattr(Arrays, "take", take)
     monkeypatch.setattr("e2train.train.run.load_split", lambda config: hold_out(split, 0.25, seed=7))
-    config = CONFIG.changed(method=method, validation=0.25, test_pictures=40, steps=3)
+    config = CONFIG.changed(method=method, validation=0.25, test_images=40, steps=3)
     summary = run_training(config, out=tmp_path)
     assert summary.test_accuracy is None
     assert summary.validation_accuracy * 40 == round(summary.validation_accuracy * 40)
     assert (summary.tested, summary.accuracy) == ("validation", summary.validation_accuracy)
     assert seen["test"] == set()
-    record = read_record(tmp_path)
+    record = read_run(tmp_path)
     assert record.label.endswith(", validation")
     assert "<th>validation<br>accuracy</th>" in (tmp_path / "report.html").read_text()
 
@@ -285,42 +293,42 @@ def test_a_meter_that_is_not_there_costs_no_earlier_run(undisturbed, tmp_path):
 
 
 @pytest.fixture
-def external_meter(tmp_path):
-    """A meter of 5 W that writes a log, 200 times a second."""
-    stop, path = threading.Event(), tmp_path / "log.csv"
-
-    def write():
-        with path.open("w", buffering=1) as log:
-            log.write("time_s,power_w\n")
-            while not stop.wait(0.005):
-                log.write(f"{time.time():.6f},5.0\n")
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    yield path
-    stop.set()
-    writer.join()
+def meter_log(tmp_path):
+    """The log of an external meter, whole from the start: 5 W before the test and for five minutes of it."""
+    begin_s, path = time.time() - 3, tmp_path / "log.csv"
+    rows = "".join(f"{begin_s + index / 100:.2f},5.0\n" for index in range(30_000))
+    path.write_text(f"time_s,power_w\n{rows}", encoding="utf-8")
+    return path
 
 
-def test_a_log_tells_the_energy_of_a_run_that_was_stopped(external_meter, tmp_path):
+def test_a_log_tells_the_energy_of_a_run_that_was_stopped(meter_log, tmp_path, monkeypatch):
+    monkeypatch.setattr("e2train.train.run.gauge", partial(gauge, idle_s=0.2))
+    step_s = 0.05  # at least
+
     def watch(row):
-        time.sleep(0.5)
+        time.sleep(step_s)
         stop_after(4)(row)
 
-    slow, out = CONFIG.changed(steps=8, meter=f"csv:{external_meter}", test_pictures=8), tmp_path / "run"
+    slow, out = CONFIG.changed(steps=8, meter=f"csv:{meter_log}", test_images=8), tmp_path / "run"
     with pytest.raises(Interrupted):
         run_training(slow, out=out, watch=watch)
-    summary = run_training(slow, out=out, resume=True, watch=lambda row: time.sleep(0.5))
-    assert summary.energy_duration_s > 8 * 0.5
-    assert summary.energy_measured_j == pytest.approx(5 * summary.energy_duration_s, rel=0.01)
+    (part,) = load_checkpoint(out / "checkpoint.pt", config=slow).spent[0]["energy"]
+    assert part["energy_j"] == pytest.approx(5 * part["duration_s"])
+    summary = run_training(slow, out=out, resume=True, watch=lambda row: time.sleep(step_s))
+    assert part["duration_s"] > 4 * step_s
+    assert summary.energy_duration_s > part["duration_s"] + 4 * step_s
+    assert summary.energy_measured_j == pytest.approx(5 * summary.energy_duration_s)
+    assert summary.energy_net_j == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("method", "skip", "most"), [("sd", 0.6, 50), ("slu", 0.8, 75), ("e2train", 0.8, 75)]
 )
 def test_a_skip_that_cannot_be_reached_is_refused(tmp_path, method, skip, most):
-    told = rf"^{method} cannot skip {skip:.1%} of the blocks of digits, only up to {most}.0%; use a smaller"
-    with pytest.raises(TrainError, match=told):
+    message = (
+        rf"^{method} cannot skip {skip:.1%} of the blocks of digits, only up to {most}.0%; use a smaller"
+    )
+    with pytest.raises(TrainError, match=message):
         run_training(CONFIG.changed(method=method, skip=skip), out=tmp_path)
 
 

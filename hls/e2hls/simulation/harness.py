@@ -17,10 +17,9 @@ from e2hls.base.cache import cached, content_key
 from e2hls.base.clang import system_library
 from e2hls.base.rtl_design import PortReport, RtlDesign
 from e2hls.native import Words
-from e2hls.simulation.toolchain import LINKS, SimulationError, Toolchain
+from e2hls.simulation.toolchain import RUNTIME, WITHOUT_RUNTIME, SimulationError, Toolchain
 
 __all__ = [
-    "VERILATED",
     "Simulation",
     "SimulationRun",
     "build_simulation",
@@ -31,7 +30,6 @@ __all__ = [
     "verilated_library",
 ]
 
-VERILATED = f"../{LINKS}/verilated"  # where make finds verilated_library()
 _SOURCE = Path(__file__).parent / "stream_harness.cpp"
 _WARNINGS_THAT_FAIL = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 _CXX = "-std=c++17"
@@ -39,7 +37,7 @@ _MOST_CYCLES = 1_000_000
 _OPTIONS = (
     *("--cc", "--exe", "--build", "--prefix", "Vkernel", "--assert"),
     *("--x-assign", "unique", "--x-initial", "unique", "--no-timing", "-O3", *_WARNINGS_THAT_FAIL),
-    *("-CFLAGS", f"{_CXX} -I..", "-LDFLAGS", VERILATED, "--output-split", "20000"),
+    *("-CFLAGS", f"{_CXX} -I..", "-LDFLAGS", RUNTIME, "--output-split", "20000"),
     *("-o", "../simulation"),
 )
 
@@ -179,7 +177,7 @@ def build_simulation(design: RtlDesign, folder: Path | None = None, *, quick: bo
 
 
 def _make(quick: bool) -> tuple[str, ...]:
-    return (f"OPT_FAST={'-O0' if quick else '-O2'}", "OPT_SLOW=-O0", "VM_GLOBAL_FAST=", "VM_GLOBAL_SLOW=")
+    return (f"OPT_FAST={'-O0' if quick else '-O2'}", "OPT_SLOW=-O0", *WITHOUT_RUNTIME)
 
 
 def _port_table(design: RtlDesign) -> str:
@@ -204,26 +202,14 @@ def _build(design: RtlDesign, folder: Path, table: str, make: tuple[str, ...]) -
         [*_OPTIONS, "--top-module", design.name, *files],
         directory=folder,
         make=make,
-        links={"verilated": verilated_library()},
+        links={"runtime.a": verilated_library()},
     )
 
 
 def verilated_library() -> Path:
-    """Verilator's run-time library: the same for every kernel, it is compiled once."""
-    tools = Toolchain.find()
-    options = ("--cc", "--build", "--no-timing", "-Wno-fatal", "-CFLAGS", _CXX)
-    make = ("OPT_GLOBAL=-O1",)
-
-    def build(folder: Path) -> None:
-        (folder / "empty.sv").write_text("module empty (input logic clk_i);\nendmodule\n")
-        tools.verilate([*options, "empty.sv"], directory=folder, make=make)
-        shutil.move(folder / "obj" / "libverilated.a", folder)
-        shutil.rmtree(folder / "obj")
-
-    sources = sorted((tools.verilator_root / "include").glob("verilated*"))
-    return (
-        cached("verilated", content_key(options, make, system_library(), *sources), build) / "libverilated.a"
-    )
+    """Verilator's run-time library as the harness needs it: the same for every kernel."""
+    options = ("--no-timing", "-Wno-fatal", "-CFLAGS", _CXX)
+    return Toolchain.find().runtime(options, make=("OPT_GLOBAL=-O1",))
 
 
 def random_words(rng: random.Random, count: int, width: int) -> list[int]:

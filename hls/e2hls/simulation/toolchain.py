@@ -16,12 +16,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from e2hls.base.cache import cache_dir
+from e2hls.base.cache import cache_dir, cached, content_key
+from e2hls.base.clang import system_library
 
-__all__ = ["JOBS", "LINKS", "Rtl", "SimulationError", "Toolchain", "first_error", "machine"]
+__all__ = [
+    "JOBS",
+    "LINKS",
+    "RUNTIME",
+    "WITHOUT_RUNTIME",
+    "Rtl",
+    "SimulationError",
+    "Toolchain",
+    "first_error",
+    "machine",
+]
 
 JOBS = 2  # compiler processes at once
 LINKS = ".tools"  # folder with links to tools, beside the one in which make runs
+WITHOUT_RUNTIME = ("VM_GLOBAL_FAST=", "VM_GLOBAL_SLOW=")  # variables of make
+RUNTIME = f"../{LINKS}/runtime.a"  # where the linker finds what ``Toolchain.runtime`` gives
 # verilated.mk refuses to run in a folder with a space in its path (CURDIR), though it uses no absolute path
 # itself. The wheel leaves the last one empty: large designs fail.
 _MAKE = (
@@ -116,6 +129,25 @@ class Toolchain:
             )
         if done.returncode != 0:
             raise SimulationError(f"Verilator failed: {first_error(log)}")
+
+    def runtime(self, options: Sequence[str], *, make: Sequence[str] = (), key: Sequence[str] = ()) -> Path:
+        """Verilator's run-time library as models with these options need it, compiled once for all of them.
+
+        A model takes it as RUNTIME with ``make=WITHOUT_RUNTIME`` and ``links={"runtime.a": ...}``. ``key`` is
+        what the compiler's result depends on besides.
+
+        Raises: SimulationError when it does not compile.
+        """
+
+        def build(folder: Path) -> None:
+            (folder / "empty.sv").write_text("module empty (input logic clk_i);\nendmodule\n")
+            self.verilate(["--cc", "--build", *options, "empty.sv"], directory=folder, make=make)
+            shutil.move(folder / "obj" / "libverilated.a", folder)
+            shutil.rmtree(folder / "obj")
+
+        sources = sorted((self.verilator_root / "include").glob("verilated*"))
+        content = content_key("runtime", tuple(options), tuple(make), tuple(key), system_library(), *sources)
+        return cached("runtime", content, build) / "libverilated.a"
 
     @contextmanager
     def _linked(self, folder: Path, more: Mapping[str, Path]) -> Iterator[None]:

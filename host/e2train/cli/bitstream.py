@@ -21,7 +21,7 @@ app = typer.Typer(help="Overlays for boards: build, pack, check.", no_args_is_he
 @app.command()
 def build(
     board: Annotated[str, typer.Option(help="Folder in bitstreams/.")] = "pynq_z2",
-    out: Annotated[Path, typer.Option(help="Where the archive goes.")] = Path("build/bitstreams"),
+    out: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path("build/bitstreams"),
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Make the overlay of the simulated board, without Vivado.")
     ] = False,

@@ -15,12 +15,12 @@ from e2train.cli.interrupt import ends_at_once
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Get data sets.", no_args_is_help=True)
+app = typer.Typer(help="Download data sets.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Get data sets."""
+    """Download data sets."""
 
 
 @app.command()
@@ -29,7 +29,7 @@ def fetch(
     to: Annotated[Path, typer.Option(help="Folder to unpack into; pass it to e2train train as --data.")],
     url: Annotated[str | None, typer.Option(help="Another server's copy of the same archive.")] = None,
 ) -> None:
-    """Download a data set, going on where an earlier download stopped; its checksum must be right."""
+    """Download a data set and verify its checksum; an interrupted download is continued."""
     with ends_at_once():
         from e2train.train import DataError
         from e2train.train.data.fetch import SOURCES

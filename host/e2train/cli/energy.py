@@ -51,7 +51,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 def sensors(
     device: Device = "", overlay: Overlay = None, board: Config = "zcu104", as_json: Json = False
 ) -> None:
-    """What this machine, and a board, can measure, and why not."""
+    """List what this machine, or a board, can measure, and why other meters are missing."""
     opened = _board(device, board, overlay)
     try:
         rows = sensor_rows(opened.read_file if opened else None, opened.board_name if opened else "")
@@ -86,7 +86,7 @@ def record(
     """Measure any command: e2train energy record --meter rapl -- COMMAND ...; its exit code is passed on."""
     if not context.args:
         raise typer.BadParameter(
-            "give it behind --: e2train energy record -- COMMAND ...", param_hint="COMMAND"
+            "give the command after --: e2train energy record -- COMMAND ...", param_hint="COMMAND"
         )
     out.mkdir(parents=True, exist_ok=True)
     opened = _board(device, board, overlay)
@@ -104,9 +104,9 @@ def record(
     measured = running.measured()
     if (recording := running.samples()) is not None:
         write_samples(recording, out / "power.csv")
-    told = {"command": context.args, "exit_code": code, **measured.to_dict()}
-    (out / "energy.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    typer.echo(json.dumps(told)) if as_json else _print(measured, recording, out)
+    payload = {"command": context.args, "exit_code": code, **measured.to_dict()}
+    (out / "energy.json").write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(payload)) if as_json else _print(measured, recording, out)
     raise typer.Exit(code)
 
 
@@ -123,10 +123,10 @@ def report(
 ) -> None:
     """Show one or several runs side by side: accuracy, energy by technique and layer, power, cycles."""
     with ends_at_once():
-        from e2train.train import read_record, write_reports
+        from e2train.train import read_run, write_reports
 
     costs_table = load_costs(costs, table) if costs else load_costs(name=table)
-    path = write_reports([read_record(run) for run in runs], costs_table, out)
+    path = write_reports([read_run(run) for run in runs], costs_table, out)
     typer.echo(f"report {path}")
 
 

@@ -42,7 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per kernel."
 
 DumpIr = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Leave what each pass makes in DIR/KERNEL, one numbered file per pass."),
+    typer.Option(metavar="DIR", help="Write what each pass makes to DIR/KERNEL, one numbered file per pass."),
 ]
 VerifyIr = Annotated[bool, typer.Option("--verify-ir", help="Verify LLVM IR and the IR after every pass.")]
 
@@ -58,9 +58,9 @@ def build(
     dump_ir: DumpIr = None,
     verify_ir: VerifyIr = False,
 ) -> None:
-    """Compile kernels to SystemVerilog, for simulation and for synthesis, and name the files.
+    """Compile kernels to SystemVerilog, for simulation and for synthesis, and print the files' paths.
 
-    With --dump-ir or --verify-ir every pass runs, else a kernel is compiled once.
+    With --dump-ir or --verify-ir every pass runs; otherwise what was built before comes from the cache.
     """
     from e2hls import build_rtl
 
@@ -87,7 +87,7 @@ def report(
     board: Board = "pynq_z2",
     as_json: AsJson = False,
 ) -> None:
-    """Cells against the board's part, schedule and logic depth; exit code 1 where a kernel does not fit.
+    """Report cells used of the board's part, schedule and logic depth; exit code 1 if a kernel does not fit.
 
     The first report on a kernel takes minutes, most of them in Yosys; later ones come from the cache.
     """

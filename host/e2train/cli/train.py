@@ -30,7 +30,9 @@ def train(
     method: Annotated[
         str | None,
         typer.Option(
-            help="smb-fp32, smb-int8 (no savings), sd, smd, slu, signsgd, psg, e2train (smd, slu and psg)."
+            help="smb-fp32, smb-int8: standard mini-batches, nothing saved; sd: stochastic depth; "
+            "smd: stochastic mini-batch dropping; slu: selective layer update; signsgd: signs of gradients; "
+            "psg: predictive sign gradients; e2train: smd, slu and psg."
         ),
     ] = None,
     data: Annotated[
@@ -50,7 +52,7 @@ def train(
         typer.Option(help="Energy meter: auto (the board's own), none; others: e2train energy --help."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Scheduled steps, dropped ones included.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data, where no steps are set.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, unless --steps is given.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed for weight initialisation and sampling.")] = None,
@@ -58,23 +60,23 @@ def train(
         Path | None,
         typer.Option(help="Start from the weights of this run, model.pt or checkpoint.pt."),
     ] = None,
-    freeze: Annotated[
-        str | None, typer.Option(help="Layers that stay as they are: stem,blocks.0-2 ...")
-    ] = None,
+    freeze: Annotated[str | None, typer.Option(help="Layers to keep fixed, such as stem,blocks.0-2.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run, under runs/ by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the checkpoint in this folder.")
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Discard the run in this folder, finished or not, and start again."),
     ] = False,
-    log: Annotated[
-        str | None, typer.Option(help="Beside metrics.jsonl: tensorboard writes its event files.")
-    ] = None,
+    log: Annotated[str | None, typer.Option(help="tensorboard: also write TensorBoard event files.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.toml: execution=resident ..."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any key of config.toml, such as execution=resident."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
     """Train a network; options override the preset or the configuration file."""
     with ends_at_once():

@@ -27,7 +27,7 @@ def evaluate(
     device: _Device = "emulator",
     as_json: _Json = False,
 ) -> None:
-    """Test a trained model: accuracy, of each class too; the run's report shows what was taken for what."""
+    """Test a trained model: accuracy in all and by class; the run's report shows the confusion matrix."""
     with ends_at_once():
         from e2train.train import evaluate_run
 
@@ -49,7 +49,7 @@ def predict(
     device: _Device = "emulator",
     as_json: _Json = False,
 ) -> None:
-    """Tell the class that a trained model takes each image for."""
+    """Print the class that a trained model predicts for each image."""
     with ends_at_once():
         from e2train.train import predict as classes_of
         from e2train.train import read_trained
@@ -74,10 +74,10 @@ def export(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Images to check it on: folder or .npz file.")] = None,
     unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Write it without comparing classes on the test images.")
+        bool, typer.Option("--unchecked", help="Skip the comparison of predicted classes on the test images.")
     ] = False,
 ) -> None:
-    """Write the trained integers for other tools, if these take all test images for the same classes."""
+    """Export the trained integers for other tools, if these predict the same classes on all test images."""
     with ends_at_once():
         from e2train.train import read_trained
         from e2train.train.export import FORMATS
@@ -86,5 +86,5 @@ def export(
     folder = run if run.is_dir() else run.parent
     path = out or folder / f"exported{FORMATS.get(form, '')}"
     written = write(read_trained(run), path, form=form, data=data, checked=not unchecked)
-    told = f"; the same class on all {written.images} test images" if written.images else "; not checked"
-    typer.echo(f"{written.path}{told}")
+    note = f"; the same class on all {written.images} test images" if written.images else "; not checked"
+    typer.echo(f"{written.path}{note}")

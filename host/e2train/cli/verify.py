@@ -41,7 +41,7 @@ def verify(
     include_dirs: IncludeDirs = None,
     defines: Defines = None,
     board: Annotated[str, typer.Option(help="Configuration in boards.toml.")] = "pynq_z2",
-    seed: Annotated[int, typer.Option(help="Base of every test's own seed.")] = 1,
+    seed: Annotated[int, typer.Option(help="Base of the tests' seeds.")] = 1,
     waves: Annotated[bool, typer.Option(help="Run the first failing test again and keep its waves.")] = True,
     out: Annotated[Path, typer.Option(help="Folder for logs, failing cases and waves.")] = Path(
         "build/verify"

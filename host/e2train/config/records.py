@@ -19,6 +19,7 @@ __all__ = ["RecordError", "check_record", "kinds_of", "load_toml", "quoted"]
 _MOST_QUOTED = 60
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+_TYPES |= {"list": (list,), "dict": (dict,)}
 _TYPES |= {"float | None": (int, float, type(None)), "dict[str, int] | None": (dict, type(None))}
 
 

@@ -42,7 +42,7 @@ Mode = Literal["forward", "grad_input", "grad_weight", "grad_msb"]
 Words = NDArray[np.uint64]
 
 MODES: tuple[Mode, ...] = ("forward", "grad_input", "grad_weight", "grad_msb")
-OUTER_MODES: tuple[Mode, ...] = ("grad_weight", "grad_msb")  # these sum over pictures and positions
+OUTER_MODES: tuple[Mode, ...] = ("grad_weight", "grad_msb")  # these sum over samples and positions
 
 
 class ShapeError(ValueError):
@@ -59,7 +59,7 @@ class DeviceLostError(DeviceError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvShape:
-    """One convolution: batch, channels, picture, kernel, stride (rows, columns), padding (t, b, l, r)."""
+    """One convolution: batch, channels, image, kernel, stride (rows, columns), padding (t, b, l, r)."""
 
     N: int
     C: int
@@ -73,7 +73,7 @@ class ConvShape:
 
     def __post_init__(self) -> None:
         if self.N < 0 or min(self.C, self.H, self.W, self.K) < 1:
-            raise ShapeError(f"channels and picture must be at least 1 and the batch at least 0, not {self}")
+            raise ShapeError(f"channels and image must be at least 1 and the batch at least 0, not {self}")
         if not (1 <= self.R <= 7 and 1 <= self.S <= 7):
             raise ShapeError(f"the engine takes kernels of 1 to 7, not {self.R}x{self.S}; run it on the host")
         if not set(self.stride) <= {1, 2}:
@@ -82,7 +82,7 @@ class ConvShape:
             raise ShapeError(f"padding must be at least 0, not {self.padding}")
         if self.P < 1 or self.Q < 1:
             raise ShapeError(
-                f"a {self.R}x{self.S} kernel does not fit a padded picture of "
+                f"a {self.R}x{self.S} kernel does not fit a padded image of "
                 f"{self.H + sum(self.padding[:2])}x{self.W + sum(self.padding[2:])}"
             )
 
@@ -237,7 +237,7 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """The words that came back for one transfer, and what it took, as far as the device tells."""
+    """The words that came back for one transfer, and what it took, as far as the device reports it."""
 
     reply: Words
     cycles: int | None = None  # from first word in to last word out
@@ -275,7 +275,14 @@ class _Device(Protocol):
 class TensorDevice(_Device, Protocol):
     """A device that takes whole tensors."""
 
-    def compute(self, call: LayerCall) -> LayerResult: ...
+    def compute(self, call: LayerCall) -> LayerResult:
+        """Compute one call exactly: the integers that the NumPy spec defines, in the shape of its mode.
+
+        The call is valid, and its sums fit the engine's accumulators. NumPy operands give a NumPy result.
+
+        Raises: DeviceError when the device fails, which then has tried as often as is of use.
+        """
+        ...
 
 
 @runtime_checkable
@@ -294,7 +301,16 @@ class StreamDevice(_Device, Protocol):
         """How often a transfer that fails is worth trying, the first time included."""
         ...
 
-    def transfer(self, words: Words, *, reply_words: int) -> Transfer: ...
+    def transfer(self, words: Words, *, reply_words: int) -> Transfer:
+        """Send whole frames as one packet, whose last word carries TLAST, and return the packet that replies.
+
+        What the words say is the caller's business, and so is whether the reply, of at most ``reply_words``
+        words, is the one that belongs to them.
+
+        Raises: DeviceError when no reply comes; the device is ready for another try then. DeviceLostError
+            when it is not.
+        """
+        ...
 
 
 OPERANDS = {

@@ -40,10 +40,10 @@ class Measured:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Measured:
+    def from_dict(cls, payload: dict[str, Any]) -> Measured:
         """Back from JSON."""
-        gaps = tuple(Gap(**gap) for gap in told["gaps"])
-        return cls(**{**told, "gaps": gaps, "notes": tuple(told["notes"])})
+        gaps = tuple(Gap(**gap) for gap in payload["gaps"])
+        return cls(**{**payload, "gaps": gaps, "notes": tuple(payload["notes"])})
 
 
 class Gauge:

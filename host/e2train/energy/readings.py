@@ -107,7 +107,7 @@ class Recording:
             )
         if self.counts_energy and self.wraps_at_j is None and (np.diff(self.values) < 0).any():
             raise EnergyError(
-                f"{self.meter} started to count again and does not say at what value; no energy is reported"
+                f"{self.meter} started to count again and does not say at what value; energy not reported"
             )
         energy_j = float(np.diff(self._energy_at(np.array([start_s, stop_s])))[0])
         return Window(

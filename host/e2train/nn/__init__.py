@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers that compute on a device, their quantisers, and models made of them."""
 
-from e2train.nn.engine import Engine
+from e2train.nn.context import OffloadContext
 from e2train.nn.freezing import freeze
 from e2train.nn.host_macs import GATES, count_host_macs
 from e2train.nn.layers import OffloadConv2d
@@ -36,13 +36,13 @@ __all__ = [
     "ActInt8",
     "ActUint8",
     "DivergenceError",
-    "Engine",
     "GatedSkip",
     "Group",
     "HostLayerWarning",
     "InputQuant",
     "ModelError",
     "NonFiniteInputError",
+    "OffloadContext",
     "OffloadConv2d",
     "PaddedShortcut",
     "ResidentBody",

@@ -34,7 +34,7 @@ class BenchLayer:
     name: str
     shape: ConvShape
     count: int
-    first: bool  # takes the pictures: its few channels leave lanes idle, and nobody needs its grad_input
+    first: bool  # takes the images: its few channels leave lanes idle, and nobody needs its grad_input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

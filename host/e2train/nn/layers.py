@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrize
 
-from e2train.devices.protocol import ConvShape, ShapeError
-from e2train.nn.engine import Engine
-from e2train.nn.functions import ConvJob, OffloadedConv
+from e2train.devices.protocol import ConvShape, LayerCall, ShapeError
+from e2train.nn.context import OffloadContext
+from e2train.nn.functions import OffloadedConv
 from e2train.nn.quantiser_checks import integers
 from e2train.nn.quantisers import DivergenceError, InputQuant, NonFiniteInputError, WeightInt8, widened
 
@@ -43,7 +43,7 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         out_channels: int,
         kernel_size: int | tuple[int, int],
         *,
-        engine: Engine,
+        context: OffloadContext,
         name: str = "",
         weight_quant: Any = WeightInt8,
         input_quant: Any = None,
@@ -53,10 +53,10 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         super().__init__(
             in_channels, out_channels, kernel_size, weight_quant=weight_quant, input_quant=input_quant, **conv
         )
-        self._set_up(engine, name)
+        self._set_up(context, name)
 
     @classmethod
-    def from_conv(cls, conv: nn.Conv2d, engine: Engine, name: str) -> OffloadConv2d:
+    def from_conv(cls, conv: nn.Conv2d, context: OffloadContext, name: str) -> OffloadConv2d:
         """Turn a plain Conv2d or QuantConv2d into this layer, in place.
 
         Its parameters, hooks, parametrisations and all references to it stay.
@@ -80,13 +80,13 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         elif not conv.weight_quant.is_quant_enabled:
             QuantWeightMixin.__init__(conv, weight_quant=WeightInt8)
         conv.return_quant_tensor = False
-        conv._set_up(engine, name)
+        conv._set_up(context, name)
         conv.train(conv.training)
         conv.to(conv.weight.device)
         return conv
 
-    def _set_up(self, engine: Engine, name: str) -> None:
-        self.engine = engine
+    def _set_up(self, context: OffloadContext, name: str) -> None:
+        self.context = context
         self.name = name
         self.sign_quant = None if self.input_quant.is_quant_enabled else InputQuant()
         self.host_reason = host_reason(self)
@@ -127,15 +127,10 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
             N=N, C=C, H=H, W=W, K=K, R=R, S=S, stride=self.stride, padding=(top, bottom, left, right)
         )
         ints = integers(x, self.name, "input"), integers(w, self.name, "weight")
-        job = ConvJob(
-            engine=self.engine,
-            name=self.name,
-            shape=shape,
-            x_scale=x.scale.item(),
-            w_scale=w.scale.item(),
-            dtype=dtype,
+        call = LayerCall(mode="forward", shape=shape, a=ints[0], b=ints[1], name=self.name)
+        y: Tensor = OffloadedConv.apply(  # type: ignore[no-untyped-call]
+            x.value.to(dtype), w.value.to(dtype), call, x.scale.item(), w.scale.item(), self.context
         )
-        y: Tensor = OffloadedConv.apply(x.value.to(dtype), w.value.to(dtype), *ints, job)  # type: ignore[no-untyped-call]
         return y if self.bias is None else y + self.bias.view(1, -1, 1, 1)
 
     def _zeros(self, H: int, W: int) -> list[int]:

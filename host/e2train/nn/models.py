@@ -28,7 +28,7 @@ MODEL_NAMES = (
     "resnet18",
 )
 
-Picture = tuple[int, int, int]  # C, H, W
+ImageShape = tuple[int, int, int]  # C, H, W
 
 
 class ModelError(ValueError):
@@ -45,7 +45,7 @@ class _Stage:
     stride: int
 
 
-# The table of the paper (arXiv:1801.04381), with the strides that 32x32 pictures leave room for.
+# The table of the paper (arXiv:1801.04381), with the strides that 32x32 images leave room for.
 _MOBILENET_V2 = (
     _Stage(expansion=1, channels=16, count=1, stride=1),
     _Stage(expansion=6, channels=24, count=2, stride=1),
@@ -81,7 +81,7 @@ def resnet(
 
 
 def resnet18(*, classes: int = 1000, in_channels: int = 3) -> ResidualNet:
-    """ResNet-18 for pictures of ImageNet's size, with projections where the width grows."""
+    """ResNet-18 for images of ImageNet's size, with projections where the width grows."""
     blocks, before = [], 64
     for stage, width in enumerate((64, 128, 256, 512)):
         for index in range(2):
@@ -95,7 +95,7 @@ def resnet18(*, classes: int = 1000, in_channels: int = 3) -> ResidualNet:
 
 
 def mobilenet_v2(*, classes: int = 10, in_channels: int = 3) -> ResidualNet:
-    """MobileNetV2 for 32x32 pictures; its depthwise convolutions are grouped."""
+    """MobileNetV2 for 32x32 images; its depthwise convolutions are grouped."""
     blocks, before = [], 32
     for stage in _MOBILENET_V2:
         for index in range(stage.count):
@@ -107,11 +107,11 @@ def mobilenet_v2(*, classes: int = 10, in_channels: int = 3) -> ResidualNet:
 
 
 def digits_net(*, classes: int = 10, in_channels: int = 1) -> ResidualNet:
-    """The network of the ``digits`` preset: 8x8 grey pictures, 16 and 32 channels, four residual blocks."""
+    """The network of the ``digits`` preset: 8x8 grey images, 16 and 32 channels, four residual blocks."""
     return resnet(10, classes=classes, in_channels=in_channels, widths=(16, 32))
 
 
-def image_shape(name: str) -> Picture:
+def image_shape(name: str) -> ImageShape:
     """The shape (C, H, W) of the images that a model was made for.
 
     Raises: ModelError when there is no such model.
@@ -125,8 +125,8 @@ def image_shape(name: str) -> Picture:
 
 
 def build_model(
-    name: str, *, classes: int | None = None, image: Picture | None = None
-) -> tuple[ResidualNet, Picture]:
+    name: str, *, classes: int | None = None, image: ImageShape | None = None
+) -> tuple[ResidualNet, ImageShape]:
     """A model by name, and the shape (C, H, W) of its images: by default those that it was made for.
 
     Raises: ModelError when there is no such model.

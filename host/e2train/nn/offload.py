@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from e2train.devices.protocol import StreamDevice, TensorDevice
-from e2train.nn.engine import Engine
+from e2train.nn.context import OffloadContext
 from e2train.nn.layers import OffloadConv2d, host_reason
 from e2train.nn.quantiser_checks import check_quantisers
 
@@ -25,13 +25,13 @@ class HostLayerWarning(UserWarning):
     """Some convolutions stay on the host."""
 
 
-def offload(model: nn.Module, device: Engine | TensorDevice | StreamDevice) -> nn.Module:
+def offload(model: nn.Module, device: OffloadContext | TensorDevice | StreamDevice) -> nn.Module:
     """Turn every nn.Conv2d and brevitas QuantConv2d into one that computes on the device.
 
     Works in place, layer by layer: parameters, hooks and references to a layer stay. A class derived from one
     of the two may compute something else, and stays as it is. A model that is on a device already moves to
-    the new one. Returns the model. With an ``Engine`` in the place of a device, its ledger holds what was
-    executed.
+    the new one. Returns the model. With an ``OffloadContext`` in the place of a device, its ledger holds what
+    was executed.
 
     Raises: ShapeError when a layer's quantisers are not ones that the engine can follow; then nothing has
         changed.
@@ -41,7 +41,7 @@ def offload(model: nn.Module, device: Engine | TensorDevice | StreamDevice) -> n
     >>> type(offload(model, open_device("emulator"))[2]).__name__
     'OffloadConv2d'
     """
-    engine = device if isinstance(device, Engine) else Engine(device=device)
+    context = device if isinstance(device, OffloadContext) else OffloadContext(device=device)
     convs = {name or "conv": module for name, module in model.named_modules() if isinstance(module, _ConvNd)}
     new = {name: conv for name, conv in convs.items() if not isinstance(conv, OffloadConv2d)}
     left = {name: reason for name, conv in new.items() if (reason := _why_left(conv))}
@@ -50,9 +50,9 @@ def offload(model: nn.Module, device: Engine | TensorDevice | StreamDevice) -> n
             check_quantisers(conv, name, on_device=host_reason(conv) is None)
     for name, conv in convs.items():
         if isinstance(conv, OffloadConv2d):
-            conv.engine, conv.name = engine, name
+            conv.context, conv.name = context, name
         elif isinstance(conv, nn.Conv2d) and name not in left:
-            OffloadConv2d.from_conv(conv, engine, name)
+            OffloadConv2d.from_conv(conv, context, name)
     layers = {name: conv for name, conv in convs.items() if isinstance(conv, OffloadConv2d)}
     reasons = {name: left.get(name) or layers[name].host_reason for name in new}
     if on_host := [f"{name} ({reason})" for name, reason in reasons.items() if reason]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks that train together: what they tell each other, so that all of them compute with the same numbers.
+"""Ranks that train together: what they exchange, so that all of them compute with the same numbers.
 
 Every rank enters every exchange, whether or not it has samples for the block in question.
 """

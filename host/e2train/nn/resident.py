@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from e2train.devices.protocol import ShapeError
 from e2train.devices.resident import ResidentDevice
-from e2train.nn.engine import Engine
+from e2train.nn.context import OffloadContext
 from e2train.nn.quantisers import NonFiniteInputError
 from e2train.nn.quantities import ConvScales, Quantity
 from e2train.nn.resident_network import ResidentError, describe
@@ -60,7 +60,7 @@ class ResidentBody(nn.Module):
     def __init__(
         self,
         model: ResidualNet,
-        engine: Engine,
+        context: OffloadContext,
         *,
         image: tuple[int, int, int],
         result_bits: int = 16,
@@ -71,9 +71,9 @@ class ResidentBody(nn.Module):
         Raises: ResidentError when the model is built otherwise than a program on the device can follow.
         """
         super().__init__()
-        self.engine = engine
+        self.context = context
         self._network = describe(model, image)
-        self._bits, self._decay = (result_bits, engine.gradient_bits), decay
+        self._bits, self._decay = (result_bits, context.gradient_bits), decay
         self._layers = {conv.name: _layers(model, conv.name) for conv in self._network.convs}
         self._turn = _Turn()
         result, gradient = map(bits_kind, self._bits)
@@ -83,13 +83,13 @@ class ResidentBody(nn.Module):
         self._begin()
 
     def _begin(self) -> None:
-        """Make the program anew; what it has learnt is in ``maxima``."""
-        device = self.engine.device
+        """Rebuild the program; what it has learnt is in ``maxima``."""
+        device = self.context.device
         assert isinstance(device, ResidentDevice)
         result, gradient = map(bits_kind, self._bits)
         kinds = body_kinds(self._network, result=result, gradient=gradient)
         self._scales = Scales(kinds, self.maxima.numpy(), decay=self._decay)
-        operations = Operations(device, self._scales, self.engine.ledger, over_ranks=self._over_ranks)
+        operations = Operations(device, self._scales, self.context.ledger, over_ranks=self._over_ranks)
         self._body = Body(self._network, operations, result=result, gradient=gradient)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ResidentBody:
@@ -175,7 +175,7 @@ class ResidentBody(nn.Module):
         means = self._body.forward(
             _array(images, np.float32),
             self._quantised(),
-            Choices(gates=decide, any_rank=self.engine.group.any),
+            Choices(gates=decide, any_rank=self.context.group.any),
             training=training,
             backward=backward,
         )
@@ -267,10 +267,10 @@ class ResidentBody(nn.Module):
         def compute(x_bits: int, g_bits: int) -> Tensor:
             return torch.from_numpy(integers(x_bits, g_bits))
 
-        return _array(self.engine.weight_gradient(name, compute, scale))
+        return _array(self.context.weight_gradient(name, compute, scale))
 
     def _over_ranks(self, values: Floats) -> Floats:
-        return _array(self.engine.group.max(torch.from_numpy(values)))
+        return _array(self.context.group.max(torch.from_numpy(values)))
 
 
 class _Backward(torch.autograd.Function):

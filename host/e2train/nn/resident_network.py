@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from e2train.nn.models import ImageShape
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.nn.trace import conv_shape
 from e2train.runtime.resident import Activation, BlockSpec, ConvNorm, Network, Shortcut, padded_order
@@ -16,7 +17,6 @@ from e2train.runtime.resident import Activation, BlockSpec, ConvNorm, Network, S
 __all__ = ["ResidentError", "describe"]
 
 Order = NDArray[np.int64]
-Picture = tuple[int, int, int]  # C, H, W
 
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.Identity: "none",
@@ -30,7 +30,7 @@ class ResidentError(ValueError):
     """A model that cannot stay on a device."""
 
 
-def describe(model: ResidualNet, image: Picture) -> Network:
+def describe(model: ResidualNet, image: ImageShape) -> Network:
     """A model as a program on a device sees it: its stem, blocks, and what its head has before the averages.
 
     Raises: ResidentError when it has layers that such a program cannot follow.
@@ -97,7 +97,7 @@ def _shortcut(block: ResidualBlock, before: BlockSpec, last: ConvNorm, what: str
 
 
 def _branch(
-    module: nn.Module, what: str, names: dict[nn.Module, str], image: Picture, order: Order
+    module: nn.Module, what: str, names: dict[nn.Module, str], image: ImageShape, order: Order
 ) -> tuple[ConvNorm, ...]:
     """Convolutions with batch norm in a row, each with or without an activation behind it."""
     groups: list[list[nn.Module]] = []
@@ -118,7 +118,9 @@ def _branch(
     return tuple(found)
 
 
-def _conv_norm(name: str, conv: nn.Conv2d, image: Picture, order: Order, activation: Activation) -> ConvNorm:
+def _conv_norm(
+    name: str, conv: nn.Conv2d, image: ImageShape, order: Order, activation: Activation
+) -> ConvNorm:
     depthwise = conv.groups > 1 and conv.groups == conv.in_channels == conv.out_channels
     groups_fit = conv.groups == 1 or depthwise
     if not groups_fit or conv.dilation != (1, 1) or conv.bias is not None or conv.padding_mode != "zeros":
@@ -133,11 +135,11 @@ def _conv_norm(name: str, conv: nn.Conv2d, image: Picture, order: Order, activat
     )
 
 
-def _result(block: BlockSpec) -> Picture:
+def _result(block: BlockSpec) -> ImageShape:
     return _shape(block.last)
 
 
-def _shape(conv: ConvNorm) -> Picture:
+def _shape(conv: ConvNorm) -> ImageShape:
     """Of what a convolution gives."""
     return conv.shape.K, conv.shape.P, conv.shape.Q
 

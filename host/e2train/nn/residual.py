@@ -81,7 +81,7 @@ class ResidualNet(nn.Module):
 
     The first block always runs, and so does a frozen one or one without a shortcut; without
     ``skips_stage_starts`` also one that begins a stage, whose shortcut loses pixels and has nothing for new
-    channels. ``runs`` tells, after a forward pass, how many samples ran each block.
+    channels. ``runs`` says, after a forward pass, how many samples ran each block.
     """
 
     def __init__(self, *, stem: nn.Module, blocks: list[ResidualBlock], head: nn.Module) -> None:

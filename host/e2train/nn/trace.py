@@ -18,12 +18,12 @@ __all__ = ["TracedConv", "conv_shape", "trace_convs"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedConv:
-    """One convolution as it meets a batch of pictures."""
+    """One convolution as it meets a batch of images."""
 
     name: str
     shape: ConvShape  # of a grouped one: of all channels, as if it were not
     groups: int
-    first: bool  # takes the pictures, whose gradient nobody needs
+    first: bool  # takes the images, whose gradient nobody needs
     to_input: bool = True  # the input wants its gradient
     to_weight: bool = True  # so do the weights
 
@@ -38,10 +38,10 @@ def trace_convs(
     >>> [conv.name for conv in trace_convs("resnet8", batch=1)][:2]
     ['stem.0', 'blocks.0.branch.0']
     """
-    model, picture = build_model(model_name, image=image)
+    model, shape = build_model(model_name, image=image)
     freeze(model, frozen)
     model.to("meta").eval()
-    images = torch.empty(batch, *picture, device="meta")
+    images = torch.empty(batch, *shape, device="meta")
     found: list[TracedConv] = []
 
     def hook(name: str) -> Callable[[nn.Conv2d, tuple[Tensor], Tensor], None]:

@@ -67,7 +67,7 @@ def conv_grad_weight(
     padding: Padding,
     depthwise: bool = False,
 ) -> Ints:
-    """Gradient of conv_forward for w: correlate x with gy over pictures and positions.
+    """Gradient of conv_forward for w: correlate x with gy over samples and positions.
 
     Shapes: x (N, C, H, W), gy (N, K, P, Q), result (K, C, R, S), or if ``depthwise`` (C, 1, R, S), with
     (R, S) = ``kernel``.

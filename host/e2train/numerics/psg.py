@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predictive sign gradients: which signs of a weight gradient its high bits tell.
+"""Predictive sign gradients: the signs of a weight gradient, as far as its high bits decide them.
 
 The functions use operators alone, so that NumPy arrays and torch tensors give the same integers.
 Source: E2-Train (arXiv:1910.13349).
@@ -7,12 +7,13 @@ Source: E2-Train (arXiv:1910.13349).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from e2train.numerics.frames.layout import G_BITS, X_BITS
 
-__all__ = ["PSG_MODES", "Psg", "PsgMode", "decided", "sign"]
+__all__ = ["PSG_MODES", "Psg", "PsgMode", "decided", "predict_signs", "sign"]
 
 PsgMode = Literal["resolve", "sparsify", "predict"]
 PSG_MODES: tuple[PsgMode, ...] = get_args(PsgMode)
@@ -73,3 +74,25 @@ def sign(raw: Any) -> Any:
     [-1, 0, 1]
     """
     return (raw > 0) * 1 - (raw < 0) * 1
+
+
+def predict_signs(psg: Psg, compute: Callable[[int, int], Any]) -> tuple[Any, Any]:
+    """Signs of a weight gradient, and which of them its high bits decided.
+
+    ``compute`` gives its integers from so many high bits of x and gy (0: all). The full-precision gradient is
+    computed in mode ``resolve`` alone, and only where a sign is left open.
+
+    Shapes: both are those of the gradient, (K, C, R, S).
+
+    >>> import numpy as np
+    >>> integers = {(4, 10): np.array([100, -3, 0]), (0, 0): np.array([6400, -200, 17])}
+    >>> signs, predicted = predict_signs(Psg(mode="resolve"), lambda *bits: integers[bits])
+    >>> signs.tolist(), predicted.tolist()
+    ([1, -1, 1], [True, False, False])
+    """
+    gw_msb = compute(psg.x_bits, psg.g_bits)
+    predicted = decided(gw_msb, psg.beta_q16)
+    signs = sign(gw_msb) * predicted
+    if psg.mode == "resolve" and not bool(predicted.all()):
+        signs = signs + sign(compute(0, 0)) * ~predicted
+    return signs, predicted

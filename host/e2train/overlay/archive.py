@@ -153,7 +153,7 @@ def _check_content(overlay: OverlaySet) -> None:
         (".hwh", overlay.hwh, manifest.hwh_sha256),
     ):
         if _sha256(content) != wanted:
-            raise OverlayError(f"the {ending} file is not the one of its manifest; get the archive anew")
+            raise OverlayError(f"the {ending} file is not the one of its manifest; get the archive again")
     header = read_bit_header(overlay.bit)
     if header.simulated != manifest.simulated:
         kinds = {True: "the simulated board", False: "a real board"}

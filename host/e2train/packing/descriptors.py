@@ -145,7 +145,7 @@ def check_received(memory: Bytes, pieces: Pieces, chain: Chain, *, base: int = 0
 
 
 def received(memory: Bytes, pieces: Pieces, chain: Chain, *, base: int = 0) -> Words:
-    """What an S2MM channel has received of its first packet, as far as its descriptors tell."""
+    """What an S2MM channel has received of its first packet, as far as its descriptors show."""
     size = pieces.addresses.size * DESCRIPTOR_BYTES
     status = memory[chain.first - base : chain.first - base + size].view(_DESCRIPTOR)["status"]
     parts = [np.zeros(0, np.uint64)]

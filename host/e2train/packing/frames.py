@@ -158,8 +158,8 @@ def _parse(words: Words, header: Header) -> Reply:
 
 def _checked(words: Words) -> bool:
     """Whether sums and trailer end with their check words."""
-    told = tuple(int(word) for word in words[-CHECK_WORDS:])
-    return check_sums(words[:-CHECK_WORDS]) == told
+    check_words = tuple(int(word) for word in words[-CHECK_WORDS:])
+    return check_sums(words[:-CHECK_WORDS]) == check_words
 
 
 def _failure(words: Words) -> str | None:

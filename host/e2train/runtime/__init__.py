@@ -16,7 +16,6 @@ from e2train.runtime.ledger import (
     works,
 )
 from e2train.runtime.plan import Block, Plan, plan
-from e2train.runtime.signs import Signs, grad_signs
 
 __all__ = [
     "ELEMENT_MODES",
@@ -27,11 +26,9 @@ __all__ = [
     "LedgerMode",
     "LedgerRow",
     "Plan",
-    "Signs",
     "Widths",
     "computation",
     "execute",
-    "grad_signs",
     "merged",
     "operand_bits",
     "plan",

@@ -21,7 +21,7 @@ from e2train.runtime.execute import execute
 __all__ = ["BoardInfo", "CheckRow", "board_info", "run_checks"]
 
 _LATENCY_TRANSFERS = 20
-_BANDWIDTH_PICTURES = 64
+_BANDWIDTH_SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +62,9 @@ def board_info(device: PynqDevice) -> BoardInfo:
 
 def run_checks(device: PynqDevice, *, seed: int) -> Iterator[CheckRow]:
     """Identification and clock (which opening the device has checked), modes, latency, bandwidth."""
-    told = board_info(device)
-    yield CheckRow(name="identification", passed=True, found=f"{told.configuration} on {told.board}")
-    yield CheckRow(name="clock", passed=True, found=f"{told.clock_mhz:g} MHz")
+    info = board_info(device)
+    yield CheckRow(name="identification", passed=True, found=f"{info.configuration} on {info.board}")
+    yield CheckRow(name="clock", passed=True, found=f"{info.clock_mhz:g} MHz")
     rng = np.random.default_rng(seed)
     for mode in MODES:
         yield _mode_check(device, mode_call(mode, rng))
@@ -73,12 +73,12 @@ def run_checks(device: PynqDevice, *, seed: int) -> Iterator[CheckRow]:
     yield _bandwidth(device, rng)
 
 
-def mode_call(mode: str, rng: np.random.Generator, pictures: int = 2) -> LayerCall:
+def mode_call(mode: str, rng: np.random.Generator, samples: int = 2) -> LayerCall:
     """A layer with channels that are no multiple of the lanes, on random operands."""
-    shape = ConvShape(N=pictures, C=17, H=9, W=8, K=19, R=3, S=3, padding=(1, 1, 1, 1))
-    x = rng.integers(0, 256, (pictures, 17, 9, 8), np.uint8)
+    shape = ConvShape(N=samples, C=17, H=9, W=8, K=19, R=3, S=3, padding=(1, 1, 1, 1))
+    x = rng.integers(0, 256, (samples, 17, 9, 8), np.uint8)
     w = rng.integers(-127, 128, (19, 17, 3, 3), np.int8)
-    gy = rng.integers(-(1 << 15), 1 << 15, (pictures, 19, 9, 8), np.int16)
+    gy = rng.integers(-(1 << 15), 1 << 15, (samples, 19, 9, 8), np.int16)
     a, b = {"forward": (x, w), "grad_input": (gy, w)}.get(mode, (x, gy))
     kept = {"x_bits": X_BITS, "g_bits": G_BITS} if mode == "grad_msb" else {}
     shift = 9 if mode == "grad_input" else 0
@@ -107,7 +107,7 @@ def _latency_s(device: StreamDevice) -> float:
 
 def _bandwidth(device: StreamDevice, rng: np.random.Generator) -> CheckRow:
     """Bytes both ways per second of one large call."""
-    counters = execute(mode_call("forward", rng, _BANDWIDTH_PICTURES), device).counters
+    counters = execute(mode_call("forward", rng, _BANDWIDTH_SAMPLES), device).counters
     moved = 8 * (counters.words_in + counters.words_out)
     per_s = moved / counters.device_s
     return CheckRow(

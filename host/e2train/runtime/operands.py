@@ -55,7 +55,7 @@ class Operands:
     def _block_x(self, block: Block) -> NDArray[Any]:
         """The source part that the windows meet."""
         part = self._x[
-            slice(*block.pictures),
+            slice(*block.samples),
             block.rows.low : block.rows.high,
             block.cols.low : block.cols.high,
             block.c_tiles[0] * self._ic : block.c_tiles[1] * self._ic,
@@ -71,7 +71,7 @@ class Operands:
         tile = self._oc * block.problem.k_vectors
         lanes = slice(block.k_tiles[0] * tile, block.k_tiles[1] * tile)
         return np.ascontiguousarray(
-            gy[slice(*block.pictures), rows.place(block.rows), cols.place(block.cols), lanes]
+            gy[slice(*block.samples), rows.place(block.rows), cols.place(block.cols), lanes]
         )
 
 
@@ -100,7 +100,7 @@ class Results:
             part = self._sums[slice(*block.k_tiles), slice(*block.c_tiles)]
         else:
             part = self._sums[
-                slice(*block.pictures),
+                slice(*block.samples),
                 block.problem.rows.place(block.rows),
                 block.problem.cols.place(block.cols),
                 block.k_tiles[0] * self._lanes : block.k_tiles[1] * self._lanes,

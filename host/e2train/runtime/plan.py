@@ -31,7 +31,7 @@ class Block:
     """One frame: the part of a problem that it computes."""
 
     problem: Problem
-    pictures: Range
+    samples: Range
     c_tiles: Range
     k_tiles: Range
     rows: Span
@@ -90,7 +90,7 @@ def _plan(
     blocks: list[Block] = []
     for problem, t in zip(problems, tilings, strict=True):
         parts = product(
-            _ranges(problem.pictures, t.pictures),
+            _ranges(problem.samples, t.samples),
             problem.rows.spans(t.rows),
             problem.cols.spans(t.cols),
             _ranges(problem.k_tiles, t.k_tiles),
@@ -140,7 +140,7 @@ def _problems(mode: str, s: ConvShape, config: EngineConfig) -> list[Problem]:
             outer=mode in OUTER_MODES,
             k_vectors=k_vectors,
             x16=mode == "grad_input",
-            pictures=s.N,
+            samples=s.N,
             c_tiles=-(-source // config.ic_lanes),
             k_tiles=-(-result // (k_vectors * config.oc_lanes)),
             rows=rows,
@@ -158,11 +158,11 @@ def _block(
     config: EngineConfig,
 ) -> Block:
     (n, c, k), (rows, cols) = ranges, spans
-    sizes = pictures, c_tiles, k_tiles = n[1] - n[0], c[1] - c[0], k[1] - k[0]
-    vectors = pictures * rows.size * cols.size * c_tiles
+    sizes = samples, c_tiles, k_tiles = n[1] - n[0], c[1] - c[0], k[1] - k[0]
+    vectors = samples * rows.size * cols.size * c_tiles
     if problem.outer:
         loops = _outer_loops(problem, rows, cols, sizes)
-        w_count = pictures * rows.count * cols.count * k_tiles * problem.k_vectors
+        w_count = samples * rows.count * cols.count * k_tiles * problem.k_vectors
         wa_modulus = config.w_vectors
     else:
         loops = _dot_loops(problem, rows, cols, sizes)
@@ -180,7 +180,7 @@ def _block(
         depth=3,
         levels=_levels(loops, config.x_depth, wa_modulus),
     )
-    return Block(problem=problem, pictures=n, c_tiles=c, k_tiles=k, rows=rows, cols=cols, header=header)
+    return Block(problem=problem, samples=n, c_tiles=c, k_tiles=k, rows=rows, cols=cols, header=header)
 
 
 def _dot_loops(problem: Problem, rows: Span, cols: Span, sizes: tuple[int, int, int]) -> list[_Loop]:
@@ -200,7 +200,7 @@ def _dot_loops(problem: Problem, rows: Span, cols: Span, sizes: tuple[int, int, 
 
 
 def _outer_loops(problem: Problem, rows: Span, cols: Span, sizes: tuple[int, int, int]) -> list[_Loop]:
-    """Innermost first: output columns, rows and pictures are summed; then s, r, c, k."""
+    """Innermost first: output columns, rows and samples are summed; then s, r, c, k."""
     n, c, k = sizes
     line, gy = cols.size * c, k * problem.k_vectors
     return [

@@ -20,7 +20,7 @@ _FRAME_CYCLES = 200  # what a frame costs besides: filling and draining the pipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A dense convolution in vectors of lanes; ``outer`` where the sum runs over pictures and positions.
+    """A dense convolution in vectors of lanes; ``outer`` where the sum runs over samples and positions.
 
     ``k_vectors`` of output lanes make a tile: two where a multiplier makes two products at once.
     """
@@ -28,7 +28,7 @@ class Problem:
     outer: bool
     k_vectors: int = 1
     x16: bool
-    pictures: int
+    samples: int
     c_tiles: int
     k_tiles: int
     rows: Axis
@@ -44,7 +44,7 @@ class Problem:
 class Tiling:
     """The most of everything that a frame takes."""
 
-    pictures: int
+    samples: int
     rows: int
     cols: int
     c_tiles: int
@@ -67,19 +67,19 @@ def _tilings(problem: Problem, cfg: EngineConfig) -> Iterator[Tiling]:
 
 
 def _fill(problem: Problem, rows: int, cols: int, c: int, cfg: EngineConfig) -> Iterator[Tiling]:
-    """Add pictures and output channels as far as the buffers go."""
+    """Add samples and output channels as far as the buffers go."""
     whole = (rows, cols) == (problem.rows.count, problem.cols.count)
-    pictures = cfg.x_depth // max(1, _x_vectors(problem, rows, cols) * c) if whole else 1
+    samples = cfg.x_depth // max(1, _x_vectors(problem, rows, cols) * c) if whole else 1
     for k in _shares(problem.k_tiles):
         if problem.outer:
-            most = min(pictures, cfg.w_vectors // (rows * cols * k * problem.k_vectors))
+            most = min(samples, cfg.w_vectors // (rows * cols * k * problem.k_vectors))
         else:
-            most = pictures if k * problem.k_vectors * problem.taps * c <= cfg.w_depth else 0
+            most = samples if k * problem.k_vectors * problem.taps * c <= cfg.w_depth else 0
         while most > 1 and _stored_words(problem, most * rows * cols, c, k, cfg) > _STORED_WORDS:
             most -= 1
         if most and _stored_words(problem, most * rows * cols, c, k, cfg) <= _STORED_WORDS:
-            n = _balanced(problem.pictures, most)
-            yield Tiling(pictures=n, rows=rows, cols=cols, c_tiles=c, k_tiles=k)
+            n = _balanced(problem.samples, most)
+            yield Tiling(samples=n, rows=rows, cols=cols, c_tiles=c, k_tiles=k)
             if not problem.outer:
                 return
 
@@ -94,8 +94,8 @@ def _stored_words(problem: Problem, outputs: int, c: int, k: int, cfg: EngineCon
 def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
     """Estimate: loading, computing and storing overlap, but for the first load."""
     t = tiling
-    outputs = t.pictures * t.rows * t.cols
-    x = t.pictures * _x_vectors(problem, t.rows, t.cols) * t.c_tiles
+    outputs = t.samples * t.rows * t.cols
+    x = t.samples * _x_vectors(problem, t.rows, t.cols) * t.c_tiles
     vector_words = cfg.ic_lanes // 8
     split = t.c_tiles < problem.c_tiles and not problem.outer
     if problem.outer:
@@ -108,7 +108,7 @@ def _cycles(problem: Problem, tiling: Tiling, cfg: EngineConfig) -> int:
     load = HEADER_WORDS + CHECK_WORDS + vector_words * (x * (2 if problem.x16 else 1) + w)
     compute = outputs * t.k_tiles * t.c_tiles * problem.taps
     counts = (
-        (problem.pictures, t.pictures),
+        (problem.samples, t.samples),
         (problem.rows.count, t.rows),
         (problem.cols.count, t.cols),
         (problem.c_tiles, t.c_tiles),

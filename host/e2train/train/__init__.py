@@ -3,25 +3,25 @@
 
 from e2train.train.config import PRESETS, RunConfig, find_config, read_config
 from e2train.train.data import DataError
-from e2train.train.engines import open_engine
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.export import load_exported
 from e2train.train.folder import RunFolder
 from e2train.train.loop import Row, evaluate, train
-from e2train.train.methods import METHODS, Method
+from e2train.train.presets import METHODS, Method
 from e2train.train.report import write_reports
+from e2train.train.resources import open_context
 from e2train.train.run import run_training
 from e2train.train.session import Session, deterministic
-from e2train.train.summary import Record, Summary, read_record
+from e2train.train.summary import FinishedRun, Summary, read_run
 from e2train.train.use import evaluate_run, predict, read_trained
 
 __all__ = [
     "METHODS",
     "PRESETS",
     "DataError",
+    "FinishedRun",
     "Interrupted",
     "Method",
-    "Record",
     "Row",
     "RunConfig",
     "RunFolder",
@@ -33,10 +33,10 @@ __all__ = [
     "evaluate_run",
     "find_config",
     "load_exported",
-    "open_engine",
+    "open_context",
     "predict",
     "read_config",
-    "read_record",
+    "read_run",
     "read_trained",
     "run_training",
     "train",

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from e2train.config.records import RecordError, check_record
 from e2train.train.config import RunConfig
 from e2train.train.errors import TrainError
+from e2train.train.files import read_sealed, write_sealed
 from e2train.train.hashing import state_sha256
-from e2train.train.sealed import read_sealed, write_sealed
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 _FORMAT = 4  # from this one on, half of the augmented images are mirrored
 _AGAIN = "start again with --overwrite instead of --resume"
-_CONTENT = {"settings": dict, "state": dict, "state_sha256": str, "spent": list}
+_CONTENT = {"format": "int", "settings": "dict", "state": "dict", "state_sha256": "str", "spent": "list"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +51,6 @@ def load_checkpoint(path: Path, *, config: RunConfig) -> Checkpoint:
     if not path.is_file():
         raise TrainError(f"nothing to resume: {path} does not exist; leave --resume out to start")
     content = _read(path)
-    for key, kind in _CONTENT.items():
-        if not isinstance(content.get(key), kind):
-            raise TrainError(f"{path} has no {key} of type {kind.__name__}; {_AGAIN}")
     if content["settings"] != config.determining:
         raise TrainError(_other_settings(path, saved=content["settings"], now=config.determining))
     return Checkpoint(state=content["state"], state_sha256=content["state_sha256"], spent=content["spent"])
@@ -62,15 +60,21 @@ def _read(path: Path) -> dict[str, Any]:
     content = read_sealed(path, remedy=_AGAIN)
     if content.get("format") != _FORMAT:
         raise TrainError(f"{path} is not a checkpoint of format {_FORMAT}; {_AGAIN}")
-    return content
+    try:
+        return check_record(content, _CONTENT)
+    except RecordError as error:
+        raise TrainError(f"{path}: {error}; {_AGAIN}") from None
 
 
 def _other_settings(path: Path, *, saved: dict[str, Any], now: dict[str, Any]) -> str:
     differing = [key for key in {**now, **saved} if saved.get(key) != now.get(key)]
-    told = " and ".join(f"{key} {saved.get(key, 'unset')}, not {now.get(key, 'unset')}" for key in differing)
+    differences = " and ".join(
+        f"{key} {saved.get(key, 'unset')}, not {now.get(key, 'unset')}" for key in differing
+    )
     if set(differing) <= {"steps", "epochs"}:
         return (
-            f"{path} was saved with {told}; the learning rate and averaging are scheduled over all steps, "
-            "so a run of another length cannot go on from it: train that from the start, with another --out"
+            f"{path} was saved with {differences}; the learning rate and averaging are scheduled over all "
+            "steps, so a run of another length cannot go on from it: train that from the start, with another "
+            "--out"
         )
-    return f"{path} was saved with {told}; resume with the settings of {path.with_name('config.toml')}"
+    return f"{path} was saved with {differences}; resume with the settings of {path.with_name('config.toml')}"

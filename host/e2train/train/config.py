@@ -16,8 +16,7 @@ from e2train.energy import EnergyError, check_meter
 from e2train.numerics.psg import Psg, PsgMode
 from e2train.runtime import Widths
 from e2train.train.errors import TrainError
-from e2train.train.methods import METHODS
-from e2train.train.presets import OWN, PRESET_NAMES, SETTINGS
+from e2train.train.presets import METHODS, OWN, PRESET_NAMES, SETTINGS
 
 __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
@@ -85,7 +84,7 @@ class RunConfig:
     psg_x_bits: int = 4
     psg_g_bits: int = 0  # 0: 10, or gradient_bits where these are fewer
     psg_beta: float = 0.05
-    test_pictures: int = 0  # tested at the end; 0: all
+    test_images: int = 0  # tested at the end; 0: all
     validation: float = 0.0  # share of the training images held out, and tested in place of the test set
 
     def __post_init__(self) -> None:
@@ -236,7 +235,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch", "threads", "ranks"), (1, _ANY)),
-    **dict.fromkeys(("steps", "lr", "weight_decay", "gate_weight", "test_pictures"), (0, _ANY)),
+    **dict.fromkeys(("steps", "lr", "weight_decay", "gate_weight", "test_images"), (0, _ANY)),
     **dict.fromkeys(("sign_lr", "sign_weight_decay"), (0, _ANY)),
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first", "scale_decay"), (0, 1)),
     "seed": (0, 2**63 - 1),

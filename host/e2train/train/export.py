@@ -19,8 +19,7 @@ from e2train.nn.deploy import DeployedNet, conv_scales, deploy
 from e2train.nn.quantities import ConvScales, Quantity
 from e2train.train.data import Dataset
 from e2train.train.errors import TrainError
-from e2train.train.files import write_atomically
-from e2train.train.sealed import read_sealed, sealed
+from e2train.train.files import read_sealed, sealed, write_atomically
 from e2train.train.session import make_model
 from e2train.train.trained import TrainedModel, from_content, to_content
 from e2train.train.use import images_to_test, opened
@@ -75,7 +74,7 @@ def export(
         )
         count = 0
         if images is not None:
-            count = min(len(images), (0 if data else trained.config.test_pictures) or len(images))
+            count = min(len(images), (0 if data else trained.config.test_images) or len(images))
             _compare(model, _runner(net, trained, form), images, count, form)
     write_atomically(path, content)
     return Exported(path=path, images=count)

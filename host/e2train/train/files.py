@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are replaced as a whole, and locks between processes."""
+"""Files that are replaced as a whole, files of tensors with a checksum, and locks between processes."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-__all__ = ["exclusive_lock", "write_atomically"]
+import torch
+
+from e2train.train.errors import TrainError
+
+__all__ = ["exclusive_lock", "read_sealed", "sealed", "write_atomically", "write_sealed"]
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
@@ -31,6 +38,44 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
         os.fsync(folder)  # the rename itself must survive a power cut
     finally:
         os.close(folder)
+
+
+def sealed(content: dict[str, Any]) -> memoryview:
+    """What ``torch.load`` reads with ``weights_only``, with a checksum behind it."""
+    held = io.BytesIO()
+    torch.save(content, held)
+    held.write(_checksum(held.getbuffer()))
+    return held.getbuffer()
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Write such a file as a whole."""
+    write_atomically(path, sealed(content))  # torch.save hides a full disk behind an error of its own
+
+
+def read_sealed(path: Path, *, remedy: str) -> dict[str, Any]:
+    """Read such a file; ``remedy`` ends the text of an error.
+
+    Raises: TrainError when any bit of it has changed, or it holds anything else.
+    """
+    whole = memoryview(path.read_bytes())
+    length = len(_checksum(b""))
+    data, checksum = whole[:-length], bytes(whole[-length:])
+    if not checksum.startswith(b"sha256 "):
+        raise TrainError(f"{path} is damaged or of an earlier version: it has no checksum; {remedy}")
+    if checksum != _checksum(data):
+        raise TrainError(f"{path} is damaged: its checksum does not match; {remedy}")
+    try:
+        content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises a different one for each way of being unreadable
+        raise TrainError(f"{path} cannot be read: {' '.join(str(error).split())[:100]}; {remedy}") from error
+    if not isinstance(content, dict):
+        raise TrainError(f"{path} holds a {type(content).__name__}; {remedy}")
+    return content
+
+
+def _checksum(data: bytes | memoryview) -> bytes:
+    return f"sha256 {hashlib.sha256(data).hexdigest()}\n".encode()
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """The run in pictures."""
+        """The run in charts."""
         return self.path / "report.html"
 
     def refuse_taken(self) -> None:

@@ -19,7 +19,7 @@ from e2train.train.session import Session
 
 __all__ = ["Row", "evaluate", "finish", "train"]
 
-_NORM_BATCHES = 16  # from which batch norm's statistics are taken anew for averaged weights
+_NORM_BATCHES = 16  # from which batch norm's statistics are re-estimated for averaged weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def evaluate(
         session.model,
         session.test,
         classes=len(session.names),
-        count=session.config.test_pictures,
+        count=session.config.test_images,
         batch=batch,
         host=session.host,
         group=session.group,

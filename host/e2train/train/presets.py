@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presets: a data set with a model, and the settings that suit them."""
+"""Named choices: presets, each a data set with a model and the settings that suit them, and methods."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from e2train.nn.models import MODEL_NAMES
 
-__all__ = ["MODELS", "OWN", "PRESET_NAMES", "SETTINGS"]
+__all__ = ["METHODS", "MODELS", "OWN", "PRESET_NAMES", "SETTINGS", "Method"]
 
 OWN = "folder-"
 """What presets for a user's own images begin with."""
@@ -40,4 +43,30 @@ SETTINGS: dict[str, dict[str, object]] = {
     "imagenet-resnet18": {"batch": 256, "epochs": 90, "schedule": "steps", "warmup": 0.0, "threads": 2},
     **{f"{OWN}{model}": _OWN | {"sign_lr": 0.003, "threads": 2} for model in MODEL_NAMES},
     f"{OWN}digits": _OWN | {"sign_lr": 0.006, "gate_weight": 10.0},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A way of training: which of the three savings it uses."""
+
+    name: str
+    offloads: bool = True  # convolutions on the device, else in float32 on the host
+    drops_batches: bool = False  # SMD
+    skips: Literal["nothing", "by chance", "by gate"] = "nothing"  # by gate: SLU
+    signs: Literal["none", "of gradients", "predicted"] = "none"  # predicted: PSG
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(name="smb-fp32", offloads=False),
+        Method(name="smb-int8"),
+        Method(name="sd", skips="by chance"),
+        Method(name="smd", drops_batches=True),
+        Method(name="slu", skips="by gate"),
+        Method(name="signsgd", signs="of gradients"),
+        Method(name="psg", signs="predicted"),
+        Method(name="e2train", drops_batches=True, skips="by gate", signs="predicted"),
+    )
 }

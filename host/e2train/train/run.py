@@ -13,14 +13,11 @@ from shlex import quote
 from time import monotonic
 
 from e2train.energy import Gauge, LogSpec, Measured, Meter, gauge, load_costs, open_meter, write_samples
-from e2train.nn import Engine, Group, whole_state
+from e2train.nn import Group, OffloadContext, whole_state
 from e2train.runtime import ExecutionStopped, Ledger
-from e2train.train.adapt import load_state, start_weights
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
 from e2train.train.config import RunConfig
 from e2train.train.data import Split
-from e2train.train.data_of_run import load_split, settled
-from e2train.train.engines import open_engine, torch_threads
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.evaluation import Confusion, Evaluation
 from e2train.train.folder import RunFolder
@@ -28,12 +25,13 @@ from e2train.train.hashing import state_sha256
 from e2train.train.loop import Row, evaluate, finish, train
 from e2train.train.ranks import joined
 from e2train.train.report import render_report
+from e2train.train.resources import load_split, open_context, settled, torch_threads
 from e2train.train.run_ledger import RankLedger, RunLedger
 from e2train.train.savings import EnergySaved
 from e2train.train.session import Session, deterministic
 from e2train.train.stop import StopFlag, stop_on_signals
-from e2train.train.summary import Record, Summary, read_power, summarise
-from e2train.train.trained import TrainedModel
+from e2train.train.summary import FinishedRun, Summary, read_power, summarise
+from e2train.train.trained import TrainedModel, load_state, start_weights
 
 __all__ = ["run_training"]
 
@@ -68,18 +66,18 @@ def run_training(
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
         if resume:
             folder.refuse_finished()
-        with open_engine(config, group) as engine:
-            session = Session.start(config, engine, engine.ledger if engine else Ledger(), group, split)
+        with open_context(config, group) as context:
+            session = Session.start(config, context, context.ledger if context else Ledger(), group, split)
             if weights is not None:
                 load_state(session.model, weights, origin=config.init, group=group)
-            return _run(session, split, folder, engine, saved=saved, watch=watch)
+            return _run(session, split, folder, context, saved=saved, watch=watch)
 
 
 def _run(
     session: Session,
     split: Split,
     folder: RunFolder,
-    engine: Engine | None,
+    context: OffloadContext | None,
     *,
     saved: Checkpoint | None,
     watch: Callable[[Row], None],
@@ -87,7 +85,7 @@ def _run(
     """Train, test and report on a device that is open, into a folder that is held."""
     config, group, first = session.config, session.group, session.group.rank == 0
     rank_ledger = RankLedger(ledger=session.ledger, group=group)
-    meter = _meter(config, engine, group)  # where there is none as asked, an earlier run stays
+    meter = _meter(config, context, group)  # where there is none as asked, an earlier run stays
     if saved is not None:
         _restore(session, rank_ledger, saved, folder)
     elif first:
@@ -137,10 +135,10 @@ def _report(
     summary = summarise(session, run_ledger, table, energy, accuracy=accuracy, wall_s=wall_s, out=out)
     if session.group.rank:
         return None
-    record = Record(
+    finished = FinishedRun(
         config=config,
         summary=summary,
-        account=run_ledger,
+        ledger=run_ledger,
         steps=folder.rows(),
         power=read_power(folder.power),
         evaluation=evaluation,
@@ -156,7 +154,7 @@ def _report(
         model=trained,
         evaluation=evaluation.to_json(),
         ledger=run_ledger.to_json(),
-        report=render_report([record], table),
+        report=render_report([finished], table),
         summary=summary.to_json(indent=2),
     )
     return summary
@@ -185,12 +183,12 @@ def _restore(session: Session, rank_ledger: RankLedger, saved: Checkpoint, folde
         read_power(folder.power)  # as the report will
 
 
-def _meter(config: RunConfig, engine: Engine | None, group: Group) -> Meter | LogSpec | str | None:
+def _meter(config: RunConfig, context: OffloadContext | None, group: Group) -> Meter | LogSpec | str | None:
     """What measures this rank: its own board's sensor, else the one meter, which the first rank reads.
 
     Raises: EnergyError when the meter that was named is not there.
     """
-    read_board = getattr(engine.device, "read_file", None) if engine else None
+    read_board = getattr(context.device, "read_file", None) if context else None
     own = read_board is not None and config.meter.partition(":")[0] in ("auto", "hwmon")
     return open_meter(config.meter, read_board) if own or group.rank == 0 else None
 

@@ -22,8 +22,7 @@ from e2train.nn.trace import trace_convs
 from e2train.runtime import FULL_WIDTHS, LedgerRow, Widths, computation, merged, works
 from e2train.runtime.resident import TRIAL, full_rows
 from e2train.train.config import RunConfig
-from e2train.train.methods import METHODS
-from e2train.train.presets import MODELS
+from e2train.train.presets import METHODS, MODELS
 from e2train.train.run_ledger import RunLedger
 
 __all__ = ["TECHNIQUES", "EnergySaved", "Savings", "full_training", "savings"]
@@ -72,7 +71,7 @@ def savings(config: RunConfig, ledger: RunLedger, table: CostTable) -> Savings:
         steady = [row for row in ledger.training if row.name != TRIAL]
         unsigned = price(_with_full_gradients(steady))
         after = [price(scheduled), price(executed), unsigned, price(steady), run]
-    else:  # what a resident run does element by element, a ledger of the host does not tell
+    else:  # what a resident run does element by element, a ledger of the host does not hold
         run = price(map(_in_float32, executed)) if config.resident else run
         after = [run] * len(TECHNIQUES)
     computed = computation((*ledger.training, *ledger.averaging), config.widths)
@@ -90,7 +89,7 @@ class EnergySaved:
     """Modelled energy that a run saves on its way, against the same in float32 with nothing saved."""
 
     def __init__(self, config: RunConfig, table: CostTable, *, steps: int, samples: int, ranks: int) -> None:
-        """The whole schedule has so many ``steps`` and ``samples``."""
+        """``steps`` and ``samples`` are those of the whole schedule."""
         self._config, self._table, self._ranks = config, table, ranks
         with torch.random.fork_rng(devices=[]):  # a model is built, whose draws are not the run's
             scheduled = _whole_training(config, calls=steps * ranks, samples=samples)
@@ -99,7 +98,7 @@ class EnergySaved:
     def share(self, rows: Iterable[LedgerRow], *, done: float) -> float | None:
         """What is saved after a share of the schedule, in which one of the ranks has executed these rows.
 
-        None for float32 with ``execution=resident``, whose ledger does not tell all that is priced.
+        None for float32 with ``execution=resident``, whose ledger does not hold all that is priced.
         """
         if self._config.resident and not METHODS[self._config.method].offloads:
             return None

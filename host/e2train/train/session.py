@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from e2train.nn import (
     DivergenceError,
-    Engine,
     GatedSkip,
     Group,
+    OffloadContext,
     OffloadConv2d,
     ResidentBody,
     ResidentError,
@@ -35,11 +35,10 @@ from e2train.runtime import Ledger
 from e2train.train.checks import check_state
 from e2train.train.config import RunConfig
 from e2train.train.data import Batches, DataError, Dataset, Split
-from e2train.train.data_of_run import load_split
 from e2train.train.errors import TrainError
-from e2train.train.methods import METHODS, Method
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
-from e2train.train.presets import MODELS
+from e2train.train.presets import METHODS, MODELS, Method
+from e2train.train.resources import load_split
 from e2train.train.smd import Smd
 
 __all__ = ["Session", "deterministic", "make_model"]
@@ -74,7 +73,7 @@ class Session:
     def start(
         cls,
         config: RunConfig,
-        engine: Engine | None,
+        context: OffloadContext | None,
         ledger: Ledger,
         group: Group,
         split: Split | None = None,
@@ -82,7 +81,7 @@ class Session:
         """A fresh session; the model is initialised from the seed, the data loaded if it is not given.
 
         Raises: DataError when the data is not there; TrainError when the host has no such device, or a
-            batch has fewer pictures than there are ranks.
+            batch has fewer images than there are ranks.
         """
         method, host = METHODS[config.method], _host(config)
         split = split or load_split(config)
@@ -95,7 +94,7 @@ class Session:
         )
         if batches.smallest < group.size:
             raise TrainError(
-                f"{group.size} ranks share a batch of {batches.smallest} pictures at the end of an epoch; "
+                f"{group.size} ranks share a batch of {batches.smallest} images at the end of an epoch; "
                 "use another --batch"
             )
         if config.own_data and batches.smallest < 2:  # batch norm may have one pixel of each
@@ -106,7 +105,7 @@ class Session:
         dropped = config.smd if method.drops_batches else 0.0
         if config.smd_mode == "fewer":
             steps, dropped = max(1, round(steps * (1 - dropped))), 0.0
-        model = make_model(config, split.classes, split.format.shape, engine)
+        model = make_model(config, split.classes, split.format.shape, context)
         count_host_macs(model, ledger)
         share(model, group)
         signed = method.signs != "none"
@@ -200,7 +199,7 @@ class Session:
         for key in _COUNTS:
             setattr(self, key, state[key])
         self.model.load_state_dict(state["model"])
-        share(self.model, self.group)  # Brevitas has made its quantisers anew
+        share(self.model, self.group)  # Brevitas has rebuilt its quantisers
         self.optimiser.load_state_dict(state["optimiser"])
         self.averager.restore(state["averager"])
         rng: Tensor = state["rng"]
@@ -230,7 +229,7 @@ def deterministic(threads: int) -> Iterator[None]:
 
 
 def make_model(
-    config: RunConfig, classes: int, image: tuple[int, int, int], engine: Engine | None
+    config: RunConfig, classes: int, image: tuple[int, int, int], context: OffloadContext | None
 ) -> ResidualNet:
     """The model of a run as its seed initialises it, on its device.
 
@@ -244,8 +243,8 @@ def make_model(
     if (policy := _policy(config, METHODS[config.method], model)) is not None:
         model.policy = policy
     model.to(host)
-    if engine is not None:
-        _place(model, engine, config, image)
+    if context is not None:
+        _place(model, context, config, image)
     return model
 
 
@@ -255,15 +254,17 @@ def _host(config: RunConfig) -> torch.device:
     return torch.device(config.host)
 
 
-def _place(model: ResidualNet, engine: Engine, config: RunConfig, image: tuple[int, int, int]) -> None:
+def _place(
+    model: ResidualNet, context: OffloadContext, config: RunConfig, image: tuple[int, int, int]
+) -> None:
     """Put the convolutions of a model on a device, or with resident runs all but its classifier."""
     if not config.resident:
-        offload(model, engine)
+        offload(model, context)
         _pass_over_draws(model)
         return
     try:
         model.resident = ResidentBody(
-            model, engine, image=image, result_bits=config.result_bits, decay=config.scale_decay
+            model, context, image=image, result_bits=config.result_bits, decay=config.scale_decay
         )
     except ResidentError as error:
         raise TrainError(f"{config.preset}: {error}") from None

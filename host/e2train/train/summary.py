@@ -24,7 +24,7 @@ from e2train.train.run_ledger import RunLedger, read_run_ledger
 from e2train.train.savings import savings
 from e2train.train.session import Session
 
-__all__ = ["PowerSamples", "Record", "Summary", "energy_figures", "read_power", "read_record", "summarise"]
+__all__ = ["FinishedRun", "PowerSamples", "Summary", "energy_figures", "read_power", "read_run", "summarise"]
 
 _ROUNDING = ("forward", "grad_input", "affine", "load")
 _NEGLIGIBLE = 0.01  # share of a run's time
@@ -45,7 +45,7 @@ class Summary:
     validation_accuracy: float | None
     steps_run: int
     steps_dropped: int
-    blocks_run: int  # residual branches, times training pictures
+    blocks_run: int  # residual branches, times training images
     blocks_skipped: int
     block_skip_rates: list[float]  # of each block
     psg_predicted_fraction: float | None
@@ -233,12 +233,12 @@ class PowerSamples:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class FinishedRun:
     """Everything that a report shows of a run."""
 
     config: RunConfig
     summary: Summary
-    account: RunLedger
+    ledger: RunLedger
     steps: list[dict[str, Any]]
     power: PowerSamples | None
     evaluation: Evaluation | None = None
@@ -251,7 +251,7 @@ class Record:
         return f"{self.summary.method}{where}{part}"
 
 
-def read_record(path: Path) -> Record:
+def read_run(path: Path) -> FinishedRun:
     """Read the folder of a finished run.
 
     Raises: TrainError when it is none.
@@ -260,18 +260,18 @@ def read_record(path: Path) -> Record:
         raise TrainError(f"no folder {path}; give the folder of a run, such as runs/digits-smb-int8")
     folder = RunFolder(path)
     try:
-        told = json.loads(folder.summary.read_text(encoding="utf-8"))
+        payload = json.loads(folder.summary.read_text(encoding="utf-8"))
         known = {field.name for field in fields(Summary)}
-        summary = Summary(**{key: value for key, value in told.items() if key in known})
+        summary = Summary(**{key: value for key, value in payload.items() if key in known})
         check_numbers(summary)
     except OSError as error:
         raise TrainError(f"{path} holds no finished run: no {folder.summary.name}") from error
     except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
         raise TrainError(f"{folder.summary} is damaged or of another version: {error}") from error
-    return Record(
+    return FinishedRun(
         config=read_config(folder.config),
         summary=summary,
-        account=read_run_ledger(folder.ledger),
+        ledger=read_run_ledger(folder.ledger),
         steps=folder.rows(),
         power=read_power(folder.power),
         evaluation=read_evaluation(folder.evaluation),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model with what it takes to use it: model.pt in the folder of a run."""
+"""Trained models: model.pt in the folder of a run, and starting another training from its weights."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from e2train.config.records import check_record
+from e2train.nn import Group, ResidualNet, share, whole_state
 from e2train.train.checks import check_numbers
 from e2train.train.config import RunConfig
 from e2train.train.data import ImageFormat
 from e2train.train.errors import TrainError
-from e2train.train.sealed import read_sealed, write_sealed
+from e2train.train.files import read_sealed, write_sealed
+from e2train.train.hashing import state_sha256
 
-__all__ = ["TrainedModel", "find_weights", "from_content", "load_trained", "save_trained", "to_content"]
+__all__ = [
+    "TrainedModel",
+    "find_weights",
+    "from_content",
+    "load_state",
+    "load_trained",
+    "save_trained",
+    "start_weights",
+    "to_content",
+]
 
 _FORMAT = 1
 _KIND = "e2train model"
-_CONTENT = {"settings": dict, "image": dict, "names": list, "state": dict, "weights_sha256": str}
+_CONTENT = {"settings": "dict", "image": "dict", "names": "list", "state": "dict", "weights_sha256": "str"}
 _AGAIN = "train again, or take another run"
+# Parts whose every tensor must be there; ranges of inputs, scales and gates are taken where they fit.
+_PARTS = ("stem.", "blocks.", "head.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +84,7 @@ def from_content(content: dict[str, Any], path: Path) -> TrainedModel:
     try:
         if content.get("format") != _FORMAT:
             raise ValueError(f"its format is {content.get('format')}, not {_FORMAT}")
-        for key, kind in _CONTENT.items():
-            if not isinstance(content.get(key), kind):
-                raise TypeError(f"it has no {key} of type {kind.__name__}")
+        check_record({key: content[key] for key in _CONTENT if key in content}, _CONTENT)
         image = {
             key: tuple(value) if isinstance(value, list) else value for key, value in content["image"].items()
         }
@@ -88,6 +100,49 @@ def from_content(content: dict[str, Any], path: Path) -> TrainedModel:
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise TrainError(f"{path} is of another version: {reason}; {_AGAIN}") from error
+
+
+def start_weights(config: RunConfig, *, resume: bool) -> tuple[RunConfig, dict[str, Tensor] | None]:
+    """The weights to start from, and the settings with their hash; None for a fresh start, or to resume.
+
+    Raises: TrainError when they are not there, or others than the settings say.
+    """
+    if not config.init or (resume and config.init_sha256):
+        return config, None
+    weights = find_weights(Path(config.init))
+    found = state_sha256(weights)
+    if config.init_sha256 not in ("", found):
+        raise TrainError(
+            f"init: {config.init} holds weights with SHA-256 {found[:12]}..., the settings say "
+            f"{config.init_sha256[:12]}...; give --init the run whose weights the settings name"
+        )
+    return config.changed(init_sha256=found), None if resume else weights
+
+
+def load_state(
+    model: ResidualNet, weights: dict[str, Tensor], *, origin: str, group: Group | None = None
+) -> None:
+    """Take over weights, batch norm and whatever else fits; a classifier of another size stays new.
+
+    Raises: TrainError when the model is another one.
+    """
+    own = whole_state(model)
+    last = max(name for name, module in model.head.named_modules() if isinstance(module, nn.Linear))
+    classifier = [f"head.{last}.weight", f"head.{last}.bias"]
+    kept_classifier = all(name in weights and weights[name].shape == own[name].shape for name in classifier)
+    taken = {}
+    for name, tensor in own.items():
+        fits = name in weights and (weights[name].shape, weights[name].dtype) == (tensor.shape, tensor.dtype)
+        if fits and (name not in classifier or kept_classifier):
+            taken[name] = weights[name]
+        elif name.startswith(_PARTS) and name not in classifier and "sign_quant." not in name:
+            there = tuple(weights[name].shape) if name in weights else "not there"
+            raise TrainError(
+                f"{origin} is of another model: {name} is {there}, this model's is {tuple(tensor.shape)}; "
+                "take a run of the same model, with images of as many channels"
+            )
+    model.load_state_dict(own | taken)
+    share(model, group or Group())  # Brevitas has rebuilt its quantisers
 
 
 def find_weights(place: Path) -> dict[str, Tensor]:

@@ -14,15 +14,14 @@ import torch
 from e2train.energy import load_costs
 from e2train.nn import Group, ResidualNet, share
 from e2train.train.data import Dataset, Split, labelled_images, read_pixels
-from e2train.train.data_of_run import load_split
-from e2train.train.engines import open_engine, torch_threads
 from e2train.train.errors import TrainError
 from e2train.train.evaluation import Evaluation, classify
 from e2train.train.files import write_atomically
 from e2train.train.folder import RunFolder
 from e2train.train.report import render_report
+from e2train.train.resources import load_split, open_context, torch_threads
 from e2train.train.session import deterministic, make_model
-from e2train.train.summary import read_record
+from e2train.train.summary import read_run
 from e2train.train.trained import TrainedModel, load_trained
 
 __all__ = ["Prediction", "evaluate_run", "images_to_test", "opened", "predict", "read_trained"]
@@ -63,14 +62,14 @@ def opened(trained: TrainedModel, *, device: str = "emulator") -> Iterator[Resid
     Raises: TrainError when its state does not fit; DeviceError when there is no such device.
     """
     config = trained.config.changed(device=device, ranks=1)
-    with deterministic(torch_threads(config)), open_engine(config, Group()) as engine:
-        model = make_model(config, len(trained.names), trained.format.shape, engine)
+    with deterministic(torch_threads(config)), open_context(config, Group()) as context:
+        model = make_model(config, len(trained.names), trained.format.shape, context)
         try:
             model.load_state_dict(trained.state)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise TrainError(f"the trained model does not fit its settings: {reason}") from error
-        share(model, Group())  # Brevitas has made its quantisers anew
+        share(model, Group())  # Brevitas has rebuilt its quantisers
         yield model.eval()
 
 
@@ -95,7 +94,7 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
     images, tested = images_to_test(trained, data)
     with opened(trained, device=device) as model:
         host = torch.device(trained.config.host)
-        count = trained.config.test_pictures if data is None else 0
+        count = trained.config.test_images if data is None else 0
         confusion = classify(model, images, classes=len(trained.names), count=count, host=host)
     assert confusion is not None
     evaluation = Evaluation(tested=tested, names=list(trained.names), confusion=confusion.tolist())
@@ -103,7 +102,7 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
         folder = RunFolder(run)
         with folder.held():
             write_atomically(folder.evaluation, evaluation.to_json() + "\n")
-            write_atomically(folder.report, render_report([read_record(run)], load_costs()))
+            write_atomically(folder.report, render_report([read_run(run)], load_costs()))
     return evaluation
 
 

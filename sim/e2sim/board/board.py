@@ -13,8 +13,7 @@ from e2sim.board.faults import Fault
 from e2sim.board.files import Files
 from e2sim.board.logic import Logic
 from e2sim.board.memory import ContiguousMemory
-from e2sim.board.power import SimulatedSensor
-from e2sim.board.processing_system import Architecture, Registers, clock_registers
+from e2sim.board.peripherals import Architecture, Registers, SimulatedSensor, clock_registers
 
 __all__ = ["Board", "BoardModel", "BusError"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults that a simulated board is told to have, each at one transfer."""
+"""Faults injected into a simulated board, each at one transfer."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Files:
     def __init__(
         self, *, board: str, architecture: str, compatible: str, program: Callable[[bytes], None]
     ) -> None:
-        """``program`` takes the firmware file that the FPGA manager is told to load."""
+        """``program`` takes the firmware file that the FPGA manager is to load."""
         self._program = program
         machine = {"armv7l": "arm", "aarch64": "aarch64"}[architecture]
         version = (

@@ -16,7 +16,7 @@ import numpy as np
 from e2sim.board.bitstream import Design
 from e2sim.board.faults import Fault, FaultKind
 from e2sim.board.memory import ContiguousMemory
-from e2sim.board.processing_system import Registers
+from e2sim.board.peripherals import Registers
 from e2sim.soc import DmaRegister, Soc, Until
 
 __all__ = ["Logic"]
@@ -59,7 +59,7 @@ class Logic:
         return self._busy_s
 
     def program(self, design: Design) -> None:
-        """Configure the logic anew.
+        """Configure the logic again.
 
         Raises: SimulationError, HlsError when the design cannot be built.
         """

@@ -39,7 +39,7 @@ class Buffer:
         self.ddr[:] = self.cache
 
     def invalidate(self) -> None:
-        """Fetch the cache anew."""
+        """Fetch the cache again."""
         self.cache[:] = self.ddr
 
 

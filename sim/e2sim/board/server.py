@@ -18,8 +18,8 @@ from e2hls.simulation.toolchain import SimulationError
 
 from e2sim.board.bitstream import Design
 from e2sim.board.board import Board, BoardModel
+from e2sim.board.clients import is_connected
 from e2sim.board.faults import Fault
-from e2sim.board.peers import is_connected
 from e2sim.board.services import CallCounter, Services
 
 __all__ = ["PYNQ_PORT", "BoardServer", "check_address"]
@@ -128,7 +128,7 @@ def check_address(bind: str, port: int) -> None:
     """
     try:
         if not 0 <= port < 1 << 16:
-            raise OverflowError("ports are 0, which picks a free one, to 65535")
+            raise OverflowError("a port must be in 0..65535, where 0 picks a free one")
         if not bind:
             raise OSError(errno.EADDRNOTAVAIL, "no address")
         for family, kind, protocol, _, address in socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM):

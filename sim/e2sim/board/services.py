@@ -21,8 +21,8 @@ from pynq.remote import (
 )
 
 from e2sim.board.board import Board, BusError
+from e2sim.board.clients import Uploads
 from e2sim.board.memory import Buffer, NoMemoryError
-from e2sim.board.uploads import Uploads
 
 __all__ = ["CallCounter", "Services"]
 

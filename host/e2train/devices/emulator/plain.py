@@ -78,7 +78,7 @@ def _columns(x: Tensor, shape: ConvShape) -> Tensor:
 
 
 def _slices(shape: ConvShape) -> Iterator[slice]:
-    """The batch in slices whose unfolded pictures stay small."""
-    picture_bytes = 8 * shape.C * shape.R * shape.S * shape.P * shape.Q
-    step = max(1, _COLUMN_BYTES // picture_bytes)
+    """The batch in slices whose unfolded samples stay small."""
+    sample_bytes = 8 * shape.C * shape.R * shape.S * shape.P * shape.Q
+    step = max(1, _COLUMN_BYTES // sample_bytes)
     return (slice(start, start + step) for start in range(0, shape.N, step))

@@ -3,7 +3,7 @@
 
 float32 holds every integer up to 2**24. The sum of |products| of one reduction bounds each of its
 partial sums, in any order. So forward and grad_input split the channels into groups for which
-``max|a| * sum|w| <= 2**24``, and grad_weight splits pictures and positions into parts of at most 2**10
+``max|a| * sum|w| <= 2**24``, and grad_weight splits samples and positions into parts of at most 2**10
 products of 2**14: then no step rounds. Both operands have 8 bits at most (gy goes in as its two bytes), so
 bfloat16 or TF32 products, should the user have allowed them, are exact too.
 """
@@ -119,13 +119,13 @@ def correlate(x: Tensor, gy: Tensor, shape: ConvShape, *, zero: int, terms: int)
         y, x0 = p * shape.stride[0], q * shape.stride[1]
         height = (gy_part.shape[2] - 1) * shape.stride[0] + shape.R
         width = (gy_part.shape[3] - 1) * shape.stride[1] + shape.S
-        pictures = terms // (gy_part.shape[2] * gy_part.shape[3])
-        sums += _correlate_pictures(padded[:, :, y : y + height, x0 : x0 + width], gy_part, shape, pictures)
+        samples = terms // (gy_part.shape[2] * gy_part.shape[3])
+        sums += _correlate_samples(padded[:, :, y : y + height, x0 : x0 + width], gy_part, shape, samples)
     return sums
 
 
-def _correlate_pictures(x: Tensor, gy: Tensor, shape: ConvShape, most: int) -> Tensor:
-    """Weight gradients of ``most`` pictures at a time, as the groups of one grouped convolution."""
+def _correlate_samples(x: Tensor, gy: Tensor, shape: ConvShape, most: int) -> Tensor:
+    """Weight gradients of ``most`` samples at a time, as the groups of one grouped convolution."""
     n = x.shape[0]
     each = min(n, most)
     groups, rest = divmod(n, each)
@@ -134,12 +134,12 @@ def _correlate_pictures(x: Tensor, gy: Tensor, shape: ConvShape, most: int) -> T
     geometry = (None, shape.stride, (0, 0), (1, 1), False, (0, 0), groups, (False, True, False))
     gw = torch.ops.aten.convolution_backward(*operands, kernel, *geometry)[1]
     total: Tensor = gw.view(groups, gy.shape[1], *gw.shape[1:]).sum(0, dtype=torch.float64)
-    return total + _correlate_pictures(x[n - rest :], gy[n - rest :], shape, most) if rest else total
+    return total + _correlate_samples(x[n - rest :], gy[n - rest :], shape, most) if rest else total
 
 
-def _side_by_side(pictures: Tensor, groups: int) -> Tensor:
+def _side_by_side(samples: Tensor, groups: int) -> Tensor:
     """Shapes: (groups * n, c, h, w) to (n, groups * c, h, w)."""
-    return pictures.reshape(groups, -1, *pictures.shape[1:]).transpose(0, 1).flatten(1, 2)
+    return samples.reshape(groups, -1, *samples.shape[1:]).transpose(0, 1).flatten(1, 2)
 
 
 def channel_groups(w: Tensor, magnitude: int) -> list[slice]:
@@ -193,6 +193,6 @@ def _magnitude(x: Tensor) -> int:
 
 
 def _slices(shape: ConvShape, *, copies: int) -> Iterator[slice]:
-    picture = 4 * copies * max(shape.C * shape.H * shape.W, shape.K * shape.P * shape.Q)
-    step = max(1, _SLICE_BYTES // picture)
+    sample_bytes = 4 * copies * max(shape.C * shape.H * shape.W, shape.K * shape.P * shape.Q)
+    step = max(1, _SLICE_BYTES // sample_bytes)
     return (slice(start, start + step) for start in range(0, shape.N, step))

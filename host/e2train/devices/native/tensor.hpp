@@ -79,7 +79,7 @@ inline void narrow(Lanes<int32_t> value, int32_t kind, uint8_t* to) {
   }
 }
 
-// Pixels first .. first+count of one channel block, seen through the tensor's view of a picture `width` wide.
+// Pixels first .. first+count of one channel block, seen through the tensor's view of an image `width` wide.
 inline void read_pixels(const Tensor& t, const uint8_t* memory, int sample, int block, int first, int count,
                         int width, int16_t* to) {
   if (!t.present || block >= t.blocks()) {

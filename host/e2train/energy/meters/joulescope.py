@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Joulescope, which counts energy itself and tells it several times a second."""
+"""A Joulescope, which counts energy itself and reports it several times a second."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class JoulescopeMeter:
     def __init__(self, device: Any) -> None:
         """``device`` of the joulescope package, not yet open.
 
-        Raises: EnergyError when it tells nothing.
+        Raises: EnergyError when it reports nothing.
         """
         self._device = device
         self._newest = Reading(0.0)
-        self._told = threading.Event()
+        self._reported = threading.Event()
         device.open()
         device.parameter_set("i_range", "auto")
         device.statistics_callback_register(self._on_statistics, "sensor")
-        if not self._told.wait(_FIRST_S):
+        if not self._reported.wait(_FIRST_S):
             self.close()
-            raise EnergyError(f"the Joulescope told nothing within {_FIRST_S:g} s; plug it in again")
+            raise EnergyError(f"the Joulescope reported nothing within {_FIRST_S:g} s; plug it in again")
 
     def read(self) -> Reading:
-        """Joules, and when they were told."""
+        """Joules, and when they were reported."""
         return self._newest
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class JoulescopeMeter:
 
     def _on_statistics(self, statistics: dict[str, Any]) -> None:
         self._newest = Reading(float(statistics["accumulators"]["energy"]["value"]), time.monotonic())
-        self._told.set()
+        self._reported.set()
 
 
 def open_joulescope() -> JoulescopeMeter:

@@ -28,7 +28,7 @@ from e2train.numerics.frames.layout import (
 )
 from e2train.numerics.frames.trailer import Trailer, encode_trailer
 
-__all__ = ["judge_header", "run_transfer"]
+__all__ = ["run_transfer", "validate_header"]
 
 _NONCE_WORD = 3
 _BYTES = (Kind.UINT8, Kind.INT8)
@@ -67,7 +67,7 @@ def _frame(words: Words, cfg: EngineConfig) -> _Outcome:
         nonce = int(words[_NONCE_WORD]) & 0xFFFFFFFF if words.size > _NONCE_WORD else 0
         return _failed(Status.EARLY_END, nonce, words.size)
     header = decode_header(words)
-    status, used = judge_header(header, words, cfg), HEADER_WORDS
+    status, used = validate_header(header, words, cfg), HEADER_WORDS
     if status is Status.OK:
         used = min(words.size, header.frame_words)
         status = _judge_frame(header, words)
@@ -91,10 +91,10 @@ def _frame(words: Words, cfg: EngineConfig) -> _Outcome:
     return _Outcome(trailer=trailer, computed=computed, more=bool(header.more))
 
 
-def judge_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
+def validate_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
     """What is wrong with a header, the first of these that is."""
     check = HEADER_WORDS - 1
-    judgements = (
+    checks = (
         (int(words[:check].sum(dtype=np.uint64)) == int(words[check]), Status.HEADER_CHECK),
         (header.magic == MAGIC, Status.MAGIC),
         (header.version == VERSION, Status.VERSION),
@@ -104,7 +104,7 @@ def judge_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
         (_kinds_fit(header), Status.KIND),
         (header.mode != Mode.GRAD_MSB or _keeps_sound_bits(header), Status.BITS),
     )
-    return next((status for fine, status in judgements if not fine), Status.OK)
+    return next((status for fine, status in checks if not fine), Status.OK)
 
 
 def _fits(header: Header, cfg: EngineConfig) -> bool:
@@ -147,8 +147,8 @@ def _judge_frame(header: Header, words: Words) -> Status:
     size, checked = header.frame_words, HEADER_WORDS + header.payload_words
     if words.size < size:
         return Status.EARLY_END
-    told = tuple(int(word) for word in words[checked : checked + CHECK_WORDS])
-    if not header.unchecked and check_sums(words[:checked]) != told:
+    check_words = tuple(int(word) for word in words[checked : checked + CHECK_WORDS])
+    if not header.unchecked and check_sums(words[:checked]) != check_words:
         return Status.FRAME_CHECK
     if words.size == size and header.more:
         return Status.EARLY_END

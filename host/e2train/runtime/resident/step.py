@@ -37,7 +37,7 @@ class Choices:
     """Who decides which samples run which block.
 
     ``gates`` is asked block by block, with the averages of the block's input (N, C); it returns (N,), where
-    zero skips, or None where all samples run. ``any_rank`` tells whether a flag is up on some rank.
+    zero skips, or None where all samples run. ``any_rank`` says whether a flag is up on some rank.
     """
 
     gates: Callable[[int, Floats], Floats | None]

@@ -16,7 +16,7 @@ from e2train.train.data.plain_pickle import read_plain_pickle
 
 __all__ = ["cifar_split", "read_batch"]
 
-_PICTURE_BYTES = 3 * 32 * 32
+_IMAGE_BYTES = 3 * 32 * 32
 _LARGEST_FILE = 256 << 20  # CIFAR-100's training file has 155 MB
 
 
@@ -28,7 +28,7 @@ class _Layout:
     labels: str
     meta: tuple[str, str]  # file, and its entry with the classes' names
     classes: int
-    mean: tuple[float, float, float]  # of the training pictures, in 0..255
+    mean: tuple[float, float, float]  # of the training images, in 0..255
     std: tuple[float, float, float]
 
 
@@ -121,8 +121,8 @@ def _checked(
     path: Path, batch: dict[str, Any], layout: _Layout
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     data, labels = batch.get("data"), batch.get(layout.labels)
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (_PICTURE_BYTES,):
-        raise DataError(f"{path}: data must be uint8 rows of {_PICTURE_BYTES}; is it of another data set?")
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (_IMAGE_BYTES,):
+        raise DataError(f"{path}: data must be uint8 rows of {_IMAGE_BYTES}; is it of another data set?")
     if not isinstance(labels, list) or len(labels) != len(data):
         raise DataError(f"{path}: {layout.labels} must be a list of {len(data)} classes")
     if not all(isinstance(label, int) and 0 <= label < layout.classes for label in labels):

@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2train.train.data.draws import below, keyed_bits
-
 __all__ = [
     "Arrays",
     "Batches",
@@ -26,6 +24,7 @@ __all__ = [
 ]
 
 Indices = NDArray[np.int64]
+Words = NDArray[np.uint64]
 
 _SHIFT = 4  # pixels, as in the CIFAR recipes
 _STREAM = 3  # keeps these draws apart from others with the same seed
@@ -36,11 +35,11 @@ class DataError(ValueError):
 
 
 class Dataset(Protocol):
-    """Pictures with their classes."""
+    """Images with their classes."""
 
     def __len__(self) -> int: ...
     def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Some pictures (n, C, H, W) in float32, and their classes (n,)."""
+        """Some images (n, C, H, W) in float32, and their classes (n,)."""
         ...
 
 
@@ -67,7 +66,7 @@ class ImageFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrays:
-    """A data set in memory: real = (picture - mean) / std, by channel."""
+    """A data set in memory: real = (image - mean) / std, by channel."""
 
     images: NDArray[Any]  # (N, C, H, W), uint8 or float32
     labels: NDArray[np.int64]
@@ -78,7 +77,7 @@ class Arrays:
         return len(self.labels)
 
     def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Some pictures and their classes, as tensors."""
+        """Some images and their classes, as tensors."""
         images = torch.from_numpy(self.images[indices]).float()
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (images - mean) / std, torch.from_numpy(self.labels[indices])
@@ -86,7 +85,7 @@ class Arrays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """What is trained on, and what is held out; ``augment`` where pictures may be mirrored and shifted."""
+    """What is trained on, and what is held out; ``augment`` where images may be mirrored and shifted."""
 
     train: Dataset
     test: Dataset
@@ -104,7 +103,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Some of the pictures of a data set."""
+    """Some of the images of a data set."""
 
     whole: Dataset
     indices: Indices
@@ -113,7 +112,7 @@ class Part:
         return len(self.indices)
 
     def take(self, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Some pictures and their classes, as tensors."""
+        """Some images and their classes, as tensors."""
         return self.whole.take(self.indices[indices])
 
 
@@ -155,7 +154,7 @@ class Batches:
 
     @property
     def smallest(self) -> int:
-        """Pictures of the smallest batch."""
+        """Images of the smallest batch."""
         return len(self._data) % self._batch or self._batch
 
     @property
@@ -164,11 +163,11 @@ class Batches:
         return -(-len(self._data) // self._batch)
 
     def size(self, step: int) -> int:
-        """Pictures of a step's whole batch."""
+        """Images of a step's whole batch."""
         return min(self._batch, len(self._data) - step % self.per_epoch * self._batch)
 
     def load(self, step: int) -> tuple[Tensor, Tensor]:
-        """The pictures and classes of one step, or its part of them.
+        """The images and classes of one step, or its part of them.
 
         Shapes: (N, C, H, W) and (N,).
         """
@@ -192,9 +191,42 @@ def mirror_and_shift(images: Tensor, indices: Indices, *, epoch: int, seed: int)
     size = images.shape[2:]
     padded = np.pad(images.numpy(), ((0, 0), (0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(size), axis=(2, 3))  # type: ignore[call-overload]
-    down, right, side = (keyed_bits(seed, epoch, indices, draw=draw) for draw in range(3))
+    down, right, side = (_keyed_bits(seed, epoch, indices, draw=draw) for draw in range(3))
     places = 2 * _SHIFT + 1
-    shifted = windows[np.arange(len(indices)), :, below(down, places), below(right, places)]
-    mirrored = below(side, 2) == 1
+    shifted = windows[np.arange(len(indices)), :, _below(down, places), _below(right, places)]
+    mirrored = _below(side, 2) == 1
     shifted[mirrored] = shifted[mirrored, ..., ::-1]
     return torch.from_numpy(shifted)
+
+
+def _keyed_bits(seed: int, epoch: int, indices: NDArray[np.int64], *, draw: int) -> Words:
+    """64 random bits for each index, which depend on these arguments alone; another ``draw`` gives others.
+
+    >>> _keyed_bits(1, 2, np.array([7, 8]), draw=0).tolist()
+    [11649801027917851897, 13916974278312268982]
+    """
+    words = np.zeros(len(indices), np.uint64)
+    for key in (seed, draw, epoch):
+        words = _mixed(words ^ np.uint64(key))
+    return _mixed(words ^ indices.astype(np.uint64))
+
+
+def _below(bits: Words, count: int) -> NDArray[np.int64]:
+    """Numbers in 0..count-1 from the high halves of words; none is likelier by more than count in 2**32.
+
+    >>> _below(np.array([0, 1 << 63, 2**64 - 1], np.uint64), 9).tolist()
+    [0, 4, 8]
+    """
+    return ((bits >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
+
+
+def _mixed(words: Words) -> Words:
+    """One step of SplitMix64 from each state (Steele, Lea and Flood, OOPSLA 2014).
+
+    >>> hex(_mixed(np.zeros(1, np.uint64))[0])
+    '0xe220a8397b1dcdaf'
+    """
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

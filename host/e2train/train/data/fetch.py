@@ -121,7 +121,7 @@ def _check(source: Source, part: Path) -> None:
         part.unlink()
         raise DataError(
             f"{source.url} gave a file with SHA-256 {digest.hexdigest()}, not {source.sha256}; "
-            "it is removed, try again, or another --url"
+            "the file was removed; try again, or use another --url"
         )
 
 

@@ -104,7 +104,7 @@ def _part(arrays: dict[str, NDArray[np.generic]], part: str, numbers: Labels, pa
     if len(labels) != len(images):
         raise DataError(f"{path}: x_{part} has {len(images)} images, y_{part} {len(labels)} classes")
     if unknown := sorted({*labels.tolist()} - {*numbers.tolist()}):
-        raise DataError(f"{path}: y_{part} has the class {unknown[0]}, which y_train has not")
+        raise DataError(f"{path}: y_{part} has the class {unknown[0]}, which y_train does not have")
     return images, tuple(np.searchsorted(numbers, labels).tolist())
 
 

@@ -77,7 +77,7 @@ class _Machine:
         elif name in _STEPS:
             _STEPS[name](self, argument)
         elif name not in ("PROTO", "FRAME", "STOP"):
-            raise ValueError(f"it uses {name}, which a batch has no need of")
+            raise ValueError(f"it uses {name}, which a CIFAR batch does not need")
 
     def _marked(self) -> list[Any]:
         """Take what lies above the last mark."""
@@ -112,7 +112,7 @@ class _Machine:
 
     def _name(self, name: str) -> None:
         if name not in _NAMES:
-            raise ValueError(f"it names {name.replace(' ', '.')[:60]}, which a batch has no need of")
+            raise ValueError(f"it names {name.replace(' ', '.')[:60]}, which a CIFAR batch does not need")
         self.stack.append(_NAMES[name])
 
     def _reduce(self) -> None:

@@ -10,7 +10,7 @@ from e2train.devices import products_per_multiplier
 from e2train.energy import CostTable, Modelled, modelled
 from e2train.runtime import ELEMENT_MODES, LedgerMode, merged, stored_widths, works
 from e2train.train.savings import Savings, savings
-from e2train.train.summary import Record
+from e2train.train.summary import FinishedRun
 
 __all__ = ["LayerRow", "RunFigures", "run_figures"]
 
@@ -36,16 +36,16 @@ class RunFigures:
     """One run among others."""
 
     label: str
-    record: Record
+    finished: FinishedRun
     savings: Savings
     layers: tuple[LayerRow, ...]
 
 
-def run_figures(record: Record, label: str, table: CostTable) -> RunFigures:
-    """All that a report tells of a run."""
-    config, widths = load_config(record.config.board), record.config.widths
+def run_figures(finished: FinishedRun, label: str, table: CostTable) -> RunFigures:
+    """All that a report shows of a run."""
+    config, widths = load_config(finished.config.board), finished.config.widths
     rows = []
-    for row in merged((*record.account.training, *record.account.averaging)):
+    for row in merged((*finished.ledger.training, *finished.ledger.averaging)):
         counters = row.counters
         on_host = bool(counters.host_macs)
         products = products_per_multiplier(row.mode, stored_widths(row, widths).gradient_bits)
@@ -64,5 +64,5 @@ def run_figures(record: Record, label: str, table: CostTable) -> RunFigures:
                 modelled=modelled(works([row], config=config, widths=widths), table),
             )
         )
-    saved = savings(record.config, record.account, table)
-    return RunFigures(label=label, record=record, savings=saved, layers=tuple(rows))
+    saved = savings(finished.config, finished.ledger, table)
+    return RunFigures(label=label, finished=finished, savings=saved, layers=tuple(rows))

@@ -16,10 +16,10 @@ import jinja2
 
 from e2train.energy import CostTable
 from e2train.train.files import write_atomically
-from e2train.train.report import pictures
+from e2train.train.report import charts
 from e2train.train.report.figures import RunFigures, run_figures
 from e2train.train.savings import TECHNIQUES
-from e2train.train.summary import Record
+from e2train.train.summary import FinishedRun
 
 __all__ = ["render_report", "write_reports"]
 
@@ -27,81 +27,81 @@ _NOTHING = "\N{EN DASH}"
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
-def render_report(records: Sequence[Record], table: CostTable) -> str:
+def render_report(finished: Sequence[FinishedRun], table: CostTable) -> str:
     """The HTML text."""
-    runs = _labelled(records, table)
+    runs = _labelled(finished, table)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"count": _count, "figures": _three_figures, "percent": _percent}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    presets = sorted({run.record.summary.preset for run in runs})
+    presets = sorted({run.finished.summary.preset for run in runs})
     return template.render(
         title=", ".join(presets),
         runs=runs,
         table=table,
         techniques=TECHNIQUES,
-        kinds=pictures.KINDS,
-        tested=pictures.tested(runs),
-        energy_j=pictures.energy_j,
-        curves=pictures.curves(runs),
-        accuracy_energy=pictures.accuracy_energy(runs),
-        by_technique=pictures.techniques(runs),
-        block_skips=pictures.block_skips(runs) if _any_skips(runs) else "",
-        layer_pictures=[_layer_pictures(run) for run in runs],
-        confusions=[_confusion_picture(run) for run in runs],
-        power_pictures=[_power_picture(run) for run in runs],
-        settings=[asdict(run.record.config) for run in runs],
+        kinds=charts.KINDS,
+        tested=charts.tested(runs),
+        energy_j=charts.energy_j,
+        curves=charts.curves(runs),
+        accuracy_energy=charts.accuracy_energy(runs),
+        by_technique=charts.techniques(runs),
+        block_skips=charts.block_skips(runs) if _any_skips(runs) else "",
+        layer_charts=[_layer_charts(run) for run in runs],
+        confusions=[_confusion_chart(run) for run in runs],
+        power_charts=[_power_chart(run) for run in runs],
+        settings=[asdict(run.finished.config) for run in runs],
     )
 
 
-def write_reports(records: Sequence[Record], table: CostTable, folder: Path) -> Path:
+def write_reports(finished: Sequence[FinishedRun], table: CostTable, folder: Path) -> Path:
     """Write report.html, report.json and report.csv, and return the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    runs = _labelled(records, table)
-    write_atomically(folder / "report.json", json.dumps([_told(run) for run in runs], indent=1) + "\n")
+    runs = _labelled(finished, table)
+    write_atomically(folder / "report.json", json.dumps([_for_json(run) for run in runs], indent=1) + "\n")
     write_atomically(folder / "report.csv", _csv(runs))
     path = folder / "report.html"
-    write_atomically(path, render_report(records, table))
+    write_atomically(path, render_report(finished, table))
     return path
 
 
-def _labelled(records: Sequence[Record], table: CostTable) -> list[RunFigures]:
+def _labelled(finished: Sequence[FinishedRun], table: CostTable) -> list[RunFigures]:
     """Labels that tell the runs apart: with the preset, seed or folder where the method does not."""
-    labels = [record.label for record in records]
+    labels = [each.label for each in finished]
     for more in (lambda s: s.preset, lambda s: f"seed {s.seed}", lambda s: s.out):
         times = Counter(labels)
         labels = [
-            f"{label}, {more(record.summary)}" if times[label] > 1 else label
-            for label, record in zip(labels, records, strict=True)
+            f"{label}, {more(each.summary)}" if times[label] > 1 else label
+            for label, each in zip(labels, finished, strict=True)
         ]
     times = Counter(labels)
     labels = [f"{label} ({number})" if times[label] > 1 else label for number, label in enumerate(labels, 1)]
-    return [run_figures(record, label, table) for record, label in zip(records, labels, strict=True)]
+    return [run_figures(each, label, table) for each, label in zip(finished, labels, strict=True)]
 
 
 def _any_skips(runs: Sequence[RunFigures]) -> bool:
-    return any(run.record.summary.blocks_skipped for run in runs)
+    return any(run.finished.summary.blocks_skipped for run in runs)
 
 
-def _layer_pictures(run: RunFigures) -> dict[str, str]:
-    """Captions and pictures of one run's layers."""
+def _layer_charts(run: RunFigures) -> dict[str, str]:
+    """Captions and charts of one run's layers."""
     on_device = [row for row in run.layers if not row.on_host]
     found = {
-        "Modelled energy by layer": pictures.layer_bars(
+        "Modelled energy by layer": charts.layer_bars(
             run.layers, lambda row: 1e3 * row.modelled.total_j, "modelled energy, mJ"
         )
     }
     if any(row.cycles for row in on_device):
-        found["Cycles by layer"] = pictures.layer_bars(
+        found["Cycles by layer"] = charts.layer_bars(
             on_device, lambda row: (row.cycles or 0) / 1e6, "million cycles"
         )
-        found["How busy the multipliers were"] = pictures.layer_bars(
+        found["How busy the multipliers were"] = charts.layer_bars(
             on_device, lambda row: 100 * (row.utilisation or 0.0), "utilisation, %", stacked=False
         )
     if any(row.predicted for row in on_device):
         signed = {row.layer for row in on_device if row.predicted is not None}
-        found["Signs that high bits decided"] = pictures.layer_bars(
+        found["Signs that high bits decided"] = charts.layer_bars(
             [row for row in on_device if row.layer in signed],
             lambda row: 100 * (row.predicted or 0.0),
             "predicted signs, %",
@@ -109,23 +109,23 @@ def _layer_pictures(run: RunFigures) -> dict[str, str]:
     return found
 
 
-def _confusion_picture(run: RunFigures) -> str:
-    evaluation = run.record.evaluation
-    return "" if evaluation is None else pictures.confusion(evaluation)
+def _confusion_chart(run: RunFigures) -> str:
+    evaluation = run.finished.evaluation
+    return "" if evaluation is None else charts.confusion(evaluation)
 
 
-def _power_picture(run: RunFigures) -> str:
-    samples, origin = run.record.power, run.record.summary.energy_origin
-    return "" if samples is None or origin is None else pictures.power(samples, origin)
+def _power_chart(run: RunFigures) -> str:
+    samples, origin = run.finished.power, run.finished.summary.energy_origin
+    return "" if samples is None or origin is None else charts.power(samples, origin)
 
 
-def _told(run: RunFigures) -> dict[str, Any]:
+def _for_json(run: RunFigures) -> dict[str, Any]:
     """A run's figures for JSON."""
     saved = run.savings
     steps = zip(TECHNIQUES, saved.after, strict=True)
     return {
         "label": run.label,
-        "summary": asdict(run.record.summary),
+        "summary": asdict(run.finished.summary),
         "modelled": {
             "smb_fp32_j": saved.smb_fp32.total_j,
             "smb_int8_j": saved.smb_int8.total_j,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of a report, as SVG elements."""
+"""The charts of a report, as SVG elements."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _TECHNIQUES = {
 _PARTS = {"arithmetic_j": "#4477aa", "sram_j": "#7799cc", "dram_j": "#aabbdd"}
 _WIDTH = 7.2
 _MOST_STEPS = 1000  # points of a curve
-_MOST_NAMES = 40  # of classes that have room beside a picture
+_MOST_NAMES = 40  # of classes that have room beside a chart
 _MOST_COUNTS = 20  # classes whose counts have room in it
 
 
@@ -60,14 +60,14 @@ def curves(runs: Sequence[RunFigures]) -> str:
     figure = _figure(2.9)
     loss, accuracy = figure.subplots(1, 2)
     for run, colour in zip(runs, _colours(runs), strict=True):
-        steps = run.record.steps
+        steps = run.finished.steps
         every = -(-len(steps) // _MOST_STEPS) or 1
         number = [row["step"] for row in steps]
         for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
             smooth = _smooth([row[key] for row in steps])
             axes.plot(number[::every], smooth[::every], color=colour, label=run.label, linewidth=1.2)
         if number:
-            accuracy.plot([number[-1]], [run.record.summary.accuracy], "o", color=colour, markersize=5)
+            accuracy.plot([number[-1]], [run.finished.summary.accuracy], "o", color=colour, markersize=5)
     for axes, key in ((loss, "loss"), (accuracy, f"accuracy; dots: {tested(runs)}")):
         axes.set_xlabel("scheduled step")
         axes.set_ylabel(f"training {key}")
@@ -83,7 +83,7 @@ def accuracy_energy(runs: Sequence[RunFigures]) -> str:
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for run in runs:
             if (energy := energy_j(run, kind)) is not None:
-                at = (energy, 100 * run.record.summary.accuracy)
+                at = (energy, 100 * run.finished.summary.accuracy)
                 axes.plot(*at, "o", color=KINDS[kind], markersize=7)
                 axes.annotate(run.label, at, xytext=(6, 5), textcoords="offset points", fontsize=8)
         axes.margins(x=0.3, y=0.25)
@@ -164,11 +164,11 @@ def layer_bars(
 
 
 def block_skips(runs: Sequence[RunFigures]) -> str:
-    """Share of the training pictures that skipped each block."""
+    """Share of the training images that skipped each block."""
     figure = _figure(2.6)
     axes = figure.subplots()
     for run, colour in zip(runs, _colours(runs), strict=True):
-        rates = [100 * rate for rate in run.record.summary.block_skip_rates]
+        rates = [100 * rate for rate in run.finished.summary.block_skip_rates]
         if any(rates):
             axes.plot(range(len(rates)), rates, "o-", color=colour, label=run.label, markersize=4)
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
@@ -220,7 +220,7 @@ def power(samples: PowerSamples, kind: str) -> str:
 
 def energy_j(run: RunFigures, kind: str) -> float | None:
     """One kind of energy of a run's training."""
-    summary = run.record.summary
+    summary = run.finished.summary
     energies = {
         "modelled": run.savings.run.total_j,
         "simulated": summary.energy_simulated_j,
@@ -231,7 +231,7 @@ def energy_j(run: RunFigures, kind: str) -> float | None:
 
 def tested(runs: Sequence[RunFigures]) -> str:
     """What the runs were tested on."""
-    return " or ".join(sorted({run.record.summary.tested for run in runs}))
+    return " or ".join(sorted({run.finished.summary.tested for run in runs}))
 
 
 def _figure(height: float) -> Figure:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What layers compute with: a device, and the ledger of what it did."""
+"""What layers compute with: a device, the ledger of what it did, and the policy for weight gradients."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 from e2train.devices.protocol import LayerCall, StreamDevice, TensorDevice
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.parallel import Group
-from e2train.numerics.psg import Psg
-from e2train.runtime import Ledger, execute, grad_signs
+from e2train.numerics.psg import Psg, predict_signs
+from e2train.runtime import Ledger, execute
 
-__all__ = ["Engine"]
+__all__ = ["OffloadContext"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class OffloadContext:
     """A device whose work is entered in a ledger; with ``psg``, weight gradients are signs.
 
     Output gradients are rounded to ``gradient_bits`` on their way to the device.
@@ -37,7 +37,7 @@ class Engine:
     group: Group = field(default_factory=Group)
     votes: bool = False
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
+    def __deepcopy__(self, memo: dict[int, Any]) -> OffloadContext:
         """Itself: a copy of a model shares the device and the ledger."""
         return self
 
@@ -63,9 +63,7 @@ class Engine:
             return self.group.sum(compute(x_bits, g_bits))
 
         if self.psg is not None:
-            signs = grad_signs(self.psg, compute if self.votes else total)
-            predicted = int(signs.predicted.sum())
-            self.ledger.add_signs(name, elements=signs.value.numel(), predicted=predicted)
-            value: Tensor = signs.value
-            return self.group.vote(value) if self.votes else value
+            signs, predicted = predict_signs(self.psg, compute if self.votes else total)
+            self.ledger.add_signs(name, elements=signs.numel(), predicted=int(predicted.sum()))
+            return self.group.vote(signs) if self.votes else signs
         return self.group.vote(compute(0, 0).sign()) if self.votes else total(0, 0).double() * scale

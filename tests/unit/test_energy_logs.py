@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logs of external meters: read, aligned with a run by time or by a marker, or refused in one line."""
+
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+from e2train.energy import EnergyError, LogSpec, gauge
+from e2train.energy.meters import read_csv_log
+
+
+def log(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+HEAD = "time_s,power_w\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "needs the columns time_s and power_w, or voltage_v and current_a; it has none"),
+        ("t,p\n1,2\n", "needs the columns time_s and power_w, or voltage_v and current_a; it has t, p"),
+        (HEAD, "holds 0 samples; at least 2 are needed"),
+        (HEAD + "1,2\n", "holds 1 samples; at least 2 are needed"),
+        (HEAD + "1,2\n2,high\n", "line 3: could not convert string to float: 'high'"),
+        (HEAD + "1,2\n2\n", "line 3: float() argument must be a string or a real number, not 'NoneType'"),
+        (HEAD + "1,2\nyesterday,2\n", "line 3: Invalid isoformat string: 'yesterday'"),
+        (HEAD + "1,2\n2,nan\n", "line 3: 2.0 s, nan W are no finite numbers"),
+        (HEAD + "1,2\n3,2\n2,2\n", "line 4: its time 2.000000 s is not after the one before, 3.000000 s"),
+        (HEAD + "1,2\n1,2\n", "line 3: its time 1.000000 s is not after the one before, 1.000000 s"),
+        ("time_s,power_w,marker\n1,2,0\n2,2,up\n", "line 3: invalid literal for int() with base 10: 'up'"),
+    ],
+)
+def test_malformed_logs_are_one_line(tmp_path, text, message):
+    path = log(tmp_path / "log.csv", text)
+    with pytest.raises(EnergyError, match=rf"^{re.escape(str(path))},? {re.escape(message)}$"):
+        read_csv_log(path)
+
+
+def test_a_log_that_is_no_text_is_one_line(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"time_s,power_w\n\xff\xfe\n")
+    with pytest.raises(EnergyError, match="is no CSV file"):
+        read_csv_log(path)
+    with pytest.raises(EnergyError, match=r"^cannot read .*: No such file or directory$"):
+        read_csv_log(tmp_path / "nothing.csv")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clocks of a gauge, which stand still but for what is slept."""
+    now = SimpleNamespace(s=100.0)
+    fake = SimpleNamespace(
+        monotonic=lambda: now.s,
+        time=lambda: 1.7e9 + now.s,
+        sleep=lambda seconds: setattr(now, "s", now.s + seconds),
+    )
+    monkeypatch.setattr(sys.modules[gauge.__module__], "time", fake)
+    return fake
+
+
+def test_a_log_is_aligned_by_time(tmp_path, clock):
+    """The log counts seconds since 1970, the window by a monotonic clock."""
+    begin = clock.time()
+    rows = "".join(f"{begin - 1 + k * 0.01:.4f},{7.0 if k > 100 else 1.0}\n" for k in range(300))
+    spec = LogSpec(path=log(tmp_path / "log.csv", HEAD + rows), by_marker=False)
+    with gauge(spec, idle_s=0) as running:
+        clock.sleep(0.3)
+    measured = running.measured()
+    assert measured.reason is None
+    assert measured.energy_j == pytest.approx(0.01 * 4.0 + 0.29 * 7.0)
+
+
+def test_a_meter_that_reads_nothing_measures_nothing(tmp_path, clock):
+    rows = "".join(f"{clock.time() - 1 + k * 0.01:.4f},0.0\n" for k in range(300))
+    with gauge(LogSpec(path=log(tmp_path / "log.csv", HEAD + rows), by_marker=False), idle_s=0) as running:
+        clock.sleep(0.3)
+    measured = running.measured()
+    assert measured.energy_j is None
+    message = r"^log\.csv read 0 in all of 3\d samples; look at its wiring, or choose another --meter$"
+    assert re.match(message, measured.reason)
+
+
+def test_a_log_is_aligned_by_its_marker(tmp_path, clock):
+    """Its clock is any clock; the pulse says where the run was."""
+    path = tmp_path / "log.csv"
+    with gauge(LogSpec(path=path, by_marker=True), idle_s=0) as running:
+        clock.sleep(0.3)
+    rows = [(k * 0.01, 7.0 if 50 <= k < 80 else 1.0, int(50 <= k < 80)) for k in range(150)]
+    text = "".join(f"{t:.3f},{p},{m}\n" for t, p, m in rows)
+    log(path, "time_s,power_w,marker\n" + text)
+    measured = running.measured()
+    assert measured.reason is None
+    assert measured.energy_j == pytest.approx(0.29 * 7.0 + 2 * 0.005 * 5.5)
+    log(path, "time_s,power_w,marker\n" + text.replace(",1\n", ",0\n", 10))
+    assert "the marker's pulse lasts" in running.measured().reason
+    log(path, "time_s,power_w,marker\n" + text.replace(",1\n", ",0\n"))
+    assert "the marker must rise once and fall once, it has 0 edges" in running.measured().reason
+    log(path, "time_s,power_w\n" + "".join(f"{t:.3f},{p}\n" for t, p, _ in rows))
+    assert running.measured().reason == f"{path} has no column marker; align it by time"
+
+
+def test_a_log_of_a_spreadsheet_is_read(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("time_s, power_w\n1, 2.5\n2, 2.5\n", encoding="utf-8-sig")
+    assert read_csv_log(path).powers_w.tolist() == [2.5, 2.5]
