@@ -36,7 +36,7 @@ __all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
 _BENCHES = source_folder("sim/benches")
 _PERIOD_NS = 10.0
 _MAIN = share_dir / "lib" / "verilator" / "verilator.cpp"
-# What a bench sees: signals of the top module alone, since each one that is seen costs time to build and to run.
+# What a bench sees: the top module's signals alone, since each one that is seen costs time to build and run.
 _PORTS = """`verilator_config
 public_flat_rw -module "{top}" -var "*"
 """
