@@ -60,14 +60,14 @@ class CheckReport:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is wrong, a line for each fault and difference."""
-        found = []
-        for run in self.runs:
-            how = f"(idle {run.idle:g}, stall {run.stall:g}, --seed {self.seed} repeats it)"
-            found += [
-                f"{text} {how}" for text in (*([run.fault] * bool(run.fault)), *map(str, run.differences))
-            ]
-        return tuple(found)
+        """What is wrong: each fault and difference of the first run that fails, and how many runs fail."""
+        failed = [run for run in self.runs if run.fault or run.differences]
+        if not failed:
+            return ()
+        first = failed[0]
+        faults = [*([first.fault] if first.fault else []), *map(str, first.differences)]
+        how = f"idle {first.idle:g}, stall {first.stall:g}, --seed {self.seed} repeats it"
+        return (*(f"{fault} ({how})" for fault in faults), f"{len(failed)} of {len(self.runs)} runs failed")
 
     def as_json(self) -> dict[str, Any]:
         """For machines: everything above but the files of the design."""
@@ -164,8 +164,9 @@ def _run(simulation: Simulation, want: Reference, design: RtlDesign, seed: int, 
         within_cycles=_MOST_CYCLES,
         quiet_cycles=_QUIET_CYCLES,
     )
-    # A word that is wrong tells more than that the run did not come to its end.
     differences = compare(want, found, processes=len(design.report.processes))
+    if found.fault:  # it says which words are missing
+        differences = tuple(each for each in differences if each.rtl is not None)
     return CheckRun(
         seed=len(PAUSES) * seed + at,
         idle=idle,

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2hls.backend.schedule import ScheduledProcess, schedule
-from e2hls.backend.wrapper import Module, RamUse, top_module
-from e2hls.base.rtl_design import TERMS_FILE, PortReport, RtlDesign, RtlOptions, RtlReport
+from e2hls.backend.wrapper import PORT_DEPTH, Module, RamUse, top_module
+from e2hls.base.rtl_design import TERMS_FILE, FifoReport, PortReport, RtlDesign, RtlOptions, RtlReport
 from e2hls.ir import Design
 from e2hls.xls_verilog.registers import split_registers
 
@@ -82,11 +83,27 @@ def write(rtl: Rtl, directory: Path) -> RtlDesign:
         ports=_ports(design),
         processes=tuple(each.report for each in rtl.processes),
         rams=tuple((use.ram.name, use.ram.depth, use.ram.width) for use in rtl.rams),
+        fifos=tuple(_fifos(rtl)),
     )
     (directory / "report.json").write_text(report.to_json())
     terms = {each.report.module: dict(each.terms) for each in rtl.processes}
     (directory / TERMS_FILE).write_text(json.dumps(terms))
     return RtlDesign.load(design.name, directory)
+
+
+def _fifos(rtl: Rtl) -> Iterator[FifoReport]:
+    ends = {
+        (channel.name, channel.sends): each.report.name for each in rtl.processes for channel in each.channels
+    }
+    ports = (*rtl.design.inputs, *rtl.design.outputs)
+    for stream in (*ports, *rtl.design.streams):
+        yield FifoReport(
+            name=stream.name,
+            depth=PORT_DEPTH if stream in ports else max(1, stream.depth),
+            writer=ends.get((stream.name, True), ""),
+            reader=ends.get((stream.name, False), ""),
+            arrays=stream.guards,
+        )
 
 
 def _ports(design: Design) -> tuple[PortReport, ...]:

@@ -10,9 +10,9 @@ from e2hls.backend.memories import Ram, address_bits
 from e2hls.backend.xls_text import Channel
 from e2hls.ir import Design, Stream
 
-__all__ = ["Module", "RamUse", "top_module"]
+__all__ = ["PORT_DEPTH", "Module", "RamUse", "top_module"]
 
-_PORT_DEPTH = 2  # cuts every path through a port
+PORT_DEPTH = 2  # cuts every path through a port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def _input(stream: Stream, *, used: bool) -> list[str]:
     if not used:
         return [f"assign {name}_tready = 1'b0;"]
     source = (f"{name}_tvalid", f"{name}_tready", _word(stream))
-    return _fifo(name, stream.width, _PORT_DEPTH, 0, source, _ends(f"{name}_r"))
+    return _fifo(name, stream.width, PORT_DEPTH, 0, source, _ends(f"{name}_r"))
 
 
 def _output(stream: Stream, *, used: bool) -> list[str]:
@@ -100,7 +100,7 @@ def _output(stream: Stream, *, used: bool) -> list[str]:
     if not used:
         return [f"assign {name}_tvalid = 1'b0;", f"assign {_word(stream)} = '0;"]
     sink = (f"{name}_tvalid", f"{name}_tready", _word(stream))
-    return _fifo(name, stream.width, _PORT_DEPTH, 0, _ends(f"{name}_w"), sink)
+    return _fifo(name, stream.width, PORT_DEPTH, 0, _ends(f"{name}_w"), sink)
 
 
 def _between(stream: Stream, channels: set[tuple[str, bool]]) -> list[str]:

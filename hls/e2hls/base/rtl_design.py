@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "FAMILIES",
     "TERMS_FILE",
+    "FifoReport",
     "PortReport",
     "ProcessReport",
     "RegionReport",
@@ -79,12 +80,27 @@ class ProcessReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FifoReport:
+    """A stream and the processes at its ends, "" for a port; ``arrays`` are those that it hands over."""
+
+    name: str
+    depth: int
+    writer: str
+    reader: str
+    arrays: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"array {' and '.join(self.arrays)}" if self.arrays else f"stream {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RtlReport:
     """The design as a whole; ``rams`` gives (name, depth, width)."""
 
     ports: tuple[PortReport, ...]
     processes: tuple[ProcessReport, ...]
     rams: tuple[tuple[str, int, int], ...]
+    fifos: tuple[FifoReport, ...] = ()
 
     @property
     def multipliers(self) -> int:
@@ -104,6 +120,7 @@ class RtlReport:
             ports=tuple(_port(port) for port in raw["ports"]),
             processes=tuple(_process(process) for process in raw["processes"]),
             rams=tuple((name, depth, width) for name, depth, width in raw["rams"]),
+            fifos=tuple(FifoReport(**each | {"arrays": tuple(each["arrays"])}) for each in raw["fifos"]),
         )
 
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from e2hls.base.cache import cached, content_key
 from e2hls.base.clang import system_library
-from e2hls.base.rtl_design import PortReport, RtlDesign
+from e2hls.base.rtl_design import PortReport, RtlDesign, RtlReport
 from e2hls.native import Words
 from e2hls.simulation.toolchain import RUNTIME, WITHOUT_RUNTIME, SimulationError, Toolchain
 
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 _SOURCE = Path(__file__).parent / "stream_harness.cpp"
+_PROBE = Path(__file__).parent / "fifo_probe.sv"
+_FIFO = "e2hls_fifo.sv"
 _WARNINGS_THAT_FAIL = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 _CXX = "-std=c++17"
 _MOST_CYCLES = 1_000_000
@@ -57,7 +60,11 @@ class Simulation:
     """A compiled simulation of one kernel. Words are Python integers: data, TLAST, side channels."""
 
     binary: Path
-    ports: tuple[PortReport, ...]
+    report: RtlReport
+
+    @property
+    def ports(self) -> tuple[PortReport, ...]:
+        return self.report.ports
 
     def run(
         self,
@@ -100,7 +107,8 @@ class Simulation:
         done = subprocess.run(
             [self.binary], input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
         )
-        return self._read(done.stdout, done.stderr, counts, failed=done.returncode != 0)
+        found = self._read(done.stdout, done.stderr, counts, failed=done.returncode != 0)
+        return found if not found.fault or done.returncode else self._explained(found, done.stdout, inputs)
 
     def _read(self, stdout: str, stderr: str, counts: Mapping[str, int], *, failed: bool) -> SimulationRun:
         """What the harness printed."""
@@ -116,7 +124,7 @@ class Simulation:
                 cycles, stuck = int(rest[0]), name == ".stuck"
             elif name == ".moved":
                 moved[rest[0]] = int(rest[1])
-            else:
+            elif name not in (".full", ".empty"):
                 notes.append(line)
         fault = ""
         if failed:
@@ -129,6 +137,32 @@ class Simulation:
             )
             fault = f"the RTL stands still after {cycles} cycles with {came}"
         return SimulationRun(outputs=outputs, moved=moved, cycles=cycles, fault=fault)
+
+    def _explained(
+        self, found: SimulationRun, stdout: str, inputs: Mapping[str, Sequence[int]]
+    ) -> SimulationRun:
+        """A run that stands still, with what each process waits for."""
+        states = re.findall(r"^\.(full|empty) \S*\bfifo_(\w+)\.probe$", stdout, re.M)
+        full = {name for state, name in states if state == "full"}
+        empty = {name for state, name in states if state == "empty"}
+        empty -= {name for name, words in inputs.items() if found.moved.get(name, 0) < len(words)}
+        waits, stuck = [], set()
+        for each in self.report.fifos:
+            if each.name in full and each.writer:
+                stuck.add(each.writer)
+                waits.append(f"{each} (depth {each.depth}) is full and {each.writer} waits to write it")
+        # One that stands still and writes nothing reads: from a stream that is empty.
+        for process in self.report.processes:
+            dry = [each for each in self.report.fifos if each.name in empty and each.reader == process.name]
+            if process.name not in stuck and dry:
+                waits.append(f"{' or '.join(map(str, dry))} is empty and {process.name} waits to read it")
+        inner = [each.name for each in self.report.fifos if each.name in full and each.writer and each.reader]
+        if inner:
+            waits.append(
+                f"natively a stream has no limit: give {' or '.join(inner)} a larger depth "
+                "(#pragma HLS STREAM variable=... depth=N), or read it earlier"
+            )
+        return replace(found, fault="; ".join([found.fault, *waits]))
 
 
 def simulate(
@@ -168,12 +202,14 @@ def build_simulation(design: RtlDesign, folder: Path | None = None, *, quick: bo
     """
     table, make = _port_table(design), _make(quick)
     if folder is None:
-        key = content_key(design.name, table, _OPTIONS, make, system_library(), _SOURCE, *design.sv_files)
+        key = content_key(
+            design.name, table, _OPTIONS, make, system_library(), _SOURCE, _PROBE, *design.sv_files
+        )
         folder = cached("simulation", key, lambda made: _build(design, made, table, make))
     else:
         folder.mkdir(parents=True, exist_ok=True)
         _build(design, folder, table, make)
-    return Simulation(folder / "simulation", design.report.ports)
+    return Simulation(folder / "simulation", design.report)
 
 
 def _make(quick: bool) -> tuple[str, ...]:
@@ -195,9 +231,10 @@ def _port_table(design: RtlDesign) -> str:
 def _build(design: RtlDesign, folder: Path, table: str, make: tuple[str, ...]) -> None:
     (folder / "ports.inc").write_text(table)
     shutil.copy(_SOURCE, folder / "harness.cpp")
-    for source in design.sv_files:
+    sources = (*design.sv_files, *([_PROBE] if any(each.name == _FIFO for each in design.sv_files) else ()))
+    for source in sources:
         shutil.copy(source, folder)
-    files = (*(source.name for source in design.sv_files), "harness.cpp")
+    files = (*(source.name for source in sources), "harness.cpp")
     Toolchain.find().verilate(
         [*_OPTIONS, "--top-module", design.name, *files],
         directory=folder,
