@@ -69,9 +69,9 @@ def right_reply(request: bytes) -> bytes:
 
 
 def http_reply(content: bytes, *, length: object = None) -> bytes:
-    """An HTTP reply; ``length`` is what it says of itself."""
-    told = len(content) if length is None else length
-    return f"HTTP/1.1 200 OK\r\nContent-Length: {told}\r\n\r\n".encode() + content
+    """An HTTP reply; ``length`` is what it states."""
+    stated = len(content) if length is None else length
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {stated}\r\n\r\n".encode() + content
 
 
 @contextmanager

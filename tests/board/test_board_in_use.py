@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two programs on one board: the second is told; where none asks first, no reply goes to the wrong one."""
+"""Two programs on one board: the second is refused; where none asks first, no reply goes to the wrong one."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_the_second_client_is_told_and_the_first_goes_on_undisturbed(server, ove
             results.append(execute(calls[turn % len(calls)], first))
             assert np.array_equal(results[-1].value, wants[turn % len(calls)])
             turn += 1
-        _, told = second.communicate()
-    assert second.returncode == 2, told
+        _, message = second.communicate()
+    assert second.returncode == 2, message
     assert re.fullmatch(
         rf"e2train: the board at 127.0.0.1:{server.port} is in use by \S+@\S+, process \d+ \(since [-\d]+ "
         r"[:\d]+\); wait until that program ends, or use another board\n",
-        told,
-    ), told
+        message,
+    ), message
     assert {result.counters.retries for result in results} == {0}
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -17,17 +17,17 @@ SETTINGS = ("--set", "test_images=4", "--set", "smd=0.3", "--set", "skip=0.4")
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("combine", ["sum", "vote"])
+@pytest.mark.parametrize("combine", ["sum", pytest.param("vote", marks=pytest.mark.slow)])
 def test_two_boards_give_the_bits_of_two_emulators(serve, overlay, tmp_path, combine):
     boards = ",".join(f"pynq:{serve(BOARD).address}" for _ in range(2))
     where = ("--device", boards, "--board", BOARD, "--overlay", str(overlay(BOARD)))
-    told = []
+    summaries = []
     for name, options in (("emulators", ()), ("boards", where)):
         command = (*SHORT, *SETTINGS, "--set", f"combine={combine}", "--out", str(tmp_path / name), *options)
         run = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
-        told.append(json.loads(run.stdout))
-    emulators, on_boards = told
+        summaries.append(json.loads(run.stdout))
+    emulators, on_boards = summaries
     assert emulators["steps_run"] > 1
     for key in ("ranks", "weights_sha256", "state_sha256", "macs", "blocks_run"):
         assert emulators[key] == on_boards[key], key

@@ -16,10 +16,11 @@ from e2train.devices import MODES, open_device
 from e2train.overlay import read_overlay
 from e2train.runtime import execute
 from e2train.runtime.board_check import mode_call
+from e2train.train import PRESETS, run_training
 from serving import E2TRAIN
 
 BOARD = "zcu104"
-TRAIN = ("train", "digits", "--method", "e2train", "--steps", "10", "--batch", "8", "--seed", "7", "--json")
+TRAIN = ("train", "digits", "--steps", "4", "--batch", "8", "--seed", "7", "--json")
 FEW = ("--set", "test_images=8")
 
 
@@ -50,34 +51,33 @@ def test_board_info_names_the_sensor(serve, archive):
         *("board", "info", "--device", f"pynq:{board.address}", "--board", BOARD),
         *("--overlay", str(archive), "--json"),
     )
-    told = json.loads(done.stdout)
-    assert (told["board"], told["configuration"], told["simulated"]) == ("ZCU104", BOARD, True)
-    assert told["sensors"] == ["simulated_ina226_u183"]
-    assert abs(told["clock_mhz"] - 187.5) < 0.1
+    info = json.loads(done.stdout)
+    assert (info["board"], info["configuration"], info["simulated"]) == ("ZCU104", BOARD, True)
+    assert info["sensors"] == ["simulated_ina226_u183"]
+    assert abs(info["clock_mhz"] - 187.5) < 0.1
 
 
 @pytest.mark.timeout(900)
 def test_training_gives_the_emulators_bits(serve, archive, tmp_path):
     board = serve(BOARD)
     where = ("--device", f"pynq:{board.address}", "--board", BOARD, "--overlay", str(archive))
-    told = [
-        json.loads(run(*TRAIN, *FEW, "--out", str(tmp_path / name), *options).stdout)
-        for name, options in (("emulator", ("--board", BOARD)), ("pynq", where))
-    ]
-    for key in ("weights_sha256", "state_sha256"):
-        assert told[0][key] == told[1][key]
-    assert told[1]["remote_calls_per_step"] > 0
-    assert 0 < told[1]["moving_share"] < 1
+    got = json.loads(run(*TRAIN, *FEW, "--out", str(tmp_path / "pynq"), *where).stdout)
+    config = PRESETS["digits"].changed(board=BOARD, steps=4, batch=8, seed=7, test_images=8)
+    want = run_training(config, out=tmp_path / "emulator")
+    assert want.steps_run > 1
+    assert (got["weights_sha256"], got["state_sha256"]) == (want.weights_sha256, want.state_sha256)
+    assert got["remote_calls_per_step"] > 0
+    assert 0 < got["moving_share"] < 1
     assert "remote calls" in (tmp_path / "pynq" / "report.html").read_text()
-    assert told[1]["energy_measured_j"] is None
-    assert told[1]["energy_source"] == "simulated by simulated_ina226_u183"
-    mean_w = told[1]["energy_simulated_j"] / told[1]["energy_duration_s"]
+    assert got["energy_measured_j"] is None
+    assert got["energy_source"] == "simulated by simulated_ina226_u183"
+    mean_w = got["energy_simulated_j"] / got["energy_duration_s"]
     assert PowerModel().idle_w < mean_w < PowerModel().working_w
-    assert told[1]["energy_idle_power_w"] == pytest.approx(PowerModel().idle_w, abs=0.01)
+    assert got["energy_idle_power_w"] == pytest.approx(PowerModel().idle_w, abs=0.01)
     assert "simulated power, W" in (tmp_path / "pynq" / "report.html").read_text()
-    assert told[0]["energy_simulated_j"] is None
-    assert told[0]["energy_reason"]
-    assert told[0]["energy_modelled_j"] == told[1]["energy_modelled_j"]
+    assert want.energy_simulated_j is None
+    assert want.energy_reason
+    assert want.energy_modelled_j == got["energy_modelled_j"]
 
 
 def test_pynqs_own_self_test_passes(serve, archive, tmp_path):

@@ -87,7 +87,13 @@ def undisturbed(tmp_path_factory):
     return run_training(DIGITS, out=tmp_path_factory.mktemp("undisturbed"))
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "signal_number",
+    [
+        pytest.param(signal.SIGINT, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),  # the same handler
+    ],
+)
 def test_the_first_signal_ends_the_wait_saves_and_exits_130(
     undisturbed, serve, overlay, pause, tmp_path, signal_number
 ):
@@ -115,10 +121,10 @@ def test_the_first_signal_ends_the_wait_saves_and_exits_130(
     time.sleep(1.5)  # the call under way has asked, and hears nothing
     begin = time.monotonic()
     process.send_signal(signal_number)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 130, told
+    _, message = process.communicate(timeout=120)
+    assert process.returncode == 130, message
     assert time.monotonic() - begin < 60  # of the deadline's 300
-    assert "stopped after step" in told
-    assert "saved; go on with: " in told
+    assert "stopped after step" in message
+    assert "saved; go on with: " in message
     resumed = run_training(DIGITS.changed(deadline_s=300.0), out=out, resume=True)
     assert (resumed.state_sha256, resumed.macs) == (undisturbed.state_sha256, undisturbed.macs)

@@ -46,12 +46,12 @@ def info(
     from e2train.runtime.board_check import board_info
 
     with open_board(device, board, overlay, deadline) as opened:
-        told = asdict(board_info(opened))
+        found = asdict(board_info(opened))
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(found))
         return
     table = Table(show_header=False)
-    for key, value in told.items():
+    for key, value in found.items():
         text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         table.add_row(key.replace("_", " "), escape(text) or "none")
     Console().print(table)
