@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import e2train
 import pytest
 import tomli
 import typer
@@ -224,6 +225,11 @@ def test_hooks_call_tools_that_are_installed() -> None:
     for pattern in re.findall(r"wildcard (.*)\)", variables.pop())[0].split():
         for path in ROOT.glob(pattern):
             assert re.search(clang_format["files"], str(path.relative_to(ROOT)))
+
+
+def test_the_wheel_has_the_version_of_the_package() -> None:
+    named = {version for text in PAGES.values() for version in re.findall(r"e2train-([\d.]+)-py3", text)}
+    assert named == {e2train.__version__}
 
 
 def test_there_is_something_to_test() -> None:
