@@ -227,6 +227,19 @@ def test_hooks_call_tools_that_are_installed() -> None:
             assert re.search(clang_format["files"], str(path.relative_to(ROOT)))
 
 
+def test_a_reader_of_all_pages_is_not_refused_a_folder() -> None:
+    """A finished run is not replaced, so no two commands may train into one folder."""
+    folders = [
+        found[1]
+        for page in PAGES
+        for block in blocks(page, "bash")
+        for command in block.commands
+        if (found := re.search(r"e2train train .*--out (\S+)", command))
+    ]
+    assert len(folders) > 10
+    assert sorted({*folders}) == sorted(folders)
+
+
 def test_the_wheel_has_the_version_of_the_package() -> None:
     named = {version for text in PAGES.values() for version in re.findall(r"e2train-([\d.]+)-py3", text)}
     assert named == {e2train.__version__}
