@@ -3,9 +3,10 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
-from e2train.cli.train import _state
+from e2train.cli.train import _print, _state
 from e2train.train import PRESETS, Row, TrainError, run_training
 from e2train.train.tensorboard import EventFile, crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -111,3 +112,28 @@ def test_another_log_is_refused():
 
 def test_a_step_in_a_line():
     assert _state(ROW) == "accuracy 88%  loss 1.23"
+
+
+MEASURED = {"energy_duration_s": 2.04, "energy_source": "measured by log.csv"}
+
+
+@pytest.mark.parametrize(
+    ("meter", "figures", "line"),
+    [
+        (
+            "csv:log.csv",
+            {"energy_measured_j": 10.2, **MEASURED},
+            "energy  10.200 J in 2.0 s, measured by log.csv",
+        ),
+        ("auto", {"energy_simulated_j": 0.5, **MEASURED}, "energy  0.500 J in 2.0 s, measured by log.csv"),
+        ("csv:log.csv", {"energy_reason": "log.csv was silent"}, "energy  not measured: log.csv was silent"),
+        ("auto", {}, None),
+        ("none", {}, None),
+    ],
+)
+def test_energy_is_shown_where_it_was_asked_for(trained, capsys, meter, figures, line):
+    _print(replace(trained[1], **figures), meter=meter)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("test accuracy ")
+    assert lines[1:-3] == ([] if line is None else [line])
+    assert [each.split()[0] for each in lines[-3:]] == ["weights", "state", "report"]

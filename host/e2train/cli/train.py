@@ -122,7 +122,7 @@ def train(
         if progress.live.is_started:  # to stop what never started would print an empty line
             progress.stop()
     if summary is not None:  # as for every rank but the first
-        typer.echo(summary.to_json()) if as_json else _print(summary)
+        typer.echo(summary.to_json()) if as_json else _print(summary, meter=config.meter)
 
 
 def _state(row: Row) -> str:
@@ -131,9 +131,19 @@ def _state(row: Row) -> str:
     return f"accuracy {row.accuracy:.0%}  loss {row.loss:.2f}{saved}"
 
 
-def _print(summary: Summary) -> None:
+def _print(summary: Summary, *, meter: str) -> None:
     cycles = "" if summary.cycles is None else f", {summary.cycles:,} cycles"
     typer.echo(f"{summary.tested} accuracy {summary.accuracy:.2%} after {summary.steps_run} steps{cycles}")
+    if energy := _energy(summary, meter):
+        typer.echo(f"energy  {energy}")
     typer.echo(f"weights {summary.weights_sha256}")
     typer.echo(f"state   {summary.state_sha256}")
     typer.echo(f"report  {Path(summary.out) / 'report.html'}")
+
+
+def _energy(summary: Summary, meter: str) -> str:
+    """What was measured, and why nothing was where a meter was named."""
+    for energy_j in (summary.energy_measured_j, summary.energy_simulated_j):
+        if energy_j is not None:
+            return f"{energy_j:.3f} J in {summary.energy_duration_s:.1f} s, {summary.energy_source}"
+    return "" if meter in ("auto", "none") else f"not measured: {summary.energy_reason}"
