@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# The block design of every board: processing system, AXI DMA in direct register mode, the engine between the
-# DMA's two streams. The DMA's reset output resets the engine, so that a driver's reset finds both idle.
+# The block design of every board: processing system, AXI DMA in scatter-gather mode, the engine between
+# the DMA's two streams. The DMA's reset output resets the engine, so that a driver's reset finds both idle.
 
 proc build_block_design {description} {
   upvar #0 $description board
@@ -17,7 +17,8 @@ proc build_block_design {description} {
 
   create_bd_cell -type ip -vlnv $board(dma_vlnv) axi_dma_0
   set_property -dict [list \
-    CONFIG.c_include_sg 0 \
+    CONFIG.c_include_sg 1 \
+    CONFIG.c_sg_include_stscntrl_strm 0 \
     CONFIG.c_sg_length_width $board(dma_length_bits) \
     CONFIG.c_include_mm2s 1 \
     CONFIG.c_include_s2mm 1 \
@@ -46,14 +47,15 @@ proc build_block_design {description} {
   connect_bd_intf_net [get_bd_intf_pins control_0/M00_AXI] [get_bd_intf_pins axi_dma_0/S_AXI_LITE]
   connect_bd_intf_net [get_bd_intf_pins control_0/M01_AXI] [get_bd_intf_pins axi_gpio_0/S_AXI]
   create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 memory_0
-  set_property -dict [list CONFIG.NUM_SI 2 CONFIG.NUM_MI 1] [get_bd_cells memory_0]
+  set_property -dict [list CONFIG.NUM_SI 3 CONFIG.NUM_MI 1] [get_bd_cells memory_0]
   connect_bd_intf_net [get_bd_intf_pins axi_dma_0/M_AXI_MM2S] [get_bd_intf_pins memory_0/S00_AXI]
   connect_bd_intf_net [get_bd_intf_pins axi_dma_0/M_AXI_S2MM] [get_bd_intf_pins memory_0/S01_AXI]
+  connect_bd_intf_net [get_bd_intf_pins axi_dma_0/M_AXI_SG] [get_bd_intf_pins memory_0/S02_AXI]
   connect_bd_intf_net [get_bd_intf_pins memory_0/M00_AXI] [get_bd_intf_pins $ps/$board(memory_port)]
 
   foreach pin [concat [dict get $ports clocked] {
-    axi_dma_0/s_axi_lite_aclk axi_dma_0/m_axi_mm2s_aclk axi_dma_0/m_axi_s2mm_aclk axi_gpio_0/s_axi_aclk
-    engine_0/clk control_0/aclk memory_0/aclk
+    axi_dma_0/s_axi_lite_aclk axi_dma_0/m_axi_mm2s_aclk axi_dma_0/m_axi_s2mm_aclk axi_dma_0/m_axi_sg_aclk
+    axi_gpio_0/s_axi_aclk engine_0/clk control_0/aclk memory_0/aclk
   }] {
     connect_bd_net [get_bd_pins $clock] [get_bd_pins $pin]
   }

@@ -179,9 +179,9 @@ def test_registers_have_their_names(overlay, board):
         assert (status.Idle, status.Halted, status.DMAIntErr) == (1, 0, 0)
         assert dma.register_map.MM2S_DMACR.RS == 1
         execute(mode_call("forward", np.random.default_rng(1)), device)
-        source, room = dma.register_map.MM2S_SA.Source_Address, dma.register_map.MM2S_LENGTH.Length
-        assert source == device._board._addressed[0x00]
-        assert room == dma.mmio.read(0x28) > 0
+        tails = [getattr(dma.register_map, f"{way}_TAILDESC").Pointer << 6 for way in ("MM2S", "S2MM")]
+        assert tails == [dma.mmio.read(0x10), dma.mmio.read(0x40)]
+        assert tails[1] - tails[0] == 64  # one piece each way
         gpio.register_map.GPIO_DATA = 5
         assert gpio.register_map.GPIO_DATA.Channel_1_GPIO_DATA == gpio.read(0) == 5
 

@@ -104,6 +104,21 @@ def test_links_are_followed(memory):
     assert memory[RESULTS : RESULTS + 16].view(np.uint64).tolist() == [1, 2]
 
 
+def test_the_first_descriptor_may_stand_apart(memory):
+    """The last one points to it, so that a chain written over this one begins at the same place."""
+    sources = pieces((DATA, 8, False), (DATA + 8, 8, False), (DATA + 16, 8, True))
+    places = pieces((RESULTS, 24, True))
+    mm2s = write_descriptors(memory, sources, BASE + 0x100, base=BASE, first=BASE)
+    s2mm = write_descriptors(memory, places, BASE + 0x80, base=BASE, first=BASE + 0x40)
+    assert (mm2s, s2mm) == (Chain(first=BASE, last=BASE + 0x140), Chain(first=BASE + 0x40, last=BASE + 0x40))
+    table = memory[:0x180].view(np.uint64).reshape(6, 8)[:, 0]
+    assert [int(table[row]) - BASE for row in (0, 1, 4, 5)] == [0x100, 0x40, 0x140, 0x0]
+    interpret(memory, mm2s, s2mm, plus_one, base=BASE)
+    assert memory[RESULTS : RESULTS + 24].view(np.uint64).tolist() == [1, 2, 3]
+    with pytest.raises(ChainError, match=r"^3 descriptors at 0x10000100 are not at a multiple of 64 within"):
+        write_descriptors(memory, sources, BASE + 0x100, base=BASE, first=BASE - 64)
+
+
 @pytest.mark.parametrize(
     ("word", "value", "message"),
     [

@@ -24,7 +24,7 @@ from e2train.overlay import (
     simulated_overlay,
     write_overlay,
 )
-from e2train.overlay.hwh import hwh_text
+from e2train.overlay.hwh import check_hwh, hwh_text
 from e2train.overlay.vivado import VivadoBuild, board_tcl
 
 BOARDS = board_names()
@@ -96,6 +96,22 @@ def test_hand_off_and_tcl_say_the_same(name):
     parameters = {entry.get("NAME"): entry.get("VALUE") for entry in root.iter("PARAMETER")}
     assert parameters["c_sg_length_width"] == variables["dma_length_bits"]
     assert parameters["c_m_axi_mm2s_data_width"] == variables["data_bits"]
+    assert parameters["c_include_sg"] == "1"
+
+
+@pytest.mark.parametrize("value", ["0", None])
+def test_a_dma_of_single_transfers_is_refused(value):
+    """Vivado writes names of parameters in capitals."""
+    text = hwh_text(load_board("zcu104"))
+    entry = '<PARAMETER NAME="c_include_sg" VALUE="1" />'
+    assert entry in text
+    check_hwh(text.replace(entry, entry.replace("c_include_sg", "C_INCLUDE_SG")).encode())
+    other = "" if value is None else entry.replace('"1"', f'"{value}"')
+    with pytest.raises(
+        OverlayError,
+        match=r"^the \.hwh file's axi_dma_0 has no scatter-gather port; rebuild the overlay$",
+    ):
+        check_hwh(text.replace(entry, other).encode())
 
 
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh on PATH (apt install tcl)")
@@ -126,8 +142,11 @@ def test_the_tcl_runs_to_its_end(tmp_path, name):
     assert "connect_bd_net axi_dma_0/mm2s_prmry_reset_out_n engine_0/rst_n" in calls
     assert f"assign_bd_address -offset {board.dma_base:#x} -range {board.dma_range:#x}" in calls
     assert f"connect_bd_intf_net memory_0/M00_AXI ps_0/{board.memory_port}" in calls
+    for index, port in enumerate(("MM2S", "S2MM", "SG")):
+        assert f"connect_bd_intf_net axi_dma_0/M_AXI_{port} memory_0/S0{index}_AXI" in calls
+    assert "CONFIG.c_include_sg 1 " in calls
     clocked = re.findall(r"connect_bd_net ps_0/\w+ (\S+)", calls)
-    assert {"engine_0/clk", "axi_dma_0/m_axi_mm2s_aclk", "axi_dma_0/s_axi_lite_aclk"} <= set(clocked)
+    assert {"engine_0/clk", "axi_dma_0/m_axi_mm2s_aclk", "axi_dma_0/m_axi_sg_aclk"} <= set(clocked)
 
 
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh on PATH (apt install tcl)")

@@ -111,9 +111,9 @@ def test_a_checkpoint_of_the_other_execution_is_refused_in_one_line(tmp_path, fi
             (
                 {"device": device},
                 f"device {device.split(',')[-1]} does not keep tensors in its memory yet; "
-                "use --device emulator, csim, rtl or spec, or --set execution=offload",
+                "use --device emulator, csim, rtl, spec or pynq, or --set execution=offload",
             )
-            for device in ("pynq:board", "agent:board", "rtl,pynq:board")
+            for device in ("agent:board", "rtl,agent:board")
         ),
     ],
     ids=str,

@@ -147,8 +147,8 @@ def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
          "no folder /none: give --data a folder with CLASS/*.png, or with train/CLASS/*.png and "
          "val/CLASS/*.png"),
         (["evaluate", "{run}", "--device", "agent:host"],
-         "device agent:host does not keep tensors in its memory yet; use --device emulator, csim, rtl or "
-         "spec, or --set execution=offload"),
+         "device agent:host does not keep tensors in its memory yet; use --device emulator, csim, rtl, "
+         "spec or pynq, or --set execution=offload"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_one_line(trained, run, arguments, message):

@@ -22,6 +22,7 @@ from e2train.devices.protocol import (
     LayerResult,
     Mode,
     ShapeError,
+    StepLostError,
     StreamDevice,
     TensorDevice,
     Transfer,
@@ -43,6 +44,7 @@ __all__ = [
     "Mode",
     "ResidentDevice",
     "ShapeError",
+    "StepLostError",
     "StreamDevice",
     "TensorDevice",
     "Transfer",
@@ -62,8 +64,12 @@ _CLASSES = {
     "pynq": ("e2train.devices.pynq", "PynqDevice"),
     "agent": ("e2train.devices.agent", "AgentDevice"),
 }
+_RESIDENT_CLASSES = {
+    False: ("e2train.devices.chains", "StreamResident"),
+    True: ("e2train.devices.chains.board", "BoardResident"),
+}
 _ADDRESSED = ("pynq", "agent")
-_RESIDENT = ("emulator", "csim", "rtl", "spec")
+_RESIDENT = ("emulator", "csim", "rtl", "spec", "pynq")
 
 DEVICES = tuple(_CLASSES)
 
@@ -126,20 +132,26 @@ def check_resident(spec: str) -> None:
     Raises: DeviceError when it cannot.
     """
     check_device(spec)
-    if spec not in _RESIDENT:
+    if spec.partition(":")[0] not in _RESIDENT:
         raise DeviceError(
             f"device {spec} does not keep tensors in its memory yet; "
-            "use --device emulator, csim, rtl or spec, or --set execution=offload"
+            "use --device emulator, csim, rtl, spec or pynq, or --set execution=offload"
         )
 
 
 def open_resident(
-    spec: str = "emulator", *, config: str = "pynq_z2", host: str = "cpu", threads: int = 1
+    spec: str = "emulator",
+    *,
+    config: str = "pynq_z2",
+    host: str = "cpu",
+    threads: int = 1,
+    **of_board: Any,
 ) -> ResidentDevice:
     """Open a device that keeps tensors in its memory; all give the same bits.
 
     The emulator computes in C++ on a CPU, in torch on a GPU or where no compiler is installed. The others run
-    the engine of one of the configurations in ``boards.toml``.
+    the engine of one of the configurations in ``boards.toml``; ``of_board`` is what ``open_device`` takes for
+    one on a board.
     Raises: DeviceError when there is no such device or a package that it needs is missing.
     """
     check_resident(spec)
@@ -150,10 +162,12 @@ def open_resident(
             soc = import_module("e2train.devices.chains.soc")
             device: ResidentDevice = soc.SocResident(load_config(config))
             return device
-        chains = import_module("e2train.devices.chains")
+        on_board = spec.partition(":")[0] in _ADDRESSED
+        module, class_name = _RESIDENT_CLASSES[on_board]
+        resident_class = getattr(import_module(module), class_name)
     except ModuleNotFoundError as error:
         raise DeviceError(f"device {spec} needs {error.name}; {_install(error)}") from error
-    device = chains.StreamResident(open_device(spec, config=config))
+    device = resident_class(open_device(spec, config=config, **(of_board if on_board else {})))
     return device
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "LayerResult",
     "Mode",
     "ShapeError",
+    "StepLostError",
     "StreamDevice",
     "TensorDevice",
     "Transfer",
@@ -55,6 +56,10 @@ class DeviceError(RuntimeError):
 
 class DeviceLostError(DeviceError):
     """A device that is gone: to try again is of no use."""
+
+
+class StepLostError(DeviceError):
+    """A device that is ready again, but has lost the tensors of a step: the step may start anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine on a PYNQ board: native, or from a PC through PYNQ.remote; the same code for both.
 
-What a transfer costs remotely is the number of calls, not of bytes: buffers are kept whole and used again,
-their addresses stay in the DMA's registers, and a transfer takes seven calls and its polls.
+What a transfer costs remotely is the number of calls, not of bytes: buffers are used again, descriptors go
+with what is sent and begin where the DMA expects them, and a transfer takes six calls and its polls.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,23 +63,34 @@ class PynqDevice(Closing):
         Raises: DeviceError when the DMA reports an error, or hangs, or the connection broke; the board is
             ready again then. DeviceLostError when it is not.
         """
-        board = self._opened()
-        self._lock.check()
-        begin, calls = time.monotonic(), board.calls
-        try:
+        with self.attended() as board:
+            begin, calls = time.monotonic(), board.calls
             reply, moving_s = board.transfer(words, reply_words)
-        except LostError as error:
-            self._reopen(error)
-            raise DeviceError(f"{error}; connected again") from error
-        except DeviceError:
-            board.reset()
-            raise
         return Transfer(
             reply=reply,
             remote_calls=board.calls - calls,
             device_s=time.monotonic() - begin,
             moving_s=moving_s,
         )
+
+    @contextmanager
+    def attended(self) -> Iterator[Board]:
+        """The board, for one operation; where that fails, the board is made ready for the next one.
+
+        Raises: DeviceError for any failure; what was in the board's memory is lost if it had to be connected
+            again. DeviceLostError when it is gone.
+        """
+        board = self._opened()
+        self._lock.check()
+        try:
+            with self._deadline.running():
+                yield board
+        except LostError as error:
+            self._reopen(error)
+            raise DeviceError(f"{error}; connected again") from error
+        except DeviceError:
+            board.reset()
+            raise
 
     def close(self) -> None:
         """Give the board's buffers and the board itself back; one that is gone costs a moment."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection to a PYNQ board: its overlay, the DMA's registers, buffers, files."""
+"""One connection to a PYNQ board: its overlay and DMA, contiguous memory, files."""
 
 from __future__ import annotations
 
 import fcntl
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +21,11 @@ from e2train.devices.address import parse_address
 from e2train.devices.board_lock import BoardLock
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
+from e2train.devices.pynq_dma import ChainDma
 from e2train.overlay import OverlaySet
+from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces, write_descriptors
 
-__all__ = ["Board", "LostError"]
+__all__ = ["CHAINS_AT", "Board", "Buffer", "LostError"]
 
 _T = TypeVar("_T")
 
@@ -30,18 +33,11 @@ _PORT = 7967
 _PROGRAM_S = 60.0  # at least, for a bitstream on its way
 _FILE_S = 3.0  # at most, for a file of a sensor or the lock, which are small
 _FIRST_BUFFER = 8 << 10  # smaller ones share pages, which PYNQ.remote flushes wrongly
-_LARGEST_BUFFER = 48 << 20  # above it PYNQ.remote is slow
+_MEMINFO, _CMA_FREE = "/proc/meminfo", re.compile(rb"CmaFree:\s+(\d+) kB")
+_LARGEST_BUFFER = 48 << 20  # of those whose content is moved: above it PYNQ.remote is slow
 
-# AXI DMA, direct register mode (PG021), each direction's registers from its own base on.
-_MM2S, _S2MM = 0x00, 0x30
-_CONTROL, _STATUS, _ADDRESS, _ADDRESS_HIGH, _LENGTH = 0x00, 0x04, 0x18, 0x1C, 0x28
-_RUN, _RESET = 1 << 0, 1 << 2
-_HALTED, _IDLE = 1 << 0, 1 << 1
-_ERRORS = {
-    1 << 4: "DMAIntErr (a length of 0, or a packet longer than its buffer)",
-    1 << 5: "DMASlvErr (the memory refused an access)",
-    1 << 6: "DMADecErr (no memory at an address)",
-}
+CHAINS_AT = 2 * DESCRIPTOR_BYTES
+"""Behind each channel's first descriptor, in a buffer that is sent."""
 
 
 class LostError(DeviceError):
@@ -79,8 +75,10 @@ class Board:
         if dma is None:
             raise DeviceError(f"the overlay {overlay.name} has no axi_dma_0")
         self._mmio = dma.mmio
-        self._buffers: dict[tuple[int, int], _Buffer] = {}
-        self._addressed: dict[int, int] = {}
+        self._dma = ChainDma(self._read, self._write, deadline)
+        self._buffers: list[Buffer] = []
+        self._sending: Buffer | None = None
+        self._receiving: dict[int, Buffer] = {}  # by size
         self.reset()
 
     def _programmed(self, bit: Path) -> Any:
@@ -98,35 +96,39 @@ class Board:
 
     def transfer(self, words: NDArray[np.uint64], reply_words: int) -> tuple[NDArray[np.uint64], float]:
         """Reply to one packet, and the seconds that moving the bytes took, within the deadline."""
+        sent, received = words.nbytes, 8 * reply_words
+        send, receive = self.sending(CHAINS_AT + sent), self.receiving(received)
+        at = send.address + CHAINS_AT
+        send.memory[CHAINS_AT : CHAINS_AT + sent] = words.view(np.uint8)
+        mm2s, s2mm = Pieces.of([(at, sent, True)]), Pieces.of([(receive.address, received, True)])
         with self._deadline.running():
-            return self._transferred(words, reply_words)
+            moving_s = self.run_chains((send, CHAINS_AT + sent), mm2s, receive, s2mm)
+        return receive.memory[:received].view(np.uint64).copy(), moving_s
 
-    def _transferred(self, words: NDArray[np.uint64], reply_words: int) -> tuple[NDArray[np.uint64], float]:
-        send, receive = self._buffer(_MM2S, words.nbytes), self._buffer(_S2MM, 8 * reply_words)
+    def run_chains(self, send: tuple[Buffer, int], mm2s: Pieces, receive: Buffer, s2mm: Pieces) -> float:
+        """Move pieces both ways; gives the seconds that moving bytes to and from the board took.
+
+        Of the buffer that is sent so many bytes are in use; descriptors stand at its begin, and behind these.
+        """
+        buffer, used = send
+        memory, base = buffer.memory, buffer.address
+        after = base + -(-used // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
+        chains = []
+        for pieces, first in ((mm2s, base), (s2mm, base + DESCRIPTOR_BYTES)):
+            chains.append(write_descriptors(memory, pieces, after, base=base, first=first))
+            after += (pieces.addresses.size - 1) * DESCRIPTOR_BYTES
         begin = time.monotonic()
-        send.array[: words.size] = words
-        self._answered(send.array.flush, calls=2)
+        self._answered(buffer.array[: after - base].flush, calls=2)
         moving_s = time.monotonic() - begin
-        self._start(_S2MM, receive.address, 8 * reply_words)
-        self._start(_MM2S, send.address, words.nbytes)
-        self._wait()
-        size = self._read(_S2MM + _LENGTH) // 8
+        self._dma.run(*chains)
         begin = time.monotonic()
         self._answered(receive.array.invalidate, calls=2)
-        reply = np.array(receive.array[:size], np.uint64)
-        return reply, moving_s + time.monotonic() - begin
+        return moving_s + time.monotonic() - begin
 
     def reset(self) -> None:
-        """Reset the DMA and the engine, and set both channels running."""
+        """Reset the DMA and the engine."""
         with self._deadline.running():
-            self._write(_MM2S + _CONTROL, _RESET)
-            end = time.monotonic() + 1.0
-            while self._read(_MM2S + _CONTROL) & _RESET:
-                if time.monotonic() > end:
-                    raise DeviceError("the DMA does not come out of its reset; program the board again")
-            for channel in (_MM2S, _S2MM):
-                self._write(channel + _CONTROL, _RUN)
-        self._addressed.clear()
+            self._dma.reset()
 
     def clock_mhz(self) -> float:
         """PL clock 0."""
@@ -160,61 +162,65 @@ class Board:
         try:
             self.reset()  # else the DMA may write to memory that is somebody else's by then
             while self._buffers:
-                self._answered(self._buffers.popitem()[1].array.freebuffer)
+                self._answered(self._buffers.pop().array.freebuffer)
         finally:
             self.abandon()
 
     def abandon(self) -> None:
         """Forget the buffers of a board that is gone."""
-        for buffer in self._buffers.values():
+        for buffer in self._buffers:
             buffer.array.freed = True  # else its destructor calls the board
         self._buffers.clear()
 
-    def _buffer(self, channel: int, size: int) -> _Buffer:
-        """A whole buffer of at least ``size`` bytes, the same one for each size of a channel."""
-        if size > _LARGEST_BUFFER:
-            raise DeviceError(f"a transfer of {size} bytes is more than the {_LARGEST_BUFFER} of a buffer")
-        room = _FIRST_BUFFER
-        while room < size:
-            room = room * 3 // 2 if room & (room - 1) == 0 else room // 3 * 4  # 8, 12, 16, 24, ... KiB
-        key = (channel, room)
-        if key not in self._buffers:
-            shape = (room // 8,)
-            array = self._answered(lambda: self._pynq.allocate(shape, np.uint64, target=self.device), calls=1)
-            if not getattr(array, "buffer_id", True):  # all that a remote board says
-                array.freed = True  # there is nothing for its destructor to give back
-                raise DeviceError(
-                    f"the board has no contiguous memory left for a buffer of {room >> 10} KiB; "
-                    "free what other programs hold, or train with a smaller --batch"
-                )
-            address = int(self._answered(lambda: array.physical_address, calls=1))
-            self._buffers[key] = _Buffer(array, address)
-        return self._buffers[key]
+    def sending(self, nbytes: int) -> Buffer:
+        """The buffer of what goes to the board; where it has to grow it is another one."""
+        if self._sending is None or self._sending.memory.size < nbytes:
+            if self._sending is not None:
+                self.free(self._sending)
+                self._sending = None
+            self._sending = self.allocate(_room(nbytes))
+        return self._sending
 
-    def _start(self, channel: int, address: int, size: int) -> None:
-        if self._addressed.get(channel) != address:
-            self._write(channel + _ADDRESS, address & 0xFFFF_FFFF)
-            self._write(channel + _ADDRESS_HIGH, address >> 32)
-            self._addressed[channel] = address
-        self._write(channel + _LENGTH, size)
+    def receiving(self, nbytes: int) -> Buffer:
+        """A buffer for so many bytes from the board, the same one for each size: it is read as a whole."""
+        room = _room(nbytes)
+        if room not in self._receiving:
+            self._receiving[room] = self.allocate(room)
+        return self._receiving[room]
 
-    def _wait(self) -> None:
-        """Until the reply has arrived."""
-        pause_s = 0.0
-        while True:
-            states = {way: self._read(way + _STATUS) for way in (_S2MM, _MM2S)}
-            for way, state in states.items():
-                for bit, meaning in _ERRORS.items():
-                    if state & bit:
-                        raise DeviceError(f"the DMA's {_WAYS[way]} channel reports {meaning}")
-                if state & _HALTED:
-                    raise DeviceError(f"the DMA's {_WAYS[way]} channel has stopped")
-            if states[_S2MM] & _IDLE:
-                return
-            if self._deadline.left_s() <= 0:
-                raise DeviceError(f"no whole reply within {self._deadline.whole_s:g} s")
-            time.sleep(pause_s)
-            pause_s = min(0.02, pause_s + 0.0005)
+    def allocate(self, nbytes: int) -> Buffer:
+        """Contiguous memory.
+
+        Raises: DeviceError when the board has none left.
+        """
+        array = self._answered(lambda: self._pynq.allocate((nbytes,), np.uint8, target=self.device), calls=1)
+        if not getattr(array, "buffer_id", True):  # all that a remote board says
+            array.freed = True  # there is nothing for its destructor to give back
+            raise DeviceError(
+                f"the board has no contiguous memory left for a buffer of {-(-nbytes >> 10)} KiB; "
+                "free what other programs hold, or train with a smaller --batch"
+            )
+        buffer = Buffer(array, int(self._answered(lambda: array.physical_address, calls=1)))
+        self._buffers.append(buffer)
+        return buffer
+
+    def free(self, buffer: Buffer) -> None:
+        """Give memory back."""
+        self._buffers.remove(buffer)
+        self._answered(buffer.array.freebuffer, calls=1)
+
+    def flush(self, buffer: Buffer, nbytes: int) -> None:
+        """Bring the first so many bytes of a buffer to the board's memory."""
+        self._answered(buffer.array[:nbytes].flush, calls=2)
+
+    def invalidate(self, buffer: Buffer) -> None:
+        """Fetch a buffer's bytes from the board's memory."""
+        self._answered(buffer.array.invalidate, calls=2)
+
+    def free_bytes(self) -> int | None:
+        """Contiguous memory that is left, in however many parts; None where the board does not tell."""
+        found = _CMA_FREE.search(self.read_file(_MEMINFO) or b"")
+        return int(found[1]) << 10 if found else None
 
     def _read(self, register: int) -> int:
         return int(self._answered(lambda: self._mmio.read(register), calls=1))
@@ -247,17 +253,25 @@ class Board:
         return f"{self.where} does not answer ({_short(error)}); look at the address and at the board"
 
 
-class _Buffer:
-    """A pynq buffer and its physical address, which costs a call to ask for."""
+class Buffer:
+    """A pynq buffer, its bytes as this program sees them, and its physical address."""
 
-    __slots__ = ("address", "array")
+    __slots__ = ("address", "array", "memory")
 
     def __init__(self, array: Any, address: int) -> None:
         self.array = array
+        self.memory: NDArray[np.uint8] = np.asarray(array)
         self.address = address
 
 
-_WAYS = {_MM2S: "sending", _S2MM: "receiving"}
+def _room(nbytes: int) -> int:
+    """The next of the sizes 8, 12, 16, 24, ... KiB."""
+    if nbytes > _LARGEST_BUFFER:
+        raise DeviceError(f"a transfer of {nbytes} bytes is more than the {_LARGEST_BUFFER} of a buffer")
+    room = _FIRST_BUFFER
+    while room < nbytes:
+        room = room * 3 // 2 if room & (room - 1) == 0 else room // 3 * 4
+    return room
 
 
 def _device(pynq: Any, address: str, deadline: Deadline) -> Any:

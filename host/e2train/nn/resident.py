@@ -190,6 +190,10 @@ class ResidentBody(nn.Module):
             averages = _Backward.apply(self, turn, averages, list(gates), *gates.values(), *tensors)  # type: ignore[no-untyped-call]
         return averages, tuple(runs)
 
+    def drop_step(self) -> None:
+        """Forget the magnitudes of a step that was given up; ``maxima`` are those from before it."""
+        self._scales.drop_step()
+
     def _check(self, images: Tensor) -> None:
         s = self._network.first.shape
         if images.dim() != 4 or tuple(images.shape[1:]) != (s.C, s.H, s.W):

@@ -19,6 +19,7 @@ __all__ = ["DMA_NAME", "check_hwh", "divisors", "hwh_text"]
 
 DMA_NAME = "axi_dma_0"
 _DECLARATION = "<?xml version='1.0' encoding='utf-8'?>"  # whatever the locale
+_SCATTER_GATHER = "c_include_sg"
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _AXI = "xilinx.com:interface:aximm:1.0"
 _AXIS = "xilinx.com:interface:axis:1.0"
@@ -59,10 +60,12 @@ def check_hwh(hwh: bytes) -> None:
         raise OverlayError(f"the .hwh file has no module {DMA_NAME} of type axi_dma")
     if not _ADDRESS.fullmatch(reader.addresses.get(DMA_NAME, "")):
         raise OverlayError(f"the .hwh file gives {DMA_NAME} no address")
+    if reader.parameters.get((DMA_NAME, _SCATTER_GATHER)) != "1":
+        raise OverlayError(f"the .hwh file's {DMA_NAME} has no scatter-gather port; rebuild the overlay")
 
 
 class _HwhReader:
-    """Modules and addresses of a hand-off.
+    """Modules of a hand-off, with their addresses and parameters.
 
     A document type declaration is refused: only there can entities be defined.
     """
@@ -71,6 +74,8 @@ class _HwhReader:
         self.root = ""
         self.types: dict[str, str] = {}  # by instance
         self.addresses: dict[str, str] = {}
+        self.parameters: dict[tuple[str, str], str] = {}  # by instance and lower-case name
+        self._module = ""
         self.parser = expat.ParserCreate()  # as in pynq's ElementTree, so that both read the same
         self.parser.XmlDeclHandler = self._xml_declaration
         self.parser.StartDoctypeDeclHandler = self._document_type
@@ -87,7 +92,11 @@ class _HwhReader:
         self.root = self.root or tag
         instance = attributes.get("INSTANCE", "")
         if tag == "MODULE":
+            self._module = instance
             self.types[instance] = attributes.get("MODTYPE", "")
+        elif tag == "PARAMETER":
+            name = attributes.get("NAME", "").lower()
+            self.parameters[self._module, name] = attributes.get("VALUE", "")
         elif tag == "MEMRANGE":
             self.addresses[instance] = attributes.get("BASEVALUE", "")
 
@@ -113,7 +122,8 @@ def _buses(module: ET.Element, *buses: tuple[str, str, str, str]) -> None:
 
 def _dma(modules: ET.Element, board: BoardDescription) -> None:
     parameters = {
-        "c_include_sg": 0,
+        "c_include_sg": 1,
+        "c_sg_include_stscntrl_strm": 0,
         "c_micro_dma": 0,
         "c_sg_length_width": board.dma_length_bits,
         **{f"c_include_{way}": 1 for way in ("mm2s", "s2mm")},

@@ -38,6 +38,9 @@ _STATUS = {
     "DMAIntErr": (4, 1),
     "DMASlvErr": (5, 1),
     "DMADecErr": (6, 1),
+    "SGIntErr": (8, 1),
+    "SGSlvErr": (9, 1),
+    "SGDecErr": (10, 1),
     "IOC_Irq": (12, 1),
     "Dly_Irq": (13, 1),
     "Err_Irq": (14, 1),
@@ -46,24 +49,23 @@ _STATUS = {
 }
 
 
-def _channel(way: str, base: int, address: str, what: str) -> tuple[Register, ...]:
+def _channel(way: str, base: int) -> tuple[Register, ...]:
     def register(name: str, offset: int, description: str, fields: dict[str, tuple[int, int]]) -> Register:
         return Register(name=f"{way}_{name}", offset=base + offset, description=description, fields=fields)
 
+    low, high = {"Pointer": (6, _BITS - 6)}, {"Pointer": (0, _BITS)}
     return (
         register("DMACR", 0x00, f"{way} DMA control", _CONTROL),
         register("DMASR", 0x04, f"{way} DMA status", _STATUS),
-        register(address, 0x18, f"{what} address, lower half", {f"{what}_Address": (0, _BITS)}),
-        register(f"{address}_MSB", 0x1C, f"{what} address, upper half", {f"{what}_Address": (0, _BITS)}),
-        register("LENGTH", 0x28, f"{way} bytes to move", {"Length": (0, 26)}),
+        register("CURDESC", 0x08, f"{way} current descriptor, lower half", low),
+        register("CURDESC_MSB", 0x0C, f"{way} current descriptor, upper half", high),
+        register("TAILDESC", 0x10, f"{way} last descriptor, lower half", low),
+        register("TAILDESC_MSB", 0x14, f"{way} last descriptor, upper half", high),
     )
 
 
-# Direct register mode, PG021.
-DMA_REGISTERS = (
-    *_channel("MM2S", 0x00, "SA", "Source"),
-    *_channel("S2MM", 0x30, "DA", "Destination"),
-)
+# Scatter-gather mode, PG021.
+DMA_REGISTERS = (*_channel("MM2S", 0x00), *_channel("S2MM", 0x30))
 
 # One channel, PG144.
 GPIO_REGISTERS = (

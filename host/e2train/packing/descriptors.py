@@ -46,6 +46,7 @@ _DESCRIPTOR = np.dtype(
         "itemsize": DESCRIPTOR_BYTES,
     }
 )
+_RAW = f"V{DESCRIPTOR_BYTES}"
 
 
 class ChainError(RuntimeError):
@@ -103,28 +104,33 @@ class Chain:
     last: int
 
 
-def write_descriptors(memory: Bytes, pieces: Pieces, at: int, *, base: int = 0) -> Chain:
+def write_descriptors(
+    memory: Bytes, pieces: Pieces, at: int, *, base: int = 0, first: int | None = None
+) -> Chain:
     """Write one descriptor per piece into the memory, one behind the other from the address ``at`` on.
 
-    Addresses are those of the DMA, for which the memory begins at ``base``; the last one points to the first.
+    Addresses are those of the DMA, for which the memory begins at ``base``; the last one points to the first,
+    which may have a place of its own at ``first``.
     Raises: ChainError when there is no room.
     """
     count = pieces.addresses.size
-    size = count * DESCRIPTOR_BYTES
-    if at % DESCRIPTOR_BYTES or not base <= at <= base + memory.size - size:
+    places = at + DESCRIPTOR_BYTES * np.arange(count)
+    if first is not None:
+        places = np.concatenate([[first], places[:-1]])
+    low, end = int(places.min()), int(places.max()) + DESCRIPTOR_BYTES
+    if (places % DESCRIPTOR_BYTES).any() or not base <= low <= end <= base + memory.size:
         raise ChainError(
             f"{count} descriptors at {at:#x} are not at a multiple of {DESCRIPTOR_BYTES} within the memory "
             f"at {base:#x} to {base + memory.size:#x}"
         )
     table = np.zeros(count, _DESCRIPTOR)
-    places = at + DESCRIPTOR_BYTES * np.arange(count)
     table["next"] = np.roll(places, -1)
     table["address"] = pieces.addresses
     control = pieces.nbytes.astype(np.uint32) | np.where(pieces.ends, _END, np.uint32(0))
     starts = np.concatenate([[True], pieces.ends[:-1]])
     table["control"] = control | np.where(starts, _START, np.uint32(0))
-    memory[at - base : at - base + size] = table.view(np.uint8)
-    return Chain(first=at, last=int(places[-1]))
+    _table(memory).view(_RAW)[(places - base) // DESCRIPTOR_BYTES] = table.view(_RAW)
+    return Chain(first=int(places[0]), last=int(places[-1]))
 
 
 def check_received(memory: Bytes, pieces: Pieces, chain: Chain, *, base: int = 0) -> None:

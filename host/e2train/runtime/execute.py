@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from e2train.packing import Reply, ReplyError, join_transfer, split_replies, wit
 from e2train.runtime.operands import Operands, Results
 from e2train.runtime.plan import Block, plan
 
-__all__ = ["ExecutionStopped", "execute", "stop_execution"]
+__all__ = ["ExecutionStopped", "execute", "stop_execution", "stoppable"]
 
 _Outcome = tuple[list[Reply], Counters]
 
@@ -47,17 +48,24 @@ def stop_execution() -> None:
         raise ExecutionStopped
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let ``stop_execution`` end what this thread does in the block."""
+    _executing.set(True)
+    try:
+        yield
+    finally:
+        _executing.set(False)
+
+
 def execute(call: LayerCall, device: TensorDevice | StreamDevice) -> LayerResult:
     """Compute one call exactly.
 
     Raises: ExactnessError when a sum could overflow; DeviceError when the device fails.
     """
     check_sums(call.mode, call.shape, None if call.mode in OUTER_MODES else call.b, name=call.name)
-    _executing.set(True)
-    try:
+    with stoppable():
         return device.compute(call) if isinstance(device, TensorDevice) else _in_frames(call, device)
-    finally:
-        _executing.set(False)
 
 
 def _in_frames(call: LayerCall, device: StreamDevice) -> LayerResult:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from e2train.devices import DeviceError, StepLostError
 from e2train.nn import DivergenceError, NonFiniteInputError
 from e2train.runtime import ExecutionStopped
 from e2train.train.evaluation import Confusion, classify
@@ -20,6 +21,7 @@ from e2train.train.session import Session
 __all__ = ["Row", "evaluate", "finish", "train"]
 
 _NORM_BATCHES = 16  # from which batch norm's statistics are re-estimated for averaged weights
+_TRIES = 3  # of a step that the device loses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +51,8 @@ def train(session: Session) -> Iterator[Row]:
         if session.smd.drops(step):
             session.steps_dropped += 1
         else:
-            take_back = session.undo()
             try:
-                row = _execute(session, step)
-            except ExecutionStopped:
-                take_back()
-                raise
+                row = _attempt(session, step)
             except NonFiniteInputError as error:  # the images are finite
                 raise DivergenceError(
                     f"step {step + 1}: {error.args[0]}: training diverged; use a smaller --lr"
@@ -65,6 +63,26 @@ def train(session: Session) -> Iterator[Row]:
         session.step += 1
         if row is not None:
             yield row
+
+
+def _attempt(session: Session, step: int) -> Row:
+    """One step; where the device loses it on the way, again from its begin.
+
+    Other ranks would not begin it again: with several the first failure is the end.
+    """
+    take_back = session.undo()
+    for _ in range(_TRIES):
+        try:
+            return _execute(session, step)
+        except ExecutionStopped:
+            take_back()
+            raise
+        except StepLostError as error:
+            take_back()
+            if session.group.size > 1:
+                raise
+            lost = error
+    raise DeviceError(f"{lost} (step tried {_TRIES} times)") from lost
 
 
 def _execute(session: Session, step: int) -> Row:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from e2train.devices import ResidentDevice, StreamDevice, TensorDevice, open_device, open_resident
 from e2train.nn import Group, OffloadContext, image_shape
@@ -74,18 +75,14 @@ def open_context(config: RunConfig, group: Group) -> Iterator[OffloadContext | N
         yield None
         return
     device: TensorDevice | StreamDevice | ResidentDevice
+    spec = device_of_rank(config, group)
+    of_board: dict[str, Any] = {key: getattr(config, key) for key in ("overlay", "token_file", "deadline_s")}
     if config.resident:
         device = open_resident(
-            device_of_rank(config, group), config=config.board, host=config.host, threads=config.threads
+            spec, config=config.board, host=config.host, threads=config.threads, **of_board
         )
     else:
-        device = open_device(
-            device_of_rank(config, group),
-            config=config.board,
-            overlay=config.overlay,
-            token_file=config.token_file,
-            deadline_s=config.deadline_s,
-        )
+        device = open_device(spec, config=config.board, **of_board)
     try:
         psg = config.psg if method.signs == "predicted" else None
         yield OffloadContext(

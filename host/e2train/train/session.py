@@ -183,6 +183,8 @@ class Session:
                 buffer.copy_(buffers[name])
             torch.set_rng_state(rng)
             self.ledger.restore(rows)
+            if self.model.resident is not None:
+                self.model.resident.drop_step()
 
         return take_back
 

@@ -64,6 +64,7 @@ class Board:
             compatible=model.compatible,
             program=self._program,
         )
+        self.files.add("/proc/meminfo", self._meminfo)
         if model.sensor:
             sensor = SimulatedSensor(lambda: self.logic.busy_s)
             for path, content in sensor.files("/sys/class/hwmon/hwmon0", model.sensor).items():
@@ -86,6 +87,11 @@ class Board:
     def close(self) -> None:
         """Switch off."""
         self.logic.close()
+
+    def _meminfo(self) -> bytes:
+        """What Linux tells of the memory for contiguous buffers."""
+        whole, free = self.model.memory_bytes, self.model.memory_bytes - self.memory.used_bytes
+        return b"CmaTotal: %15d kB\nCmaFree: %16d kB\n" % (whole >> 10, free >> 10)
 
     def _at(self, address: int) -> Registers | Logic:
         if self.logic.holds(address):

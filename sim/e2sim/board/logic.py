@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programmable logic of a simulated board: nothing, or the Verilated SoC that a bitstream asks for.
 
-The SoC's clock runs while a transfer is under way, in a thread of its own; registers are read in between.
+The SoC's clock runs while a chain is under way, in a thread of its own; registers are read in between.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ __all__ = ["Logic"]
 _SLICE_CYCLES = 2_000  # between which registers can be read
 _SLVERR = 1 << 5
 _RESET = 1 << 2
+_DESCRIPTOR_FIELDS = (0x00, 0x08, 0x18)  # the next one's address, the piece's address and length (PG021)
+_LENGTH = (1 << 26) - 1
+_WITHIN_HEADER = 56  # bytes; its check word tells
 
 
 class Logic:
@@ -50,6 +53,7 @@ class Logic:
         self._closed = False
         self.transfers = 0
         self._busy_s = 0.0
+        self._first = 0  # descriptor of MM2S, at which its chains begin
         self._thread = threading.Thread(target=self._clock, name="simulated logic", daemon=True)
         self._thread.start()
 
@@ -67,7 +71,9 @@ class Logic:
         with self._lock:
             if self._soc is not None:
                 self._soc.close()
-            self._soc = Soc(library, memory=self._memory.ddr, memory_base=self._memory.base)
+            self._soc = Soc(
+                library, memory=self._memory.ddr, memory_base=self._memory.base, scatter_gather=True
+            )
             self._design = design
             self._gpio = Registers(base=design.gpio_base, size=design.dma_range)
 
@@ -87,15 +93,17 @@ class Logic:
             return soc.read(offset)
 
     def write(self, address: int, value: int) -> None:
-        """Write a register; the length of an MM2S transfer sets it going."""
+        """Write a register; the tail of an MM2S chain sets it going."""
         if self._gpio is not None and self._gpio.holds(address):
             self._gpio.write(address, value)
             return
         with self._lock:
             soc, offset = self._at(address)
-            if offset == DmaRegister.MM2S_LENGTH and self._started(soc, value) == "hang":
+            if offset == DmaRegister.MM2S_TAILDESC and self._started(soc) == "hang":
                 return
             soc.write(offset, value)
+            if offset == DmaRegister.MM2S_CURDESC:
+                self._first = soc.read(offset) | soc.read(DmaRegister.MM2S_CURDESC_MSB) << 32
             if offset in (DmaRegister.MM2S_DMACR, DmaRegister.S2MM_DMACR) and value & _RESET:
                 while soc.read(offset) & _RESET:
                     soc.run(8)
@@ -116,18 +124,28 @@ class Logic:
         assert self._design is not None
         return self._soc, address - self._design.dma_base
 
-    def _started(self, soc: Soc, length: int) -> FaultKind | None:
-        """Count a transfer, and arrange for the fault that it is to have."""
+    def _started(self, soc: Soc) -> FaultKind | None:
+        """Count a chain, and arrange for the fault that it is to have."""
         self.transfers += 1
         fault = self._faults.pop(self.transfers, None)
         if fault == "dma-slverr":
             soc.fail_next("mm2s", _SLVERR)
         elif fault == "bitflip":
-            source = soc.read(DmaRegister.MM2S_SA) | soc.read(DmaRegister.MM2S_SA_MSB) << 32
-            self._memory.ddr[source - self._memory.base + length // 2] ^= np.uint8(1 << 3)
+            self._flip(self._first)
         elif fault == "drop-connection":
             self._drop_connection()
         return fault
+
+    def _flip(self, descriptor: int) -> None:
+        """Change a bit of what a chain moves first: of a single piece its middle, else the frame's header."""
+        following, source, length = (self._word(descriptor + at) for at in _DESCRIPTOR_FIELDS)
+        length &= _LENGTH
+        at = length // 2 if following == descriptor else min(length // 2, _WITHIN_HEADER)
+        self._memory.ddr[source - self._memory.base + at] ^= np.uint8(1 << 3)
+
+    def _word(self, address: int) -> int:
+        at = address - self._memory.base
+        return int(self._memory.ddr[at : at + 8].view(np.uint64)[0])
 
     def _clock(self) -> None:
         while (

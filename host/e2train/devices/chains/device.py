@@ -13,7 +13,7 @@ from e2train.devices.chains.convolution import plan_convolution
 from e2train.devices.chains.elements import plan_affine, plan_reduction
 from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
 from e2train.devices.chains.plan import PlannedFrame
-from e2train.devices.chains.transfer import FrameReply, failure, lay_out, read_replies, scratch_bytes
+from e2train.devices.chains.transfer import Area, FrameReply, failure, lay_out, read_replies, scratch_bytes
 from e2train.devices.memory import HostMemory, check_access
 from e2train.devices.protocol import Counters, DeviceError, at_once
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
@@ -136,8 +136,10 @@ class ChainResident(HostMemory):
                 self._counters += at_once([counters for _, counters in outcomes], self.config.engines)
                 for replies, _ in outcomes:
                     yield from replies
-        except (ChainError, DeviceError) as error:
+        except ChainError as error:
             raise DeviceError(f"{label} on {self.name}: {error}") from error
+        except DeviceError as error:  # of whatever kind
+            raise type(error)(f"{label} on {self.name}: {error}") from error
 
     def _run_group(self, chains: Sequence[Sequence[PlannedFrame]]) -> list[_Outcome]:
         """As many chains at a time as the device runs."""
@@ -148,8 +150,10 @@ class ChainResident(HostMemory):
 
     def _run_frames(self, slot: int, frames: Sequence[PlannedFrame]) -> _Outcome:
         scratch = self._memory.size - (self.parallel - slot) * SCRATCH_BYTES
-        laid = lay_out(frames, self._memory, scratch)
-        mm2s = write_descriptors(self._memory, laid.mm2s, laid.descriptors)
+        area = Area(memory=self._memory, base=0, at=scratch)
+        laid = lay_out(frames, area, area)
+        descriptors = -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
+        mm2s = write_descriptors(self._memory, laid.mm2s, descriptors)
         s2mm = write_descriptors(self._memory, laid.s2mm, mm2s.last + DESCRIPTOR_BYTES)
         try:
             cycles = self.run_chain(slot, mm2s, s2mm, reply_words=laid.s2mm.words)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -25,10 +25,43 @@ from e2train.numerics.frames.layout import (
 from e2train.numerics.rounding import Ints
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces
 
-__all__ = ["ChainPieces", "FrameReply", "failure", "lay_out", "read_replies", "scratch_bytes"]
+__all__ = [
+    "Area",
+    "ChainPieces",
+    "FrameReply",
+    "failure",
+    "lay_out",
+    "read_replies",
+    "reply_bytes",
+    "scratch_bytes",
+]
 
 _WORD_BYTES = 8
 _NONCE_WORD = 3
+
+
+Places = Callable[[Sequence[Run]], Sequence[Run]]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Area:
+    """Memory of this machine that the DMA knows by addresses from ``base`` on; from ``at`` on it is free."""
+
+    memory: NDArray[np.uint8]
+    base: int
+    at: int
+
+    def put(self, values: NDArray[np.uint8]) -> Run:
+        """Write bytes, and say where."""
+        run = self.take(values.size)
+        start = run[0] - self.base
+        self.memory[start : start + values.size] = values
+        return run
+
+    def take(self, nbytes: int) -> Run:
+        """Leave bytes free for others to write."""
+        self.at += nbytes
+        return self.at - nbytes, nbytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,8 +83,7 @@ class ChainPieces:
     nonce: int  # of the first
     mm2s: Pieces
     s2mm: Pieces
-    replies: Sequence[int]  # addresses
-    descriptors: int  # address of the first, those of S2MM behind those of MM2S
+    replies: Sequence[int]  # where they begin in the memory of their area
 
 
 def scratch_bytes(frame: PlannedFrame) -> int:
@@ -62,43 +94,38 @@ def scratch_bytes(frame: PlannedFrame) -> int:
     return own + (HEADER_WORDS + _reply_words(frame)) * _WORD_BYTES + pieces * DESCRIPTOR_BYTES
 
 
-def lay_out(frames: Sequence[PlannedFrame], memory: NDArray[np.uint8], scratch: int) -> ChainPieces:
-    """Write what the host sends to the memory from the address ``scratch`` on, and collect all pieces."""
-    at, nonce = scratch, secrets.randbits(32)
+def reply_bytes(frames: Sequence[PlannedFrame]) -> int:
+    """What comes to the host of all frames."""
+    return sum(map(_reply_words, frames)) * _WORD_BYTES
+
+
+def lay_out(
+    frames: Sequence[PlannedFrame], send: Area, receive: Area, places: Places = lambda runs: runs
+) -> ChainPieces:
+    """Write what the host sends to one area, leave replies their room in another, and collect all pieces.
+
+    ``places`` says where in the DMA's addresses runs of the device's memory lie.
+    """
+    nonce = secrets.randbits(32)
     placed: dict[int, Run] = {}  # what several frames send alike
     mm2s: list[Run] = []
     s2mm: list[Run] = []
     replies = []
-
-    def put(values: NDArray[np.uint8]) -> Run:
-        nonlocal at
-        memory[at : at + values.size] = values
-        at += values.size
-        return at - values.size, values.size
-
     for index, frame in enumerate(frames):
         header = _header_words(frame.header, index + 1 < len(frames), (nonce + index) % (1 << 32))
-        mm2s.append(put(header.view(np.uint8)))
+        mm2s.append(send.put(header.view(np.uint8)))
         for part in frame.sources:
             if isinstance(part, np.ndarray):
                 if id(part) not in placed:
-                    placed[id(part)] = put(part.reshape(-1).view(np.uint8))
+                    placed[id(part)] = send.put(part.reshape(-1).view(np.uint8))
                 mm2s.append(placed[id(part)])
             else:
-                mm2s.extend(part)
-        s2mm.extend(frame.results)
-        replies.append(at)
-        reply = _reply_words(frame) * _WORD_BYTES
-        s2mm.append((at, reply))
-        at += reply
-    return ChainPieces(
-        frames=frames,
-        nonce=nonce,
-        mm2s=_joined(mm2s),
-        s2mm=_joined(s2mm),
-        replies=replies,
-        descriptors=-(-at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES,
-    )
+                mm2s.extend(places(part))
+        s2mm.extend(places(frame.results))
+        reply = receive.take(_reply_words(frame) * _WORD_BYTES)
+        replies.append(reply[0] - receive.base)
+        s2mm.append(reply)
+    return ChainPieces(frames=frames, nonce=nonce, mm2s=_joined(mm2s), s2mm=_joined(s2mm), replies=replies)
 
 
 def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReply]:

@@ -129,7 +129,7 @@ class Body:
                 remedy = f"use --batch {fits} or less" if fits else "the network does not fit at all"
                 raise BodyError(
                     f"a step of {samples} images takes {known.nbytes} bytes of the device's memory, "
-                    f"and {room} are there; {remedy}"
+                    f"and {room} are there; {remedy}, or give the board more (Memory in docs/board.md)"
                 )
             self._maps[backward] = known
             self._ops.device.reserve(max(each.nbytes for each in self._maps.values()))

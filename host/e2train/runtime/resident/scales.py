@@ -88,6 +88,10 @@ class Scales:
         self.maxima[[self._at[name] for name in self._started]] = 0.0
         self._end()
 
+    def drop_step(self) -> None:
+        """Forget what this step has seen, as ``maxima`` are again those from before it."""
+        self._end()
+
     def _end(self) -> None:
         self._seen[:] = -1.0
         self._started.clear()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A board's AXI DMA in scatter-gather mode (PG021), behind reads and writes of registers that may be remote.
+
+The last descriptor of a chain points to its first one. So where all chains begin at the same address, a
+channel is told of the next one by a single write, that of the tail.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from e2train.devices.deadline import Deadline
+from e2train.devices.protocol import DeviceError
+from e2train.packing.descriptors import Chain
+
+__all__ = ["ChainDma"]
+
+# Each direction's registers from its own base on.
+_MM2S, _S2MM = 0x00, 0x30
+_WAYS = {_MM2S: "sending", _S2MM: "receiving"}
+_CONTROL, _STATUS, _CURRENT, _TAIL = 0x00, 0x04, 0x08, 0x10
+_RUN, _RESET = 1 << 0, 1 << 2
+_HALTED, _IDLE = 1 << 0, 1 << 1
+_ERRORS = {
+    1 << 4: "DMAIntErr (a length of 0, or a packet longer than its buffer)",
+    1 << 5: "DMASlvErr (the memory refused an access)",
+    1 << 6: "DMADecErr (no memory at an address)",
+    1 << 8: "SGIntErr (a descriptor that is complete already)",
+    1 << 9: "SGSlvErr (the memory refused a descriptor)",
+    1 << 10: "SGDecErr (no memory at a descriptor's address)",
+}
+_RESET_S = 1.0
+
+
+class ChainDma:
+    """Both channels, which run one chain each at a time."""
+
+    def __init__(
+        self, read: Callable[[int], int], write: Callable[[int, int], None], deadline: Deadline
+    ) -> None:
+        """``read`` and ``write`` take a register's offset."""
+        self._read, self._write = read, write
+        self._deadline = deadline
+        self._firsts: dict[int, int] = {}  # where the chain of a running channel begins
+        self._highs: dict[int, int] = {}  # upper halves of pointers
+
+    def reset(self) -> None:
+        """Reset the DMA and the engine.
+
+        Raises: DeviceError when the reset does not end.
+        """
+        self._firsts.clear()
+        self._highs.clear()
+        self._write(_MM2S + _CONTROL, _RESET)
+        self._await(_MM2S + _CONTROL, _RESET, 0)
+
+    def run(self, mm2s: Chain, s2mm: Chain) -> None:
+        """Run a chain each way, and wait until all has been received.
+
+        Raises: DeviceError for an error of the DMA, or when the time of the operation is over.
+        """
+        self._start(_S2MM, s2mm)
+        self._start(_MM2S, mm2s)
+        pause_s = 0.0
+        while not self._state(_S2MM) & _IDLE:
+            self._state(_MM2S)
+            if self._deadline.left_s() <= 0:
+                raise DeviceError(f"no whole reply within {self._deadline.whole_s:g} s")
+            time.sleep(pause_s)
+            pause_s = min(0.02, pause_s + 0.0005)
+
+    def _start(self, way: int, chain: Chain) -> None:
+        if self._firsts.get(way) != chain.first:
+            if way in self._firsts:
+                self._write(way + _CONTROL, 0)
+                self._await(way + _STATUS, _HALTED, _HALTED)
+            self._point(way + _CURRENT, chain.first)
+            self._write(way + _CONTROL, _RUN)
+            self._firsts[way] = chain.first
+        self._point(way + _TAIL, chain.last)
+
+    def _point(self, register: int, address: int) -> None:
+        """Write a pointer; its lower half, which starts a channel, comes last."""
+        high = address >> 32
+        if self._highs.get(register, 0) != high:
+            self._write(register + 4, high)
+            self._highs[register] = high
+        self._write(register, address & 0xFFFF_FFFF)
+
+    def _state(self, way: int) -> int:
+        state = self._read(way + _STATUS)
+        for bit, meaning in _ERRORS.items():
+            if state & bit:
+                raise DeviceError(f"the DMA's {_WAYS[way]} channel reports {meaning}")
+        if state & _HALTED:
+            raise DeviceError(f"the DMA's {_WAYS[way]} channel has stopped")
+        return state
+
+    def _await(self, register: int, bit: int, value: int) -> None:
+        end_s = time.monotonic() + _RESET_S
+        while self._read(register) & bit != value:
+            if time.monotonic() > end_s:
+                raise DeviceError("the DMA does not come out of its reset; program the board again")

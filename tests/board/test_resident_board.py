@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resident steps through the pynq client on a simulated board: the emulator's bits, faults, memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from e2sim.board import BoardServer, Fault
+from e2train.devices import DeviceError, open_resident
+from e2train.devices.resident import DeviceTensor
+from e2train.devices.simulated_board import board_model, build_logic
+from e2train.overlay import load_board
+from e2train.runtime.resident import BodyError
+from e2train.train import PRESETS, run_training
+
+BOARD = "pynq_z2"
+MODEL = board_model(load_board(BOARD))
+DIGITS = PRESETS["digits"].changed(
+    method="e2train",
+    board=BOARD,
+    execution="resident",
+    meter="none",
+    steps=3,
+    batch=2,
+    seed=7,
+    test_pictures=2,
+    skip=0.4,
+    gate_weight=100.0,  # gates close from one step to the next
+)
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    summary = run_training(DIGITS, out=tmp_path_factory.mktemp("emulated"))
+    assert (summary.steps_run, summary.steps_dropped) == (2, 1)
+    assert summary.blocks_skipped > 0
+    return summary
+
+
+@pytest.fixture
+def on_board(overlay):
+    """The configuration of a run on a server's board."""
+
+    def at(server, **changes):
+        where = {"device": f"pynq:127.0.0.1:{server.port}", "overlay": str(overlay(BOARD))}
+        return DIGITS.changed(**where, **changes)
+
+    return at
+
+
+def test_a_run_on_the_board_has_the_emulators_bits(on_board, emulated, tmp_path):
+    with BoardServer(MODEL, build_logic, port=0) as server:
+        summary = run_training(on_board(server), out=tmp_path)
+        assert server.board.memory.used_bytes == 0
+        calls = server.calls
+    for key in ("weights_sha256", "state_sha256", "test_accuracy", "macs", "host_bytes_per_step"):
+        assert getattr(summary, key) == getattr(emulated, key), key
+    assert summary.cycles is None
+    # Each chain is sent, started and read; images and gradients are sent.
+    chains = server.board.logic.transfers
+    assert calls["invalidate"] == chains
+    assert calls["flush"] - chains == 2 * summary.steps_run + 1
+    registers = calls["write"] - calls["flush"]
+    assert 2 * chains <= registers < 2 * chains + 40
+
+
+def test_faults_in_the_middle_of_steps_change_nothing(on_board, emulated, tmp_path):
+    # Two in each step: the first has 92 chains, the second 21.
+    kinds = {20: "dma-slverr", 80: "bitflip", 184: "hang", 200: "drop-connection"}
+    faults = [Fault(kind=kind, transfer=number) for number, kind in kinds.items()]
+    with BoardServer(MODEL, build_logic, port=0, faults=faults) as server:
+        summary = run_training(on_board(server, deadline_s=2.0), out=tmp_path)
+        assert not server.board.logic._faults
+    assert summary.state_sha256 == emulated.state_sha256
+    assert summary.macs == emulated.macs
+
+
+def test_a_fault_that_stays_is_one_line(on_board, tmp_path):
+    faults = [Fault(kind="dma-slverr", transfer=number) for number in range(10, 40)]
+    cause = r"the DMA's sending channel reports DMASlvErr \(the memory refused an access\)"
+    with (
+        BoardServer(MODEL, build_logic, port=0, faults=faults) as server,
+        pytest.raises(DeviceError, match=rf"^\S+ \(\w+\) on pynq: {cause} \(step tried 3 times\)$"),
+    ):
+        run_training(on_board(server), out=tmp_path)
+
+
+def test_too_little_contiguous_memory_names_a_batch_that_fits(on_board, tmp_path):
+    model = replace(MODEL, memory_bytes=(6 << 20) + 150_000)
+    with BoardServer(model, build_logic, port=0) as server:
+        with pytest.raises(BodyError) as refused:
+            run_training(on_board(server, batch=64), out=tmp_path)
+        assert server.board.memory.used_bytes == 0
+    assert "images takes" in str(refused.value)
+    assert "; use --batch " in str(refused.value)
+
+
+def test_tensors_come_back_wherever_they_lie(overlay, rng):
+    """Written as a whole, over parts of each other, and with gaps between their samples."""
+    with BoardServer(MODEL, build_logic, port=0) as server:
+        device = open_resident(f"pynq:127.0.0.1:{server.port}", config=BOARD, overlay=overlay(BOARD))
+        with device:
+            device.reserve(1 << 16)
+            for start, step in ((0, 1024), (2048, 1024), (512 + 64, 2048), (0, 1024)):
+                offsets = start + step * np.arange(4, dtype=np.int64)
+                tensor = DeviceTensor(kind="int16", C=16, H=4, W=8, offsets=offsets)
+                values = rng.integers(-(1 << 15), 1 << 15, tensor.shape, np.int16)
+                device.write(tensor, values)
+                np.testing.assert_array_equal(device.read(tensor), values)
+        assert server.board.memory.used_bytes == 0
