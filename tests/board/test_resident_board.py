@@ -67,8 +67,8 @@ def test_a_run_on_the_board_has_the_emulators_bits(on_board, emulated, tmp_path)
 
 
 def test_faults_in_the_middle_of_steps_change_nothing(on_board, emulated, tmp_path):
-    # Two in each step: the first has 92 chains, the second 21.
-    kinds = {20: "dma-slverr", 80: "bitflip", 184: "hang", 200: "drop-connection"}
+    # Two in each step: the first has 57 chains, the second 9.
+    kinds = {20: "dma-slverr", 45: "bitflip", 106: "hang", 109: "drop-connection"}
     faults = [Fault(kind=kind, transfer=number) for number, kind in kinds.items()]
     with BoardServer(MODEL, build_logic, port=0, faults=faults) as server:
         summary = run_training(on_board(server, deadline_s=2.0), out=tmp_path)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -26,11 +27,16 @@ from e2train.numerics.rounding import Ints
 
 __all__ = [
     "Affine",
+    "BatchDevice",
     "Convolution",
     "DeviceTensor",
+    "Operation",
     "Reduction",
     "ResidentDevice",
     "WeightGradient",
+    "operands",
+    "results",
+    "run_operation",
     "sample_bytes",
 ]
 
@@ -296,6 +302,9 @@ def _check_view(name: str, operand: DeviceTensor, out: DeviceTensor) -> None:
         raise ShapeError(f"{name} (affine): {operand.shape} seen {operand.view} is no operand of {out.shape}")
 
 
+Operation = Convolution | WeightGradient | Affine | Reduction
+
+
 @runtime_checkable
 class ResidentDevice(Protocol):
     """A device that keeps tensors in its memory and computes on them there."""
@@ -328,3 +337,41 @@ class ResidentDevice(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class BatchDevice(ResidentDevice, Protocol):
+    """A device for which several operations at a time cost less than one by one."""
+
+    def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
+        """Operations in order, each of which may read what those before it wrote.
+
+        Gives for each what the method of its own would, and the counters of it.
+        """
+        ...
+
+
+def run_operation(device: ResidentDevice, call: Operation) -> Any:
+    """What the device's method for an operation gives."""
+    if isinstance(call, Convolution):
+        return device.convolve(call)
+    if isinstance(call, WeightGradient):
+        return device.weight_gradient(call)
+    return device.affine(call) if isinstance(call, Affine) else device.reduce(call)
+
+
+def operands(call: Operation) -> tuple[DeviceTensor, ...]:
+    """The tensors that an operation reads."""
+    if isinstance(call, Convolution):
+        return (call.source,)
+    if isinstance(call, WeightGradient):
+        return call.x, call.gy
+    listed = (call.u, call.v, call.mask)
+    return tuple(tensor for tensor in listed if tensor is not None)
+
+
+def results(call: Operation) -> tuple[DeviceTensor, ...]:
+    """The tensors that an operation writes."""
+    if isinstance(call, Convolution):
+        return (call.destination,)
+    return (call.out,) if isinstance(call, Affine) else ()

@@ -52,6 +52,13 @@ class OffloadContext:
         value = result.value
         return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
+    @property
+    def bits_asked_once(self) -> tuple[int, int] | None:
+        """High bits of x and gy (0: all) that a weight gradient is asked for; None where more may be."""
+        if self.psg is None:
+            return 0, 0
+        return None if self.psg.mode == "resolve" else (self.psg.x_bits, self.psg.g_bits)
+
     def weight_gradient(self, name: str, compute: Callable[[int, int], Tensor], scale: float) -> Tensor:
         """A layer's weight gradient over all ranks in float64, or its predicted or voted signs.
 

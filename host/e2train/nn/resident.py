@@ -89,15 +89,17 @@ class ResidentBody(nn.Module):
         result, gradient = map(bits_kind, self._bits)
         kinds = body_kinds(self._network, result=result, gradient=gradient)
         self._scales = Scales(kinds, self.maxima.numpy(), decay=self._decay)
-        operations = Operations(device, self._scales, self.context.ledger, over_ranks=self._over_ranks)
-        self._body = Body(self._network, operations, result=result, gradient=gradient)
+        self._operations = Operations(device, self._scales, self.context.ledger, over_ranks=self._over_ranks)
+        self._body = Body(self._network, self._operations, result=result, gradient=gradient)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ResidentBody:
         twin = ResidentBody.__new__(ResidentBody)
         memo[id(self)] = twin
         shared = {"_network": self._network}
         kept = {
-            key: value for key, value in self.__dict__.items() if key not in ("_scales", "_body", *shared)
+            key: value
+            for key, value in self.__dict__.items()
+            if key not in ("_scales", "_operations", "_body", *shared)
         }
         twin.__dict__.update(copy.deepcopy(kept, memo) | shared)
         twin._begin()
@@ -158,10 +160,10 @@ class ResidentBody(nn.Module):
         model.policy.begin(images)
         runs = [len(images)] * len(model.blocks)
 
-        def decide(index: int, means: Floats) -> Floats | None:
+        def decide(index: int, means: Callable[[], Floats]) -> Floats | None:
             if index not in skippable:
                 return None
-            features = torch.from_numpy(means).to(images.dtype)[:, :, None, None]
+            features = torch.from_numpy(means()).to(images.dtype)[:, :, None, None]
             gate = model.policy.gate(index, features.to(images.device))
             if gate is None:
                 return None
@@ -192,7 +194,7 @@ class ResidentBody(nn.Module):
 
     def drop_step(self) -> None:
         """Forget the magnitudes of a step that was given up; ``maxima`` are those from before it."""
-        self._scales.drop_step()
+        self._operations.drop_step()
 
     def _check(self, images: Tensor) -> None:
         s = self._network.first.shape
@@ -228,7 +230,7 @@ class ResidentBody(nn.Module):
             tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
             of_gates = [gradient.new_full((len(gradient),), math.inf) for _ in gates]
             return [*of_gates, *(torch.full_like(tensor, math.inf) for tensor in tensors)]
-        found = self._body.backward(_array(gradient), self._weight_gradient)
+        found = self._body.backward(_array(gradient), self._weight_gradient, only=self.context.bits_asked_once)
         self._body.end_step()
         values = [found.gates.get(index) for index in gates]
         values += [value for name in self._layers for value in _of_layer(found, name)]

@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.devices.chains.address_map import AddressMap
-from e2train.devices.chains.device import SCRATCH_BYTES, ChainResident
+from e2train.devices.chains.batch import BARRIER_BYTES, join
+from e2train.devices.chains.device import SCRATCH_BYTES, ChainResident, named
+from e2train.devices.chains.jobs import plan_job
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import Area, FrameReply, lay_out, read_replies, reply_bytes
 from e2train.devices.memory import check_values
 from e2train.devices.protocol import Counters, DeviceError, DeviceLostError, StepLostError
 from e2train.devices.pynq import PynqDevice
 from e2train.devices.pynq_board import CHAINS_AT, Board, Buffer
-from e2train.devices.resident import DeviceTensor
+from e2train.devices.resident import DeviceTensor, Operation, operands, results
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 
 __all__ = ["BoardResident"]
@@ -100,6 +102,26 @@ class BoardResident(ChainResident):
         blocks = raw.view(tensor.kind).reshape(tensor.N, block_count(tensor.C), tensor.H, tensor.W, LANES)
         return from_blocks(blocks, tensor.C)
 
+    def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
+        """Operations in order, as few chains; counters of a chain are those of its first operation."""
+        jobs = []
+        for call in calls:
+            self._check(*operands(call), *results(call))
+            jobs.append(plan_job(call, self.config))
+        replies: list[list[FrameReply]] = [[] for _ in calls]
+        counters = [Counters() for _ in calls]
+        for chain in join(calls, jobs, self.config, room=SCRATCH_BYTES - 2 * CHAINS_AT):
+            own = [index for index, _ in chain if index is not None]
+            names = list(dict.fromkeys(jobs[index].label for index in own))
+            with named(" to ".join(dict.fromkeys((names[0], names[-1]))), self.name):
+                found, counted = self._run_frames(0, [frame for _, frame in chain])
+            counters[own[0]] += counted + self.take_counters()
+            for (index, _), reply in zip(chain, found, strict=True):
+                if index is not None:
+                    replies[index].append(reply)
+        outcomes = (job.collect(found) for job, found in zip(jobs, replies, strict=True))
+        return list(zip(outcomes, counters, strict=True))
+
     def read_file(self, path: str) -> bytes | None:
         """A file of the board, such as a sensor's; None where there is none."""
         return self._device.read_file(path)
@@ -131,6 +153,7 @@ class BoardResident(ChainResident):
                 if buffer is not None:
                     board.free(buffer)
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
+        nbytes = max(nbytes, BARRIER_BYTES)
         self._arena = board.allocate(nbytes)
         self._tensors = nbytes
         self._places = AddressMap()

@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
+from contextlib import contextmanager
+from typing import Any
 
 from e2train.config import EngineConfig
-from e2train.devices.chains.convolution import plan_convolution
-from e2train.devices.chains.elements import plan_affine, plan_reduction
-from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
+from e2train.devices.chains.jobs import Job, plan_job
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import Area, FrameReply, failure, lay_out, read_replies, scratch_bytes
 from e2train.devices.memory import HostMemory, check_access
 from e2train.devices.protocol import Counters, DeviceError, at_once
-from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
-from e2train.numerics.blocks import LANES, block_count
+from e2train.devices.resident import (
+    Affine,
+    Convolution,
+    DeviceTensor,
+    Operation,
+    Reduction,
+    WeightGradient,
+    operands,
+    results,
+)
 from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
 from e2train.packing.descriptors import (
@@ -29,7 +35,7 @@ from e2train.packing.descriptors import (
     write_descriptors,
 )
 
-__all__ = ["ChainResident"]
+__all__ = ["SCRATCH_BYTES", "ChainResident", "named"]
 
 _Outcome = tuple[list[FrameReply], Counters]
 
@@ -61,52 +67,23 @@ class ChainResident(HostMemory):
 
     def convolve(self, call: Convolution) -> Written:
         """Compute a convolution into the memory."""
-        self._check(call.source, call.destination)
-        K = call.destination.C
-        sums = np.zeros((2, block_count(K) * LANES), np.int64)
-        largest = saturations = 0
-        for reply in self._run(call.label, plan_convolution(call, self.config)):
-            largest, saturations = max(largest, reply.largest), saturations + reply.saturations
-            if call.sums:
-                low, high = reply.frame.tag
-                found = reply.sides.reshape(-1, high - low, 2, LANES).sum(axis=0)
-                sums[:, low * LANES : high * LANES] += found.transpose(1, 0, 2).reshape(2, -1)
-        by_channel = (sums[0, :K], sums[1, :K]) if call.sums else (None, None)
-        return Written(largest=largest, saturations=saturations, sums=by_channel[0], squares=by_channel[1])
+        written: Written = self._alone(call)
+        return written
 
     def weight_gradient(self, call: WeightGradient) -> Ints:
         """The weight gradient, int64 (K, C, R, S), or (C, 1, R, S) of a depthwise convolution."""
-        self._check(call.x, call.gy)
-        K, C, R, S = call.weights
-        gw = np.zeros(
-            (block_count(K) * LANES, C if call.depthwise else block_count(C) * LANES, R, S), np.int64
-        )
-        for reply in self._run(call.label, plan_gradient(call, self.config)):
-            add_sums(gw, reply.frame, reply.results, depthwise=call.depthwise)
-        return gw[:K, :C] >> scale_bits(call)
+        gw: Ints = self._alone(call)
+        return gw
 
     def affine(self, call: Affine) -> Written:
         """Compute an affine operation into the memory."""
-        self._check(call.u, call.v, call.mask, call.out)
-        sums = np.zeros((call.out.N, block_count(call.out.C), LANES), np.int64)
-        largest = saturations = 0
-        for reply in self._run(f"{call.name} (affine)", plan_affine(call, self.config)):
-            largest, saturations = max(largest, reply.largest), saturations + reply.saturations
-            if call.sums:
-                _add_by_sample(sums, reply, 0)
-        of_channels = sums.reshape(call.out.N, sums.shape[1] * LANES)[:, : call.out.C]
-        return Written(largest=largest, saturations=saturations, sums=of_channels if call.sums else None)
+        written: Written = self._alone(call)
+        return written
 
     def reduce(self, call: Reduction) -> tuple[Ints, Ints]:
         """Sums of u and u*v, int64 (C,) each, or (N, C) per sample."""
-        self._check(call.u, call.v, call.mask)
-        shape = call.u.N, block_count(call.u.C), LANES
-        sums, products = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for reply in self._run(f"{call.name} (reduce)", plan_reduction(call, self.config)):
-            _add_by_sample(sums, reply, 0)
-            _add_by_sample(products, reply, 1)
-        found, with_v = (each.reshape(call.u.N, shape[1] * LANES)[:, : call.u.C] for each in (sums, products))
-        return (found, with_v) if call.per_sample else (found.sum(axis=0), with_v.sum(axis=0))
+        sums: tuple[Ints, Ints] = self._alone(call)
+        return sums
 
     def take_counters(self) -> Counters:
         """What was executed since this was last asked."""
@@ -127,19 +104,20 @@ class ChainResident(HostMemory):
         """
         raise NotImplementedError
 
-    def _run(self, label: str, frames: Iterable[PlannedFrame]) -> Iterator[FrameReply]:
+    def _alone(self, call: Operation) -> Any:
+        """The outcome of an operation."""
+        self._check(*operands(call), *results(call))
+        job = plan_job(call, self.config)
+        return job.collect(self._run(job))
+
+    def _run(self, job: Job) -> Iterator[FrameReply]:
         """Replies to all frames of an operation, which depend on none of each other."""
-        try:
-            planned = list(frames)
-            for group in _groups(planned, self.parallel, self.config.engines):
+        with named(job.label, self.name):
+            for group in _groups(job.frames, self.parallel, self.config.engines):
                 outcomes = self._run_group(group)
                 self._counters += at_once([counters for _, counters in outcomes], self.config.engines)
                 for replies, _ in outcomes:
                     yield from replies
-        except ChainError as error:
-            raise DeviceError(f"{label} on {self.name}: {error}") from error
-        except DeviceError as error:  # of whatever kind
-            raise type(error)(f"{label} on {self.name}: {error}") from error
 
     def _run_group(self, chains: Sequence[Sequence[PlannedFrame]]) -> list[_Outcome]:
         """As many chains at a time as the device runs."""
@@ -193,8 +171,12 @@ def _groups(
             yield group
 
 
-def _add_by_sample(sums: Ints, reply: FrameReply, which: int) -> None:
-    """Add a frame's sums to those of its samples and blocks. Shapes: sums (N, blocks, 16)."""
-    samples, blocks = reply.frame.tag
-    found = reply.sides[:, which].reshape(samples[1] - samples[0], blocks[1] - blocks[0], LANES)
-    sums[slice(*samples), slice(*blocks)] += found
+@contextmanager
+def named(label: str, device: str) -> Iterator[None]:
+    """Say in errors which operation failed, and where."""
+    try:
+        yield
+    except ChainError as error:
+        raise DeviceError(f"{label} on {device}: {error}") from error
+    except DeviceError as error:  # of whatever kind
+        raise type(error)(f"{label} on {device}: {error}") from error

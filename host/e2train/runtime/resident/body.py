@@ -5,18 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2train.devices.resident import DeviceTensor
-from e2train.numerics.elementwise import Kind, View
+from e2train.numerics.elementwise import Kind, Written
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats
 from e2train.runtime.resident.memory_map import MemoryMap
 from e2train.runtime.resident.network import BlockSpec, ConvNorm, Network
 from e2train.runtime.resident.norm import Moments, moments, norm_gradient
 from e2train.runtime.resident.operations import Operations
+from e2train.runtime.resident.queue import Later
 from e2train.runtime.resident.scaled import Scaled
 from e2train.runtime.resident.step import (
     BlockStep,
@@ -25,6 +27,8 @@ from e2train.runtime.resident.step import (
     ConvStep,
     Parameters,
     WeightPolicy,
+    features,
+    through_shortcut,
 )
 
 __all__ = ["Body", "BodyError"]
@@ -53,6 +57,8 @@ class Body:
         self._training = False
         self._blocks: list[BlockStep] = []
         self._last_x: Scaled
+        self._only: tuple[int, int] | None = None
+        self._postponed: list[Callable[[], None]] = []
         self.observed: dict[str, tuple[Moments, float]] = {}
         """Statistics of the last forward pass by convolution, with the share of the samples that ran."""
 
@@ -75,20 +81,26 @@ class Body:
         self._ops.training = training
         self._blocks, self.observed = [], {}
         x = self._ops.load_images(self._map.tensor("images", N), images)
-        sums = np.zeros((N, images.shape[1]), np.int64)  # nobody asks for those of images
+        sums = Later(lambda: np.zeros((N, images.shape[1]), np.int64))  # nobody asks for those of images
         for spec in self._network.blocks:
             gates = None
             if spec.index is not None:
-                gates = choices.gates(spec.index, _model_order(_means(x, sums), spec.first.in_order))
+                gates = choices.gates(spec.index, partial(features, x, sums, spec.first.in_order))
             x, sums = self._block(spec, x, sums, gates, choices.any_rank)
         self._last_x = x
-        return _model_order(_means(x, sums), self._network.last.out_order)
+        return features(x, sums, self._network.last.out_order)
 
-    def backward(self, gradient: Floats, policy: WeightPolicy) -> BodyGradients:
-        """Gradients of everything, from those of what ``forward`` returned. Shapes: gradient (N, K)."""
+    def backward(
+        self, gradient: Floats, policy: WeightPolicy, *, only: tuple[int, int] | None = None
+    ) -> BodyGradients:
+        """Gradients of everything, from those of what ``forward`` returned. Shapes: gradient (N, K).
+
+        ``only`` are the high bits of x and gy that the policy asks for once and alone; it is asked last then.
+        """
         found = BodyGradients()
         if not self._network.learns:
             return found
+        self._only, self._postponed = only, []
         pixels = self._last_x.tensor.H * self._last_x.tensor.W
         stage = self._network.stages - 1
         pooled = self._ops.load_gradient(
@@ -107,10 +119,13 @@ class Body:
             g = self._block_backward(block, g, found, policy)
         if first.branch:  # nothing before it wants a gradient
             self._branch_backward(first, g.take(first.kept), found, policy)
+        for settle_weights in self._postponed:
+            settle_weights()
         return found
 
     def end_step(self) -> None:
         """Let scales follow the magnitudes of this step, or forget these after an evaluation."""
+        self._ops.settle()
         if self._training:
             self._ops.scales.advance(self._ops.over_ranks)
         else:
@@ -147,10 +162,11 @@ class Body:
         norm = p.norm.ordered(spec.out_order)
         found = norm.running
         if observes:
-            assert written.sums is not None
-            assert written.squares is not None
+            sums, squares = written.get().sums, written.get().squares
+            assert sums is not None
+            assert squares is not None
             count = samples * spec.shape.P * spec.shape.Q
-            found = moments(written.sums, written.squares, count=count, exponent=y.exponent)
+            found = moments(sums, squares, count=count, exponent=y.exponent)
             self.observed[spec.name] = (found.ordered(np.argsort(spec.out_order)), share)
         scale, offset = found.affine(norm)
         return ConvStep(
@@ -166,8 +182,13 @@ class Body:
         )
 
     def _block(
-        self, spec: BlockSpec, x: Scaled, sums: Ints, gates: Floats | None, any_rank: Callable[[bool], bool]
-    ) -> tuple[Scaled, Ints]:
+        self,
+        spec: BlockSpec,
+        x: Scaled,
+        sums: Later[Ints],
+        gates: Floats | None,
+        any_rank: Callable[[bool], bool],
+    ) -> tuple[Scaled, Later[Ints]]:
         """The result of a block and its sums by sample; samples that skip it stay where they are."""
         N = x.tensor.N
         kept = np.arange(N) if gates is None else np.flatnonzero(gates)
@@ -175,42 +196,51 @@ class Body:
         runs = gates is None or (any_rank(len(kept) > 0) if self._training else len(kept) > 0)
         room = self._map.tensor(spec.result, N)
         out = room if spec.moves else replace(room, offsets=x.tensor.offsets.copy())
-        out_sums = np.zeros((N, room.C), np.int64) if spec.moves else sums.copy()
+        parts: list[tuple[Indices, Later[Written]]] = []  # of samples, with their sums
         exponent = x.exponent
         branch: tuple[ConvStep, ...] = ()
         if runs:
             strength = float(gates[kept[0]]) if gates is not None and len(kept) else 1.0
-            branch, done, kept_sums = self._branch(
+            branch, done, written = self._branch(
                 spec, x.take(kept), room.take(kept), strength, share=len(kept) / N
             )
-            out.offsets[kept], out_sums[kept], exponent = done.tensor.offsets, kept_sums, done.exponent
+            out.offsets[kept], exponent = done.tensor.offsets, done.exponent
+            parts.append((kept, written))
         if len(skipped) and spec.moves:
-            done, skipped_sums = self._ops.affine(
+            done, written = self._ops.affine(
                 f"x{spec.stage}",
                 room.take(skipped),
                 u=x.take(skipped).seen("strided"),
                 sums=True,
                 name=spec.last.name,
             )
-            out_sums[skipped], exponent = skipped_sums, done.exponent
+            exponent = done.exponent
+            parts.append((skipped, written))
         result = Scaled(tensor=out, exponent=exponent, activation=spec.last.activation)
         self._blocks.append(
             BlockStep(spec=spec, x=x, kept=kept, skipped=skipped, gated=gates is not None, branch=branch)
         )
-        return result, out_sums
+
+        def of_samples() -> Ints:
+            found = np.zeros((N, room.C), np.int64) if spec.moves else sums.get().copy()
+            for samples, part in parts:
+                found[samples] = part.get().sums
+            return found
+
+        return result, Later(of_samples)
 
     def _branch(
         self, spec: BlockSpec, x: Scaled, out: DeviceTensor, strength: float, *, share: float
-    ) -> tuple[tuple[ConvStep, ...], Scaled, Ints]:
+    ) -> tuple[tuple[ConvStep, ...], Scaled, Later[Written]]:
         """The convolutions of a block and the sum with the shortcut, of the samples that run them."""
-        shortcut = _through_shortcut(spec, x, "strided")
+        shortcut = through_shortcut(spec, x, "strided")
         convs: list[ConvStep] = []
         for number, conv in enumerate(spec.convs, 1):
             convs.append(self._convolve(conv, x, f"{spec.name}.y{number}", share=share))
             if conv is not spec.last:
                 x = self._norm(convs[-1], f"{spec.name}.a{number}")
         last = convs[-1]
-        done, sums = self._ops.affine(
+        done, written = self._ops.affine(
             f"x{spec.stage}",
             out,
             u=last.y,
@@ -221,8 +251,7 @@ class Body:
             sums=True,
             name=spec.last.name,
         )
-        assert sums is not None
-        return tuple(convs), done, sums
+        return tuple(convs), done, written
 
     def _norm(self, conv: ConvStep, site: str) -> Scaled:
         """Batch norm and activation."""
@@ -252,7 +281,7 @@ class Body:
                 f"g{stage}",
                 room.take(block.kept),
                 u=self._input_backward(block.branch[0], gy, f"{spec.name}.ga0"),
-                v=_through_shortcut(spec, mine, "spread"),
+                v=through_shortcut(spec, mine, "spread"),
                 mask=block.x.take(block.kept).mask,
                 mask_out=True,
                 name=spec.first.name,
@@ -348,41 +377,21 @@ class Body:
     ) -> None:
         spec = conv.spec
 
-        def integers(x_bits: int, g_bits: int) -> Ints:
-            gw = self._ops.weight_gradient(spec, conv.x, gy, x_bits=x_bits, g_bits=g_bits)
-            return spec.in_model(gw)
+        def ask(x_bits: int, g_bits: int) -> Later[Ints]:
+            return self._ops.weight_gradient(spec, conv.x, gy, x_bits=x_bits, g_bits=g_bits)
+
+        def decide(integers: Callable[[int, int], Ints]) -> None:
+            found.weights[spec.name] = policy(spec.name, integers, scale)
 
         scale = float(np.ldexp(1.0, conv.x.exponent + gy.exponent))
-        found.weights[spec.name] = policy(spec.name, integers, scale)
+        if self._only is None:
+            decide(lambda *bits: spec.in_model(ask(*bits).get()))
+        else:
+            gw = ask(*self._only)
+            self._postponed.append(lambda: decide(lambda *bits: spec.in_model(gw.get())))
 
     def _input_backward(self, conv: ConvStep, gy: Scaled, site: str) -> Scaled:
         gx, _ = self._ops.convolve(
-            "grad_input",
-            conv.spec,
-            gy,
-            conv.w,
-            conv.w_exponent,
-            self._map.tensor(site, gy.tensor.N),
-            site,
+            "grad_input", conv.spec, gy, conv.w, conv.w_exponent, self._map.tensor(site, gy.tensor.N), site
         )
         return gx
-
-
-def _through_shortcut(spec: BlockSpec, x: Scaled, view: View) -> Scaled | None:
-    """What a shortcut adds to a branch: x, or where it begins a stage a view of x."""
-    if spec.shortcut == "none":
-        return None
-    return x.seen(view) if spec.moves else x
-
-
-def _means(x: Scaled, sums: Ints) -> Floats:
-    """Averages over the pixels, from sums of integers. Shapes: (N, C)."""
-    means: Floats = np.ldexp(sums / (x.tensor.H * x.tensor.W), x.exponent)
-    return means
-
-
-def _model_order(stored: Floats, order: Indices) -> Floats:
-    """Channels as the model numbers them. Shapes: (N, C)."""
-    values = np.empty_like(stored)
-    values[:, order] = stored
-    return values

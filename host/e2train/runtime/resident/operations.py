@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from e2train.devices.protocol import Counters
 from e2train.devices.resident import (
     Affine,
     Convolution,
@@ -24,6 +25,7 @@ from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats, kind_exponent, mantissas
 from e2train.runtime.ledger import Ledger, LedgerMode, LedgerRow
 from e2train.runtime.resident.network import Activation, ConvNorm
+from e2train.runtime.resident.queue import Later, OperationQueue
 from e2train.runtime.resident.scaled import Scaled, ceiling, integer_ceiling
 from e2train.runtime.resident.scales import Scales
 
@@ -65,8 +67,18 @@ class Operations:
         self.device = device
         self.scales = scales
         self._ledger = ledger
+        self._queue = OperationQueue(device)
         self.over_ranks = over_ranks
         self.training = True  # whether all ranks ask alike
+
+    def settle(self) -> None:
+        """Run what waits until somebody wants it."""
+        self._queue.settle()
+
+    def drop_step(self) -> None:
+        """Forget what waits and what was seen: the step is given up."""
+        self._queue.drop()
+        self.scales.drop_step()
 
     def load_images(self, tensor: DeviceTensor, images: NDArray[np.float32]) -> Scaled:
         """Quantise images on the host and write them. Shapes: (N, C, H, W)."""
@@ -87,12 +99,12 @@ class Operations:
         site: str,
         *,
         sums: bool = False,
-    ) -> tuple[Scaled, Written]:
+    ) -> tuple[Scaled, Later[Written]]:
         """A convolution into ``destination``, whose scale is that of ``site``."""
         raw = source.exponent + w_exponent
         s = conv.shape
 
-        def run(shift: int, *, trial: bool = False) -> Written:
+        def run(shift: int, *, trial: bool = False) -> Later[Written]:
             call = Convolution(
                 mode=mode,
                 source=source.tensor,
@@ -105,29 +117,32 @@ class Operations:
                 sums=sums,
                 name=conv.name,
             )
-            written = self.device.convolve(call)
             weights = w.nbytes
-            self._enter(
-                conv.name,
-                mode,
-                written,
-                trial=trial,
-                macs=call.macs,
-                reads=(source.tensor, None),
-                b_values=w.size,
-                writes=destination,
-                dram_bytes=weights,
-                host_bytes=(weights if mode == "forward" else 0) + (16 * destination.C if sums else 0),
-            )
-            return written
+
+            def done(written: Written, counters: Counters) -> None:
+                self._see(site, written, raw + shift, trial=trial)
+                self._enter(
+                    conv.name,
+                    mode,
+                    written,
+                    counters,
+                    trial=trial,
+                    macs=call.macs,
+                    reads=(source.tensor, None),
+                    b_values=w.size,
+                    writes=destination,
+                    dram_bytes=weights,
+                    host_bytes=(weights if mode == "forward" else 0) + (16 * destination.C if sums else 0),
+                )
+
+            return self._queue.submit(call, done)
 
         if not self.scales.known(site):
             trial = _safe_shift(conv, w, mode, source.tensor.kind)
-            largest = run(trial, trial=True).largest
+            largest = run(trial, trial=True).get().largest
             self._start(site, float(np.ldexp(float(largest), raw + trial)))
         shift = min(max(self.scales.exponent(site) - raw, 0), _MOST_SHIFT)
         written = run(shift)
-        self.scales.see(site, float(np.ldexp(float(written.largest), raw + shift)))
         return Scaled(tensor=destination, exponent=raw + shift), written
 
     def affine(
@@ -145,7 +160,7 @@ class Operations:
         activation: Activation = "none",
         sums: bool = False,
         name: str = "",
-    ) -> tuple[Scaled, Ints | None]:
+    ) -> tuple[Scaled, Later[Written]]:
         """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked.
 
         Coefficients of u and v that are left out are one.
@@ -159,15 +174,16 @@ class Operations:
             trial = kind_exponent(min(float(most.max()), ceiling(activation)), "int16")
             largest = 1 << 14
             if v is None or not _overlap(v.tensor, out):  # a trial would overwrite what it reads
-                largest = self._affine(out, trial, (u, a), (v, b), d, options, trial=True).largest
+                trial_run = self._affine(site, out, trial, (u, a), (v, b), d, options, trial=True)
+                largest = trial_run.get().largest
             self._start(site, float(np.ldexp(float(largest), trial)))
         exponent = self.scales.exponent(site)
-        written = self._affine(out, exponent, (u, a), (v, b), d, options)
-        self.scales.see(site, float(np.ldexp(float(written.largest), exponent)))
-        return Scaled(tensor=out, exponent=exponent, activation=activation), written.sums
+        written = self._affine(site, out, exponent, (u, a), (v, b), d, options)
+        return Scaled(tensor=out, exponent=exponent, activation=activation), written
 
     def _affine(
         self,
+        site: str,
         out: DeviceTensor,
         exponent: int,
         first: tuple[Scaled, Floats],
@@ -176,7 +192,7 @@ class Operations:
         options: _Options,
         *,
         trial: bool = False,
-    ) -> Written:
+    ) -> Later[Written]:
         """An affine operation of operands with their coefficients, into integers of this exponent."""
         (u, a), (v, b), mask = first, second, options.mask
         scales = u.exponent - exponent, (exponent if v is None else v.exponent) - exponent, -exponent
@@ -197,18 +213,22 @@ class Operations:
             sums=options.sums,
             name=options.name,
         )
-        written = self.device.affine(call)
-        self._enter(
-            call.name,
-            "affine",
-            written,
-            trial=trial,
-            elementwise=(1 if v is None else 2) * _values(out),
-            reads=(call.u, call.v, call.mask),
-            writes=out,
-            host_bytes=12 * out.C + (8 * out.N * out.C if call.sums else 0),
-        )
-        return written
+
+        def done(written: Written, counters: Counters) -> None:
+            self._see(site, written, exponent, trial=trial)
+            self._enter(
+                call.name,
+                "affine",
+                written,
+                counters,
+                trial=trial,
+                elementwise=(1 if v is None else 2) * _values(out),
+                reads=(call.u, call.v, call.mask),
+                writes=out,
+                host_bytes=12 * out.C + (8 * out.N * out.C if call.sums else 0),
+            )
+
+        return self._queue.submit(call, done)
 
     def reduce(
         self, u: Scaled, v: Scaled, mask: Scaled | None, *, per_sample: bool, name: str
@@ -225,21 +245,27 @@ class Operations:
             per_sample=per_sample,
             name=name,
         )
-        sums, products = self.device.reduce(call)
-        self._enter(
-            name,
-            "reduce",
-            None,
-            elementwise=2 * _values(u.tensor),
-            reads=(u.tensor, v.tensor, _tensor(mask)),
-            host_bytes=8 * (sums.size + products.size),
-        )
+
+        def done(found: tuple[Ints, Ints], counters: Counters) -> None:
+            self._enter(
+                name,
+                "reduce",
+                None,
+                counters,
+                elementwise=2 * _values(u.tensor),
+                reads=(u.tensor, v.tensor, _tensor(mask)),
+                host_bytes=8 * (found[0].size + found[1].size),
+            )
+
+        sums, products = self._queue.submit(call, done).get()
         return (
             np.ldexp(sums.astype(np.float64), u.exponent),
             np.ldexp(products.astype(np.float64), u.exponent + v.exponent),
         )
 
-    def weight_gradient(self, conv: ConvNorm, x: Scaled, gy: Scaled, *, x_bits: int, g_bits: int) -> Ints:
+    def weight_gradient(
+        self, conv: ConvNorm, x: Scaled, gy: Scaled, *, x_bits: int, g_bits: int
+    ) -> Later[Ints]:
         """Integers of a weight gradient, from so many high bits of x and gy (0: all)."""
         s = conv.shape
         call = WeightGradient(
@@ -253,19 +279,22 @@ class Operations:
             g_bits=g_bits,
             name=conv.name,
         )
-        gw = self.device.weight_gradient(call)
-        moved = gw.size * (8 if call.mode == "grad_weight" else 4)
-        self._enter(
-            conv.name,
-            call.mode,
-            None,
-            macs=call.macs,
-            reads=(x.tensor, gy.tensor),
-            results=gw.size,
-            dram_bytes=moved,
-            host_bytes=moved,
-        )
-        return gw
+
+        def done(gw: Ints, counters: Counters) -> None:
+            moved = gw.size * (8 if call.mode == "grad_weight" else 4)
+            self._enter(
+                conv.name,
+                call.mode,
+                None,
+                counters,
+                macs=call.macs,
+                reads=(x.tensor, gy.tensor),
+                results=gw.size,
+                dram_bytes=moved,
+                host_bytes=moved,
+            )
+
+        return self._queue.submit(call, done)
 
     def _load(self, site: str, tensor: DeviceTensor, values: NDArray[Any], *, name: str) -> Scaled:
         largest = float(np.abs(values).max(initial=0.0))
@@ -275,10 +304,13 @@ class Operations:
         low, high = kind_range(tensor.kind)
         raw = np.rint(values * values.dtype.type(2.0**-exponent))
         ints = np.clip(raw, low, high).astype(tensor.kind)
+        self.settle()  # what waits may read what is overwritten
         self.device.write(tensor, ints)
         self.scales.see(site, largest)
         written = Written(largest=0, saturations=int(np.count_nonzero(raw != ints)))
-        self._enter(name, "load", written, reads=(), writes=tensor, host_bytes=values.size * ints.itemsize)
+        moved = values.size * ints.itemsize
+        counters = self.device.take_counters()
+        self._enter(name, "load", written, counters, reads=(), writes=tensor, host_bytes=moved)
         return Scaled(tensor=tensor, exponent=exponent)
 
     def _start(self, site: str, magnitude: float) -> None:
@@ -286,11 +318,17 @@ class Operations:
         agreed = self.over_ranks(np.array([magnitude]))[0] if self.training else magnitude
         self.scales.start(site, float(agreed))
 
+    def _see(self, site: str, written: Written, exponent: int, *, trial: bool) -> None:
+        """Take notice of the magnitude of a result."""
+        if not trial:
+            self.scales.see(site, float(np.ldexp(float(written.largest), exponent)))
+
     def _enter(
         self,
         name: str,
         mode: LedgerMode,
         written: Written | None,
+        counters: Counters,
         *,
         trial: bool = False,
         reads: tuple[DeviceTensor | None, ...],
@@ -316,7 +354,7 @@ class Operations:
                 b_values=b_values + sum(values[1:]),
                 results=results or (_values(writes) if writes else 0),
                 counters=replace(
-                    self.device.take_counters(),
+                    counters,
                     macs=macs,
                     elementwise=elementwise,
                     dram_bytes=dram_bytes + sum(addressed) + (writes.nbytes if writes else 0),

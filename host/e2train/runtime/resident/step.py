@@ -9,13 +9,24 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from e2train.numerics.elementwise import View
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats
 from e2train.runtime.resident.network import BlockSpec, ConvNorm
 from e2train.runtime.resident.norm import Moments, NormParameters
+from e2train.runtime.resident.queue import Later
 from e2train.runtime.resident.scaled import Scaled
 
-__all__ = ["BlockStep", "BodyGradients", "Choices", "ConvStep", "Parameters", "WeightPolicy"]
+__all__ = [
+    "BlockStep",
+    "BodyGradients",
+    "Choices",
+    "ConvStep",
+    "Parameters",
+    "WeightPolicy",
+    "features",
+    "through_shortcut",
+]
 
 Indices = NDArray[np.int64]
 # Makes a weight gradient of a function that computes its integers from so many high bits of x and gy (0:
@@ -36,11 +47,12 @@ class Parameters:
 class Choices:
     """Who decides which samples run which block.
 
-    ``gates`` is asked block by block, with the averages of the block's input (N, C); it returns (N,), where
-    zero skips, or None where all samples run. ``any_rank`` says whether a flag is up on some rank.
+    ``gates`` is asked block by block, with a function that gives the averages of the block's input (N, C); it
+    returns (N,), where zero skips, or None where all samples run. ``any_rank`` says whether a flag is up on
+    some rank.
     """
 
-    gates: Callable[[int, Floats], Floats | None]
+    gates: Callable[[int, Callable[[], Floats]], Floats | None]
     any_rank: Callable[[bool], bool]
 
 
@@ -82,3 +94,18 @@ class BlockStep:
     skipped: Indices
     gated: bool
     branch: tuple[ConvStep, ...]
+
+
+def through_shortcut(spec: BlockSpec, x: Scaled, view: View) -> Scaled | None:
+    """What a shortcut adds to a branch: x, or where it begins a stage a view of x."""
+    if spec.shortcut == "none":
+        return None
+    return x.seen(view) if spec.moves else x
+
+
+def features(x: Scaled, sums: Later[Ints], order: Indices) -> Floats:
+    """Averages over the pixels, from sums of integers; channels as the model numbers them. Shapes: (N, C)."""
+    means: Floats = np.ldexp(sums.get() / (x.tensor.H * x.tensor.W), x.exponent)
+    values = np.empty_like(means)
+    values[:, order] = means
+    return values

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations that wait until one of their results is wanted, for devices that take several together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from e2train.devices.protocol import Counters
+from e2train.devices.resident import BatchDevice, Operation, ResidentDevice, run_operation
+from e2train.runtime.execute import stoppable
+
+__all__ = ["Later", "OperationQueue"]
+
+_T = TypeVar("_T")
+
+
+class Later(Generic[_T]):
+    """A value that is computed when it is first asked for."""
+
+    def __init__(self, compute: Callable[[], _T]) -> None:
+        self._compute: Callable[[], _T] | None = compute
+        self._value: _T
+
+    def get(self) -> _T:
+        """The value."""
+        if self._compute is not None:
+            self._value, self._compute = self._compute(), None
+        return self._value
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Waiting:
+    call: Operation
+    done: Callable[[Any, Counters], None]
+    outcome: Any = None
+
+
+class OperationQueue:
+    """Runs operations in order: at once, or on a device that takes several when a result is asked for."""
+
+    def __init__(self, device: ResidentDevice) -> None:
+        self._device = device
+        self._batches = isinstance(device, BatchDevice)
+        self._waiting: list[_Waiting] = []
+
+    def submit(self, call: Operation, done: Callable[[Any, Counters], None]) -> Later[Any]:
+        """What an operation will have given; ``done`` is told of that and of what it took, in order."""
+        entry = _Waiting(call=call, done=done)
+        self._waiting.append(entry)
+        if not self._batches:
+            self.settle()
+
+        def outcome() -> Any:
+            if entry in self._waiting:
+                self.settle()
+            return entry.outcome
+
+        return Later(outcome)
+
+    def settle(self) -> None:
+        """Run all that waits."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        with stoppable():
+            outcomes = self._run([each.call for each in waiting])
+        for each, (outcome, counters) in zip(waiting, outcomes, strict=True):
+            each.outcome = outcome
+            each.done(outcome, counters)
+
+    def drop(self) -> None:
+        """Forget all that waits."""
+        self._waiting.clear()
+
+    def _run(self, calls: list[Operation]) -> list[tuple[Any, Counters]]:
+        if isinstance(self._device, BatchDevice):
+            return self._device.run_batch(calls)
+        return [(run_operation(self._device, call), self._device.take_counters()) for call in calls]
