@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import cases
-import e2train.devices.chains.device as chains
 import numpy as np
 import pytest
 import resident_cases
 from e2train.config import load_config
 from e2train.devices import DeviceError, Transfer, open_resident
 from e2train.devices.chains import StreamResident
+from e2train.devices.chains.jobs import plan_job
 from e2train.devices.memory import SpecResident
 from e2train.devices.protocol import ConvShape, Counters
 from e2train.devices.resident import Affine, DeviceTensor, WeightGradient
@@ -115,7 +115,7 @@ def test_chains_that_do_not_fit_the_scratch_memory_are_cut(
             ran.append(slot)
             return super().run_chain(slot, *chain, **options)
 
-    monkeypatch.setattr(chains, "SCRATCH_BYTES", 16 << 10)
+    monkeypatch.setattr("e2train.devices.chains.device.SCRATCH_BYTES", 16 << 10)
     device = Watched(engine(parallel))
     got, want, memory, wanted = both(convolution(rng, CUT["rows"]), device)
     np.testing.assert_array_equal(memory, wanted)
@@ -266,9 +266,10 @@ def test_engines_share_the_frames_of_an_operation(frames: int, rng: np.random.Ge
     """As evenly as they go; the time is that of the engine that takes longest."""
     device = Clocked(engines=4, parallel=4)
     resident = StreamResident(device)
-    planned = next(chains.plan_convolution(convolution(rng).call, PYNQ))
+    job = plan_job(convolution(rng).call, PYNQ)
+    many = replace(job, frames=job.frames[:1] * frames)
     resident.reserve(1 << 20)
-    assert len(list(resident._run("many", [planned] * frames))) == frames
+    assert len(list(resident._run(many))) == frames
     found = resident.take_counters()
     assert (found.frames, found.cycles) == (frames, max(device.sizes))
     assert len(device.sizes) == -(-frames // -(-frames // 4))
