@@ -25,7 +25,7 @@ DIGITS = PRESETS["digits"].changed(
     steps=3,
     batch=2,
     seed=7,
-    test_pictures=2,
+    test_images=2,
     skip=0.4,
     gate_weight=100.0,  # gates close from one step to the next
 )

@@ -230,7 +230,9 @@ class ResidentBody(nn.Module):
             tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
             of_gates = [gradient.new_full((len(gradient),), math.inf) for _ in gates]
             return [*of_gates, *(torch.full_like(tensor, math.inf) for tensor in tensors)]
-        found = self._body.backward(_array(gradient), self._weight_gradient, only=self.context.bits_asked_once)
+        found = self._body.backward(
+            _array(gradient), self._weight_gradient, only=self.context.bits_asked_once
+        )
         self._body.end_step()
         values = [found.gates.get(index) for index in gates]
         values += [value for name in self._layers for value in _of_layer(found, name)]
