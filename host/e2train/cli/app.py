@@ -69,7 +69,9 @@ app.add_typer(data, name="data")
 app.add_typer(hls, name="hls")
 app.command()(bench)
 app.add_typer(board, name="board")
-app.add_typer(energy, name="energy")
+app.add_typer(
+    energy, name="energy", short_help="Energy: measured by meters, modelled from what was executed."
+)
 app.add_typer(bitstream, name="bitstream")
 
 

@@ -31,7 +31,7 @@ Device = Annotated[str, typer.Option(help="pynq on a board, pynq:HOST[:PORT] fro
 Config = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
 Overlay = Annotated[Path, typer.Option(help="Archive that e2train bitstream build made.")]
 Deadline = Annotated[float, typer.Option(help="Timeout of a transfer in seconds.", min=0.1)]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 
 @app.command()
@@ -42,7 +42,7 @@ def info(
     deadline: Deadline = 60.0,
     as_json: Json = False,
 ) -> None:
-    """What is connected: board, overlay, engine, clock, power sensors."""
+    """Show what is connected: board, overlay, engine, clock, power sensors."""
     from e2train.runtime.board_check import board_info
 
     with open_board(device, board, overlay, deadline) as opened:

@@ -44,7 +44,7 @@ _SIGNALLED = 128  # and one that a signal ended, with the signal's number
 Device = Annotated[str, typer.Option(help="pynq or pynq:HOST[:PORT], to look at a board's sensors too.")]
 Overlay = Annotated[Path | None, typer.Option(help="Overlay archive of that board.")]
 Config = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 
 @app.command()

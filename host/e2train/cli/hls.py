@@ -29,7 +29,7 @@ __all__ = ["app", "find_kernel"]
 
 ENGINE = "engine"
 
-app = typer.Typer(no_args_is_help=True, help="C++ kernels: to SystemVerilog, checked, reported on.")
+app = typer.Typer(no_args_is_help=True, help="C++ kernels: check them, build SystemVerilog, report on it.")
 app.command()(check)
 
 Kernels = Annotated[

@@ -27,7 +27,7 @@ def evaluate(
     device: _Device = "emulator",
     as_json: _Json = False,
 ) -> None:
-    """Test a trained model: accuracy in all and by class; the run's report shows the confusion matrix."""
+    """Test a trained model: accuracy overall and by class; the run's report shows the confusion matrix."""
     with ends_at_once():
         from e2train.train import evaluate_run
 
