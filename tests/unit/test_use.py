@@ -105,8 +105,8 @@ def test_other_tools_take_the_images_for_the_same_classes(trained, images, tmp_p
         pytest.importorskip("qonnx")
     model, path = tmp_path / "model.pt", tmp_path / f"exported{FORMATS[form]}"
     model.write_bytes((trained[0] / "model.pt").read_bytes())
-    told = run("export", model, "--format", form, "--data", images)
-    assert told == (0, f"{path}; the same class on all 200 test images\n", "")
+    output = run("export", model, "--format", form, "--data", images)
+    assert output == (0, f"{path}; the same class on all 200 test images\n", "")
     of = read_trained(model)
     batch, labels = labelled_images(images, of.format, of.names).take(np.arange(5, 200, 25))
     assert logits_of(path, form, batch).argmax(axis=1).tolist() == labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRADIENT_BITS", "multipliers_suffice", "part_budget", "print_report", "progress"]
 
-GRADIENT_BITS = 8  # of the gradients that MACs per cycle are told for
+GRADIENT_BITS = 8  # of the gradients that MACs per cycle are reported for
 _SHOWN_PATHS = 5
 
 

@@ -171,11 +171,11 @@ class PynqDevice(Closing):
         except ReplyError as error:
             raise DeviceError(f"the engine on the board does not identify itself: {error}") from error
         lanes, depth = (int(word) for word in reply.results)
-        told = (lanes & 0xFFFF, lanes >> 16 & 0xFFFF, lanes >> 32, depth & 0xFFFFFFFF, depth >> 32)
+        found = (lanes & 0xFFFF, lanes >> 16 & 0xFFFF, lanes >> 32, depth & 0xFFFFFFFF, depth >> 32)
         wanted = (cfg.ic_lanes, cfg.oc_lanes, cfg.x_depth, cfg.w_depth, cfg.hash32)
-        if told != wanted:
+        if found != wanted:
             raise DeviceError(
-                f"the board's engine is not {cfg.name}: lanes, depths and hash are {told}, must be {wanted}"
+                f"the board's engine is not {cfg.name}: lanes, depths and hash are {found}, must be {wanted}"
             )
 
     def _check_clock(self) -> None:
