@@ -22,7 +22,7 @@ REASONS = (
     "takes minutes",
 )
 _BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"// (\w+\.cpp)\n")
+_FILE = re.compile(r"(?://|#) (\w+\.(?:cpp|py))\n")
 # Languages whose blocks tests run: a kernel is compiled, a configuration is loaded; text is what is printed.
 LANGUAGES = ("bash", "cpp", "python", "text", "toml")
 _COMMAND = re.compile(r"\$ |%|>>> |e2train |make |pip |python ")
@@ -43,6 +43,12 @@ class Block:
         """Why it is not run, or None."""
         head, _, reason = self.comment.partition(": ")
         return reason if head == "not run" else None
+
+    @property
+    def file(self) -> str | None:
+        """The name of the file that it is, or None."""
+        named = _FILE.match(self.text)
+        return named[1] if named else None
 
     @property
     def background(self) -> bool:
@@ -102,8 +108,8 @@ def spans(page: str) -> list[str]:
 
 
 def write_sources(page: str, folder: Path) -> bool:
-    """Write the kernels that a page shows into a folder; whether there are any."""
-    found = [(name[1], block.text) for block in blocks(page, "cpp") if (name := _FILE.match(block.text))]
-    for name, text in found:
-        (folder / name).write_text(text, encoding="utf-8")
+    """Write the kernels and scripts that a page shows into a folder; whether there are any."""
+    found = [block for block in blocks(page, "cpp", "python") if block.file]
+    for block in found:
+        (folder / str(block.file)).write_text(block.text, encoding="utf-8")
     return bool(found)

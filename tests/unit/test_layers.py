@@ -34,6 +34,7 @@ ALLOWED_BELOW_NN = {
     "devices/build.py": {"e2hls"},
     "devices/chains/soc.py": {"e2hls", "e2sim"},
     "devices/csim.py": {"e2hls"},
+    "devices/own_kernel.py": {"e2hls"},
     "devices/rtl.py": {"e2hls", "e2sim"},
     "devices/simulated_board.py": {"e2sim"},
     "devices/pynq_board.py": {"e2hls", "pynq"},  # of e2hls the folder of the cache

@@ -70,7 +70,7 @@ def _loops(verb: str, name: str, dimensions: tuple[str, ...]) -> list[str]:
     for at in reversed(range(len(dimensions))):
         lines = [
             *([f"{verb}_{name}:"] if at == 0 else []),
-            f"{'  ' * at}for (int i{at} = 0; i{at} < ({dimensions[at]}); ++i{at}) {{",
+            f"{'  ' * at}for (int i{at} = 0; i{at} < int({dimensions[at]}); ++i{at}) {{",
             *lines,
             f"{'  ' * at}}}",
         ]

@@ -13,7 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["app"]
+from e2train.cli.hls_check import Defines, IncludeDirs, Top
+
+__all__ = ["OwnSource", "app"]
+
+OwnSource = Annotated[
+    Path | None,
+    typer.Option("--kernel", metavar="FILE.cpp", help="A kernel of your own, in the engine's place."),
+]
 
 app = typer.Typer(help="Overlays for boards: build, pack, check.", no_args_is_help=True)
 
@@ -21,27 +28,42 @@ app = typer.Typer(help="Overlays for boards: build, pack, check.", no_args_is_he
 @app.command()
 def build(
     board: Annotated[str, typer.Option(help="Folder in bitstreams/.")] = "pynq_z2",
+    kernel: OwnSource = None,
+    top: Top = None,
+    include_dirs: IncludeDirs = None,
+    defines: Defines = None,
     out: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path("build/bitstreams"),
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Make the overlay of the simulated board, without Vivado.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps and run none.")] = False,
 ) -> None:
-    """Make a board's overlay archive: with Vivado, or for the simulated board."""
+    """Make a board's overlay archive: with Vivado, or for the simulated board.
+
+    With --kernel a kernel of your own takes the engine's place behind the DMA.
+    """
     from e2train.devices.build import engine_rtl
-    from e2train.overlay import load_board, simulated_overlay, write_overlay
+    from e2train.devices.own_kernel import own_kernel
+    from e2train.overlay import ENGINE, load_board, simulated_overlay, write_overlay
     from e2train.overlay.vivado import VivadoBuild, source_hash
 
     description = load_board(board)
-    if dry_run and not simulated:
-        for step in VivadoBuild(description, out, rtl=()).steps():
+    dry = dry_run and not simulated
+    if kernel is None:
+        name, files = ENGINE, () if dry else engine_rtl(description.config).verilog_files
+    else:
+        own = own_kernel(
+            kernel, description.config, top=top, include_dirs=include_dirs or (), defines=defines or ()
+        )
+        name, files = own.kernel, own.verilog_files
+    if dry:
+        for step in VivadoBuild(description, out, rtl=files, kernel=name).steps():
             typer.echo(step)
         return
-    rtl = engine_rtl(description.config)
     if simulated:
-        overlay = simulated_overlay(description, source_sha256=source_hash(rtl.verilog_files))
+        overlay = simulated_overlay(description, source_sha256=source_hash(files), kernel=name)
     else:
-        overlay = VivadoBuild(description, out, rtl=rtl.verilog_files).run()
+        overlay = VivadoBuild(description, out, rtl=files, kernel=name).run()
     typer.echo(write_overlay(overlay, out))
 
 

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,8 +18,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from e2train.cli.agent import AGENT_HELP, is_loopback
+from e2train.cli.bitstream import OwnSource
+from e2train.cli.hls_check import Defines, IncludeDirs, Top
 
 if TYPE_CHECKING:
+    from e2sim.board import Design
+
     from e2train.devices.pynq import PynqDevice
 
 __all__ = ["app", "open_board"]
@@ -88,6 +93,10 @@ def check(
 @app.command()
 def serve(
     board: Annotated[str, typer.Option(help="Folder in bitstreams/ that describes the board.")] = "zcu104",
+    kernel: OwnSource = None,
+    top: Top = None,
+    include_dirs: IncludeDirs = None,
+    defines: Defines = None,
     bind: Annotated[str, typer.Option(help="Address to listen on; anything but loopback is open to all.")] = (
         "127.0.0.1"
     ),
@@ -100,7 +109,10 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve a simulated board that the pynq client takes for a real one, until Ctrl-C."""
+    """Serve a simulated board that the pynq client takes for a real one, until Ctrl-C.
+
+    With --kernel it takes the overlay of that kernel, as bitstream build --kernel makes it.
+    """
     from e2train.config.extras import install_command
     from e2train.devices import DeviceError
 
@@ -110,7 +122,7 @@ def serve(
         raise DeviceError(
             f"the simulated board needs {error.name}; {install_command(error.name or '')}"
         ) from error
-    from e2train.devices.simulated_board import board_model, build_logic, prepare_logic
+    from e2train.devices.simulated_board import board_model, build_logic, kernel_logic, prepare_logic
     from e2train.overlay import load_board
 
     description = load_board(board)
@@ -119,8 +131,16 @@ def serve(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from error
     check_address(bind, port)  # before minutes of building
-    prepare_logic(description)
-    with BoardServer(board_model(description), build_logic, bind=bind, port=port, faults=faults) as server:
+    logic: Callable[[Design], Path] = build_logic
+    if kernel is None:
+        prepare_logic(description)
+    else:
+        from e2train.devices.own_kernel import own_kernel
+
+        macros, folders = defines or (), include_dirs or ()
+        own = own_kernel(kernel, description.config, top=top, include_dirs=folders, defines=macros)
+        logic = kernel_logic(own)
+    with BoardServer(board_model(description), logic, bind=bind, port=port, faults=faults) as server:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())

@@ -21,7 +21,7 @@ from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import Closing, DeviceError, DeviceLostError, Transfer
 from e2train.devices.pynq_board import Board, LostError
 from e2train.numerics.frames import Header, Mode
-from e2train.overlay import OverlaySet, read_overlay
+from e2train.overlay import ENGINE, OverlaySet, read_overlay
 from e2train.packing import Frame, ReplyError, join_transfer, split_replies, with_nonces
 
 __all__ = ["PynqDevice"]
@@ -129,6 +129,8 @@ class PynqDevice(Closing):
 
     def _check_manifest(self, path: Path) -> None:
         manifest = self._overlay.manifest
+        if manifest.kernel != ENGINE:
+            raise DeviceError(f"{path} holds the kernel {manifest.kernel}, and no engine to train with")
         if (manifest.config, manifest.config_hash) != (self.config.name, self.config.hash32):
             raise DeviceError(
                 f"{path} holds the configuration {manifest.config} ({manifest.config_hash:#010x}), the host "

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from e2sim import build_soc
@@ -10,10 +11,12 @@ from e2sim.board import BoardModel, Design
 
 from e2train.config import EngineConfig, load_config
 from e2train.devices.build import engine_rtl
-from e2train.overlay import BoardDescription, OverlayError
+from e2train.devices.own_kernel import OwnKernel
+from e2train.overlay import ENGINE, BoardDescription, OverlayError
 from e2train.overlay.hwh import divisors
+from e2train.overlay.vivado import source_hash
 
-__all__ = ["board_model", "build_logic", "prepare_logic"]
+__all__ = ["board_model", "build_logic", "kernel_logic", "prepare_logic"]
 
 
 def board_model(board: BoardDescription) -> BoardModel:
@@ -30,12 +33,31 @@ def board_model(board: BoardDescription) -> BoardModel:
 def build_logic(design: Design) -> Path:
     """The library of the SoC that a simulated bitstream asks for.
 
-    Raises: OverlayError when it was made for another version's engine.
+    Raises: OverlayError when it was made for another version's engine, or for a kernel.
     """
+    if design.kernel != ENGINE:
+        raise OverlayError(
+            f"the bitstream is for the kernel {design.kernel}; serve the board with --kernel FILE.cpp"
+        )
     config = load_config(design.config)
     if config.hash32 != design.config_hash:
         raise OverlayError(f"the bitstream is for another {config.name}; rebuild it")
     return _built(config)
+
+
+def kernel_logic(kernel: OwnKernel) -> Callable[[Design], Path]:
+    """The same for a board that serves a user's kernel, which is built here."""
+    library, wanted = build_soc(kernel), source_hash(kernel.verilog_files)
+
+    def build(design: Design) -> Path:
+        if (design.kernel, design.source_sha256) != (kernel.kernel, wanted):
+            raise OverlayError(
+                f"the bitstream is for {design.kernel}, the board serves {kernel.kernel} as it is built now; "
+                "rebuild one of them"
+            )
+        return library
+
+    return build
 
 
 def prepare_logic(board: BoardDescription) -> None:

@@ -3,10 +3,11 @@
 
 from e2train.overlay.archive import OverlaySet, read_overlay, simulated_overlay, write_overlay
 from e2train.overlay.description import BITSTREAMS, BoardDescription, board_names, load_board
-from e2train.overlay.manifest import Manifest, OverlayError
+from e2train.overlay.manifest import ENGINE, Manifest, OverlayError
 
 __all__ = [
     "BITSTREAMS",
+    "ENGINE",
     "BoardDescription",
     "Manifest",
     "OverlayError",

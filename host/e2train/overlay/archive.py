@@ -14,7 +14,7 @@ from pathlib import Path
 from e2train.overlay.bitfile import read_bit_header, simulated_bitstream
 from e2train.overlay.description import BoardDescription
 from e2train.overlay.hwh import check_hwh, hwh_text
-from e2train.overlay.manifest import Manifest, OverlayError, read_manifest
+from e2train.overlay.manifest import ENGINE, Manifest, OverlayError, read_manifest
 
 __all__ = ["OverlaySet", "read_overlay", "simulated_overlay", "write_overlay"]
 
@@ -41,7 +41,8 @@ class OverlaySet:
         """File name without ending: with a hash of the content, since boards keep bitstreams by name."""
         digest = hashlib.sha256(self.bit + self.hwh).hexdigest()[:12]
         kind = "_simulated" if self.manifest.simulated else ""
-        return f"e2train_{self.manifest.board}{kind}_{digest}"
+        kernel = self.manifest.kernel
+        return f"{'e2train' if kernel == ENGINE else kernel}_{self.manifest.board}{kind}_{digest}"
 
     def unpack(self, folder: Path) -> Path:
         """Write .bit and .hwh side by side, as pynq wants them; gives the .bit's path."""
@@ -53,10 +54,11 @@ class OverlaySet:
         return folder / f"{self.name}.bit"
 
 
-def simulated_overlay(board: BoardDescription, *, source_sha256: str) -> OverlaySet:
-    """The overlay that the simulated board takes."""
+def simulated_overlay(board: BoardDescription, *, source_sha256: str, kernel: str = ENGINE) -> OverlaySet:
+    """The overlay that the simulated board takes, of the engine or of another kernel."""
     hwh = hwh_text(board).encode()
-    bit = simulated_bitstream(board, _sha256(hwh))
+    own = {} if kernel == ENGINE else {"kernel": kernel, "source_sha256": source_sha256}
+    bit = simulated_bitstream(board, _sha256(hwh), own)
     manifest = Manifest(
         board=board.name,
         config=board.config.name,
@@ -69,6 +71,7 @@ def simulated_overlay(board: BoardDescription, *, source_sha256: str) -> Overlay
         simulated=True,
         bit_sha256=_sha256(bit),
         hwh_sha256=_sha256(hwh),
+        kernel=kernel,
     )
     return OverlaySet(manifest=manifest, bit=bit, hwh=hwh)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,8 +68,11 @@ def read_bit_header(bit: bytes) -> BitHeader:
     return BitHeader(part=texts[b"b"], simulated=data.startswith(_SYNC + _MARK))
 
 
-def simulated_bitstream(board: BoardDescription, hwh_sha256: str) -> bytes:
-    """The .bit file of a simulated overlay; it differs when the .hwh does, since pynq caches by its hash."""
+def simulated_bitstream(board: BoardDescription, hwh_sha256: str, own: Mapping[str, str]) -> bytes:
+    """The .bit file of a simulated overlay; it differs when the .hwh does, since pynq caches by its hash.
+
+    ``own`` says which kernel is in the engine's place, if one is.
+    """
     payload: dict[str, Any] = {
         "board": board.name,
         "config": board.config.name,
@@ -78,6 +82,7 @@ def simulated_bitstream(board: BoardDescription, hwh_sha256: str) -> bytes:
         "dma_range": board.dma_range,
         "gpio_base": board.gpio_base,
         "hwh_sha256": hwh_sha256,
+        **own,
     }
     text = json.dumps(payload, sort_keys=True).encode()
     data = _SYNC + _MARK + struct.pack(">I", len(text)) + text

@@ -10,8 +10,9 @@ from typing import Any
 
 from e2train.config.records import RecordError, check_record, kinds_of, quoted
 
-__all__ = ["Manifest", "OverlayError", "read_manifest"]
+__all__ = ["ENGINE", "Manifest", "OverlayError", "read_manifest"]
 
+ENGINE = "engine"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # boards and configurations; part of file names
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RESOURCES = ("lut", "ff", "bram36", "dsp")
@@ -40,9 +41,10 @@ class Manifest:
     simulated: bool
     bit_sha256: str
     hwh_sha256: str
+    kernel: str = ENGINE  # the name of what is behind the DMA
 
     def __post_init__(self) -> None:
-        for name in ("board", "config"):
+        for name in ("board", "config", "kernel"):
             if not _NAME.fullmatch(getattr(self, name)):
                 raise OverlayError(
                     f"{name} must be 1 to 64 letters, digits, _ and -, not {quoted(getattr(self, name))}"
@@ -86,6 +88,7 @@ def read_manifest(text: bytes) -> Manifest:
     if not isinstance(payload, dict):
         raise OverlayError("must hold an object")
     try:
+        payload.setdefault("kernel", ENGINE)  # archives of before carry nothing else
         check_record(payload, kinds_of(Manifest))
     except RecordError as error:
         raise OverlayError(str(error)) from None

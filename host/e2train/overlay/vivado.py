@@ -14,7 +14,7 @@ from pathlib import Path
 
 from e2train.overlay.archive import OverlaySet
 from e2train.overlay.description import BITSTREAMS, BoardDescription
-from e2train.overlay.manifest import Manifest, OverlayError
+from e2train.overlay.manifest import ENGINE, Manifest, OverlayError
 
 __all__ = ["VivadoBuild", "board_tcl", "source_hash"]
 
@@ -33,15 +33,18 @@ class _Result:
 class VivadoBuild:
     """One build in a folder of its own."""
 
-    def __init__(self, board: BoardDescription, out: Path, *, rtl: Sequence[Path]) -> None:
-        self.board = board
+    def __init__(
+        self, board: BoardDescription, out: Path, *, rtl: Sequence[Path], kernel: str = ENGINE
+    ) -> None:
+        """``rtl`` has a module ``engine``: the engine, or ``kernel`` in its place."""
+        self.board, self.kernel = board, kernel
         self.rtl = tuple(rtl)
         self.folder = out.resolve() / f"vivado-{board.name}"  # Vivado runs in it
 
     def steps(self) -> list[str]:
         """The commands, as one could type them."""
         return [
-            f"e2train hls build --board {self.board.config.name}",
+            *([] if self.rtl else [f"e2train hls build --board {self.board.config.name}"]),
             f"write {self.folder / 'board.tcl'}:",
             *(f"    {line}" for line in board_tcl(self.board).splitlines()),
             shlex.join([*self._command(), *([] if self.rtl else ["RTL..."])]),  # what the first step writes
@@ -99,6 +102,7 @@ class VivadoBuild:
             simulated=False,
             bit_sha256=hashlib.sha256(bit).hexdigest(),
             hwh_sha256=hashlib.sha256(hwh).hexdigest(),
+            kernel=self.kernel,
         )
         return OverlaySet(manifest=manifest, bit=bit, hwh=hwh)
 

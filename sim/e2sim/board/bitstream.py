@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class BitstreamError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """A DMA and a GPIO at their addresses, and the engine of one configuration behind the DMA."""
+    """A DMA and a GPIO at their addresses; the engine of one configuration, or a kernel, behind the DMA."""
 
     board: str
     config: str
@@ -31,6 +31,8 @@ class Design:
     dma_range: int  # of either
     gpio_base: int
     hwh_sha256: str
+    kernel: str = "engine"  # what is behind the DMA
+    source_sha256: str = ""  # of another kernel's RTL
 
     def __post_init__(self) -> None:
         if not 0 < self.clock_mhz <= _MAX_CLOCK_MHZ:  # not NaN either
@@ -62,7 +64,12 @@ def read_bitstream(firmware: bytes) -> Design:
         raise BitstreamError(f"the design of this bitstream is cut off: {size} bytes are announced")
     try:
         payload = json.loads(data[at + 4 : at + 4 + size])
-        values = {field.name: payload[field.name] for field in fields(Design)}
+        values = {
+            field.name: payload[field.name]
+            if field.default is MISSING
+            else payload.get(field.name, field.default)
+            for field in fields(Design)
+        }
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BitstreamError(f"the design of this bitstream cannot be read: {error}") from error
     kinds = {"str": str, "int": int, "float": (int, float)}
