@@ -44,7 +44,7 @@ class VivadoBuild:
     def steps(self) -> list[str]:
         """The commands, as one could type them."""
         return [
-            *([] if self.rtl else [f"e2train hls build --board {self.board.config.name}"]),
+            *([f"e2train hls build --board {self.board.config.name}"] if self.kernel == ENGINE else []),
             f"write {self.folder / 'board.tcl'}:",
             *(f"    {line}" for line in board_tcl(self.board).splitlines()),
             shlex.join([*self._command(), *([] if self.rtl else ["RTL..."])]),  # what the first step writes
