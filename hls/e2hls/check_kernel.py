@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,17 @@ class CheckReport:
 
 
 def find_kernel(
-    source: Path, *, top: str | None = None, include_dirs: Sequence[Path] = (), defines: Sequence[str] = ()
+    source: Path,
+    *,
+    top: str | None = None,
+    include_dirs: Sequence[Path] = (),
+    defines: Sequence[str] = (),
+    depths: Mapping[str, int] | None = None,
 ) -> Wrapped:
     """The kernel in a C++ file, with streams around its top function where that has other ports.
 
     Without ``top`` it is the function with the file's name, or the only one that no other one calls.
+    ``depths`` are elements behind pointers, by parameter, where the source does not say.
 
     Raises: HlsError where there is no such function, or the number of elements of a parameter is not known.
     """
@@ -101,7 +107,7 @@ def find_kernel(
         raise HlsError(str(error)) from None
     function = find_top(preprocess(kernel), source, top)
     named = Kernel(function.name, source, kernel.include_dirs, kernel.defines)
-    return wrap(named, function)
+    return wrap(named, function, depths or {})
 
 
 def check(
@@ -110,6 +116,7 @@ def check(
     top: str | None = None,
     include_dirs: Sequence[Path] = (),
     defines: Sequence[str] = (),
+    depths: Mapping[str, int] | None = None,
     options: RtlOptions = _DEFAULTS,
     inputs: Stimuli | None = None,
     seed: int = 1,
@@ -120,7 +127,7 @@ def check(
 
     Raises: HlsError for what the flow does not take, or where the native build fails; SimulationError.
     """
-    wrapped = find_kernel(source, top=top, include_dirs=include_dirs, defines=defines)
+    wrapped = find_kernel(source, top=top, include_dirs=include_dirs, defines=defines, depths=depths)
     return compare_with_native(wrapped, build_rtl(wrapped.kernel, options), inputs=inputs, seed=seed)
 
 

@@ -115,15 +115,44 @@ def test_streams_alone_need_no_wrapper(tmp_path: Path) -> None:
     assert wrapped.note == "the interface itself is not checked: s_axilite of filter"
 
 
-@pytest.mark.parametrize("parameter", ["int* x", "int x[]"])
-def test_a_depth_that_is_not_known_is_one_line(tmp_path: Path, parameter: str) -> None:
-    body = "  #pragma HLS INTERFACE m_axi port=x bundle=gmem\n" if "*" in parameter else ""
-    found = top(tmp_path, f"void filter({parameter}) {{\n{body}}}\n")
+@pytest.mark.parametrize(
+    ("parameter", "body"),
+    [
+        ("int* x", "#pragma HLS INTERFACE m_axi port=x bundle=gmem"),
+        ("int x[]", ""),
+        ("int* x", "x[0] = x[1];"),
+        ("int* x", "*x = *(x + 1);"),
+        ("int* x", "*++x = 0;"),
+        ("int* x", "int y = *x++; (void)y;"),
+    ],
+)
+def test_a_depth_that_is_not_known_is_one_line(tmp_path: Path, parameter: str, body: str) -> None:
+    found = top(tmp_path, f"void filter({parameter}) {{\n{body}\n}}\n")
+    kernel = Kernel("filter", tmp_path / "filter.cpp")
     with pytest.raises(HlsError) as raised:
-        wrap(Kernel("filter", tmp_path / "filter.cpp"), found)
+        wrap(kernel, found)
     assert str(raised.value) == (
         f"{tmp_path}/filter.cpp:4:1: how many elements x of filter has is not known; "
-        "add depth= to its pragma HLS INTERFACE, or write x[COUNT]"
+        "add depth= to its pragma HLS INTERFACE, write x[COUNT], or say --depth x=COUNT"
+    )
+    assert "Type0 x[3];" in wrap(kernel, found, {"x": 3}).kernel.source.read_text()
+
+
+def test_a_pointer_to_one_value_needs_no_depth(tmp_path: Path) -> None:
+    found = top(
+        tmp_path, "struct S { int a; };\nvoid filter(int* x, S* s) { *x = x[0] * 2; s->a = *x - 1; }\n"
+    )
+    text = wrap(Kernel("filter", tmp_path / "filter.cpp"), found).kernel.source.read_text()
+    assert "Type0 x[1];" in text
+    assert "Type1 s[1];" in text
+
+
+def test_a_depth_of_what_is_no_pointer_is_one_line(tmp_path: Path) -> None:
+    found = top(tmp_path, "void filter(int n, int* x) {}\n")
+    with pytest.raises(HlsError) as raised:
+        wrap(Kernel("filter", tmp_path / "filter.cpp"), found, {"n": 3})
+    assert str(raised.value) == (
+        f"{tmp_path}/filter.cpp:4:1: filter has no pointer 'n' to give a depth; it has x"
     )
 
 

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -108,9 +109,9 @@ def _with_limits(
             more = draw(port, supply, limits, rng, scalar=port.name in scalars)
             words[port.name] = [*given.get(port.name, ()), *more]
         task = _Task(
-            kernel=native.kernel,
+            kernel=replace(native.kernel, source=native.kernel.source.resolve()),
             ports=native.ports,
-            library=native.library,
+            library=native.library.resolve(),
             inputs=tuple(port for port in ports if not port.output),
             outputs=tuple(port for port in ports if port.output),
             given={name: len(found) for name, found in given.items()},
@@ -125,17 +126,19 @@ def _with_limits(
 
 
 def _in_child(task: _Task) -> Reference:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-c", _CHILD]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
     try:
-        done = subprocess.run(
-            command,
-            input=pickle.dumps(task),
-            capture_output=True,
-            env=environment,
-            timeout=_SECONDS,
-            check=False,
-        )
+        # In a folder of its own: natively a kernel may write files.
+        with tempfile.TemporaryDirectory(prefix="e2hls-") as folder:
+            done = subprocess.run(
+                [sys.executable, "-c", _CHILD],
+                input=pickle.dumps(task),
+                capture_output=True,
+                cwd=folder,
+                env=environment,
+                timeout=_SECONDS,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise HlsError(f"{task.kernel.name}: the native build did not end within {_SECONDS:g} s") from None
     if done.returncode < 0:

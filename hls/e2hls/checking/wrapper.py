@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from e2hls.base.cache import cached, content_key
 from e2hls.base.errors import HlsError
@@ -16,6 +17,7 @@ from e2hls.frontend.top_function import Parameter, TopFunction
 
 __all__ = ["Wrapped", "wrap"]
 
+_NO_DEPTHS: Mapping[str, int] = MappingProxyType({})
 _STREAM_MODES = ("axis", "ap_ctrl_none", "")
 
 
@@ -28,11 +30,20 @@ class Wrapped:
     scalars: frozenset[str] = frozenset()  # streams that carry one word per call
 
 
-def wrap(kernel: Kernel, top: TopFunction) -> Wrapped:
+def wrap(kernel: Kernel, top: TopFunction, depths: Mapping[str, int] = _NO_DEPTHS) -> Wrapped:
     """``kernel`` itself where its ports are streams alone, or else a generated kernel that calls it.
+
+    ``depths`` are elements behind pointers, by parameter, where the source does not say.
 
     Raises: HlsError for a parameter whose number of elements is not known.
     """
+    pointers = [each.name for each in top.parameters if each.pointer]
+    for name in depths:
+        if name not in pointers:
+            raise HlsError(
+                f"{top.name} has no pointer {name!r} to give a depth; it has {', '.join(pointers) or 'none'}",
+                top.loc,
+            )
     if top.only_streams:
         modes = {port: top.interface(port).get("mode", "").lower() for port in (*_names(top), "return")}
         other = sorted({mode for mode in modes.values() if mode not in _STREAM_MODES})
@@ -42,7 +53,7 @@ def wrap(kernel: Kernel, top: TopFunction) -> Wrapped:
             kernel=replace(kernel, wrapped=True),
             note=f"the interface itself is not checked: {', '.join(other)} of {top.name}",
         )
-    ports = tuple(_ports(kernel, top))
+    ports = tuple(_ports(kernel, top, depths))
     text = wrapper_text(kernel, top, ports)
     name = f"{kernel.source.stem}{SUFFIX}.cpp"
 
@@ -66,7 +77,7 @@ def wrap(kernel: Kernel, top: TopFunction) -> Wrapped:
     )
 
 
-def _ports(kernel: Kernel, top: TopFunction) -> Iterator[WrapperPort]:
+def _ports(kernel: Kernel, top: TopFunction, depths: Mapping[str, int]) -> Iterator[WrapperPort]:
     """The parameters with what is done around a call.
 
     Under DATAFLOW an array is handed on as a whole: it is filled or sent out, as it is read or written.
@@ -82,7 +93,7 @@ def _ports(kernel: Kernel, top: TopFunction) -> Iterator[WrapperPort]:
             raise HlsError(
                 f"write {parameter.name} of {top.name} as an array: {parameter.name}[COUNT]", top.loc
             )
-        dimensions = _dimensions(parameter, top)
+        dimensions = _dimensions(parameter, top, depths.get(parameter.name))
         access = used.get(parameter.name, "both")
         if top.dataflow and (not dimensions or access == "both"):
             what = "is no array" if not dimensions else "is both read and written"
@@ -103,23 +114,25 @@ def _names(top: TopFunction) -> list[str]:
     return [each.name for each in top.parameters]
 
 
-def _dimensions(parameter: Parameter, top: TopFunction) -> tuple[str, ...]:
+def _dimensions(parameter: Parameter, top: TopFunction, given: int | None) -> tuple[str, ...]:
     """The dimensions of an array or of what a pointer leads to; none of a scalar.
 
     Raises: HlsError where it is not known.
     """
     options = top.interface(parameter.name)
-    depth = options.get("depth", "")
+    depth = options.get("depth", "") if given is None else str(given)
     if parameter.bounds:
         return parameter.bounds
     if not parameter.pointer:
         return ()
     if depth:
         return (depth,)
-    if options.get("mode", "").lower() == "m_axi" or "[" in parameter.text:
+    several = "[" in parameter.text or top.walks(parameter.name)
+    if several or options.get("mode", "").lower() == "m_axi":
         raise HlsError(
             f"how many elements {parameter.name} of {top.name} has is not known; "
-            f"add depth= to its pragma HLS INTERFACE, or write {parameter.name}[COUNT]",
+            f"add depth= to its pragma HLS INTERFACE, write {parameter.name}[COUNT], "
+            f"or say --depth {parameter.name}=COUNT",
             top.loc,
         )
     return ("1",)

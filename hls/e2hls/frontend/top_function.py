@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from e2hls.base.errors import HlsError, Loc
@@ -61,7 +61,8 @@ class TopFunction:
     loc: Loc
     calls: frozenset[str] = frozenset()
     hidden: bool = False  # static, inline, a template or a member: no top function
-    pragmas: tuple[tuple[str, str], ...] = field(default=())  # kind in capitals, what follows
+    pragmas: tuple[tuple[str, str], ...] = ()  # kind in capitals, what follows
+    body: str = ""
 
     @property
     def only_streams(self) -> bool:
@@ -72,6 +73,15 @@ class TopFunction:
     def dataflow(self) -> bool:
         """Whether the functions that it calls are processes."""
         return any(kind == "DATAFLOW" for kind, _ in self.pragmas)
+
+    def walks(self, name: str) -> bool:
+        """Whether the body steps from what a pointer leads to, to what lies beside it."""
+        steps = (
+            rf"\b{name}\s*\[\s*(?!0\s*\])",
+            rf"(?:^|[^*\s\w])\s*{name}\s*[+-](?!>)",  # what a * stands before is a value
+            rf"\b{name}\s*(?:\+\+|--)|(?:\+\+|--)\s*{name}\b",
+        )
+        return re.search("|".join(steps), self.body) is not None
 
     def interface(self, port: str) -> dict[str, str]:
         """The options of all INTERFACE pragmas on a port, by lower-case name; its mode as ``mode``."""
@@ -275,4 +285,5 @@ def _with_body(function: TopFunction, body: str) -> TopFunction:
         hidden=function.hidden,
         calls=frozenset(re.findall(r"([^\W\d]\w*)\s*(?:<[^;(){}]*>\s*)?\(", plain)),
         pragmas=tuple((each["kind"].upper(), each["rest"].strip()) for each in _PRAGMA.finditer(body)),
+        body=plain,
     )

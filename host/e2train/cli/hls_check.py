@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +43,14 @@ def check(
     top: Top = None,
     include_dirs: IncludeDirs = None,
     defines: Defines = None,
+    depths: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--depth",
+            metavar="NAME=COUNT",
+            help="Elements behind a pointer, where the source does not say; may be repeated.",
+        ),
+    ] = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,7 +85,13 @@ def check(
     budget = replace(part_budget(config), period_ns=clock_ns or config.period_ns)
     words = read_stimuli(inputs or [], seed=seed)
     with progress(f"{source}: C++ to SystemVerilog") as step:
-        found = find_kernel(source, top=top, include_dirs=include_dirs or [], defines=defines or [])
+        found = find_kernel(
+            source,
+            top=top,
+            include_dirs=include_dirs or (),
+            defines=defines or (),
+            depths=_counts(depths or ()),
+        )
         options = RtlOptions(period_ns=budget.period_ns, family=config.family)
         design = build_rtl(found.kernel, options)
         with _report_beside(design, budget if cells else None) as report:
@@ -91,6 +105,16 @@ def check(
             print_report(figures)
         _print_check(result)
     raise typer.Exit(0 if result.exact else 1)
+
+
+def _counts(depths: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for each in depths:
+        name, _, count = each.partition("=")
+        if not count.isdecimal() or int(count) < 1:
+            raise typer.BadParameter(f"{each!r} is not NAME=COUNT, COUNT at least 1", param_hint="--depth")
+        found[name] = int(count)
+    return found
 
 
 @contextmanager
