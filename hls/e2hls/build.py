@@ -33,7 +33,7 @@ def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS, *, watch: Watch |
 
     Raises: HlsError for what the flow does not take, with its place in the source.
     """
-    kind = (kernel.name, kernel.defines, str(kernel.wrapped), str(options), compiler_id())
+    kind = (kernel.name, kernel.defines, kernel.left_out, str(options), compiler_id())
     key = content_key(*kind, *_versions(), *_flow(), *_sources(kernel))
 
     def build(folder: Path) -> None:

@@ -182,6 +182,15 @@ def test_a_function_under_dataflow_keeps_its_processes(tmp_path: Path) -> None:
     assert processes == ["fill_x", "split", "join", "send_y"]
 
 
+@pytest.mark.slow
+def test_a_dataflow_with_a_scalar_runs_one_function_after_the_other(tmp_path: Path) -> None:
+    source = tmp_path / "diamond.cpp"
+    source.write_text(DIAMOND.replace("data_t y[9]) {\n#", "data_t y[9], int n) {\n  if (n) x[0] = 1;\n#"))
+    report = check(source)
+    assert report.exact, report.lines
+    assert [process.name for process in report.design.report.processes] == ["diamond_wrapper"]
+
+
 def test_a_deadlock_names_the_stream_and_the_processes(tmp_path: Path) -> None:
     source = tmp_path / "shallow.cpp"
     source.write_text(SHALLOW)

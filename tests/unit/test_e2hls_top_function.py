@@ -111,7 +111,7 @@ def test_streams_alone_need_no_wrapper(tmp_path: Path) -> None:
     kernel = Kernel("filter", tmp_path / "filter.cpp")
     assert wrap(kernel, top(tmp_path, text % "axis port=a")).kernel is kernel
     wrapped = wrap(kernel, top(tmp_path, text % "s_axilite port=return"))
-    assert (wrapped.kernel.name, wrapped.kernel.wrapped) == ("filter", True)
+    assert (wrapped.kernel.name, wrapped.kernel.left_out) == ("filter", ("INTERFACE",))
     assert wrapped.note == "the interface itself is not checked: s_axilite of filter"
 
 
@@ -160,19 +160,20 @@ FLOW = "void filter(%s) {\n  #pragma HLS DATAFLOW\n  %s\n}\n"
 
 
 @pytest.mark.parametrize(
-    ("parameters", "body", "message"),
+    ("function", "reason"),
     [
-        ("int x[4]", "x[1] = x[0];", "x of filter, which is under DATAFLOW, is both read and written"),
-        ("int n, int x[4]", "x[1] = n;", "n of filter, which is under DATAFLOW, is no array"),
+        (FLOW % ("int x[4]", "x[1] = x[0];"), "x is both read and written"),
+        (FLOW % ("int n, int x[4]", "x[1] = n;"), "n is no array"),
+        (FLOW.replace("void", "int") % ("const int x[4]", "return x[1];"), "filter returns a value"),
     ],
 )
-def test_a_dataflow_hands_arrays_on_in_one_direction(
-    tmp_path: Path, parameters: str, body: str, message: str
+def test_a_dataflow_that_hands_on_no_whole_arrays_is_serial(
+    tmp_path: Path, function: str, reason: str
 ) -> None:
-    found = top(tmp_path, FLOW % (parameters, body))
-    with pytest.raises(HlsError) as raised:
-        wrap(Kernel("filter", tmp_path / "filter.cpp"), found)
-    assert str(raised.value) == f"{tmp_path}/filter.cpp:4:1: {message}; pass it by a stream"
+    wrapped = wrap(Kernel("filter", tmp_path / "filter.cpp"), top(tmp_path, function))
+    assert wrapped.kernel.left_out == ("INTERFACE", "DATAFLOW")
+    assert wrapped.note.endswith(f"; DATAFLOW is left out, since {reason}: functions run one after the other")
+    assert "DATAFLOW" not in wrapped.kernel.source.read_text()
 
 
 def test_a_dataflow_is_filled_and_sent_by_processes(tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ _MACRO = re.compile(r"[^\W\d]\w*(=.*)?", re.ASCII)
 class Kernel:
     """The function ``name`` in ``source``, compiled with ``defines`` ("NAME" or "NAME=VALUE").
 
-    With ``wrapped``, INTERFACE pragmas do not count: what they are for is no port of the hardware.
+    Pragmas of the kinds in ``left_out`` do not count: what they are for is no part of the hardware.
     """
 
     name: str
     source: Path
     include_dirs: tuple[Path, ...] = ()
     defines: tuple[str, ...] = ()
-    wrapped: bool = False
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from e2hls.frontend.top_function import Parameter, TopFunction
 __all__ = ["Wrapped", "wrap"]
 
 _NO_DEPTHS: Mapping[str, int] = MappingProxyType({})
+_INTERFACE, _DATAFLOW = "INTERFACE", "DATAFLOW"
 _STREAM_MODES = ("axis", "ap_ctrl_none", "")
 
 
@@ -50,11 +51,17 @@ def wrap(kernel: Kernel, top: TopFunction, depths: Mapping[str, int] = _NO_DEPTH
         if not other:
             return Wrapped(kernel=kernel)
         return Wrapped(
-            kernel=replace(kernel, wrapped=True),
+            kernel=replace(kernel, left_out=(_INTERFACE,)),
             note=f"the interface itself is not checked: {', '.join(other)} of {top.name}",
         )
-    ports = tuple(_ports(kernel, top, depths))
-    text = wrapper_text(kernel, top, ports)
+    dimensions = {
+        each.name: _dimensions(each, top, depths.get(each.name)) for each in top.parameters if not each.stream
+    }
+    used = accesses(kernel, top.name) if top.dataflow else {}
+    serial = _why_serial(top, dimensions, used) if top.dataflow else ""
+    dataflow = top.dataflow and not serial
+    ports = tuple(_port(each, dimensions.get(each.name), used, dataflow) for each in top.parameters)
+    text = wrapper_text(kernel, top, ports, dataflow=dataflow)
     name = f"{kernel.source.stem}{SUFFIX}.cpp"
 
     def write(folder: Path) -> None:
@@ -68,46 +75,41 @@ def wrap(kernel: Kernel, top: TopFunction, depths: Mapping[str, int] = _NO_DEPTH
             name=f"{top.name}{SUFFIX}",
             source=cached("wrapper", content_key(name, text), write) / name,
             include_dirs=(*kernel.include_dirs, kernel.source.resolve().parent),
-            wrapped=True,
+            left_out=(_INTERFACE, _DATAFLOW) if serial else (_INTERFACE,),
         ),
-        note=f"the interface itself is not checked: {', '.join(described)} of {top.name} go through streams",
+        note=f"the interface itself is not checked: {', '.join(described)} of {top.name} go through streams"
+        + (f"; DATAFLOW is left out, since {serial}: functions run one after the other" if serial else ""),
         scalars=frozenset(
             f"{each.parameter.name}_in" for each in ports if each.fills and not each.dimensions
         ),
     )
 
 
-def _ports(kernel: Kernel, top: TopFunction, depths: Mapping[str, int]) -> Iterator[WrapperPort]:
-    """The parameters with what is done around a call.
+def _why_serial(top: TopFunction, dimensions: Mapping[str, tuple[str, ...]], used: Mapping[str, str]) -> str:
+    """Why the processes of a DATAFLOW cannot be kept: they hand on whole arrays, each in one direction."""
+    if top.returns:
+        return f"{top.name} returns a value"
+    scalar = next((name for name, each in dimensions.items() if not each), None)
+    if scalar is not None:
+        return f"{scalar} is no array"
+    both = next((name for name in dimensions if used.get(name, "both") == "both"), None)
+    return f"{both} is both read and written" if both is not None else ""
 
-    Under DATAFLOW an array is handed on as a whole: it is filled or sent out, as it is read or written.
-    """
-    used = accesses(kernel, top.name) if top.dataflow else {}
-    if top.dataflow and top.returns:
-        raise HlsError(f"{top.name} is under DATAFLOW and returns a value; write it to a stream", top.loc)
-    for parameter in top.parameters:
-        if parameter.stream:
-            yield WrapperPort(parameter=parameter)
-            continue
-        if "(" in parameter.text:  # a reference or pointer to a whole array
-            raise HlsError(
-                f"write {parameter.name} of {top.name} as an array: {parameter.name}[COUNT]", top.loc
-            )
-        dimensions = _dimensions(parameter, top, depths.get(parameter.name))
-        access = used.get(parameter.name, "both")
-        if top.dataflow and (not dimensions or access == "both"):
-            what = "is no array" if not dimensions else "is both read and written"
-            raise HlsError(
-                f"{parameter.name} of {top.name}, which is under DATAFLOW, {what}; pass it by a stream",
-                top.loc,
-            )
-        changes = not parameter.constant and bool(dimensions or parameter.reference)
-        yield WrapperPort(
-            parameter=parameter,
-            dimensions=dimensions,
-            fills=not top.dataflow or access == "read",
-            sends=changes and access in ("both", "write"),
-        )
+
+def _port(
+    parameter: Parameter, dimensions: tuple[str, ...] | None, used: Mapping[str, str], dataflow: bool
+) -> WrapperPort:
+    """What is done around a call. Under DATAFLOW an array is filled or sent out, as it is read or written."""
+    if dimensions is None:
+        return WrapperPort(parameter=parameter)
+    changes = not parameter.constant and bool(dimensions or parameter.reference)
+    access = used[parameter.name] if dataflow else "both"
+    return WrapperPort(
+        parameter=parameter,
+        dimensions=dimensions,
+        fills=access in ("both", "read"),
+        sends=changes and access in ("both", "write"),
+    )
 
 
 def _names(top: TopFunction) -> list[str]:
@@ -119,6 +121,8 @@ def _dimensions(parameter: Parameter, top: TopFunction, given: int | None) -> tu
 
     Raises: HlsError where it is not known.
     """
+    if "(" in parameter.text:  # a reference or pointer to a whole array
+        raise HlsError(f"write {parameter.name} of {top.name} as an array: {parameter.name}[COUNT]", top.loc)
     options = top.interface(parameter.name)
     depth = options.get("depth", "") if given is None else str(given)
     if parameter.bounds:

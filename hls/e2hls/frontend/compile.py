@@ -30,7 +30,7 @@ _SYNTHESIS = (
 )
 # As Microsoft's compiler does, and Vitis HLS, expand the macros in a pragma.
 _PREPROCESS = ("-E", "-fms-extensions", "-U_MSC_EXTENSIONS")
-_INTERFACE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+HLS[ \t]+INTERFACE\b[^\n]*", re.M | re.I)
+_PRAGMA = r"^[ \t]*#[ \t]*pragma[ \t]+HLS[ \t]+{}\b[^\n]*"
 _EMIT = (
     *WARNINGS,
     "-Wglobal-constructors",  # nothing runs before the first call
@@ -105,7 +105,9 @@ def _read(kernel: Kernel) -> tuple[str, ...]:
 def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, str]:
     """The kernel with markers for its pragmas, and the LLVM IR that clang makes of it."""
     text = _preprocess(kernel, folder)
-    unit = place_markers(_INTERFACE.sub("", text) if kernel.wrapped else text)
+    for kind in kernel.left_out:
+        text = re.sub(_PRAGMA.format(kind), "", text, flags=re.M | re.I)
+    unit = place_markers(text)
     marked, output = folder / "kernel.ii", folder / "kernel.ll"
     marked.write_text(unit.text, errors="surrogateescape")
     emit = (*_options(folder), *_EMIT, "-o", str(output))
