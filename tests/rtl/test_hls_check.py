@@ -161,6 +161,9 @@ def test_a_function_with_arrays_and_scalars_is_exact(folder: Path) -> None:
         "the interface itself is not checked: in (array), out (m_axi), last (scalar), at (s_axilite), "
         "the result of mixed go through streams"
     )
+    (process,) = found["schedule"]["processes"]
+    assert {each["name"]: each["ii"] for each in process["regions"] if each["name"] == "rows"} == {"rows": 1}
+    assert found["report"] is None
     # A table of five elements allows no larger ones, and the native build says so.
     assert found["limits"] == "scalars below 4"
     assert "an array of type const int[5] is accessed" in found["refused"]

@@ -138,6 +138,12 @@ def test_it_verifies_the_engine(home):
     assert all(row["passed"] for row in rows)
 
 
+def test_it_checks_a_kernel(home):
+    (home / "twice.cpp").write_text("int twice(int x) { return 2 * x; }\n")
+    told = json.loads(run(home, "hls", "check", "twice.cpp", "--no-cells", "--json"))
+    assert (told["kernel"], told["exact"]) == ("twice_wrapper", True)
+
+
 def test_it_serves_and_checks_a_board(home):
     run(home, "bitstream", "build", "--board", "pynq_z2", "--simulated", "--out", "overlays")
     (overlay,) = (home / "overlays").glob("*.zip")

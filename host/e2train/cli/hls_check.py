@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from e2train.cli.kernel_report import part_budget, print_report, progress
+from e2train.cli.kernel_report import part_budget, print_report, print_schedule, progress
 from e2train.config import load_config
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def check(
     A top function with arrays, pointers of known depth or scalars is wrapped: they are filled from streams
     before each call and sent out after it. Exit code 1 where a word differs.
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from e2hls import RtlOptions, build_rtl
     from e2hls.check_kernel import compare_with_native, find_kernel
@@ -94,14 +94,17 @@ def check(
         )
         options = RtlOptions(period_ns=budget.period_ns, family=config.family)
         design = build_rtl(found.kernel, options)
-        with _report_beside(design, budget if cells else None) as report:
+        with _report_beside(design, budget if cells else None) as wait:
             result = compare_with_native(found, design, inputs=words, seed=seed, progress=step)
             step("synthesis")
-            figures = report()
+            figures = wait()
     if as_json:
-        typer.echo(json.dumps(result.as_json() | {"report": figures and figures.as_json()}))
+        report = {"schedule": asdict(design.report), "report": figures and figures.as_json()}
+        typer.echo(json.dumps(result.as_json() | report))
     else:
-        if figures is not None:
+        if figures is None:
+            print_schedule(design.report)
+        else:
             print_report(figures)
         _print_check(result)
     raise typer.Exit(0 if result.exact else 1)

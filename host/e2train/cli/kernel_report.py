@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from e2hls.base.rtl_design import RtlReport
     from e2hls.report import KernelReport, PartBudget
 
-__all__ = ["GRADIENT_BITS", "multipliers_suffice", "part_budget", "print_report", "progress"]
+__all__ = [
+    "GRADIENT_BITS",
+    "multipliers_suffice",
+    "part_budget",
+    "print_report",
+    "print_schedule",
+    "progress",
+]
 
 GRADIENT_BITS = 8  # of the gradients that MACs per cycle are reported for
 _SHOWN_PATHS = 5
@@ -68,7 +75,7 @@ def print_report(result: KernelReport, macs: Mapping[Mode, int] = MappingProxyTy
     console.print(usage)
     for kind, count in result.cells.other.items():
         console.print(f"also {count} {kind}", markup=False)
-    _print_schedule(console, result.schedule)
+    print_schedule(result.schedule)
     _print_paths(console, result)
     console.print(f"multipliers: {copies}{result.cells.multipliers}")
     for mode, count in macs.items():
@@ -78,7 +85,8 @@ def print_report(result: KernelReport, macs: Mapping[Mode, int] = MappingProxyTy
     console.print(TIMING_NOTE, style="yellow")
 
 
-def _print_schedule(console: Console, schedule: RtlReport) -> None:
+def print_schedule(schedule: RtlReport) -> None:
+    """Stages and initiation intervals of every process."""
     table = Table(title="schedule")
     for heading in ("process", "stages", "multipliers", "state bits", "loops"):
         table.add_column(heading, justify="left" if heading in ("process", "loops") else "right")
@@ -86,7 +94,7 @@ def _print_schedule(console: Console, schedule: RtlReport) -> None:
         loops = ", ".join(f"{region.name} (II={region.ii})" for region in process.regions)
         counts = (str(process.pipeline_stages), str(process.multipliers), str(process.state_bits))
         table.add_row(process.name, *counts, loops)
-    console.print(table)
+    Console().print(table)
 
 
 def _print_paths(console: Console, result: KernelReport) -> None:
