@@ -14,6 +14,7 @@ from typing import BinaryIO
 from e2train.config import load_config
 from e2train.devices.agent_wire import AgentInfo, decode_call, encode_info, encode_result
 from e2train.devices.protocol import StreamDevice
+from e2train.devices.resident import ResidentDevice
 from e2train.devices.spec import SpecDevice
 from e2train.runtime import execute
 from e2train.runtime.agent import AgentServer
@@ -75,9 +76,16 @@ def http_reply(content: bytes, *, length: object = None) -> bytes:
 
 
 @contextmanager
-def serving(device: StreamDevice, *, most_bytes: int = 1 << 20) -> Iterator[AgentServer]:
+def serving(
+    device: StreamDevice,
+    *,
+    most_bytes: int = 1 << 20,
+    open_resident: Callable[[], ResidentDevice] | None = None,
+) -> Iterator[AgentServer]:
     """A real agent in this process."""
-    with AgentServer(device, CONFIG, token=TOKEN, port=0, most_bytes=most_bytes) as server:
+    with AgentServer(
+        device, CONFIG, token=TOKEN, port=0, most_bytes=most_bytes, open_resident=open_resident
+    ) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

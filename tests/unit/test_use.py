@@ -146,9 +146,8 @@ def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
         (["evaluate", "{run}", "--data", "/none"],
          "no folder /none: give --data a folder with CLASS/*.png, or with train/CLASS/*.png and "
          "val/CLASS/*.png"),
-        (["evaluate", "{run}", "--device", "agent:host"],
-         "device agent:host does not keep tensors in its memory yet; use --device emulator, csim, rtl, "
-         "spec or pynq, or --set execution=offload"),
+        (["evaluate", "{run}", "--device", "agent"],
+         "device agent needs the address of a board: agent:HOST or agent:HOST:PORT"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_one_line(trained, run, arguments, message):

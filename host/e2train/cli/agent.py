@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from e2train.config import ConfigError, config_names, load_config
-from e2train.devices import DeviceError, open_device
+from e2train.devices import DeviceError, ResidentDevice, open_device, open_resident
 from e2train.devices.agent_token import default_token_file, make_token
 from e2train.overlay import OverlayError
 from e2train.runtime.agent import AgentServer
 
 __all__ = ["AGENT_HELP", "is_loopback", "main"]
 
-AGENT_HELP = "Run on a board: compute convolutions for a PC that trains with --device agent:HOST."
+AGENT_HELP = "Run on a board: compute for a PC that trains with --device agent:HOST."
 
 
 def main(arguments: list[str]) -> int:
@@ -44,6 +44,16 @@ def _serve(options: argparse.Namespace) -> None:
     token_file = Path(options.token_file)
     token = make_token(token_file, warn=_warn)
     device = open_device(options.device, config=options.board, overlay=options.overlay)
+
+    def resident() -> ResidentDevice:
+        if options.device != "pynq":
+            return open_resident(options.device, config=options.board)
+        from e2train.devices.chains.board import BoardResident
+        from e2train.devices.pynq import PynqDevice
+
+        assert isinstance(device, PynqDevice)
+        return BoardResident(device)
+
     with device:
         server = AgentServer(
             device,
@@ -52,6 +62,7 @@ def _serve(options: argparse.Namespace) -> None:
             bind=options.bind,
             port=options.port,
             most_bytes=options.max_mb << 20,
+            open_resident=resident,
         )
         with server:
             if not is_loopback(options.bind):

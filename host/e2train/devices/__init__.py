@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,6 @@ __all__ = [
     "TensorDevice",
     "Transfer",
     "check_device",
-    "check_resident",
     "open_device",
     "open_resident",
     "products_per_multiplier",
@@ -69,7 +69,6 @@ _RESIDENT_CLASSES = {
     True: ("e2train.devices.chains.board", "BoardResident"),
 }
 _ADDRESSED = ("pynq", "agent")
-_RESIDENT = ("emulator", "csim", "rtl", "spec", "pynq")
 
 DEVICES = tuple(_CLASSES)
 
@@ -106,8 +105,24 @@ def open_device(
     Raises: DeviceError when there is no such device or a package that it needs is missing.
     """
     check_device(spec)
+    where = {"overlay": overlay, "token_file": token_file, "deadline_s": deadline_s}
+    device: TensorDevice | StreamDevice = _open(spec, _CLASSES, config, options, **where)  # type: ignore[arg-type]
+    return device
+
+
+def _open(
+    spec: str,
+    classes: Mapping[str, tuple[str, str]],
+    config: str,
+    options: dict[str, Any],
+    *,
+    overlay: str | Path = "",
+    token_file: str | Path = "",
+    deadline_s: float | None = None,
+) -> Any:
+    """An object of the class that stands for a device."""
     name, _, address = spec.partition(":")
-    module, class_name = _CLASSES[name]
+    module, class_name = classes[name]
     try:
         device_class = getattr(import_module(module), class_name)
     except ModuleNotFoundError as error:
@@ -122,21 +137,7 @@ def open_device(
         options["overlay"] = Path(overlay)
     if name == "agent":
         options["token_file"] = Path(token_file) if token_file else None
-    device: TensorDevice | StreamDevice = device_class(*arguments, **options)
-    return device
-
-
-def check_resident(spec: str) -> None:
-    """Look whether a device can keep tensors in its memory.
-
-    Raises: DeviceError when it cannot.
-    """
-    check_device(spec)
-    if spec.partition(":")[0] not in _RESIDENT:
-        raise DeviceError(
-            f"device {spec} does not keep tensors in its memory yet; "
-            "use --device emulator, csim, rtl, spec or pynq, or --set execution=offload"
-        )
+    return device_class(*arguments, **options)
 
 
 def open_resident(
@@ -154,20 +155,26 @@ def open_resident(
     one on a board.
     Raises: DeviceError when there is no such device or a package that it needs is missing.
     """
-    check_resident(spec)
+    check_device(spec)
     if spec == "emulator":
         return _open_emulator(host, threads)
+    name = spec.partition(":")[0]
+    device: ResidentDevice
+    if name == "agent":
+        device = _open(
+            spec, {name: ("e2train.devices.agent_resident", "AgentResident")}, config, {}, **of_board
+        )
+        return device
     try:
         if spec == "rtl":
             soc = import_module("e2train.devices.chains.soc")
-            device: ResidentDevice = soc.SocResident(load_config(config))
+            device = soc.SocResident(load_config(config))
             return device
-        on_board = spec.partition(":")[0] in _ADDRESSED
-        module, class_name = _RESIDENT_CLASSES[on_board]
+        module, class_name = _RESIDENT_CLASSES[name == "pynq"]
         resident_class = getattr(import_module(module), class_name)
     except ModuleNotFoundError as error:
         raise DeviceError(f"device {spec} needs {error.name}; {_install(error)}") from error
-    device = resident_class(open_device(spec, config=config, **(of_board if on_board else {})))
+    device = resident_class(open_device(spec, config=config, **(of_board if name == "pynq" else {})))
     return device
 
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board without torch, behind the agent that runs on it: one request per convolution."""
+"""A board without torch, behind the agent that runs on it: one request per convolution or chain."""
 
 from __future__ import annotations
 
 import http.client
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from e2train.config import EngineConfig
 from e2train.devices.address import parse_address
@@ -20,9 +22,18 @@ from e2train.devices.agent_wire import (
     encode_call,
     most_result_bytes,
 )
-from e2train.devices.protocol import Closing, DeviceError, DeviceLostError, LayerCall, LayerResult
+from e2train.devices.protocol import (
+    Closing,
+    Counters,
+    DeviceError,
+    DeviceLostError,
+    LayerCall,
+    LayerResult,
+)
 
-__all__ = ["AgentDevice"]
+__all__ = ["AgentClient", "AgentDevice", "beside"]
+
+_T = TypeVar("_T")
 
 _PORT = 7968
 _MOST_INFO_BYTES = 1 << 16
@@ -31,8 +42,8 @@ _PAUSE_S = 0.2  # between two looks whether an agent is back
 _BROKEN = (OSError, http.client.HTTPException)
 
 
-class AgentDevice(Closing):
-    """Sends whole tensors to ``e2train board agent`` and gets whole tensors back.
+class AgentClient(Closing):
+    """One side of the requests to ``e2train board agent``.
 
     A message that changed on its way is sent again; an agent that is restarted is awaited.
     """
@@ -47,7 +58,7 @@ class AgentDevice(Closing):
         token_file: Path | None = None,
         deadline_s: float = 60.0,
     ) -> None:
-        """``deadline_s`` is how long a call may take, with everything that belongs to it.
+        """``deadline_s`` is how long a request may take, with everything that belongs to it.
 
         Raises: DeviceError when the agent does not answer, or serves another configuration.
         """
@@ -69,43 +80,41 @@ class AgentDevice(Closing):
         except DeviceError as error:
             raise DeviceError(f"agent {self._address}: {error}") from error
 
-    def compute(self, call: LayerCall) -> LayerResult:
-        """Compute one call on the board.
+    def close(self) -> None:
+        """Hang up."""
+        self._link.close()
+
+    def _exchange(
+        self, label: str, path: str, request: bytes, decode: Callable[[bytes], _T], *, most: int
+    ) -> tuple[_T, Counters]:
+        """What ``decode`` makes of the reply to a request, and what it took beside what the agent counts.
 
         Raises: DeviceError when the agent reports an error, or its replies are not what they should be;
             DeviceLostError when it is gone.
         """
         begin = time.monotonic()
-        where = f"{call.label} on agent {self._address}"
+        where = f"{label} on agent {self._address}"
         try:
-            result = self._compute(call, begin + self._deadline_s)
+            found, retries = self._persist(path, request, decode, begin + self._deadline_s, most)
         except _BROKEN as error:
             raise DeviceLostError(
                 f"{where} does not answer: {_reason(error)}; no result within {self._deadline_s:g} s"
             ) from error
         except (DeviceError, WireError) as error:
             raise DeviceError(f"{where}: {error}") from error
-        elapsed_s, there = time.monotonic() - begin, result.counters
-        counters = replace(
-            there,
-            remote_calls=there.remote_calls + 1,
-            device_s=elapsed_s,
-            moving_s=there.moving_s + max(0.0, elapsed_s - there.device_s),
-        )
-        return replace(result, counters=counters)
+        elapsed_s = time.monotonic() - begin
+        return found, Counters(retries=retries, remote_calls=1, device_s=elapsed_s, moving_s=elapsed_s)
 
-    def close(self) -> None:
-        """Hang up."""
-        self._link.close()
-
-    def _compute(self, call: LayerCall, end: float) -> LayerResult:
-        """Ask until there is a result: of a damaged message a few times, of an agent that is gone until
+    def _persist(
+        self, path: str, request: bytes, decode: Callable[[bytes], _T], end: float, most: int
+    ) -> tuple[_T, int]:
+        """Ask until there is a reply: of a damaged message a few times, of an agent that is gone until
         ``end``."""
-        request, damaged = encode_call(call), 0
+        damaged = 0
         lost: Exception | None = None
         while True:
             try:
-                result = self._attempt(call, request, end)
+                found = decode(self._attempt(path, request, end, most))
             except DamagedError as error:
                 self._link.close()
                 damaged += 1
@@ -117,10 +126,9 @@ class AgentDevice(Closing):
                     raise lost from None
                 time.sleep(_PAUSE_S)
             else:
-                retries = result.counters.retries + damaged + (lost is not None)
-                return replace(result, counters=replace(result.counters, retries=retries))
+                return found, damaged + (lost is not None)
 
-    def _attempt(self, call: LayerCall, request: bytes, end: float) -> LayerResult:
+    def _attempt(self, path: str, request: bytes, end: float, most: int) -> bytes:
         if not self._link.stands:
             self._link.close()
             self._identify(end)
@@ -129,8 +137,7 @@ class AgentDevice(Closing):
                 f"the request has {len(request)} bytes, the agent takes {self._most_bytes}; "
                 "send smaller batches, or start the agent with a larger --max-mb"
             )
-        content = self._link.ask("POST", "/compute", request, most=most_result_bytes(call), end=end)
-        return decode_result(content, call, request=request)
+        return self._link.ask("POST", path, request, most=most, end=end)
 
     def _identify(self, end: float) -> None:
         """Look who is there: after a restart it may be another."""
@@ -141,6 +148,32 @@ class AgentDevice(Closing):
                 "choose it with --board"
             )
         self._most_bytes = info.most_bytes
+
+
+class AgentDevice(AgentClient):
+    """Sends whole tensors to an agent and gets whole tensors back."""
+
+    def compute(self, call: LayerCall) -> LayerResult:
+        """Compute one call on the board.
+
+        Raises: DeviceError when the agent reports an error, or its replies are not what they should be;
+            DeviceLostError when it is gone.
+        """
+        request = encode_call(call)
+        result, taken = self._exchange(
+            call.label,
+            "/compute",
+            request,
+            lambda reply: decode_result(reply, call, request=request),
+            most=most_result_bytes(call),
+        )
+        return replace(result, counters=result.counters + beside(result.counters, taken))
+
+
+def beside(there: Counters, taken: Counters) -> Counters:
+    """What a request took beside what the agent counts: there the time moved no bytes."""
+    moving_s = max(0.0, taken.device_s - there.device_s)
+    return replace(taken, device_s=moving_s, moving_s=moving_s)
 
 
 def _token(file: Path | None) -> str:

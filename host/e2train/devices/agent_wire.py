@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -29,19 +30,27 @@ __all__ = [
     "AgentInfo",
     "DamagedError",
     "WireError",
+    "check_word",
+    "count_of",
     "decode_call",
+    "decode_counters",
     "decode_info",
+    "decode_message",
     "decode_result",
     "encode_call",
     "encode_info",
+    "encode_message",
     "encode_result",
+    "list_of",
     "most_result_bytes",
     "result_layout",
+    "text_of",
+    "whole",
 ]
 
-_FORMAT = 2
+_FORMAT = 3
 _SIZE_BYTES = 4  # of the head, before it
-_HEAD_BYTES = 1 << 16
+_HEAD_BYTES = 1 << 20
 _CHECK_BYTES = 4
 _MOST_EMPTY_BYTES = 1 << 30  # of a tensor without elements, counted as one image
 _DTYPES = ("uint8", "int8", "int16", "int32", "int64")
@@ -68,7 +77,7 @@ class AgentInfo:
 
 def encode_info(info: AgentInfo) -> bytes:
     """What an agent says of itself, as one message."""
-    return _encode(asdict(info), [])
+    return encode_message(asdict(info), [])
 
 
 def decode_info(message: bytes) -> AgentInfo:
@@ -76,19 +85,19 @@ def decode_info(message: bytes) -> AgentInfo:
 
     Raises: WireError.
     """
-    head, _ = _decode(message, count=0)
+    head, _ = decode_message(message, count=0)
     return AgentInfo(
-        config=_text(head.get("config")),
-        config_hash=_count(head.get("config_hash")),
-        device=_text(head.get("device")),
-        most_bytes=_count(head.get("most_bytes")),
+        config=text_of(head.get("config")),
+        config_hash=count_of(head.get("config_hash")),
+        device=text_of(head.get("device")),
+        most_bytes=count_of(head.get("most_bytes")),
     )
 
 
 def encode_call(call: LayerCall) -> bytes:
     """A call as one message."""
     head = {key: getattr(call, key) for key in ("mode", "shift", "x_bits", "g_bits", "name")}
-    return _encode(head | {"shape": asdict(call.shape)}, [on_host(call.a), on_host(call.b)])
+    return encode_message(head | {"shape": asdict(call.shape)}, [on_host(call.a), on_host(call.b)])
 
 
 def decode_call(message: bytes) -> LayerCall:
@@ -96,19 +105,19 @@ def decode_call(message: bytes) -> LayerCall:
 
     Raises: WireError; ShapeError for a convolution that makes no sense.
     """
-    head, tensors = _decode(message, count=2)
+    head, tensors = decode_message(message, count=2)
     shape = head.get("shape")
     if not isinstance(shape, dict) or set(shape) != {field.name for field in fields(ConvShape)}:
         raise WireError("the call has no shape of a convolution")
     pairs = {key: _wholes(shape[key], key, count) for key, count in _PAIRS.items()}
-    numbers = {key: _whole(value) for key, value in shape.items() if key not in pairs}
+    numbers = {key: whole(value) for key, value in shape.items() if key not in pairs}
     return LayerCall(
-        mode=_text(head.get("mode")),  # type: ignore[arg-type]  # LayerCall checks it
+        mode=text_of(head.get("mode")),  # type: ignore[arg-type]  # LayerCall checks it
         shape=ConvShape(**numbers, **pairs),  # type: ignore[arg-type]
         a=tensors[0],
         b=tensors[1],
-        **{key: _whole(head.get(key)) for key in ("shift", "x_bits", "g_bits")},
-        name=_text(head.get("name")),
+        **{key: whole(head.get(key)) for key in ("shift", "x_bits", "g_bits")},
+        name=text_of(head.get("name")),
     )
 
 
@@ -129,7 +138,7 @@ def most_result_bytes(call: LayerCall) -> int:
 def encode_result(result: LayerResult, *, request: bytes) -> bytes:
     """A result as one message, tied to the one with its call."""
     head = {"saturations": result.saturations, "counters": asdict(result.counters)}
-    return _encode(head | {"request": _check_word(request)}, [np.asarray(result.value)])
+    return encode_message(head | {"request": check_word(request)}, [np.asarray(result.value)])
 
 
 def decode_result(message: bytes, call: LayerCall, *, request: bytes) -> LayerResult:
@@ -137,19 +146,23 @@ def decode_result(message: bytes, call: LayerCall, *, request: bytes) -> LayerRe
 
     Raises: WireError.
     """
-    head, (value,) = _decode(message, count=1)
-    if head.get("request") != _check_word(request):
+    head, (value,) = decode_message(message, count=1)
+    if head.get("request") != check_word(request):
         raise DamagedError("the result is that of another call")
     dtype, shape = result_layout(call)
     if (value.dtype, value.shape) != (dtype, shape):
         raise WireError(f"the result is {value.dtype} {value.shape}, must be {dtype} {shape}")
-    saturations = _count(head.get("saturations"))
+    saturations = count_of(head.get("saturations"))
     if saturations > value.size:
         raise WireError(f"the result says that {saturations} of {value.size} elements were saturated")
     return LayerResult(value=value, saturations=saturations, counters=_counters(head.get("counters"), call))
 
 
-def _counters(entry: Any, call: LayerCall) -> Counters:
+def decode_counters(entry: Any) -> Counters:
+    """Counters from their JSON.
+
+    Raises: WireError.
+    """
     if not isinstance(entry, dict) or set(entry) != {field.name for field in fields(Counters)}:
         raise WireError("the result has no counters")
     for key in ("device_s", "moving_s"):
@@ -158,8 +171,12 @@ def _counters(entry: Any, call: LayerCall) -> Counters:
             raise WireError(f"the result's {key} must be a time, not {str(value)[:40]!r}")
     for key, value in entry.items():
         if not (key in ("device_s", "moving_s") or (key == "cycles" and value is None)):
-            _count(value)
-    counters = Counters(**entry)
+            count_of(value)
+    return Counters(**entry)
+
+
+def _counters(entry: Any, call: LayerCall) -> Counters:
+    counters = decode_counters(entry)
     if (counters.macs, counters.host_macs) != (call.shape.macs, 0):
         raise WireError(
             f"the result counts {counters.macs} multiply-accumulates and {counters.host_macs} of the host, "
@@ -168,7 +185,8 @@ def _counters(entry: Any, call: LayerCall) -> Counters:
     return counters
 
 
-def _encode(head: dict[str, Any], tensors: list[NDArray[Any]]) -> bytes:
+def encode_message(head: dict[str, Any], tensors: Sequence[NDArray[Any]]) -> bytes:
+    """A head and tensors of four sizes as one message."""
     listed = [{"dtype": tensor.dtype.name, "shape": list(tensor.shape)} for tensor in tensors]
     text = json.dumps(head | {"format": _FORMAT, "tensors": listed}).encode()
     parts = [len(text).to_bytes(_SIZE_BYTES, "little"), text]
@@ -181,13 +199,18 @@ def _encode(head: dict[str, Any], tensors: list[NDArray[Any]]) -> bytes:
     return b"".join([*parts, check.to_bytes(_CHECK_BYTES, "little")])
 
 
-def _check_word(message: bytes) -> int:
+def check_word(message: bytes) -> int:
+    """The check word that a message ends with."""
     return int.from_bytes(message[-_CHECK_BYTES:], "little")
 
 
-def _decode(message: bytes, *, count: int) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+def decode_message(message: bytes, *, count: int | None = None) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    """Head and tensors of a message; ``count`` is how many there must be.
+
+    Raises: DamagedError, WireError.
+    """
     end = len(message) - _CHECK_BYTES
-    if end < 0 or zlib.crc32(memoryview(message)[:end]) != _check_word(message):
+    if end < 0 or zlib.crc32(memoryview(message)[:end]) != check_word(message):
         raise DamagedError("the message's check word does not match")
     size = int.from_bytes(message[:_SIZE_BYTES], "little")
     if size > min(_HEAD_BYTES, end - _SIZE_BYTES):
@@ -197,8 +220,8 @@ def _decode(message: bytes, *, count: int) -> tuple[dict[str, Any], list[NDArray
         raise WireError(
             f"the message is not of format {_FORMAT}: both sides need the same version of e2train"
         )
-    listed = _list(head.get("tensors"))
-    if len(listed) != count:
+    listed = list_of(head.get("tensors"))
+    if count not in (None, len(listed)):
         raise WireError(f"the message must hold {count} tensors, it holds {len(listed)}")
     tensors, at = [], _SIZE_BYTES + size
     for entry in listed:
@@ -221,7 +244,7 @@ def _json(text: bytes) -> Any:
 def _tensor(entry: Any, message: bytes, at: int, end: int) -> tuple[NDArray[Any], int]:
     if not isinstance(entry, dict) or entry.get("dtype") not in _DTYPES:
         raise WireError(f"a tensor's dtype must be one of {', '.join(_DTYPES)}")
-    shape = [_whole(size) for size in _list(entry.get("shape"))]
+    shape = [whole(size) for size in list_of(entry.get("shape"))]
     if len(shape) != 4 or min(shape) < 0:
         raise WireError("a tensor must have four sizes, none below 0")
     dtype = np.dtype(entry["dtype"]).newbyteorder("<")
@@ -234,31 +257,35 @@ def _tensor(entry: Any, message: bytes, at: int, end: int) -> tuple[NDArray[Any]
     return flat.reshape(shape).astype(dtype.newbyteorder("=")), at + size
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """A whole number of 64 bits."""
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 63:
         raise WireError(f"a whole number of 64 bits is wanted, not {str(value)[:40]!r}")
     return value
 
 
-def _count(value: Any) -> int:
-    if _whole(value) < 0:
+def count_of(value: Any) -> int:
+    """A whole number from 0 on."""
+    if whole(value) < 0:
         raise WireError(f"a count is wanted, not {value}")
     return int(value)
 
 
 def _wholes(value: Any, name: str, count: int) -> tuple[int, ...]:
-    if len(_list(value)) != count:
+    if len(list_of(value)) != count:
         raise WireError(f"{name} must have {count} numbers, not {len(value)}")
-    return tuple(_whole(item) for item in value)
+    return tuple(whole(item) for item in value)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A short text."""
     if not isinstance(value, str) or len(value) > 1000:
         raise WireError("a short text is wanted")
     return value
 
 
-def _list(value: Any) -> list[Any]:
+def list_of(value: Any) -> list[Any]:
+    """A list."""
     if not isinstance(value, list):
         raise WireError("a list is wanted")
     return value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent on a board: computes convolutions for a PC that trains. It needs NumPy and nothing else."""
+"""The agent on a board: computes for a PC that trains. It needs NumPy and nothing else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import hmac
 import socket
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -39,15 +41,18 @@ from e2train.devices.protocol import (
     Transfer,
     products_per_multiplier,
 )
+from e2train.devices.resident import ResidentDevice
+from e2train.devices.resident_wire import decode_batch
 from e2train.numerics import ExactnessError
 from e2train.numerics.frames import FrameError
+from e2train.runtime.agent_memory import AgentMemory
 from e2train.runtime.execute import execute
 
 __all__ = ["AgentServer"]
 
 _TIMEOUT_S = 60  # of a connection that says nothing
 _LOOK_S = 0.5  # between two looks whether a waiting client is still there
-_WHERE = "there are /info and /compute"
+_WHERE = "there are /info, /compute and /resident"
 
 
 class AgentServer(ThreadingHTTPServer):
@@ -64,8 +69,11 @@ class AgentServer(ThreadingHTTPServer):
         bind: str = "127.0.0.1",
         port: int = 7968,
         most_bytes: int = 256 << 20,
+        open_resident: Callable[[], ResidentDevice] | None = None,
     ) -> None:
         """``port`` 0 picks a free one; ``most_bytes`` bounds a request, its operands and its result.
+
+        ``open_resident`` gives the device for resident tensors, once somebody wants one.
 
         Raises: DeviceError for a token that can be guessed; OSError when it cannot listen there.
         """
@@ -76,6 +84,7 @@ class AgentServer(ThreadingHTTPServer):
         self.token = token
         self.most_bytes = most_bytes
         self._computing = threading.Lock()
+        self._resident = AgentMemory(open_resident, most_bytes=most_bytes)
 
     def compute(self, call: LayerCall, client: socket.socket) -> LayerResult:
         """Compute a call once it is its turn, as long as its client is there.
@@ -83,14 +92,34 @@ class AgentServer(ThreadingHTTPServer):
         Raises: WireError when it would take too much memory; DeviceError when the device fails.
         """
         _check_memory(call, self.config, self.most_bytes)
+        with self._turn(client):
+            device = self.device
+            return execute(call, device if isinstance(device, TensorDevice) else _Attended(device, client))
+
+    def run_resident(self, message: bytes, client: socket.socket) -> bytes:
+        """The reply to a batch of resident operations, once it is its turn.
+
+        Raises: WireError for a batch that does not follow; DeviceError when the device fails.
+        """
+        batch = decode_batch(message, most_bytes=self.most_bytes)
+        with self._turn(client):
+            return self._resident.run(batch, message)
+
+    @contextmanager
+    def _turn(self, client: socket.socket) -> Iterator[None]:
+        """One request at a time, as long as its client is there."""
         while not self._computing.acquire(timeout=_LOOK_S):
             _check_client(client)
         try:
             _check_client(client)
-            device = self.device
-            return execute(call, device if isinstance(device, TensorDevice) else _Attended(device, client))
+            yield
         finally:
             self._computing.release()
+
+    def server_close(self) -> None:
+        """Stop listening, and give the memory for resident tensors back."""
+        super().server_close()
+        self._resident.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up, or stops reading, is no error of the agent's."""
@@ -113,7 +142,7 @@ class _Attended(Closing):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET /info, POST /compute."""
+    """GET /info, POST /compute and /resident."""
 
     protocol_version = "HTTP/1.1"  # keeps connections open
     server_version = "e2train-agent"
@@ -144,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
             most = self.server.most_bytes >> 20
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request has a length of at most {most} MiB")
             return
-        if self.path != "/compute":
+        if self.path not in ("/compute", "/resident"):
             self._refuse(HTTPStatus.NOT_FOUND, f"no {self.path[:80]}; {_WHERE}")
             return
         self._compute(self.rfile.read(int(length)))
@@ -154,7 +183,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _compute(self, message: bytes) -> None:
         try:
-            result = self.server.compute(decode_call(message), self.connection)
+            if self.path == "/resident":
+                reply = self.server.run_resident(message, self.connection)
+            else:
+                result = self.server.compute(decode_call(message), self.connection)
+                reply = encode_result(result, request=message)
         except DamagedError as error:
             self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         except (WireError, ShapeError, ExactnessError, FrameError, MemoryError) as error:
@@ -167,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
             raise
         else:
-            self._answer(HTTPStatus.OK, encode_result(result, request=message))
+            self._answer(HTTPStatus.OK, reply)
 
     def _allowed(self) -> bool:
         said = self.headers.get("Authorization", "").encode("latin1", "replace")

@@ -11,7 +11,7 @@ from typing import Any
 
 from e2train.config import config_names
 from e2train.config.records import RecordError, check_record, load_toml
-from e2train.devices import DeviceError, check_device, check_resident
+from e2train.devices import DeviceError, check_device
 from e2train.energy import EnergyError, check_meter
 from e2train.numerics.psg import Psg, PsgMode
 from e2train.runtime import Widths
@@ -119,12 +119,6 @@ class RunConfig:
         for key, bits in (("gradient_bits", gradient_bits), ("result_bits", self.result_bits)):
             if bits not in (8, 16):
                 raise TrainError(f"{key} must be 8 or 16 in resident runs, not {bits}")
-        if METHODS[self.method].offloads:
-            for device in self.device.split(","):
-                try:
-                    check_resident(device)
-                except DeviceError as error:
-                    raise TrainError(str(error)) from None
 
     def _check_images(self) -> None:
         if self.image_size and not _SMALLEST_IMAGE <= self.image_size <= _LARGEST_IMAGE:

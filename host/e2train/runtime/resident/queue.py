@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from e2train.devices.protocol import Counters
-from e2train.devices.resident import BatchDevice, Operation, ResidentDevice, run_operation
+from e2train.devices.resident import BatchDevice, Operation, ResidentDevice, run_operations
 from e2train.runtime.execute import stoppable
 
 __all__ = ["Later", "OperationQueue"]
@@ -65,7 +65,7 @@ class OperationQueue:
         if not waiting:
             return
         with stoppable():
-            outcomes = self._run([each.call for each in waiting])
+            outcomes = run_operations(self._device, [each.call for each in waiting])
         for each, (outcome, counters) in zip(waiting, outcomes, strict=True):
             each.outcome = outcome
             each.done(outcome, counters)
@@ -73,8 +73,3 @@ class OperationQueue:
     def drop(self) -> None:
         """Forget all that waits."""
         self._waiting.clear()
-
-    def _run(self, calls: list[Operation]) -> list[tuple[Any, Counters]]:
-        if isinstance(self._device, BatchDevice):
-            return self._device.run_batch(calls)
-        return [(run_operation(self._device, call), self._device.take_counters()) for call in calls]
