@@ -12,7 +12,7 @@ from e2sim.board import BoardServer
 from e2train.devices import DeviceError, StepLostError, open_device, open_resident
 from e2train.devices.agent_wire import WireError
 from e2train.devices.chains.board import BoardResident
-from e2train.devices.protocol import Closing, ShapeError
+from e2train.devices.protocol import Closing, Counters, ShapeError
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 from e2train.devices.resident_wire import (
     Batch,
@@ -244,13 +244,22 @@ def test_what_is_no_batch_is_refused(name, rng):
             )
 
 
+@pytest.mark.parametrize("value", [0, (1 << 31) - 1, -(1 << 31), 1 << 31, -(1 << 31) - 1, 1 << 62])
+def test_sums_arrive_whatever_their_size(value):
+    call = replace(OPERATIONS["reduce"], per_sample=False)
+    sums = np.full(16, value, np.int64), np.arange(16, dtype=np.int64)
+    reply = encode_outcomes([(sums, Counters())], request=b"1234", memory_bytes=5)
+    (((got, products), _),), room = decode_outcomes(reply, [call], request=b"1234")
+    assert (got.dtype, got.tolist(), products.tolist(), room) == (np.int64, [value] * 16, list(range(16)), 5)
+
+
 def test_outcomes_of_other_operations_are_refused():
     memory = AgentMemory(open_resident, most_bytes=ROOM)
     a = tensor(0)
     given = batch(0, put(a, 3), Reduction(u=a, v=a))
     message = encode_batch(given)
     reply = memory.run(given, message)
-    with pytest.raises(WireError, match=r"^an outcome of Affine is \[\('int64', 16\)\], must be int64 "):
+    with pytest.raises(WireError, match=r"^an outcome of Affine is \[\('int32', 16\)\], must be integers "):
         decode_outcomes(reply, [OPERATIONS["affine"]], request=message)
     with pytest.raises(WireError, match=r"^there are outcomes of 1 operations, must be 2$"):
         decode_outcomes(reply, [given.steps[1]] * 2, request=message)

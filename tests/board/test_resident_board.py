@@ -8,12 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from e2sim.board import BoardServer, Fault
+from e2train.config import load_config
 from e2train.devices import DeviceError, open_resident
+from e2train.devices.pynq_board import CHAIN_CALLS, WRITE_CALLS
 from e2train.devices.resident import DeviceTensor
 from e2train.devices.simulated_board import board_model, build_logic
+from e2train.nn import build_model, describe
 from e2train.overlay import load_board
+from e2train.runtime.board_plan import plan_step
 from e2train.runtime.resident import BodyError
 from e2train.train import PRESETS, run_training
+from pynq.pl_server.remote_device import RemoteBuffer
 
 BOARD = "pynq_z2"
 MODEL = board_model(load_board(BOARD))
@@ -64,6 +69,41 @@ def test_a_run_on_the_board_has_the_emulators_bits(on_board, emulated, tmp_path)
     assert calls["flush"] - chains == 2 * summary.steps_run + 1
     registers = calls["write"] - calls["flush"]
     assert 2 * chains <= registers < 2 * chains + 40
+
+
+def test_a_step_takes_what_was_planned(on_board, tmp_path, monkeypatch):
+    """Chains and bytes, as the client moves them; calls but for looks whether a chain is done."""
+    moved = {"sent": 0, "received": 0, "calls": 0}
+
+    def counted(name, size, calls):
+        method = getattr(RemoteBuffer, name)
+
+        def move(buffer):
+            moved[size] += buffer.nbytes
+            moved["calls"] += calls
+            method(buffer)
+
+        monkeypatch.setattr(RemoteBuffer, name, move)
+
+    counted("flush", "sent", WRITE_CALLS)
+    counted("invalidate", "received", CHAIN_CALLS - WRITE_CALLS)
+    after = []
+    with BoardServer(MODEL, build_logic, port=0) as server:
+
+        def watch(row):
+            after.append({"chains": server.board.logic.transfers, **moved})
+
+        run_training(on_board(server, method="smb-int8", steps=3), out=tmp_path, watch=watch)
+    planned = plan_step(
+        describe(*build_model("digits")), load_config(BOARD), samples=2, result="int16", gradient="int8"
+    )
+    step = {key: after[2][key] - after[1][key] for key in after[1]}  # all scales are known
+    assert step == {
+        "chains": planned.chains,
+        "sent": planned.sent_bytes,
+        "received": planned.received_bytes,
+        "calls": planned.calls,
+    }
 
 
 def test_faults_in_the_middle_of_steps_change_nothing(on_board, emulated, tmp_path):

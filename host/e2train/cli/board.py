@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from e2sim.board import Design
 
     from e2train.devices.pynq import PynqDevice
+    from e2train.runtime.board_plan import Link
 
 __all__ = ["app", "open_board"]
 
 app = typer.Typer(help="Boards: inspect, test or simulate one.", no_args_is_help=True)
 
 _LOOK_S = 0.5
+MODEL_HELP = "digits, resnet8 to resnet110, resnet18 or mobilenetv2."
 
 Device = Annotated[str, typer.Option(help="pynq on a board, pynq:HOST[:PORT] from a PC.")]
 Config = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
@@ -69,10 +71,12 @@ def check(
     board: Config = "zcu104",
     deadline: Deadline = 60.0,
     seed: Annotated[int, typer.Option(help="Seed of the test's operands.")] = 1,
+    model: Annotated[str, typer.Option(help=f"Also plan a training step: {MODEL_HELP}")] = "",
+    batch: Annotated[int, typer.Option(help="Images per batch of that step.", min=1)] = 128,
     as_json: Json = False,
 ) -> None:
     """Test a board: identity, every mode against the spec, latency, bandwidth; exit code 1 on any failure."""
-    from e2train.runtime.board_check import run_checks
+    from e2train.runtime.board_check import link_of, run_checks, step_row
 
     rows = []
     with open_board(device, board, overlay, deadline) as opened:
@@ -80,6 +84,11 @@ def check(
             rows.append(row)
             if as_json:
                 typer.echo(json.dumps(asdict(row)))
+        if model:
+            figures = step_figures(model, board, batch, "e2train", link_of(opened))
+            rows.append(step_row(f"step of {model}", figures))
+            if as_json:
+                typer.echo(json.dumps(asdict(rows[-1])))
     if not as_json:
         table = Table()
         for heading in ("check", "", "found"):
@@ -88,6 +97,30 @@ def check(
             table.add_row(row.name, "[green]pass" if row.passed else "[red]FAIL", escape(row.found))
         Console().print(table)
     raise typer.Exit(0 if rows and all(row.passed for row in rows) else 1)
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    board: Config = "zcu104",
+    batch: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 128,
+    method: Annotated[str, typer.Option(help="Method that trains.")] = "e2train",
+    link_mb_s: Annotated[float, typer.Option(help="MB/s between PC and board.", min=0.001)] = 110.0,
+    call_ms: Annotated[float, typer.Option(help="Milliseconds of a call or request.", min=0.0)] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """What a resident training step takes on a board, without one: calls, bytes, cycles, seconds."""
+    from e2train.runtime.board_plan import Link
+
+    link = Link(call_s=1e-3 * call_ms, bytes_per_s=1e6 * link_mb_s)
+    figures = step_figures(model, board, batch, method, link)
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    table = Table(show_header=False)
+    for key, value in figures.items():
+        table.add_row(key.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else f"{value:,}")
+    Console().print(table)
 
 
 @app.command()
@@ -160,6 +193,40 @@ def agent(context: typer.Context) -> None:
     from e2train.cli.agent import main
 
     raise typer.Exit(main(context.args))
+
+
+def step_figures(model: str, board: str, batch: int, method: str, link: Link) -> dict[str, float]:
+    """Figures of a training step by name; seconds end in ``_s``.
+
+    Raises: TrainError for a method that has no such steps; ValueError for no model.
+    """
+    from e2train.config import load_config
+    from e2train.nn import build_model, describe
+    from e2train.runtime.board_plan import plan_step
+    from e2train.train.errors import TrainError
+    from e2train.train.presets import METHODS
+
+    if method not in METHODS or not METHODS[method].offloads:
+        known = ", ".join(name for name, each in METHODS.items() if each.offloads)
+        raise TrainError(f"no method {method!r} that computes on a board; there are: {known}")
+    config = load_config(board)
+    gates, signs = METHODS[method].skips == "by gate", METHODS[method].signs == "predicted"
+    planned = plan_step(
+        describe(*build_model(model)),
+        config,
+        samples=batch,
+        result="int16",
+        gradient="int8",
+        bits=(4, 8) if signs else (0, 0),
+        gates=gates,
+    )
+    compute_s = planned.compute_s(1e9 / config.period_ns)
+    return asdict(planned) | {
+        "compute_s": compute_s,
+        "transfer_s": planned.transfer_s(link),
+        "step_s": compute_s + planned.transfer_s(link),
+        "step_through_agent_s": compute_s + planned.request_s(link),
+    }
 
 
 def open_board(device: str, board: str, overlay: Path, deadline: float) -> PynqDevice:

@@ -50,7 +50,7 @@ __all__ = [
 
 _FORMAT = 3
 _SIZE_BYTES = 4  # of the head, before it
-_HEAD_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 16
 _CHECK_BYTES = 4
 _MOST_EMPTY_BYTES = 1 << 30  # of a tensor without elements, counted as one image
 _DTYPES = ("uint8", "int8", "int16", "int32", "int64")
@@ -204,8 +204,10 @@ def check_word(message: bytes) -> int:
     return int.from_bytes(message[-_CHECK_BYTES:], "little")
 
 
-def decode_message(message: bytes, *, count: int | None = None) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-    """Head and tensors of a message; ``count`` is how many there must be.
+def decode_message(
+    message: bytes, *, count: int | None = None, head_bytes: int = _HEAD_BYTES
+) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    """Head, of at most ``head_bytes``, and tensors of a message; ``count`` is how many there must be.
 
     Raises: DamagedError, WireError.
     """
@@ -213,7 +215,7 @@ def decode_message(message: bytes, *, count: int | None = None) -> tuple[dict[st
     if end < 0 or zlib.crc32(memoryview(message)[:end]) != check_word(message):
         raise DamagedError("the message's check word does not match")
     size = int.from_bytes(message[:_SIZE_BYTES], "little")
-    if size > min(_HEAD_BYTES, end - _SIZE_BYTES):
+    if size > min(head_bytes, end - _SIZE_BYTES):
         raise WireError("the message ends within its head")
     head = _json(message[_SIZE_BYTES : _SIZE_BYTES + size])
     if not isinstance(head, dict) or head.get("format") != _FORMAT:

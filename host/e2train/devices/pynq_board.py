@@ -25,7 +25,7 @@ from e2train.devices.pynq_dma import ChainDma
 from e2train.overlay import OverlaySet
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces, write_descriptors
 
-__all__ = ["CHAINS_AT", "Board", "Buffer", "LostError"]
+__all__ = ["CHAINS_AT", "CHAIN_CALLS", "WRITE_CALLS", "Board", "Buffer", "LostError", "buffer_bytes"]
 
 _T = TypeVar("_T")
 
@@ -38,6 +38,10 @@ _LARGEST_BUFFER = 48 << 20  # of those whose content is moved: above it PYNQ.rem
 
 CHAINS_AT = 2 * DESCRIPTOR_BYTES
 """Behind each channel's first descriptor, in a buffer that is sent."""
+CHAIN_CALLS = 7
+"""Remote calls of a chain: two to send, two to start, two to read, and a look whether it is done."""
+WRITE_CALLS = 2
+"""And of bytes that are sent alone."""
 
 
 class LostError(DeviceError):
@@ -178,12 +182,12 @@ class Board:
             if self._sending is not None:
                 self.free(self._sending)
                 self._sending = None
-            self._sending = self.allocate(_room(nbytes))
+            self._sending = self.allocate(buffer_bytes(nbytes))
         return self._sending
 
     def receiving(self, nbytes: int) -> Buffer:
         """A buffer for so many bytes from the board, the same one for each size: it is read as a whole."""
-        room = _room(nbytes)
+        room = buffer_bytes(nbytes)
         if room not in self._receiving:
             self._receiving[room] = self.allocate(room)
         return self._receiving[room]
@@ -264,8 +268,11 @@ class Buffer:
         self.address = address
 
 
-def _room(nbytes: int) -> int:
-    """The next of the sizes 8, 12, 16, 24, ... KiB."""
+def buffer_bytes(nbytes: int) -> int:
+    """What a buffer for so many bytes has: the next of 8, 12, 16, 24, ... KiB.
+
+    Raises: DeviceError when there is none.
+    """
     if nbytes > _LARGEST_BUFFER:
         raise DeviceError(f"a transfer of {nbytes} bytes is more than the {_LARGEST_BUFFER} of a buffer")
     room = _FIRST_BUFFER

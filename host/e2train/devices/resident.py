@@ -36,6 +36,7 @@ __all__ = [
     "WeightGradient",
     "operands",
     "results",
+    "run_operation",
     "run_operations",
     "sample_bytes",
 ]
@@ -355,10 +356,11 @@ def run_operations(device: ResidentDevice, calls: Sequence[Operation]) -> list[t
     """Outcomes and counters of operations in order, together where the device takes several."""
     if isinstance(device, BatchDevice):
         return device.run_batch(calls)
-    return [(_run(device, call), device.take_counters()) for call in calls]
+    return [(run_operation(device, call), device.take_counters()) for call in calls]
 
 
-def _run(device: ResidentDevice, call: Operation) -> Any:
+def run_operation(device: ResidentDevice, call: Operation) -> Any:
+    """What the device's method for an operation gives."""
     if isinstance(call, Convolution):
         return device.convolve(call)
     if isinstance(call, WeightGradient):

@@ -69,6 +69,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("shift", "x_bits", "g_bits", "ceiling", "mask_limit"), int),
 }
 _MOST_SAMPLES = 1 << 20
+_HEAD_BYTES = 1 << 20
 _OPTIONAL = ("v", "mask")
 _MODES = ("forward", "grad_input")
 
@@ -89,7 +90,7 @@ def decode_batch(message: bytes, *, most_bytes: int) -> Batch:
 
     Raises: WireError; ShapeError for steps that make no sense.
     """
-    head, arrays = decode_message(message)
+    head, arrays = decode_message(message, head_bytes=_HEAD_BYTES)
     steps = tuple(_step(entry, arrays, most_bytes) for entry in list_of(head.get("steps")))
     return Batch(
         key=text_of(head.get("key")),
@@ -110,7 +111,7 @@ def encode_outcomes(outcomes: Sequence[tuple[Any, Counters]], *, request: bytes,
             values = [each for each in (outcome.sums, outcome.squares) if each is not None]
         else:
             values = list(outcome) if isinstance(outcome, tuple) else [outcome]
-        arrays += map(_of_four, values)
+        arrays += [_of_four(_narrowed(value)) for value in values]
         listed.append(entry)
     head = {"request": check_word(request), "memory_bytes": memory_bytes, "outcomes": listed}
     return encode_message(head, arrays)
@@ -123,7 +124,7 @@ def decode_outcomes(
 
     Raises: WireError.
     """
-    head, arrays = decode_message(message)
+    head, arrays = decode_message(message, head_bytes=_HEAD_BYTES)
     if head.get("request") != check_word(request):
         raise DamagedError("the outcomes are those of another request")
     listed, at = list_of(head.get("outcomes")), 0
@@ -134,12 +135,13 @@ def decode_outcomes(
         shapes = _outcome_shapes(call)
         values = arrays[at : at + len(shapes)]
         got = [(value.dtype.name, value.size) for value in values]
-        if got != [("int64", int(np.prod(shape))) for shape in shapes]:
-            raise WireError(f"an outcome of {type(call).__name__} is {got}, must be int64 {shapes}")
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        if [size for _, size in got] != sizes or not {name for name, _ in got} <= {"int32", "int64"}:
+            raise WireError(f"an outcome of {type(call).__name__} is {got}, must be integers {shapes}")
         at += len(shapes)
         if not isinstance(entry, dict):
             raise WireError("an outcome is no record")
-        shaped = [value.reshape(shape) for value, shape in zip(values, shapes, strict=True)]
+        shaped = [value.reshape(shape).astype(np.int64) for value, shape in zip(values, shapes, strict=True)]
         found.append((_outcome(call, entry, shaped), decode_counters(entry.get("counters"))))
     if at != len(arrays):
         raise WireError(f"there are {len(arrays)} arrays, must be {at}")
@@ -191,6 +193,12 @@ def _encode_offsets(offsets: NDArray[np.int64], arrays: list[NDArray[Any]]) -> A
     if steps.size and (steps == steps[0]).all():
         return [int(offsets[0]), int(steps[0]), offsets.size]
     return _encode(offsets, arrays)
+
+
+def _narrowed(values: NDArray[np.int64]) -> NDArray[Any]:
+    """The same in 32 bits, where these hold them."""
+    narrow = values.astype(np.int32)
+    return narrow if np.array_equal(narrow, values) else values
 
 
 def _of_four(values: NDArray[Any]) -> NDArray[Any]:

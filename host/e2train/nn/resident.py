@@ -21,6 +21,7 @@ from e2train.nn.quantisers import NonFiniteInputError
 from e2train.nn.quantities import ConvScales, Quantity
 from e2train.nn.resident_network import ResidentError, describe
 from e2train.nn.residual import ResidualNet
+from e2train.nn.skipping import RunAll
 from e2train.numerics.elementwise import Kind
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats, mantissas, power_of_two
@@ -161,7 +162,7 @@ class ResidentBody(nn.Module):
         runs = [len(images)] * len(model.blocks)
 
         def decide(index: int, means: Callable[[], Floats]) -> Floats | None:
-            if index not in skippable:
+            if index not in skippable or isinstance(model.policy, RunAll):
                 return None
             features = torch.from_numpy(means()).to(images.dtype)[:, :, None, None]
             gate = model.policy.gate(index, features.to(images.device))

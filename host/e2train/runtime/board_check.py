@@ -11,14 +11,16 @@ import numpy as np
 
 from e2train.devices.protocol import MODES, ConvShape, LayerCall, StreamDevice
 from e2train.devices.pynq import PynqDevice
+from e2train.devices.pynq_board import CHAIN_CALLS
 from e2train.devices.spec import SpecDevice
 from e2train.energy.meters import find_hwmon
 from e2train.numerics.frames import Header, Mode
 from e2train.numerics.frames.layout import G_BITS, X_BITS
 from e2train.packing import Frame, join_transfer
+from e2train.runtime.board_plan import Link
 from e2train.runtime.execute import execute
 
-__all__ = ["BoardInfo", "CheckRow", "board_info", "run_checks"]
+__all__ = ["BoardInfo", "CheckRow", "board_info", "link_of", "run_checks", "step_row"]
 
 _LATENCY_TRANSFERS = 20
 _BANDWIDTH_SAMPLES = 64
@@ -71,6 +73,24 @@ def run_checks(device: PynqDevice, *, seed: int) -> Iterator[CheckRow]:
     latency_s = _latency_s(device)
     yield CheckRow(name="latency", passed=True, found=f"{1e3 * latency_s:.2f} ms for the smallest transfer")
     yield _bandwidth(device, rng)
+
+
+def link_of(device: PynqDevice) -> Link:
+    """What a call and a byte take to and from a board; on the board itself a call costs next to nothing."""
+    rng = np.random.default_rng(1)
+    counters = execute(mode_call("forward", rng, _BANDWIDTH_SAMPLES), device).counters
+    moved = 8 * (counters.words_in + counters.words_out)
+    return Link(call_s=_latency_s(device) / CHAIN_CALLS, bytes_per_s=moved / max(counters.moving_s, 1e-9))
+
+
+def step_row(name: str, figures: dict[str, float]) -> CheckRow:
+    """What a planned step takes, as a row."""
+    moved = (figures["sent_bytes"] + figures["received_bytes"]) / 1e6
+    found = (
+        f"{figures['step_s']:.3g} s planned: {figures['cycles']:,} cycles, {figures['calls']} calls, "
+        f"{moved:.2f} MB"
+    )
+    return CheckRow(name=name, passed=True, found=found)
 
 
 def mode_call(mode: str, rng: np.random.Generator, samples: int = 2) -> LayerCall:

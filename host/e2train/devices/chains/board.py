@@ -6,11 +6,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap
 from e2train.devices.chains.batch import BARRIER_BYTES, join
 from e2train.devices.chains.device import SCRATCH_BYTES, ChainResident, named
@@ -24,10 +26,18 @@ from e2train.devices.pynq_board import CHAINS_AT, Board, Buffer
 from e2train.devices.resident import DeviceTensor, Operation, operands, results
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 
-__all__ = ["BoardResident"]
+__all__ = ["BATCH_BYTES", "BoardResident", "on_board"]
+
+BATCH_BYTES = SCRATCH_BYTES - 2 * CHAINS_AT
+"""What the frames of a chain may take, beside its first descriptors."""
 
 _OWN_BYTES = SCRATCH_BYTES + (2 << 20)  # of chains and their replies, beside the tensors
 _SMALLEST = 8 << 10  # of a buffer: smaller ones share pages, which PYNQ.remote flushes wrongly
+
+
+def on_board(config: EngineConfig) -> EngineConfig:
+    """The configuration as drivers and overlays have it: with one engine."""
+    return replace(config, engines=1)
 
 
 class BoardResident(ChainResident):
@@ -48,7 +58,7 @@ class BoardResident(ChainResident):
         self._arena: Buffer | None = None
         self._written: dict[int, Buffer] = {}  # by the first byte
         self._places = AddressMap()
-        super().__init__(device.config)
+        super().__init__(on_board(device.config))
 
     @property
     def memory_bytes(self) -> int | None:  # type: ignore[override]
@@ -110,7 +120,7 @@ class BoardResident(ChainResident):
             jobs.append(plan_job(call, self.config))
         replies: list[list[FrameReply]] = [[] for _ in calls]
         counters = [Counters() for _ in calls]
-        for chain in join(calls, jobs, self.config, room=SCRATCH_BYTES - 2 * CHAINS_AT):
+        for chain in join(calls, jobs, self.config, room=BATCH_BYTES):
             own = [index for index, _ in chain if index is not None]
             names = list(dict.fromkeys(jobs[index].label for index in own))
             with named(" to ".join(dict.fromkeys((names[0], names[-1]))), self.name):

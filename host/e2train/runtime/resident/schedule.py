@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.devices.protocol import Counters
-from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
+from e2train.devices.resident import (
+    Affine,
+    Convolution,
+    DeviceTensor,
+    Reduction,
+    ResidentDevice,
+    WeightGradient,
+)
 from e2train.numerics.elementwise import Kind, Written
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats
@@ -23,7 +30,7 @@ from e2train.runtime.resident.operations import Operations
 from e2train.runtime.resident.scales import Scales, body_kinds
 from e2train.runtime.resident.step import Choices, Parameters
 
-__all__ = ["full_rows"]
+__all__ = ["CountingDevice", "count_step", "full_rows"]
 
 
 def full_rows(
@@ -58,20 +65,44 @@ def _combine(one: LedgerRow, two: LedgerRow, figure: Callable[[int, int], int]) 
 
 
 def _step_rows(network: Network, *, result: Kind, gradient: Kind, samples: int) -> tuple[LedgerRow, ...]:
+    device = CountingDevice()
+    return count_step(network, device, result=result, gradient=gradient, samples=samples)
+
+
+def count_step(
+    network: Network,
+    device: ResidentDevice,
+    *,
+    result: Kind,
+    gradient: Kind,
+    samples: int,
+    bits: tuple[int, int] = (0, 0),
+    gates: bool = False,
+) -> tuple[LedgerRow, ...]:
+    """Ledger rows of a training step in which every block runs, on a device that only counts.
+
+    ``bits`` are those of x and gy that weight gradients are computed from; with ``gates`` their features are
+    asked for.
+    """
     kinds = body_kinds(network, result=result, gradient=gradient)
     scales = Scales(kinds, np.ones(len(kinds)), decay=1.0)
     ledger = Ledger()
-    operations = Operations(_Counting(), scales, ledger, over_ranks=lambda values: values)
+    operations = Operations(device, scales, ledger, over_ranks=lambda values: values)
     body = Body(network, operations, result=result, gradient=gradient)
     s = network.first.shape
+
+    def all_run(index: int, features: Callable[[], Floats]) -> None:
+        if gates and index:  # the first block has none
+            features()
+
     means = body.forward(
         np.zeros((samples, s.C, s.H, s.W), np.float32),
         {conv.name: _parameters(conv) for conv in network.convs},
-        Choices(gates=lambda index, features: None, any_rank=lambda flag: flag),
+        Choices(gates=all_run, any_rank=lambda flag: flag),
         training=True,
         backward=True,
     )
-    body.backward(np.zeros_like(means), _full)
+    body.backward(np.zeros_like(means), lambda name, integers, scale: integers(*bits) * scale, only=bits)
     return ledger.snapshot()
 
 
@@ -83,11 +114,7 @@ def _parameters(conv: ConvNorm) -> Parameters:
     return Parameters(w=np.zeros((s.K, depth, s.R, s.S), np.int8), exponent=-7, norm=norm)
 
 
-def _full(name: str, integers: Callable[[int, int], Ints], scale: float) -> Floats:
-    return integers(0, 0) * scale
-
-
-class _Counting:
+class CountingDevice:
     """A device that does nothing: what it was asked for is what counts."""
 
     name = "counting"

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a resident training step takes on a board, counted without one: chains, calls, bytes, cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.config import EngineConfig
+from e2train.devices.chains.batch import Step, join
+from e2train.devices.chains.board import BATCH_BYTES, on_board
+from e2train.devices.chains.jobs import plan_job
+from e2train.devices.chains.plan import chain_cycles
+from e2train.devices.chains.transfer import Area, lay_out, reply_bytes
+from e2train.devices.protocol import Counters
+from e2train.devices.pynq_board import CHAIN_CALLS, CHAINS_AT, WRITE_CALLS, buffer_bytes
+from e2train.devices.resident import DeviceTensor, Operation, run_operation
+from e2train.devices.resident_wire import Batch, Put, encode_batch, encode_outcomes
+from e2train.numerics.elementwise import Kind
+from e2train.packing.descriptors import DESCRIPTOR_BYTES
+from e2train.runtime.resident import Network
+from e2train.runtime.resident.schedule import CountingDevice, count_step
+
+__all__ = ["Link", "StepPlan", "plan_step"]
+
+_KEY = "0" * 16  # as long as any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What a call to a board and a byte to or from it take."""
+
+    call_s: float = 0.5e-3
+    bytes_per_s: float = 110e6  # of gigabit Ethernet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """One step of training."""
+
+    samples: int
+    chains: int
+    calls: int  # of pynq's client, where each chain is looked at once
+    sent_bytes: int
+    received_bytes: int
+    requests: int  # through an agent
+    request_bytes: int  # both ways
+    cycles: int
+    memory_bytes: int
+
+    def transfer_s(self, link: Link) -> float:
+        """Seconds for calls and bytes of pynq's client."""
+        return self.calls * link.call_s + (self.sent_bytes + self.received_bytes) / link.bytes_per_s
+
+    def request_s(self, link: Link) -> float:
+        """Seconds for requests to an agent and their bytes."""
+        return self.requests * link.call_s + self.request_bytes / link.bytes_per_s
+
+    def compute_s(self, clock_hz: float) -> float:
+        """Seconds for the cycles."""
+        return self.cycles / clock_hz
+
+
+def plan_step(
+    network: Network,
+    cfg: EngineConfig,
+    *,
+    samples: int,
+    result: Kind,
+    gradient: Kind,
+    bits: tuple[int, int] = (0, 0),
+    gates: bool = False,
+) -> StepPlan:
+    """Plan a step of ``samples`` images in which every block runs, on one engine.
+
+    ``bits`` are the high bits of x and gy that weight gradients are computed from (0: all); with ``gates``
+    the host decides block by block.
+    """
+    device = _Planning(on_board(cfg))
+    count_step(network, device, result=result, gradient=gradient, samples=samples, bits=bits, gates=gates)
+    return StepPlan(
+        samples=samples,
+        chains=device.chains,
+        calls=device.calls,
+        sent_bytes=device.sent,
+        received_bytes=device.received,
+        cycles=device.cycles,
+        memory_bytes=device.reserved,
+        requests=device.requests,
+        request_bytes=device.request_bytes,
+    )
+
+
+class _Planning(CountingDevice):
+    """Lays out the chains of a board, and counts what they take."""
+
+    def __init__(self, cfg: EngineConfig) -> None:
+        self._cfg = cfg
+        self._scratch = np.zeros(BATCH_BYTES + CHAINS_AT, np.uint8)
+        self._puts: list[Put] = []
+        self.chains = self.calls = self.sent = self.received = self.cycles = self.reserved = 0
+        self.requests = self.request_bytes = 0
+
+    def reserve(self, nbytes: int) -> None:
+        self.reserved = max(self.reserved, nbytes)
+
+    def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None:
+        self.calls += WRITE_CALLS
+        self.sent += tensor.nbytes
+        self._puts.append(Put(tensor=tensor, values=values))
+
+    def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
+        jobs = [plan_job(call, self._cfg) for call in calls]
+        for chain in join(calls, jobs, self._cfg, room=BATCH_BYTES):
+            self._count(chain)
+        outcomes = [(run_operation(self, call), Counters()) for call in calls]
+        batch = Batch(key=_KEY, number=self.requests, reserve=self.reserved, steps=(*self._puts, *calls))
+        request = encode_batch(batch)
+        reply = encode_outcomes(outcomes, request=request, memory_bytes=self.reserved)
+        self._puts.clear()
+        self.requests += 1
+        self.request_bytes += len(request) + len(reply)
+        return outcomes
+
+    def _count(self, chain: Sequence[Step]) -> None:
+        frames = [frame for _, frame in chain]
+        area = Area(memory=self._scratch, base=0, at=CHAINS_AT)
+        nbytes = reply_bytes(frames)
+        laid = lay_out(frames, area, Area(memory=self._scratch, base=1 << 40, at=1 << 40))
+        used = -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
+        pieces = laid.mm2s.addresses.size + laid.s2mm.addresses.size
+        self.chains += 1
+        self.calls += CHAIN_CALLS
+        self.sent += used + (pieces - 2) * DESCRIPTOR_BYTES
+        self.received += buffer_bytes(nbytes)
+        self.cycles += sum(
+            chain_cycles(
+                1,
+                engines=1,
+                words_in=0,
+                iterations=max(frame.header.iterations, frame.header.frame_words),
+                words_out=frame.header.reply_words,
+                pieces=sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray))
+                + len(frame.results),
+            )
+            for frame in frames
+        )
