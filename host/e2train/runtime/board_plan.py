@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
+from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import Step, join
 from e2train.devices.chains.board import BATCH_BYTES, on_board
 from e2train.devices.chains.jobs import plan_job
@@ -28,6 +29,7 @@ from e2train.runtime.resident.schedule import CountingDevice, count_step
 __all__ = ["Link", "StepPlan", "plan_step"]
 
 _KEY = "0" * 16  # as long as any
+_REPLIES, _ARENA = 1 << 40, 1 << 41  # addresses, apart from each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,9 @@ def plan_step(
     the host decides block by block.
     """
     device = _Planning(on_board(cfg))
-    count_step(network, device, result=result, gradient=gradient, samples=samples, bits=bits, gates=gates)
+    for _ in range(2):  # the second step finds the buffers of the first
+        device.forget()
+        count_step(network, device, result=result, gradient=gradient, samples=samples, bits=bits, gates=gates)
     return StepPlan(
         samples=samples,
         chains=device.chains,
@@ -102,14 +106,25 @@ class _Planning(CountingDevice):
         self._cfg = cfg
         self._scratch = np.zeros(BATCH_BYTES + CHAINS_AT, np.uint8)
         self._puts: list[Put] = []
-        self.chains = self.calls = self.sent = self.received = self.cycles = self.reserved = 0
+        self._places = AddressMap()
+        self.reserved = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Count from zero on."""
+        self.chains = self.calls = self.sent = self.received = self.cycles = 0
         self.requests = self.request_bytes = 0
 
     def reserve(self, nbytes: int) -> None:
-        self.reserved = max(self.reserved, nbytes)
+        if nbytes > self.reserved:
+            self.reserved = nbytes
+            self._places.put(0, nbytes, _ARENA)
 
     def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None:
-        self.calls += WRITE_CALLS
+        for part in parts(tensor):
+            first, nbytes = int(tensor.offsets[part.start]), (part.stop - part.start) * tensor.sample_bytes
+            self._places.put(first, nbytes, _ARENA * (2 + self.calls))
+            self.calls += WRITE_CALLS
         self.sent += tensor.nbytes
         self._puts.append(Put(tensor=tensor, values=values))
 
@@ -130,7 +145,9 @@ class _Planning(CountingDevice):
         frames = [frame for _, frame in chain]
         area = Area(memory=self._scratch, base=0, at=CHAINS_AT)
         nbytes = reply_bytes(frames)
-        laid = lay_out(frames, area, Area(memory=self._scratch, base=1 << 40, at=1 << 40))
+        laid = lay_out(
+            frames, area, Area(memory=self._scratch, base=_REPLIES, at=_REPLIES), self._places.translate
+        )
         used = -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
         pieces = laid.mm2s.addresses.size + laid.s2mm.addresses.size
         self.chains += 1

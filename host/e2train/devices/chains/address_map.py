@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
 
 from e2train.devices.chains.plan import Run
+from e2train.devices.resident import DeviceTensor
 
-__all__ = ["AddressMap"]
+__all__ = ["AddressMap", "parts"]
 
 
 class AddressMap:
@@ -44,3 +48,10 @@ class AddressMap:
                 found.append((address + first - start, size))
                 first, at = first + size, at + 1
         return found
+
+
+def parts(tensor: DeviceTensor) -> list[slice]:
+    """Samples that lie behind each other."""
+    apart = np.flatnonzero(np.diff(tensor.offsets) != tensor.sample_bytes) + 1
+    edges = [0, *apart.tolist(), tensor.N]
+    return [slice(*edge) for edge in pairwise(edges)] if tensor.N else []

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
-from e2train.devices.chains.address_map import AddressMap
+from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import BARRIER_BYTES, join
 from e2train.devices.chains.device import SCRATCH_BYTES, ChainResident, named
 from e2train.devices.chains.jobs import plan_job
@@ -91,10 +91,8 @@ class BoardResident(ChainResident):
             if board is not self._owner:  # it was connected again
                 self._allocate(board, self._tensors)
             raw = to_blocks(values).reshape(tensor.N, -1).view(np.uint8)
-            apart = np.flatnonzero(np.diff(tensor.offsets) != tensor.sample_bytes) + 1
-            for samples, offsets in zip(np.split(raw, apart), np.split(tensor.offsets, apart), strict=True):
-                if offsets.size:
-                    self._put(board, int(offsets[0]), samples.reshape(-1))
+            for part in parts(tensor):
+                self._put(board, int(tensor.offsets[part.start]), raw[part].reshape(-1))
         elapsed_s = time.monotonic() - begin
         self._counters += Counters(remote_calls=board.calls - calls, device_s=elapsed_s, moving_s=elapsed_s)
 
