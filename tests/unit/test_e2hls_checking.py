@@ -19,12 +19,14 @@ BEAT = PortReport(name="b", data_bits=8, axis=True, output=False, sides=(("keep"
 OUT = PortReport(name="y", data_bits=8, axis=False, output=True)
 
 
-def differences(got: list[int], *, want=(1, 2, 3), further=(4, 5), surplus=1, processes=1) -> list[str]:
+def differences(
+    got: list[int], *, want=(1, 2, 3), further=(4, 5), surplus=1, processes=1, reads=3
+) -> list[str]:
     reference = Reference(
-        inputs={},
-        outputs={"y": list(want)},
-        further={"y": list(further)},
-        surplus={"y": surplus},
+        inputs={"x": [1] * reads} if reads else {},
+        outputs={"y": [1, 2, 3]},
+        further={"y": [4, 5]},
+        surplus={"y": 1},
         calls=1,
     )
     run = SimulationRun(outputs={"y": got}, moved={}, cycles=1)
@@ -37,6 +39,7 @@ def test_words_beyond_the_calls_are_those_of_more_calls() -> None:
     # One process stops where it has no more words to take; several run ahead of each other.
     assert differences([1, 2, 3, 4, 5]) == ["word 4 of y: native no word, RTL 0x5"]
     assert differences([1, 2, 3, 4, 5, 9], processes=2) == []
+    assert differences([1, 2, 3, 4, 5, 9], reads=0) == []
 
 
 def test_the_first_difference_is_told() -> None:

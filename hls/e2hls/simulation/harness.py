@@ -108,20 +108,21 @@ class Simulation:
             [self.binary], input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
         )
         found = self._read(done.stdout, done.stderr, counts, failed=done.returncode != 0)
-        return found if not found.fault or done.returncode else self._explained(found, done.stdout, inputs)
+        still = re.search(r"^\.stuck ", done.stdout, re.M) is not None
+        return self._explained(found, done.stdout, inputs) if still else found
 
     def _read(self, stdout: str, stderr: str, counts: Mapping[str, int], *, failed: bool) -> SimulationRun:
         """What the harness printed."""
         outputs: dict[str, list[int]] = {port.name: [] for port in self.ports if port.output}
         moved: dict[str, int] = {}
-        cycles, stuck = 0, False
+        cycles, end = 0, ""
         notes = []
         for line in stdout.splitlines():
             name, *rest = line.split()
             if name in outputs and len(rest) == 1:
                 outputs[name].append(int(rest[0], 16))
-            elif name in (".cycles", ".stuck"):
-                cycles, stuck = int(rest[0]), name == ".stuck"
+            elif name in (".cycles", ".stuck", ".quiet"):
+                cycles, end = int(rest[0]), name
             elif name == ".moved":
                 moved[rest[0]] = int(rest[1])
             elif name not in (".full", ".empty"):
@@ -129,13 +130,13 @@ class Simulation:
         fault = ""
         if failed:
             fault = " ".join(next(iter([*notes, *stderr.splitlines()]), "it ended without a message").split())
-        elif stuck:
-            came = ", ".join(
-                f"{len(outputs[name])} of {count} words of {name}"
-                for name, count in counts.items()
-                if name in outputs and len(outputs[name]) < count
+        elif end != ".cycles":
+            what = "stands still" if end == ".stuck" else "moves no word any more, though it runs,"
+            rows = [(moved.get(name, 0), count, name) for name, count in counts.items()]
+            missing = ", ".join(
+                f"{got} of {count} words of {name}" for got, count, name in rows if got < count
             )
-            fault = f"the RTL stands still after {cycles} cycles with {came}"
+            fault = f"the RTL {what} after {cycles} cycles with {missing}"
         return SimulationRun(outputs=outputs, moved=moved, cycles=cycles, fault=fault)
 
     def _explained(

@@ -207,6 +207,7 @@ int main(int argc, char** argv) {
   kernel->clk = 0;
   kernel->rst_n = 0;
   uint64_t cycle = 0, finished = 0, last_move = 0;
+  bool still = false;
   Stillness stillness(*kernel);
   const uint64_t kResetCycles = 4, kGrace = 200, kPatience = 2000;
   for (; cycle < limit + kGrace; ++cycle) {
@@ -223,6 +224,7 @@ int main(int argc, char** argv) {
         // An offered word stays offered until it is taken.
         const bool offer = more && (*port.pins.valid || waiting || random() % 256 >= idle);
         *port.pins.valid = offer;
+        done = done && port.moved >= port.expected;
         if (offer) port.drive(port.words[port.moved]);
       }
     }
@@ -246,14 +248,15 @@ int main(int argc, char** argv) {
     }
     kernel->clk = 0;
     kernel->eval();
-    if (waiting && cycle % 64 < 2 && stillness.holds() && cycle % 64 == 1) break;
+    still = waiting && cycle % 64 < 2 && stillness.holds() && cycle % 64 == 1;
+    if (still) break;
     context->timeInc(1);
     if (context->gotFinish()) return 1;
   }
   kernel->final();
   const uint64_t end = finished ? finished : std::max(last_move, kResetCycles);
-  std::printf("%s %llu\n", finished ? ".cycles" : ".stuck",
-              static_cast<unsigned long long>(end - kResetCycles));
+  const char* how = finished ? ".cycles" : still ? ".stuck" : ".quiet";
+  std::printf("%s %llu\n", how, static_cast<unsigned long long>(end - kResetCycles));
   for (const Port& port : ports) std::printf(".moved %s %zu\n", port.info->name, port.moved);
   return 0;
 }
