@@ -13,7 +13,7 @@ from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlDesign, RtlOptions
 from e2hls.build import build_rtl
 from e2hls.checking.compare import Difference, compare
-from e2hls.checking.reference import Reference, reference
+from e2hls.checking.native_side import Reference, reference
 from e2hls.checking.stimuli import Stimuli, given_words
 from e2hls.checking.wrapper import Wrapped, wrap
 from e2hls.frontend.compile import preprocess

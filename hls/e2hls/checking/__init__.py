@@ -2,7 +2,7 @@
 """A kernel's RTL against its native build: wrappers, stimuli and the comparison."""
 
 from e2hls.checking.compare import Difference, compare
-from e2hls.checking.reference import Reference, reference
+from e2hls.checking.native_side import Reference, reference
 from e2hls.checking.stimuli import Stimuli, read_stimuli
 from e2hls.checking.wrapper import Wrapped, wrap
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from e2hls.checking.reference import Reference
+from e2hls.checking.native_side import Reference
 from e2hls.simulation.harness import SimulationRun
 
 __all__ = ["Difference", "compare"]

@@ -27,10 +27,10 @@ __all__ = ["Reference", "reference"]
 _SUPPLIES = (4096, 65_536, 1_048_576)  # random words per stream; more where a call wants more
 _ENOUGH_WORDS, _FEWEST_CALLS, _MOST_CALLS = 1000, 3, 400
 _MORE_CALLS = 100  # of which none takes a word
-_SECONDS = 10.0  # a call may never end
+_SECONDS = 5.0  # a call may never end
 _STARVED = "read from an empty stream"
 _MARK = b"\n-- e2hls reference --\n"  # before the result: the kernel itself may print
-_CHILD = "from e2hls.checking.reference import main; main()"
+_CHILD = "from e2hls.checking.native_side import main; main()"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,10 @@ class _StarvedError(HlsError):
     """A call wanted more words than there were."""
 
 
+class _EndlessError(HlsError):
+    """A call did not come back in time."""
+
+
 def reference(
     kernel: Kernel,
     ports: tuple[PortReport, ...],
@@ -76,54 +80,53 @@ def reference(
     Raises: HlsError where it fails on all of them, or on the given words.
     """
     native = build_native(kernel)
-    inputs = tuple(port for port in ports if not port.output)
+    drawn = {port.name for port in ports if not port.output} - set(given)
     first: HlsError | None = None
-    for limits in LIMITS if any(port.name not in given for port in inputs) else LIMITS[:1]:
-        try:
-            found = _with_limits(native, ports, given, limits, scalars, seed)
-        except _StarvedError:
-            raise
-        except HlsError as error:
-            first = first or error
-            continue
-        refused = first.message if first is not None else ""
-        return replace(found, limits=str(limits), refused=refused)
+    for supply in _SUPPLIES:
+        starved = False
+        for limits in LIMITS if drawn else LIMITS[:1]:
+            if isinstance(first, _EndlessError) and not limits.zero:
+                continue  # as endless without zeros
+            try:
+                found = _in_child(_task(native, ports, given, limits, scalars, supply, seed))
+            except HlsError as error:
+                first = first or error
+                starved = starved or isinstance(error, _StarvedError)
+                if isinstance(error, _StarvedError) and not drawn & scalars:
+                    break  # more words, not smaller ones: nothing says how many are read
+                continue
+            return replace(found, limits=str(limits), refused=first.message if str(limits) and first else "")
+        if not starved:
+            break
     assert first is not None
-    raise first
+    hint = "; smaller random words fail too: give words of your own by --input" if drawn else ""
+    raise HlsError(f"{first.message}{hint}")
 
 
-def _with_limits(
+def _task(
     native: NativeKernel,
     ports: tuple[PortReport, ...],
     given: Mapping[str, list[int]],
     limits: Limits,
     scalars: frozenset[str],
+    supply: int,
     seed: int,
-) -> Reference:
-    starved: _StarvedError | None = None
-    for supply in _SUPPLIES:
-        words = {}
-        for port in ports:
-            if port.output:
-                continue
+) -> _Task:
+    words = {}
+    for port in ports:
+        if not port.output:
             rng = random.Random(f"{seed} {port.name}")
             more = draw(port, supply, limits, rng, scalar=port.name in scalars)
             words[port.name] = [*given.get(port.name, ()), *more]
-        task = _Task(
-            kernel=replace(native.kernel, source=native.kernel.source.resolve()),
-            ports=native.ports,
-            library=native.library.resolve(),
-            inputs=tuple(port for port in ports if not port.output),
-            outputs=tuple(port for port in ports if port.output),
-            given={name: len(found) for name, found in given.items()},
-            words=words,
-        )
-        try:
-            return _in_child(task)
-        except _StarvedError as error:
-            starved = error
-    assert starved is not None
-    raise starved
+    return _Task(
+        kernel=replace(native.kernel, source=native.kernel.source.resolve()),
+        ports=native.ports,
+        library=native.library.resolve(),
+        inputs=tuple(port for port in ports if not port.output),
+        outputs=tuple(port for port in ports if port.output),
+        given={name: len(found) for name, found in given.items()},
+        words=words,
+    )
 
 
 def _in_child(task: _Task) -> Reference:
@@ -141,14 +144,19 @@ def _in_child(task: _Task) -> Reference:
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        raise HlsError(f"{task.kernel.name}: the native build did not end within {_SECONDS:g} s") from None
+        raise _EndlessError(
+            f"{task.kernel.name}: the native build did not end within {_SECONDS:g} s"
+        ) from None
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise HlsError(f"{task.kernel.name}: the native build crashed ({name})")
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise HlsError(f"{task.kernel.name}: the native build ended: {(lines or ['no message'])[-1]}")
-    kind, result = pickle.loads(done.stdout[done.stdout.rindex(_MARK) + len(_MARK) :])
+    _, mark, pickled = done.stdout.rpartition(_MARK)
+    if not mark:
+        raise HlsError(f"{task.kernel.name}: the native build ended this process before it returned")
+    kind, result = pickle.loads(pickled)
     if kind == "starved":
         raise _StarvedError(result)
     if kind == "error":
