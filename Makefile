@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := setup.py host hls/e2hls sim tests scripts docs
-CPP := $(wildcard hls/kernels/*.?pp hls/include/* hls/e2hls/simulation/*.cpp sim/soc/*.?pp host/e2train/devices/native/*.?pp)
+CPP := $(wildcard hls/kernels/*.?pp hls/include/*.h hls/include/*/*.h hls/e2hls/simulation/*.cpp sim/soc/*.?pp host/e2train/devices/native/*.?pp)
 
 .PHONY: help setup train test board-test browser-test test-slow wheel-test docs notebooks lint format clean
 

@@ -9,7 +9,7 @@ PACKAGES = {"host": "e2train", "hls": "e2hls", "sim": "e2sim"}
 # Read as files through e2hls.sources.source_folder, which also finds them in a checkout.
 SOURCES = (
     *("bitstreams", *sorted(str(path.parent) for path in Path("bitstreams").glob("*/board.toml"))),
-    *("hls/include", "hls/kernels", "sim/benches", "sim/soc"),
+    *("hls/include", "hls/include/etc", "hls/kernels", "sim/benches", "sim/soc"),
 )
 
 packages = [

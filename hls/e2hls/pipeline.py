@@ -19,6 +19,8 @@ from e2hls.ir import Design
 from e2hls.ir.text import design_text
 from e2hls.ir.verifier import IrError, verify
 from e2hls.passes.narrow import narrow
+from e2hls.passes.own_streams import own_streams
+from e2hls.passes.partition import partition
 from e2hls.passes.ping_pong import ping_pong
 from e2hls.passes.side_channels import side_channels
 
@@ -70,6 +72,7 @@ _LLVM_PASSES = (
         "Setting or copying a whole array becomes a loop over its elements.",
         llvm.memory_intrinsics,
     ),
+    Pass("streams", "An access to one of several streams becomes an access to each of them.", llvm.streams),
     Pass("optimise", "LLVM folds what has become constant, and lowers switches.", llvm.optimise),
     Pass(
         "bind-variables",
@@ -80,8 +83,10 @@ _LLVM_PASSES = (
 # LLVM IR to the IR, and passes over that.
 _LOWER = Pass("lower", "Each process becomes blocks of typed operations on streams and arrays.", lower_module)
 _IR_PASSES = (
+    Pass("partition", "Dimensions partitioned in part become a memory and a place in it.", partition),
     Pass("narrow", "Loop-carried values shrink to the bits in use.", narrow),
     Pass("side-channels", "Stream words are joined with the side channels in use.", side_channels),
+    Pass("own-streams", "A stream with both ends in one process gets one that hands it on.", own_streams),
 )
 # The IR to modules.
 _PING_PONG = Pass(

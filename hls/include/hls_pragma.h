@@ -8,9 +8,14 @@ void __hls_mark_unroll(int factor) noexcept;
 void __hls_mark_dataflow() noexcept;
 void __hls_mark_axis(const volatile void* stream) noexcept;
 void __hls_mark_depth(const volatile void* stream, int step, int depth) noexcept;
-void __hls_mark_partition(const volatile void* array, int step, int dimension) noexcept;
+void __hls_mark_partition(const volatile void* array, int step, int dimension, int kind, int factor) noexcept;
+void __hls_mark_interface() noexcept;
 
 namespace e2hls {
+
+template <bool kCondition>
+constexpr bool kIf = kCondition;
+constexpr int kAuto = -0x7fffffff;  // an interval that nobody asked for
 
 // A parameter written as an array is a pointer already.
 template <typename T>

@@ -4,14 +4,20 @@
 #ifndef E2HLS_HLS_STREAM_FLAT_H
 #define E2HLS_HLS_STREAM_FLAT_H
 
+#include <cassert>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
-#include "ap_axi_sdata.h"
+#include "ap_fixed.h"
 #include "ap_int.h"
 #include "hls_vector.h"
 
 namespace e2hls {
+
+struct Absent {};  // a side channel that a beat lacks
+template <typename T>
+constexpr bool is_present = !std::is_same_v<const T, const Absent>;
 
 template <int kWidth>
 using BitsOf = unsigned _BitInt(kWidth);
@@ -30,6 +36,15 @@ struct Flat<ap_int_base<kWidthOf, kSigned>> {
   }
 };
 
+template <int kWidthOf, int kInteger, bool kSigned, ap_q_mode kRounding, ap_o_mode kOverflow, int kSaturated>
+struct Flat<ap_fixed_base<kWidthOf, kInteger, kSigned, kRounding, kOverflow, kSaturated>> {
+  using Fixed = ap_fixed_base<kWidthOf, kInteger, kSigned, kRounding, kOverflow, kSaturated>;
+  static constexpr int kWidth = kWidthOf;
+  static constexpr bool kAxis = false;
+  E2HLS_INLINE static BitsOf<kWidth> pack(const Fixed& x) { return x.V.bits(); }
+  E2HLS_INLINE static Fixed unpack(BitsOf<kWidth> bits) { return Fixed::from(bits); }
+};
+
 template <typename T>
   requires(std::is_integral_v<T> || std::is_enum_v<T>)
 struct Flat<T> {
@@ -37,6 +52,29 @@ struct Flat<T> {
   static constexpr bool kAxis = false;
   E2HLS_INLINE static BitsOf<kWidth> pack(T x) { return static_cast<BitsOf<kWidth>>(x); }
   E2HLS_INLINE static T unpack(BitsOf<kWidth> bits) { return static_cast<T>(bits); }
+};
+
+// std::complex, whose header need not be there.
+template <typename T>
+concept Complex = requires(const T& x) {
+  typename T::value_type;
+  x.real();
+  x.imag();
+};
+template <Complex T>
+struct Flat<T> {
+  using Each = Flat<typename T::value_type>;
+  static constexpr int kWidth = 2 * Each::kWidth;
+  static constexpr bool kAxis = false;
+  E2HLS_INLINE static BitsOf<kWidth> pack(const T& x) {
+    const auto imaginary = static_cast<BitsOf<kWidth>>(Each::pack(x.imag()));
+    return static_cast<BitsOf<kWidth>>(imaginary << Each::kWidth) |
+           static_cast<BitsOf<kWidth>>(Each::pack(x.real()));
+  }
+  E2HLS_INLINE static T unpack(BitsOf<kWidth> bits) {
+    return T(Each::unpack(static_cast<BitsOf<Each::kWidth>>(bits)),
+             Each::unpack(static_cast<BitsOf<Each::kWidth>>(bits >> Each::kWidth)));
+  }
 };
 
 template <typename T, std::size_t kCount>
@@ -62,21 +100,35 @@ struct Flat<hls::vector<T, kCount>> {
   }
 };
 
+// A beat: its data, and TLAST where it has that.
 template <typename T>
-  requires requires { T::kDataWidth; }
+concept Beat = requires { T::kDataWidth; };
+template <Beat T>
 struct Flat<T> {
+  using Data = decltype(T::data);
   static constexpr int kData = T::kDataWidth;
-  static constexpr int kWidth = kData + 1;
-  static constexpr bool kAxis = true;
+  static constexpr bool kAxis = T::kHasLast;
+  static constexpr int kWidth = kData + kAxis;
   E2HLS_INLINE static BitsOf<kWidth> pack(const T& x) {
-    return static_cast<BitsOf<kWidth>>(x.data.bits()) | static_cast<BitsOf<kWidth>>(x.last.bits()) << kData;
+    if constexpr (!kAxis) {
+      return Flat<Data>::pack(x.data);
+    } else if constexpr (requires { x.data.bits(); }) {
+      return static_cast<BitsOf<kWidth>>(x.data.bits()) | static_cast<BitsOf<kWidth>>(x.last.bits()) << kData;
+    } else {
+      return static_cast<BitsOf<kWidth>>(Flat<Data>::pack(x.data)) |
+             static_cast<BitsOf<kWidth>>(x.last.bits()) << kData;
+    }
   }
   E2HLS_INLINE static T unpack(BitsOf<kWidth> bits) {
     T x{};
-    x.data = decltype(x.data)::from(static_cast<BitsOf<kData>>(bits));
-    x.keep = -1;
-    x.strb = -1;
-    x.last = static_cast<bool>(bits >> kData & 1);
+    if constexpr (requires { x.data.bits(); }) {
+      x.data = Data::from(static_cast<BitsOf<kData>>(bits));
+    } else {
+      x.data = Flat<Data>::unpack(static_cast<BitsOf<kData>>(bits));
+    }
+    if constexpr (is_present<decltype(x.keep)>) x.keep = -1;
+    if constexpr (is_present<decltype(x.strb)>) x.strb = -1;
+    if constexpr (kAxis) x.last = static_cast<bool>(bits >> kData & 1);
     return x;
   }
 };
@@ -84,17 +136,11 @@ struct Flat<T> {
 // The side channels that a beat has, each with its number: keep, strb, user, id, dest.
 template <typename T, typename Visit>
 E2HLS_INLINE void each_side(T& beat, Visit visit) {
-  visit(beat.keep, std::integral_constant<int, 0>{});
-  visit(beat.strb, std::integral_constant<int, 1>{});
-  if constexpr (!std::is_same_v<const Absent, const decltype(beat.user)>) {
-    visit(beat.user, std::integral_constant<int, 2>{});
-  }
-  if constexpr (!std::is_same_v<const Absent, const decltype(beat.id)>) {
-    visit(beat.id, std::integral_constant<int, 3>{});
-  }
-  if constexpr (!std::is_same_v<const Absent, const decltype(beat.dest)>) {
-    visit(beat.dest, std::integral_constant<int, 4>{});
-  }
+  if constexpr (is_present<decltype(beat.keep)>) visit(beat.keep, std::integral_constant<int, 0>{});
+  if constexpr (is_present<decltype(beat.strb)>) visit(beat.strb, std::integral_constant<int, 1>{});
+  if constexpr (is_present<decltype(beat.user)>) visit(beat.user, std::integral_constant<int, 2>{});
+  if constexpr (is_present<decltype(beat.id)>) visit(beat.id, std::integral_constant<int, 3>{});
+  if constexpr (is_present<decltype(beat.dest)>) visit(beat.dest, std::integral_constant<int, 4>{});
 }
 
 // An array or a plain struct travels element by element and field by field, whatever its padding.
@@ -145,7 +191,7 @@ constexpr Width<(0 + ... + Flat<std::remove_cvref_t<Fields>>::kWidth)> width_of(
 }
 
 template <typename T>
-concept Struct = std::is_aggregate_v<T> && !std::is_array_v<T> && !requires { T::kDataWidth; } &&
+concept Struct = std::is_aggregate_v<T> && !std::is_array_v<T> && !Beat<T> &&
                  requires { __builtin_structured_binding_size(T); };
 
 template <Struct T>

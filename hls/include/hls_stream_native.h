@@ -19,8 +19,11 @@ struct stream_underflow : std::exception {
   const char* what() const noexcept override { return name; }
 };
 
-template <typename T, std::size_t kDepth = 0>
-class stream {
+template <typename T, int kDepth = 0>
+class stream;
+
+template <typename T>
+class stream<T, 0> {
   E2HLS_REQUIRE_WORD(T);
 
  public:
@@ -43,7 +46,24 @@ class stream {
     return value;
   }
   void read(T& value) { value = read(); }
-  void write(const T& value) { queue_.push_back(value); }
+  void write(const T& value) {
+    queue_.push_back(value);
+    if (written_ != nullptr) written_(owner_);
+  }
+  // Call a function, with what it works on, after each word that is written.
+  void on_write(void (*written)(void*), void* owner) {
+    written_ = written;
+    owner_ = owner;
+  }
+  bool read_nb(T& value) {
+    if (empty()) return false;
+    value = read();
+    return true;
+  }
+  bool write_nb(const T& value) {
+    write(value);
+    return true;
+  }
   void operator>>(T& value) { value = read(); }
   void operator<<(const T& value) { write(value); }
 
@@ -51,6 +71,14 @@ class stream {
   const char* name_;
   std::vector<T> queue_;
   std::size_t head_ = 0;
+  void (*written_)(void*) = nullptr;
+  void* owner_ = nullptr;
+};
+
+template <typename T, int kDepth>
+class stream : public stream<T, 0> {
+ public:
+  using stream<T, 0>::stream;
 };
 
 }  // namespace hls

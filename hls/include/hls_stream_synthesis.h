@@ -15,6 +15,7 @@ void __hls_read(const void* stream, void* bits) noexcept;
 template <int kWidth, bool kAxis>
 void __hls_write(const void* stream, const void* bits) noexcept;
 bool __hls_empty(const void* stream) noexcept;
+bool __hls_full(const void* stream) noexcept;
 // Side channel kSide of the beat whose kWord bits `word` were read; and of the next beat that is written.
 template <int kWidth, int kSide, int kWord>
 void __hls_side(const void* stream, const void* word, void* bits) noexcept;
@@ -23,25 +24,22 @@ void __hls_attach(const void* stream, const void* bits) noexcept;
 
 namespace hls {
 
-template <typename T, std::size_t kDepth = 0>
-class stream {
+template <typename T, int kDepth = 0>
+class stream;
+
+template <typename T>
+class stream<T, 0> {
   E2HLS_REQUIRE_WORD(T);
 
  public:
   // Without code, so that a global stream needs none before the first call.
-  [[gnu::always_inline]] constexpr stream()
-    requires(kDepth == 0)
-  {}
-  [[gnu::always_inline]] stream()
-    requires(kDepth > 0)
-  {
-    __hls_mark_depth(this, 0, kDepth);
-  }
-  [[gnu::always_inline]] constexpr explicit stream(const char*) : stream() {}
+  [[gnu::always_inline]] constexpr stream() {}
+  [[gnu::always_inline]] constexpr explicit stream(const char*) {}
   stream(const stream&) = delete;
   stream& operator=(const stream&) = delete;
 
   [[gnu::always_inline]] bool empty() const { return __hls_empty(this); }
+  [[gnu::always_inline]] bool full() const { return __hls_full(this); }
   [[gnu::always_inline]] T read() {
     e2hls::BitsOf<Flat::kWidth> bits;
     __hls_read<Flat::kWidth, Flat::kAxis>(this, &bits);
@@ -64,11 +62,28 @@ class stream {
     const e2hls::BitsOf<Flat::kWidth> bits = Flat::pack(value);
     __hls_write<Flat::kWidth, Flat::kAxis>(this, &bits);
   }
+  [[gnu::always_inline]] bool read_nb(T& value) {
+    if (empty()) return false;
+    value = read();
+    return true;
+  }
+  [[gnu::always_inline]] bool write_nb(const T& value) {
+    if (full()) return false;
+    write(value);
+    return true;
+  }
   [[gnu::always_inline]] void operator>>(T& value) { value = read(); }
   [[gnu::always_inline]] void operator<<(const T& value) { write(value); }
 
  private:
   using Flat = e2hls::Flat<T>;
+};
+
+template <typename T, int kDepth>
+class stream : public stream<T, 0> {
+ public:
+  [[gnu::always_inline]] stream() { __hls_mark_depth(this, 0, kDepth); }
+  [[gnu::always_inline]] explicit stream(const char*) : stream() {}
 };
 
 }  // namespace hls

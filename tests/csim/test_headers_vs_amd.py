@@ -76,16 +76,52 @@ SWEEP = {
     + [pytest.param(cases, id=name, marks=pytest.mark.slow) for name, cases in SWEEP.items()],
 )
 def test_integers_as_amd_computes_them(cases: list[str], tmp_path: Path, amd_headers: Path) -> None:
-    source = JUDGE / "integers.cpp"
-    (tmp_path / "cases.inc").write_text("".join(f"{case};\n" for case in cases))
+    text = "".join(f"{case};\n" for case in cases)
+    assert _equal_lines("integers.cpp", text, tmp_path, amd_headers) > 20 * len(cases)
+
+
+FORMATS = """\
+typedef ap_fixed<5, 2> S52;
+typedef ap_fixed<5, 3, AP_RND_CONV, AP_SAT> S53;
+typedef ap_fixed<6, -1> S6;
+typedef ap_fixed<40, 21> S40;
+typedef ap_ufixed<4, 2> U42;
+typedef ap_ufixed<4, 6> U46;
+typedef ap_ufixed<5, 0> U50;
+typedef ap_ufixed<33, 9, AP_RND, AP_SAT> U33;
+"""
+FIXED = {
+    "quick": ["PAIR(S52, U42)", "CONVERTED(S52, true, 4, 3)", "CONVERTED(S6, false, 3, 0)"],
+    "operators": ["PAIR(U42, S53)", "PAIR(S53, U46)", "PAIR(S40, U33)", "PAIR(U33, S52)"],
+    "narrower": ["CONVERTED(S52, false, 3, 1)", "CONVERTED(U42, true, 3, 2)", "CONVERTED(S6, true, 3, 0)"],
+    "wider": ["CONVERTED(U50, false, 7, 3)", "CONVERTED(S52, true, 12, 5)", "CONVERTED(S52, true, 3, 6)"],
+    "wide": ["CONVERTED(S40, true, 12, 6)", "CONVERTED(U33, false, 8, 3)"],
+}
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(cases, id=name, marks=() if name == "quick" else pytest.mark.slow)
+        for name, cases in FIXED.items()
+    ],
+)
+def test_fixed_point_as_amd_computes_it(cases: list[str], tmp_path: Path, amd_headers: Path) -> None:
+    text = FORMATS + "".join(f"{case};\n" for case in cases)
+    assert _equal_lines("fixed.cpp", text, tmp_path, amd_headers) > 20 * len(cases)
+
+
+def _equal_lines(source: str, cases: str, folder: Path, amd_headers: Path) -> int:
+    """How many lines both programs print; they must be the same."""
+    (folder / "cases.inc").write_text(cases)
     with ThreadPoolExecutor() as both:
-        amd = both.submit(compile_with_amd, source, tmp_path / "amd", amd_headers, f"-I{tmp_path}")
-        own = both.submit(_compile_with_own, source, tmp_path / "own", f"-I{tmp_path}")
+        amd = both.submit(compile_with_amd, JUDGE / source, folder / "amd", amd_headers, f"-I{folder}")
+        own = both.submit(_compile_with_own, JUDGE / source, folder / "own", f"-I{folder}")
         amd.result(), own.result()
-    want, got = _run(tmp_path / "amd"), _run(tmp_path / "own")
-    assert len(want) == len(got) > 20 * len(cases)
+    want, got = _run(folder / "amd"), _run(folder / "own")
     wrong = [line.rsplit(" ", 1)[0] for line, other in zip(want, got, strict=True) if line != other]
-    assert not wrong, "\n".join([*wrong, *_difference(tmp_path, *wrong[0].split("|"))])
+    assert not wrong, "\n".join([*wrong, *_difference(folder, *wrong[0].split("|"))])
+    return len(want)
 
 
 def _run(program: Path, *arguments: str) -> list[str]:

@@ -26,6 +26,7 @@ CALLS = 5
 CRASHERS = Path(__file__).parents[2] / "build" / "crashers"
 HEAD = """\
 // SPDX-License-Identifier: Apache-2.0
+#include <ap_fixed.h>
 #include <ap_int.h>
 #include <hls_stream.h>
 
@@ -43,6 +44,7 @@ class Program:
     lines: list[str] = field(default_factory=list)
     scalars: dict[str, int] = field(default_factory=dict)  # name -> bits; signed
     arrays: dict[str, tuple[int, int]] = field(default_factory=dict)  # in RAM: name -> depth, bits
+    free: bool = False  # no loop asks for an interval, so that anything may be accessed at any time
     reads: int = 0  # words of x_in per call
     names: int = 0
 
@@ -67,7 +69,7 @@ class Program:
             return self.atom(pool)
         a, b = self.expr(pool, depth - 1), self.expr(pool, depth - 1)
         bits = self.bits()
-        kind = self.rng.randrange(9)
+        kind = self.rng.randrange(11 if self.free else 9)
         if kind < 3:
             return f"({a} {self.rng.choice('+-*&|^')} {b})"
         if kind == 3:
@@ -81,7 +83,23 @@ class Program:
             return f"ap_int<{bits}>({a})"
         if kind == 7:
             return f"ap_uint<{min(bits, 33)}>({a})"
+        if kind == 9:
+            divided = f"ap_{self.rng.choice(('', 'u'))}int<{min(bits, 24)}>({a})"
+            return f"({divided} {self.rng.choice('/%')} (ap_int<{self.rng.choice((5, 9))}>({b}) | 1))"
+        if kind == 10:
+            return self.fixed(a, b)
         return f"(~ap_int<{bits}>({a}))"
+
+    def fixed(self, a: str, b: str) -> str:
+        """The bits of a product that is rounded and made to fit."""
+        rounding = self.rng.choice(
+            ("RND", "RND_ZERO", "RND_MIN_INF", "RND_INF", "RND_CONV", "TRN", "TRN_ZERO")
+        )
+        overflow = self.rng.choice(("SAT", "SAT_ZERO", "SAT_SYM", "WRAP"))
+        width, sign = self.rng.choice((4, 9, 18)), self.rng.choice(("", "u"))
+        kind = f"ap_{sign}fixed<{width}, {self.rng.randint(-1, width + 1)}, AP_{rounding}, AP_{overflow}>"
+        factor = f"ap_fixed<11, 4>(ap_fixed<11, 11>(ap_int<11>({b})) * ap_fixed<8, 1>(0.3671875))"
+        return f"{kind}(ap_fixed<14, 12>(ap_int<12>({a})) * {factor}).V"
 
     def cond(self, pool: list[str]) -> str:
         order = self.rng.choice(("<", "==", "!=", ">="))
@@ -106,9 +124,14 @@ class Program:
             depth = 2
         j = self.name("j")
         bound = str(trips)
-        self.put(depth, f"for (int {j} = 0; {j} < {bound}; ++{j}) {{", "  #pragma HLS PIPELINE II=1")
+        pragmas = ("", "PIPELINE", "UNROLL factor=2", "UNROLL factor=3") if self.free else ("PIPELINE II=1",)
+        pragma = self.rng.choice(pragmas)
+        self.put(
+            depth, f"for (int {j} = 0; {j} < {bound}; ++{j}) {{", f"  #pragma HLS {pragma}" * bool(pragma)
+        )
         counters.append(j)
-        self.body(depth + 1, counters, trips * max(outer, 1))
+        for _ in range(self.rng.choice((1, 2)) if self.free else 1):
+            self.body(depth + 1, counters, trips * max(outer, 1))
         self.put(depth, "}")
         if outer:
             self.put(1, "}")
@@ -167,6 +190,7 @@ def make(seed: int) -> Program:
     """The kernel of one seed."""
     program = Program(random.Random(seed))
     rng = program.rng
+    program.free = rng.random() < 0.5
     program.put(0, 'extern "C" void kernel(hls::stream<ap_int<16>>& x_in, hls::stream<ap_int<40>>& y_out) {')
     for _ in range(rng.randint(1, 4)):
         name, bits = program.name("s"), program.bits()
@@ -176,6 +200,9 @@ def make(seed: int) -> Program:
     for _ in range(rng.randint(0, 2)):
         name, bits, depth = program.name("a"), program.bits(), rng.choice((4, 13, 32))
         program.put(1, f"static ap_int<{bits}> {name}[{depth}];")
+        if rng.random() < 0.4:
+            how = f"{rng.choice(('cyclic', 'block'))} factor={rng.choice((2, 3, 4))}"
+            program.put(1, f"#pragma HLS ARRAY_PARTITION variable={name} {how}")
         program.arrays[name] = (depth, bits)
     # A call that wrote before it read would write words that the native build, out of calls, does not.
     program.put(1, f"{next(iter(program.scalars))} += x_in.read();")

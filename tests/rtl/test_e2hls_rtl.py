@@ -20,10 +20,13 @@ PAUSES = ((0.0, 0.0), (0.0, 0.6), (0.6, 0.0), (0.5, 0.5))
 # kernel: words per input, regions of all processes, multipliers, most cycles without pauses
 CASES = {
     "banks": (64 * 4, 3, 0, 360),
+    "beats": (60, 6, 0, 130),
     "fir": (200, 1, 0, 220),
     "histogram": (64 * 3, 4, 0, 310),
     "links": (64 * 3, 3, 0, 510),
     "matmul": (128 * 3, 4, 1, 2000),
+    "parts": (24 * 3, 13, 0, 2500),
+    "polls": (30, 19, 0, 400),
     "pingpong": (16 * 12, 4, 0, 270),
     "sides": (100, 2, 0, 240),
     "references": (100, 8, 0, 900),
@@ -32,7 +35,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in KERNELS.glob("*.cpp")))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(path.stem, marks=pytest.mark.slow if path.stem == "polls" else ())
+        for path in sorted(KERNELS.glob("*.cpp"))
+    ],
+)
 def test_rtl_equals_native(name: str, tmp_path: Path) -> None:
     words, regions, multipliers, most_cycles = CASES[name]
     kernel = Kernel(name, KERNELS / f"{name}.cpp")

@@ -34,5 +34,13 @@ def test_the_generator_covers_what_it_claims() -> None:
         "y_out.write(",
         "[ap_uint<8>(",
         "const ap_uint<8> at",
+        "UNROLL factor=",
+        "HLS PIPELINE\n",
+        "cyclic factor=",
+        "block factor=",
+        " / (ap_int<",
+        " % (ap_int<",
+        "AP_RND_CONV",
+        "AP_SAT_ZERO",
     ):
         assert construct in text, construct

@@ -171,8 +171,24 @@ def test_build_leaves_what_each_pass_makes(run, tmp_path):
     names = [f"{number:02}-{each.name}" for number, each in enumerate(PASSES, 1)]
     found = sorted((tmp_path / "passes" / "k").iterdir())
     assert [path.stem for path in found] == names
-    assert [path.suffix for path in found] == 15 * [".ll"] + 5 * [".ir"] + 2 * [".sv"]
+    assert [path.suffix for path in found] == 16 * [".ll"] + 7 * [".ir"] + 2 * [".sv"]
     assert all(path.stat().st_size for path in found)
+
+
+def test_build_tells_warnings_and_hints_as_notes(run, tmp_path):
+    (tmp_path / "k.cpp").write_text(
+        "#include <hls_stream.h>\n"
+        'extern "C" void k(hls::stream<char>& x_in, hls::stream<char>& y_out) {\n'
+        "  #pragma HLS LATENCY max=4\n  int unused;\n  y_out.write(x_in.read());\n}\n"
+    )
+    code, _, err = run("build", "k.cpp")
+    assert (code, err.splitlines()) == (
+        0,
+        [
+            "note: k.cpp:3:3: pragma HLS LATENCY is a hint and changes nothing here",
+            "note: k.cpp:4:7: unused variable 'unused' [-Wunused-variable]",
+        ],
+    )
 
 
 def test_a_folder_for_passes_that_cannot_be_written_is_one_line(run, tmp_path):

@@ -17,8 +17,7 @@ import pytest
 import tomli
 import typer
 import yaml
-from e2hls.base.errors import HlsError, Loc
-from e2hls.frontend.pragmas import marker
+from e2hls.frontend import pragmas
 from e2train.cli.agent import _parser as agent_parser
 from e2train.cli.app import app
 from e2train.config import load_config
@@ -79,14 +78,17 @@ def test_files_that_are_named_are_there(name: str) -> None:
 
 def test_pragmas_are_those_of_the_flow() -> None:
     listed = section("hls.md", "## Pragmas")
-    supported = {name for name in re.findall(r"^\| `(\w+)` \|", listed, re.MULTILINE)}
-    (ignored,) = re.findall(r"^(.*) are accepted and change nothing", listed, re.MULTILINE)
-    place = Loc("kernel.cpp", 1)
-    with pytest.raises(HlsError) as caught:
-        marker("NONSENSE", place)
-    assert str(caught.value).endswith(f"supported: {', '.join(sorted(supported))}")
-    for name in re.findall(r"`(\w+)`", ignored):
-        assert marker(name, place) == ""
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", listed, re.MULTILINE))
+    (silent,) = re.findall(r"^(.*) are accepted and change nothing", listed, re.MULTILINE)
+    (hints,) = re.findall(r"^(.*) are hints: they change nothing, and a note says so", listed, re.MULTILINE)
+    assert set(rows) == set(pragmas.OPTIONS)
+    assert set(re.findall(r"`(\w+)`", silent)) == pragmas.SILENT
+    assert set(re.findall(r"`(\w+)`", hints)) == pragmas.HINTS
+    for name, options in rows.items():
+        named = {each.upper() for each in re.findall(r"`[^`]*?(\w+)=", options)}
+        assert named <= pragmas.OPTIONS[name], name
+        words = re.findall(r"`(\w+)`", options)
+        assert set(words) <= pragmas.WORDS.get(name, frozenset()), name
 
 
 @pytest.mark.parametrize("command", E2TRAIN)

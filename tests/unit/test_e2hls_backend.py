@@ -126,16 +126,56 @@ def test_a_read_under_a_condition_on_the_same_array(tmp_path: Path) -> None:
     built(tmp_path, early, ii=1)
 
 
-def test_a_division_too_wide_for_a_cycle_is_refused_with_its_place(tmp_path: Path) -> None:
+def test_a_wide_division_is_pipelined(tmp_path: Path) -> None:
     source = tmp_path / "k.cpp"
     source.write_text(
         "#include <ap_int.h>\n#include <hls_stream.h>\nusing Stream = hls::stream<ap_uint<64>>;\n"
         'extern "C" void k(Stream& x_in, Stream& y_out) {\n'
-        "  const ap_uint<64> x = x_in.read();\n  y_out.write(x / 10 + ~x / (x | 1));\n}\n"
+        "  const ap_uint<64> x = x_in.read();\n  y_out.write(~x / (x | 1) + 1000 / (x | 1));\n}\n"
+    )
+    (process,) = generate(lower(Kernel("k", source)), RtlOptions(), tmp_path / "rtl").report.processes
+    assert process.ii == 1
+    assert process.pipeline_stages > 16
+    assert process.period_ps == 2350  # as asked for
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "    const int x = x_in.read();\n    y_out.write(x_in.empty() ? x : -x);\n",
+            "7:22: x_in.empty() stands behind an access in one iteration; put it first, or leave out II=",
+        ),
+        (
+            "    y_out.write(x_in.empty());\n",
+            "6:22: x_in.empty() is called in a process that does not access it",
+        ),
+    ],
+)
+def test_a_stream_is_asked_for_words_before_it_is_read(tmp_path: Path, body: str, message: str) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        'extern "C" void k(hls::stream<int>& x_in, hls::stream<int>& y_out) {\n'
+        "words:\n  for (int i = 0; i < 64; ++i) {\n    #pragma HLS PIPELINE II=1\n" + body + "  }\n}\n"
     )
     with pytest.raises(HlsError) as caught:
         generate(lower(Kernel("k", source)), RtlOptions(), tmp_path / "rtl")
-    assert str(caught.value) == (
-        f"{source}:6:27: a 64-bit division takes one cycle, and would make it far too long; use fewer bits, "
-        "or shift to divide by a power of two"
+    assert str(caught.value) == f"{source}:{message}"
+
+
+def test_loops_that_ask_for_nothing_take_what_they_need(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        'extern "C" void k(hls::stream<unsigned>& x_in, hls::stream<unsigned>& y_out) {\n'
+        "  static unsigned a[16];\n  unsigned hash = 1;\n"
+        "  for (int i = 0; i < 16; ++i) a[i] = x_in.read();\n"
+        "  for (int i = 2; i < 16; ++i) {\n    #pragma HLS PIPELINE\n"
+        "    hash = (hash ^ a[i] ^ a[i - 2]) * 2654435761u;\n    hash = (hash ^ hash >> 15) * 11;\n  }\n"
+        "  y_out.write(hash);\n}\n"
     )
+    (process,) = generate(lower(Kernel("k", source)), RtlOptions(), tmp_path / "rtl").report.processes
+    assert process.ii > 1
+    assert process.period_ps == 2350  # as asked for
+    assert [region.name for region in process.regions] == ["entry", "loop@5", "loop@6", "step"]

@@ -226,11 +226,11 @@ def test_pragmas_reach_their_loops_without_braces_and_through_macros() -> None:
     (process,) = lower(Kernel("pragmas", OWN / "pragmas.cpp")).processes
     loops = {info.loc.line: (info.name, info.ii) for info in process.loops.values() if info.loc}
     assert loops == {
-        12: ("loop@12", 1),
+        12: ("loop@12", 0),
         30: ("words", 1),
         33: ("loop@33", 2),
-        43: ("loop@43", 1),
-        52: ("loop@52", 1),
+        43: ("loop@43", 0),
+        52: ("loop@52", 0),
         56: ("loop@56", 2),
     }
     assert ops(process, "stream_read") == 2  # one in the loop of two, which is unrolled

@@ -63,10 +63,9 @@ def _blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error:
         )
     slow = _slowest(process)
     if slow is not None and "clock period" in str(error):
-        what = "multiplication" if slow.op == "mul" else "division"
         return HlsError(
-            f"a {slow.width}-bit {what} takes one cycle, and would make it far too long; use fewer bits"
-            + (", or shift to divide by a power of two" if what == "division" else ""),
+            f"a {slow.width}-bit multiplication takes one cycle, and would make it far too long; "
+            "use fewer bits",
             slow.loc,
         )
     for name in emitter.memories.forwarded if "throughput" in str(error) else ():
@@ -80,13 +79,10 @@ def _blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error:
 
 
 def _slowest(process: Process) -> Instr | None:
-    """The widest division by what is no constant; without any, the widest multiplication."""
-    instrs = [instr for block in process.blocks for instr in block.instrs]
-    for ops in (("sdiv", "udiv", "srem", "urem"), ("mul",)):
-        found = [i for i in instrs if i.op in ops and not isinstance(i.args[1], Const)]
-        if found:
-            return max(found, key=lambda instr: instr.width)
-    return None
+    """The widest multiplication by what is no constant."""
+    instrs = (instr for block in process.blocks for instr in block.instrs if instr.op == "mul")
+    found = [instr for instr in instrs if not isinstance(instr.args[1], Const)]
+    return max(found, key=lambda instr: instr.width, default=None)
 
 
 def _held(emitter: ProcessEmitter, state: str) -> str:

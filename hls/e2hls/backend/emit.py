@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from e2hls.backend.bit_slices import Value, concat, constant, shifted_left
+from e2hls.backend.dividers import divide
 from e2hls.backend.kernel_terms import term
 from e2hls.backend.memories import Memories, Site
 from e2hls.backend.xls_text import Channel, ProcText
 from e2hls.base.errors import HlsError, Loc
-from e2hls.ir import Block, Const, Instr, Operand, Phi, Process, Ref, Stream
+from e2hls.ir import STATE_SUFFIX, Block, Const, Instr, Operand, Phi, Process, Ref, Stream
 from e2hls.passes.regions import Edge, Flow, analyse
 
 __all__ = ["ProcessEmitter"]
@@ -51,6 +52,7 @@ class ProcessEmitter:
         self._uses_of_add = _added_names(process)
         self._reads: dict[str, list[Site]] = {}
         self._writes: dict[str, list[tuple[Site, Value]]] = {}
+        self._tests: dict[tuple[str, str], list[Site]] = {}  # of streams: the operation and the stream
         self._homes: dict[str, tuple[str, int]] = {}  # value -> defining block, width
         self._states: dict[str, str] = {}  # value -> its state element
         self._late: dict[str, str] = {}  # value that a later activation needs -> its state element
@@ -211,8 +213,10 @@ class ProcessEmitter:
         if instr.op == "stream_write":
             self._writes.setdefault(instr.target, []).append((site, args[0]))
             return constant(1, 0)
-        if instr.op == "stream_empty":
-            raise HlsError(f"{instr.target}.empty() is not supported yet; use a blocking read()", instr.loc)
+        if instr.op in ("stream_empty", "stream_full"):
+            self._check_order(instr, site)
+            self._tests.setdefault((instr.op, instr.target), []).append(site)
+            return self.text.placeholder(1, f"{instr.target}_{instr.op}_data")
         return self._arithmetic(instr, args)
 
     def _arithmetic(self, instr: Instr, args: Sequence[Value]) -> Value:
@@ -235,6 +239,8 @@ class ProcessEmitter:
         if op in _ORDERS:
             first = text.binary(_ORDERS[op], args[0], args[1], 1)
             return text.select(first, args[0], args[1])
+        if op in _DIVISIONS and args[1].const is None:
+            return divide(text, op, args[0], args[1])
         if op in _SAME_NAME or op in _DIVISIONS:
             return text.binary(_DIVISIONS.get(op, op), args[0], args[1], width)
         raise HlsError(f"operation {op} has no hardware", instr.loc)
@@ -278,6 +284,36 @@ class ProcessEmitter:
                 data = self.text.select(site.when, value, data)
             channel = Channel(name=name, width=self.streams[name].width, sends=True)
             self.text.send(channel, data, self.text.any([site.when for site, _ in writes]))
+
+        for (op, name), sites in self._tests.items():
+            self._test_stream(op, name, sites)
+
+    def _accesses(self, op: str, name: str) -> list[Site]:
+        """So far, the accesses to the end of a stream that the test ``op`` is for."""
+        written = [site for site, _ in self._writes.get(name, [])]
+        return self._reads.get(name, []) if op == "stream_empty" else written
+
+    def _check_order(self, test: Instr, site: Site) -> None:
+        """Raises: HlsError for a test behind an access, for it would tell how it was before."""
+        for access in self._accesses(test.op, test.target):
+            if access.label == site.label or site.label in self.flow.reached[access.label]:
+                asked = test.op.removeprefix("stream_")
+                raise HlsError(
+                    f"{test.target}.{asked}() stands behind an access in one iteration; put it first, or "
+                    "leave out II=",
+                    test.loc,
+                )
+
+    def _test_stream(self, op: str, name: str, sites: list[Site]) -> None:
+        """Ask whether a stream is empty or full in the very cycle in which it is accessed."""
+        asked = op.removeprefix("stream_")
+        if not self._accesses(op, name):
+            raise HlsError(f"{name}.{asked}() is called in a process that does not access it", sites[0].loc)
+        channel = Channel(name=f"{name}{STATE_SUFFIX[op]}", width=1, sends=False)
+        # In any case: whether it is asked at all may depend on what it said before.
+        self.text.receive(channel, constant(1, 1), f"{name}_{op}_data")
+        ends = "recv" if op == "stream_empty" else "send"
+        self.memories.constraints.append(f"{channel.name}:recv:{name}:{ends}:0:0")
 
     def _check_stream(self, name: str, what: str, sites: list[Site]) -> None:
         for one, other in itertools.combinations(sites, 2):

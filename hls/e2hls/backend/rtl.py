@@ -84,6 +84,7 @@ def write(rtl: Rtl, directory: Path) -> RtlDesign:
         processes=tuple(each.report for each in rtl.processes),
         rams=tuple((use.ram.name, use.ram.depth, use.ram.width) for use in rtl.rams),
         fifos=tuple(_fifos(rtl)),
+        notes=design.notes,
     )
     (directory / "report.json").write_text(report.to_json())
     terms = {each.report.module: dict(each.terms) for each in rtl.processes}

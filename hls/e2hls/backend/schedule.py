@@ -20,6 +20,8 @@ from e2hls.passes.regions import analyse
 
 __all__ = ["ScheduledProcess", "schedule"]
 
+_MOST_CYCLES = 16  # for one iteration of a loop that asks for no interval
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledProcess:
@@ -44,10 +46,17 @@ def schedule(process: Process, design: Design, options: RtlOptions) -> Scheduled
     merged, apart = (len(analyse(process, merge=merge).headers) for merge in (True, False))
     try:
         return search.run(merge=True)
-    except HlsError:
-        if merged == apart:
-            raise
-    return search.run(merge=False)
+    except HlsError as error:
+        first = error
+    if merged != apart:
+        try:
+            return search.run(merge=False)
+        except HlsError as error:
+            first = error
+    if all(loop.ii for loop in process.loops.values()):
+        raise first
+    # Nobody asks for an interval: no access then waits for another of the same memory.
+    return search.run(merge=False, single=True)
 
 
 class _Search:
@@ -61,24 +70,35 @@ class _Search:
         name = "core" if process.name == design.name else process.name
         self._module = f"{design.name}_{name}"
 
-    def run(self, *, merge: bool, forwarded: frozenset[str] = frozenset()) -> ScheduledProcess:
+    def run(
+        self, *, merge: bool, single: bool = False, forwarded: frozenset[str] = frozenset()
+    ) -> ScheduledProcess:
         """Search with loop nests merged or not; recent writes to the arrays ``forwarded`` are forwarded."""
-        process = cut_ports(self._process, ram_arrays(self._process), merge=merge)
+        process = cut_ports(self._process, ram_arrays(self._process), merge=merge, single=single)
         error: HlsError | None = None
         for ii, relax in _attempts(process):
-            depths = dict.fromkeys(forwarded, ii)
-            emitter = ProcessEmitter(self._module, process, self._streams, merge=merge, forwarded=depths)
-            emitter.run()
             try:
-                compiled = self._compile(emitter, ii=ii, relax=relax, elastic=not forwarded)
-            except (CycleError, ThroughputError) as cause:
-                if joint := joint_arrays(emitter, cause):
-                    return self.run(merge=merge, forwarded=joint | forwarded)
-                error = blame(process, emitter, ii, cause)
-            else:
-                return _scheduled(process, emitter, compiled, ii)
+                return self._attempt(process, ii=ii, relax=relax, merge=merge, forwarded=forwarded)
+            except _FailedError as failed:
+                if failed.joint:
+                    return self.run(merge=merge, single=single, forwarded=failed.joint | forwarded)
+                error = failed.error
+                if not failed.curable:
+                    break
         assert error
         raise error
+
+    def _attempt(
+        self, process: Process, *, ii: int, relax: bool, merge: bool, forwarded: frozenset[str]
+    ) -> ScheduledProcess:
+        depths = dict.fromkeys(forwarded, ii)
+        emitter = ProcessEmitter(self._module, process, self._streams, merge=merge, forwarded=depths)
+        emitter.run()
+        try:
+            compiled = self._compile(emitter, ii=ii, relax=relax, elastic=not forwarded)
+        except (CycleError, ThroughputError) as cause:
+            raise _FailedError(process, emitter, ii, cause) from None
+        return _scheduled(process, emitter, compiled, ii)
 
     def _compile(self, emitter: ProcessEmitter, *, ii: int, relax: bool, elastic: bool) -> Compiled:
         tokens = _token_constraints(self._process, self._streams, emitter.memories.rams)
@@ -93,12 +113,26 @@ class _Search:
         )
 
 
+class _FailedError(Exception):
+    """An attempt that failed: arrays whose writes may be forwarded, and what else the user is to know."""
+
+    def __init__(
+        self, process: Process, emitter: ProcessEmitter, ii: int, cause: CycleError | ThroughputError
+    ) -> None:
+        super().__init__()
+        self.joint = joint_arrays(emitter, cause)
+        self.error = blame(process, emitter, ii, cause)
+        self.curable = isinstance(cause, ThroughputError)  # by more cycles or a longer one
+
+
 def _attempts(process: Process) -> list[tuple[int, bool]]:
     """Cycles per activation, and whether the clock period may be relaxed for them, the best first.
 
-    As few cycles as keep the period, at most what the loops ask for; else throughput counts more.
+    As few cycles as keep the period, at most what the loops ask for; else throughput counts more. Where no
+    loop asks for anything, the period counts more.
     """
-    most = max((1, *(loop.ii for loop in process.loops.values())))
+    asked = [loop.ii for loop in process.loops.values() if loop.ii]
+    most = max(asked, default=_MOST_CYCLES)
     counts = range(1, most + 1)
     return [*((ii, False) for ii in counts if most > 1), *((ii, True) for ii in counts)]
 

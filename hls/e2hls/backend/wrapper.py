@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from e2hls.backend.memories import Ram, address_bits
 from e2hls.backend.xls_text import Channel
-from e2hls.ir import Design, Stream
+from e2hls.ir import STATE_SUFFIX, Design, Stream
 
 __all__ = ["PORT_DEPTH", "Module", "RamUse", "top_module"]
 
@@ -45,6 +45,8 @@ def top_module(design: Design, modules: Sequence[Module], rams: Sequence[RamUse]
         body += _output(stream, used=(stream.name, True) in channels)
     for stream in design.streams:
         body += _between(stream, channels)
+    for stream in (*design.inputs, *design.outputs, *design.streams):
+        body += _states(stream, channels)
     for use in rams:
         body += _memory(use)
     for module in modules:
@@ -112,6 +114,16 @@ def _between(stream: Stream, channels: set[tuple[str, bool]]) -> list[str]:
     lines = [f"assign {name}_w_ready = 1'b0;"] if written else []
     if read:
         lines += [f"assign {name}_r_valid = 1'b0;", f"assign {name}_r_data = '0;"]
+    return lines
+
+
+def _states(stream: Stream, channels: set[tuple[str, bool]]) -> list[str]:
+    """What tells a process whether its end of the stream is empty or full: a word in every cycle."""
+    lines: list[str] = []
+    for op, end in (("stream_empty", "r_valid"), ("stream_full", "w_ready")):
+        name = f"{stream.name}{STATE_SUFFIX[op]}"
+        if (name, False) in channels:
+            lines += [f"assign {name}_r_valid = 1'b1;", f"assign {name}_r_data = !{stream.name}_{end};"]
     return lines
 
 

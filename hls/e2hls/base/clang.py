@@ -30,7 +30,6 @@ INCLUDE_DIR = source_folder("hls/include")
 WARNINGS = (
     "-Wall",
     "-Wextra",
-    "-Werror",
     "-Wno-unknown-pragmas",
     "-Wno-unused-label",
     "-Wno-unused-command-line-argument",  # zig adds options of its own
@@ -39,6 +38,7 @@ _LIBRARIES = (str(INCLUDE_DIR), "/usr/")  # where no user's code is
 # g++'s options for a library that loads into any Python, whatever C++ library that has loaded before; what
 # is missing in it is an error at once.
 SHARED_LIBRARY = ("-shared", "-pthread", "-static-libstdc++", "-static-libgcc", "-Wl,-z,defs")
+_WARNING = re.compile(r"^(?P<file>[^:\n]+):(?P<line>\d+):(?P<column>\d+): warning: (?P<text>.*)$", re.M)
 _DIAGNOSTIC = re.compile(
     r"^(?P<file>[^:\n]+):(?P<line>\d+):(?P<column>\d+): (?P<kind>(?:fatal )?error|note): (?P<text>.*)$", re.M
 )
@@ -62,8 +62,8 @@ def compiler_id() -> str:
     return f"{zig.parent.name} {zig.stat().st_size}"
 
 
-def run_clang(arguments: Sequence[str | Path]) -> None:
-    """Run ``clang++`` with these arguments.
+def run_clang(arguments: Sequence[str | Path]) -> list[tuple[Loc, str]]:
+    """Run ``clang++`` with these arguments; what it warns of in the user's own code.
 
     Raises: HlsError with the first error that it reports.
     """
@@ -76,6 +76,11 @@ def run_clang(arguments: Sequence[str | Path]) -> None:
         raise HlsError(f"cannot run {command[0]}: {error.strerror}") from None
     if done.returncode != 0:
         raise _first_error(done.stderr)
+    return [
+        (Loc(found["file"], int(found["line"]), int(found["column"])), found["text"])
+        for found in _WARNING.finditer(done.stderr)
+        if not found["file"].startswith(_LIBRARIES)
+    ]
 
 
 @cache

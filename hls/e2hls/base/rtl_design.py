@@ -95,12 +95,13 @@ class FifoReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RtlReport:
-    """The design as a whole; ``rams`` gives (name, depth, width)."""
+    """The design as a whole; ``rams`` gives (name, depth, width), ``notes`` what to know of the source."""
 
     ports: tuple[PortReport, ...]
     processes: tuple[ProcessReport, ...]
     rams: tuple[tuple[str, int, int], ...]
     fifos: tuple[FifoReport, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def multipliers(self) -> int:
@@ -121,6 +122,7 @@ class RtlReport:
             processes=tuple(_process(process) for process in raw["processes"]),
             rams=tuple((name, depth, width) for name, depth, width in raw["rams"]),
             fifos=tuple(FifoReport(**each | {"arrays": tuple(each["arrays"])}) for each in raw["fifos"]),
+            notes=tuple(raw["notes"]),
         )
 
 

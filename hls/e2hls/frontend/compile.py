@@ -33,7 +33,7 @@ _PREPROCESS = ("-E", "-fms-extensions", "-U_MSC_EXTENSIONS")
 _PRAGMA = r"^[ \t]*#[ \t]*pragma[ \t]+HLS[ \t]+{}\b[^\n]*"
 _EMIT = (
     *WARNINGS,
-    "-Wglobal-constructors",  # nothing runs before the first call
+    "-Werror=global-constructors",  # nothing runs before the first call
     *("-Xclang", "-disable-llvm-passes", "-S", "-emit-llvm"),
     *("-g", "-fstandalone-debug", "-fno-discard-value-names"),
 )
@@ -99,7 +99,8 @@ def _options(folder: Path) -> tuple[str, ...]:
 def _read(kernel: Kernel) -> tuple[str, ...]:
     paths = [f"-I{each}" for each in (*kernel.include_dirs, INCLUDE_DIR)]
     markers = ("-include", str(INCLUDE_DIR / "hls_pragma.h"))
-    return ("-D__SYNTHESIS__", *kernel.macros, *paths, *markers, "-x", "c++", str(kernel.source))
+    sources = ("-x", "c++", str(kernel.source))
+    return ("-D__SYNTHESIS__", "-DNDEBUG", *kernel.macros, *paths, *markers, *sources)
 
 
 def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, str]:
@@ -112,13 +113,11 @@ def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, str]:
     marked.write_text(unit.text, errors="surrogateescape")
     emit = (*_options(folder), *_EMIT, "-o", str(output))
     try:
-        run_clang([*emit, marked])
+        warnings = run_clang([*emit, marked])
     except HlsError as error:
-        # What is right in a macro may draw a warning where that is expanded: the source itself decides.
         _compile_alone([*emit, *_read(kernel)])
-        if "[-Werror" not in error.message:
-            raise unit.explain(error) from None
-        run_clang([*emit, "-w", marked])
+        raise unit.explain(error) from None
+    unit.notes += (f"{loc}: {text}" for loc, text in warnings if (loc.file, loc.line) not in unit.pragmas)
     return unit, _plain_name(output.read_text(), kernel.name)
 
 

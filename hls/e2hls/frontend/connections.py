@@ -21,12 +21,6 @@ def check_stream(port: Port, *, internal: bool) -> None:
         if internal and not users:
             other = "written but never read" if done == "read" else "read but never written"
             raise HlsError(f"the stream {port.name} is {other}", port.loc)
-    if port.readers and port.readers == port.writers:
-        raise HlsError(
-            f"the stream {port.name} is written and read by {next(iter(port.readers))} alone; use an array, "
-            "or two functions under DATAFLOW",
-            port.loc,
-        )
 
 
 def check_array(memory: Memory) -> None:

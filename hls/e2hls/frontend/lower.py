@@ -73,6 +73,7 @@ class _Lowering:
             ),
             streams=tuple(port.stream() for port in internal),
             shared=tuple(each.array() for each in memories if len(each.users) > 1),
+            notes=tuple(dict.fromkeys(self._translation.unit.notes)),
         )
 
     def _calls(self) -> list[_Call]:
@@ -89,11 +90,6 @@ class _Lowering:
             self._variables.port(f"{top.name}:%{name}", name, self._debug.function_loc(top.name))
         if top.name not in self._pragmas.dataflow:
             return [_Call(self._debug.function_name(top.name), top.name, binding)]
-        nested = sorted(self._pragmas.dataflow - {top.name})
-        if nested:
-            raise HlsError(
-                "pragma HLS DATAFLOW is taken in one function only", self._debug.function_loc(nested[0])
-            )
         return self._dataflow(top)
 
     def _dataflow(self, top: Function) -> list[_Call]:
@@ -195,7 +191,7 @@ class _Lowering:
             self._debug.loc(parse_line(text).attached.get("dbg", "")) for text in function.blocks[header]
         )
         loc = next((place for place in places if place), None)
-        return LoopInfo(name=f"loop@{loc.line}" if loc else "loop", ii=1, loc=loc)
+        return LoopInfo(name=f"loop@{loc.line}" if loc else "loop", ii=0, loc=loc)
 
     def _apply_pragmas(self, calls: list[_Call]) -> None:
         for mark in self._pragmas.variables:

@@ -28,6 +28,7 @@ _CALL = re.compile(
     r'(?P<name>[@%](?:"[^"]*"|[\w.$-]+))\((?P<args>.*)\)'
 )
 _STREAM = re.compile(r"^@__hls_(?P<op>read|write|side|attach)\.(?P<width>\d+)\.(?P<detail>\d+)(?:\.\d+)?$")
+_STATES: Mapping[str, Op] = {"@_Z11__hls_emptyPKv": "stream_empty", "@_Z10__hls_fullPKv": "stream_full"}
 _PHI = re.compile(r"^phi (?P<type>\S+) (?P<pairs>.*)$")
 _PAIR = re.compile(r'\[ (?P<value>[^,]+), %(?P<block>"[^"]*"|[\w.$-]+) \]')
 _NO_EFFECT = (
@@ -270,7 +271,7 @@ class FunctionLowering:
             return
         if name.startswith("@llvm."):
             self._intrinsic(name, call["before"].split()[-1], args, line.result, b)
-        elif _STREAM.match(name) or name == "@_Z11__hls_emptyPKv":
+        elif _STREAM.match(name) or name in _STATES:
             self._stream(name, args, line.result, b)
         else:
             called = self._debug.function_name(unquote(name[1:]))
@@ -298,8 +299,9 @@ class FunctionLowering:
         port = self._variables.port(key, pointer.base.split("%")[-1], b.loc)
         found = _STREAM.match(name)
         if found is None:
-            port.readers[self._process] = None
-            self._values[result] = b.emit("stream_empty", 1, (), target=port.name, name=result)
+            op = _STATES[name]
+            (port.readers if op == "stream_empty" else port.writers)[self._process] = None
+            self._values[result] = b.emit(op, 1, (), target=port.name, name=result)
             return
         if found["op"] == "attach":
             port.sides[SIDES[int(found["detail"])]] = int(found["width"])

@@ -62,25 +62,27 @@ class MemoryAccess:
 
     def _element(self, pointer: Pointer, width: int, b: Builder) -> tuple[Memory, tuple[Operand, ...], int]:
         memories = self._variables.memory(pointer.base, self._process, b.loc)
+        outside: tuple[int, int] | None = None  # the first index that is not within its dimension, and that
         for memory in memories:
             split = split_index(pointer.moved(-memory.offset), memory.strides)
             if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width):
                 continue
+            pairs = list(zip(split[0], memory.dims, strict=True))
+            wrong = [(at, dim) for (at, terms), dim in pairs if not terms and not 0 <= at < dim]
+            if wrong:  # which leads to another field of the struct, or nowhere
+                outside = outside or wrong[0]
+                continue
             memory.users[self._process] = None
-            pairs = zip(split[0], memory.dims, strict=True)
-            return (
-                memory,
-                tuple(self._index(constant, terms, dim, b) for (constant, terms), dim in pairs),
-                split[1],
-            )
+            indices = (self._index(constant, terms, dim, b) for (constant, terms), dim in pairs)
+            return memory, tuple(indices), split[1]
+        if outside is not None:
+            raise HlsError(f"index {outside[0]} is out of bounds 0..{outside[1] - 1}", b.loc)
         raise HlsError(f"{memories[0].name} is not accessed by whole elements; access them one by one", b.loc)
 
     def _index(self, constant: int, terms: list[tuple[int, str]], dim: int, b: Builder) -> Operand:
         """An index in as few bits as the dimension needs: arithmetic modulo a power of two stays exact."""
         width = max(1, (dim - 1).bit_length())
         total: Operand = Const(width, constant % (1 << width))
-        if not terms and not 0 <= constant < dim:
-            raise HlsError(f"index {constant} is out of bounds 0..{dim - 1}", b.loc)
         for factor, operand in terms:
             index = b.resize(self._value(operand, b.loc), width, signed=True)
             index = b.binary("mul", index, Const(width, factor % (1 << width)))

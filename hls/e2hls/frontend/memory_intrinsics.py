@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from e2hls.frontend.llvm_text import Function, unquote
 
-__all__ = ["Shape", "expand_fills"]
+__all__ = ["Shape", "expand_fills", "renamed_phi"]
 
 Shape = tuple[tuple[int, ...], int]  # dimensions, bytes of one element
 
@@ -58,7 +58,7 @@ def _expand(function: Function, label: str, at: int, found: re.Match[str], shape
     blocks: dict[str, list[str]] = {}
     for name, body in function.blocks.items():
         if name != label:
-            blocks[name] = [_renamed_phi(text, label, after) for text in body]
+            blocks[name] = [renamed_phi(text, label, after) for text in body]
             continue
         blocks[name] = [*lines[:at], f'br label %"{nest[0]}"{place}']
         for depth, header in enumerate(nest):
@@ -80,9 +80,9 @@ def _expand(function: Function, label: str, at: int, found: re.Match[str], shape
                 blocks[f"{header}.end"] = end
             else:
                 blocks[header] += end
-        blocks[after] = [_renamed_phi(text, label, after) for text in lines[at + 1 :]]
+        blocks[after] = [renamed_phi(text, label, after) for text in lines[at + 1 :]]
     # The block itself may be its own successor.
-    blocks[label] = [_renamed_phi(text, label, after) for text in blocks[label]]
+    blocks[label] = [renamed_phi(text, label, after) for text in blocks[label]]
     function.blocks.clear()
     function.blocks.update(blocks)
 
@@ -107,7 +107,8 @@ def _element(
     ]
 
 
-def _renamed_phi(text: str, label: str, after: str) -> str:
+def renamed_phi(text: str, label: str, after: str) -> str:
+    """A line in which what comes from block ``label``, if it is a phi, comes from ``after``."""
     if " = phi " not in text:
         return text
     return re.sub(

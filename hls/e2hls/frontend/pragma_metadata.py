@@ -18,7 +18,8 @@ from e2hls.ir.flow_graph import Loop
 
 __all__ = ["Mark", "MarkedLoop", "Marks", "loop_number", "read_marks"]
 
-_MARK = re.compile(r"^call void @_Z\d+__hls_mark_(?P<kind>[a-z]+)(?:PVKvii|PVKv|i|v)\((?P<args>.*)\)")
+_MARK = re.compile(r"^call void @_Z\d+__hls_mark_(?P<kind>[a-z]+?)(?:PVKvi*|i|v)\((?P<args>.*)\)")
+_AUTO = -0x7FFFFFFF  # as in hls_pragma.h
 _INCOMING = re.compile(r"\[ ([^,]+), %")
 
 
@@ -30,7 +31,7 @@ class Mark:
     kind: str
     place: Pointer
     step: int  # 0 for what is no array; what walks along an array means all of it
-    value: int
+    values: tuple[int, ...]  # a depth; or a dimension, how it is split and in how many parts
     loc: Loc | None
 
 
@@ -98,9 +99,9 @@ def _take_out(
             elif kind in ("pipeline", "unroll"):
                 calls.append((label, kind, _constant(args[0], kind, loc), loc))
             else:
-                step, value = (_constant(arg, kind, loc) for arg in args[1:] or ("0", "0"))
+                step, *values = (_constant(arg, kind, loc) for arg in args[1:] or ("0",))
                 place = _place(args[0], definitions, layout, loc)
-                marks.variables.append(Mark(function.name, kind, place, step, value, loc))
+                marks.variables.append(Mark(function.name, kind, place, step, tuple(values), loc))
         function.blocks[label] = kept
     return calls
 
@@ -147,9 +148,9 @@ def _constant(text: str, kind: str, loc: Loc | None) -> int:
 
 @dataclass(slots=True)
 class _Plan:
-    ii: int = 1
+    ii: int = 0
     unroll: bool = False
-    pipeline: bool = False
+    factor: int = 1  # of unrolling in part
 
 
 def _plan(
@@ -165,13 +166,16 @@ def _plan(
         if kind == "unroll":
             if not around:
                 raise HlsError("pragma HLS UNROLL must stand first in the body of a loop", loc)
-            plan[around[-1].header].unroll = True
+            if value < 0:
+                raise HlsError(f"pragma HLS UNROLL factor={value} must be at least 1", loc)
+            plan[around[-1].header].unroll |= value == 0
+            plan[around[-1].header].factor = value
             continue
-        if value < 1:
+        if value < 1 and value != _AUTO:
             raise HlsError(f"pragma HLS PIPELINE II={value} must be at least 1", loc)
+        value = max(value, 0)
         inner = loops
         if around:
-            plan[around[-1].header].pipeline = True
             plan[around[-1].header].ii = value
             inner = [
                 loop for loop in loops if loop.header != around[-1].header and loop.blocks < around[-1].blocks
@@ -210,13 +214,20 @@ def _label_loop(
     name = labels.get((loc.file, loc.line), f"loop@{loc.line}") if loc else "loop"
     info = LoopInfo(name=name, ii=plan.ii, loc=loc)
     marks.loops.append(MarkedLoop(info, must_unroll))
-    hint = module.add_node(f'!{{!"llvm.loop.unroll.{"full" if must_unroll else "disable"}"}}')
+    hint = module.add_node(_unrolling(must_unroll, plan.factor))
     number = module.add_node(f'!{{!"hls.loop", i32 {len(marks.loops) - 1}}}')
     node = module.add_node(f"distinct !{{SELF, !{hint}, !{number}}}")
     latch = _single_latch(function, loop)
     function.blocks[latch][-1] = (
         re.sub(r", !llvm\.loop !\d+", "", function.blocks[latch][-1]) + f", !llvm.loop !{node}"
     )
+
+
+def _unrolling(whole: bool, factor: int) -> str:
+    """A node that tells LLVM to unroll a loop as a whole, in part or not at all."""
+    if not whole and factor > 1:
+        return f'!{{!"llvm.loop.unroll.count", i32 {factor}}}'
+    return f'!{{!"llvm.loop.unroll.{"full" if whole else "disable"}"}}'
 
 
 def _first_place(function: Function, loop: Loop, debug: DebugInfo) -> Loc | None:

@@ -14,10 +14,12 @@ from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.debug_info import DebugInfo
 from e2hls.frontend.layout import Layout
 from e2hls.frontend.llvm_text import Function, Module, parse_line, split_operands, unquote
+from e2hls.frontend.translation_unit import TranslationUnit
 
 __all__ = ["DATAFLOW", "STREAM_CALL", "callees", "prepare", "storage_bytes"]
 
 DATAFLOW = "@_Z19__hls_mark_dataflowv("
+_INTERFACE = "@_Z20__hls_mark_interfacev("
 STREAM_CALL = re.compile(
     r"_Z\d+__hls_(?P<op>read|write|side|attach)ILi(?P<width>\d+)EL[bi](?P<detail>\d+)E(?:Li(?P<word>\d+)E)?"
 )
@@ -33,16 +35,17 @@ _FIELD_SIZES = {"bool": 1, "short": 2, "int": 4, "long": 8, "long long": 8}
 _MAX_COPIED_FIELDS = 4096
 
 
-def prepare(module: Module, top: str, debug: DebugInfo) -> tuple[str, ...]:
+def prepare(module: Module, top: str, debug: DebugInfo, unit: TranslationUnit) -> tuple[str, ...]:
     """Edit ``module`` in place and return the functions to keep: the top and the processes under DATAFLOW.
 
-    Raises: HlsError for a missing top function or recursion.
+    Raises: HlsError for a missing top function, one with an interface of another kind, or recursion.
     """
     if top not in module.functions:
         raise HlsError(f"there is no function {top} in this source", debug.start)
     module.others = [_plain(line) for line in module.others if not line.startswith("@llvm.used")]
     calls = {name: callees(function, module) for name, function in module.functions.items()}
     _reject_recursion(calls, top, debug)
+    _drop_interfaces(module, top, debug, unit)
     layout = Layout(module.others)
     kept = (top, *_processes(module, calls, top))
     for name, function in module.functions.items():
@@ -52,6 +55,21 @@ def prepare(module: Module, top: str, debug: DebugInfo) -> tuple[str, ...]:
         _set_inlining(function, inline=name not in kept)
     _declare_streams(module)
     return kept
+
+
+def _drop_interfaces(module: Module, top: str, debug: DebugInfo, unit: TranslationUnit) -> None:
+    """Of a function within the kernel an interface means nothing; the top has streams only.
+
+    Raises: HlsError for another interface of the top.
+    """
+    for name, function in module.functions.items():
+        marks = [line for line in function.lines() if _INTERFACE in line]
+        if marks and name == top:
+            raise HlsError(
+                "pragma HLS INTERFACE is taken with axis, and with ap_ctrl_none port=return",
+                unit.written(debug.loc(parse_line(marks[0]).attached.get("dbg", ""))),
+            )
+        function.edit({line: [] for line in marks})
 
 
 def _plain(line: str) -> str:
@@ -94,17 +112,27 @@ def _reject_recursion(calls: Mapping[str, Mapping[str, str]], top: str, debug: D
 
 
 def _processes(module: Module, calls: Mapping[str, Mapping[str, str]], top: str) -> list[str]:
-    """What a DATAFLOW function calls, other than the headers' helpers; one that it calls is a part of it."""
-    reached, todo = {top}, [top]
-    while todo:
-        fresh = set(calls[todo.pop()]) - reached
-        reached |= fresh
-        todo += fresh
+    """What a DATAFLOW function calls, other than the headers' helpers; one within another is that one's text.
+
+    Anywhere else, what stands in a DATAFLOW function runs in sequence, which gives the same.
+    """
     helpers = _always_inlined(module)
-    flows = [name for name in reached if any(DATAFLOW in line for line in module.functions[name].lines())]
-    return [
-        name for flow in sorted(flows) for name in calls[flow] if name not in helpers and name not in flows
-    ]
+    bodies = module.functions.items()
+    flows = {name for name, function in bodies if any(DATAFLOW in line for line in function.lines())}
+    found: dict[str, None] = {}
+    joined: set[str] = set()
+    todo = [top]
+    while todo:
+        name = todo.pop(0)
+        if name in flows or (name in helpers and name != top):
+            joined.add(name)
+            todo = [*calls[name], *todo]
+        elif name != top:
+            found[name] = None
+    for name in sorted(flows - joined):
+        function = module.functions[name]
+        function.edit({line: [] for line in function.lines() if DATAFLOW in line})
+    return list(found)
 
 
 def _always_inlined(module: Module) -> set[str]:

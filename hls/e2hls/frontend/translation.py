@@ -21,6 +21,7 @@ from e2hls.frontend.llvm_text import Function, Module, parse_line, parse_module
 from e2hls.frontend.memory_intrinsics import expand_fills
 from e2hls.frontend.pointer_selects import resolve_choices
 from e2hls.frontend.pragma_metadata import Marks, loop_number, read_marks
+from e2hls.frontend.stream_selects import resolve_streams
 from e2hls.frontend.translation_unit import TranslationUnit
 from e2hls.frontend.variables import Variables
 from e2hls.ir.flow_graph import Loop
@@ -39,6 +40,7 @@ __all__ = [
     "read_pragmas",
     "simplify",
     "start",
+    "streams",
     "unroll",
 ]
 
@@ -92,7 +94,9 @@ def start(kernel: Kernel) -> Translation:
 
 def prepare_module(translation: Translation) -> None:
     """Copy structs field by field, pass the words of streams by value, mark what is inlined."""
-    translation.kept = prepare.prepare(translation.module, translation.kernel.name, translation.debug)
+    translation.kept = prepare.prepare(
+        translation.module, translation.kernel.name, translation.debug, translation.unit
+    )
     index_checks.declare_checks(translation.module)
 
 
@@ -162,6 +166,13 @@ def memory_intrinsics(translation: Translation) -> None:
     bind_variables(translation)
     for function in translation.functions():
         expand_fills(function, partial(translation.variables.shape, function.name))
+
+
+def streams(translation: Translation) -> None:
+    """Turn an access to a stream of an array, chosen by a variable, into accesses to each of them."""
+    for function in translation.functions():
+        counts = translation.variables.stream_counts(translation.module, translation.kept[0], function.name)
+        resolve_streams(function, counts, translation.layout)
 
 
 def optimise(translation: Translation) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from e2hls.base.errors import HlsError, Loc
-from e2hls.frontend.pragmas import marker
+from e2hls.frontend.pragmas import marker, note
 
 __all__ = ["LINE_MARKER", "TOKEN", "TranslationUnit", "place_markers"]
 
@@ -47,6 +47,7 @@ class TranslationUnit:
     files: dict[str, None] = field(default_factory=dict)
     labels: dict[tuple[str, int], str] = field(default_factory=dict)  # (file, line of the loop) -> its label
     pragmas: dict[tuple[str, int], Loc] = field(default_factory=dict)  # (file, line) -> place
+    notes: list[str] = field(default_factory=list)  # what a user is to know though it is no error
 
     def written(self, loc: Loc | None) -> Loc | None:
         """Location of the pragma that became the code at ``loc``."""
@@ -79,6 +80,8 @@ def place_markers(text: str) -> TranslationUnit:
             continue
         loc = Loc(at.file, at.line, _column(at))
         calls = marker(pragma["rest"], loc)
+        if said := note(pragma["rest"]):
+            unit.notes.append(f"{loc}: {said}")
         parts.append(text[end : token.start()])
         end = token.end()
         if calls:

@@ -10,19 +10,22 @@ from dataclasses import dataclass, field
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.debug_info import DebugInfo, Field, Variable
 from e2hls.frontend.layout import Layout
-from e2hls.frontend.llvm_text import Module, unquote
+from e2hls.frontend.llvm_text import Module, parse_line, split_operands, unquote
 from e2hls.frontend.pointers import Pointer
 from e2hls.frontend.pragma_metadata import Mark
 from e2hls.frontend.prepare import storage_bytes
-from e2hls.ir import Array, Stream
+from e2hls.ir import Array, Cut, Stream
 
 __all__ = ["Memory", "Port", "Variables"]
 
+_CYCLIC = 2  # kind of a partition, as pragmas number them
 _ALLOCA = re.compile(r"^%(?P<name>\"[^\"]*\"|\S+) = alloca (?P<type>.*?), align \d+(?:, .*)?$")
 _GLOBAL = re.compile(
     r"^@(?P<name>\"[^\"]*\"|[\w.$-]+) = (?P<linkage>(?:\S+ )*?)(?P<kind>global|constant) (?P<rest>.*?), "
     r"align \d+(?P<attached>.*)$"
 )
+_STREAMS = re.compile(r'\[(\d+) x %"?(?:class|struct)\.hls::stream')
+_CALL = re.compile(r'\bcall void @(?P<name>"[^"]*"|[\w.$-]+)\((?P<args>.*)\)')
 _DECLARE = re.compile(
     r"^#dbg_declare\(ptr %(?P<name>\"[^\"]*\"|[^,]+), !(?P<variable>\d+), .*, !(?P<loc>\d+)\)$"
 )
@@ -41,6 +44,7 @@ class Memory:
     static: bool = False
     init: tuple[int, ...] = ()
     partitioned: set[int] = field(default_factory=set)
+    cuts: dict[int, Cut] = field(default_factory=dict)  # dimensions that are partitioned in part
     users: dict[str, None] = field(default_factory=dict)  # processes, in order
     writers: set[str] = field(default_factory=set)
 
@@ -52,6 +56,7 @@ class Memory:
             width=self.width,
             dims=self.dims,
             partitioned=tuple(d in self.partitioned for d in range(len(self.dims))),
+            cuts={d: cut for d, cut in self.cuts.items() if d not in self.partitioned},
             scope=scope,  # type: ignore[arg-type]
             init=self.init if any(self.init) else (),
             loc=self.loc,
@@ -221,6 +226,33 @@ class Variables:
             return None
         return fields[0].dims, fields[0].strides[-1]
 
+    def stream_counts(self, module: Module, top: str, function: str) -> dict[str, int]:
+        """How many streams the variables of a function hold that are arrays of them."""
+        if function == top:
+            arrays = {key.removeprefix(f"{top}:"): _STREAMS.match(kind) for key, kind in self._types.items()}
+            return {key: int(array[1]) for key, array in arrays.items() if array}
+        lines = [parse_line(text) for text in module.functions[top].lines()]
+        kinds = {key.removeprefix(f"{top}:"): kind for key, kind in self._types.items()}
+        kinds |= {f"%{line.result}": self._pointed(line.body) for line in lines if line.op == "getelementptr"}
+        found: dict[str, int] = {}
+        for line in lines:
+            call = _CALL.search(line.body)
+            if call is None or unquote(call["name"]) != function:
+                continue
+            params = module.functions[function].params
+            for argument, (_, name) in zip(split_operands(call["args"]), params, strict=True):
+                array = _STREAMS.match(kinds.get(argument.split()[-1], ""))
+                found[f"%{name}"] = int(array[1]) if array else 0
+        return found
+
+    def _pointed(self, body: str) -> str:
+        """Type of what a ``getelementptr`` leads to."""
+        kind, _, *indices = split_operands(re.sub(r"^getelementptr (?:(?:inbounds|nusw|nuw) )*", "", body))
+        for index in indices[1:]:
+            step = self._layout.step(kind)
+            kind = step[0] if step else self._layout.fields(kind)[int(index.split()[-1])][0]
+        return kind
+
     def port(self, key: str, name: str, loc: Loc | None) -> Port:
         """The stream at ``key``."""
         if key not in self.ports:
@@ -243,9 +275,10 @@ class Variables:
             raise HlsError(f"pragma HLS {what}, but {wrong[mark.kind][0]} is none", mark.loc)
         if mark.kind == "depth":
             for port in ports:
-                if mark.value < 1:
-                    raise HlsError(f"pragma HLS STREAM depth={mark.value} must be at least 1", mark.loc)
-                port.depth = mark.value
+                (depth,) = mark.values
+                if depth < 1:
+                    raise HlsError(f"pragma HLS STREAM depth={depth} must be at least 1", mark.loc)
+                port.depth = depth
         for memory in memories:
             if mark.kind == "partition":
                 _partition(memory, mark)
@@ -262,13 +295,18 @@ def _leads_to(port: str, place: Pointer, step: int) -> bool:
 
 def _partition(memory: Memory, mark: Mark) -> None:
     """Split what is an array in the pragma's place: a row may be only the last dimensions of the memory."""
+    dim, kind, factor = mark.values
     first = memory.strides.index(mark.step) if mark.step in memory.strides else len(memory.dims)
     dims = range(first, len(memory.dims))
-    if not 0 <= mark.value <= len(dims):
-        raise HlsError(
-            f"pragma HLS ARRAY_PARTITION dim={mark.value}, but {memory.name} has {len(dims)}", mark.loc
-        )
-    memory.partitioned |= set(dims) if mark.value == 0 else {dims[mark.value - 1]}
+    if not 0 <= dim <= len(dims):
+        raise HlsError(f"pragma HLS ARRAY_PARTITION dim={dim}, but {memory.name} has {len(dims)}", mark.loc)
+    if kind != 0 and factor < 1:
+        raise HlsError(f"pragma HLS ARRAY_PARTITION factor={factor} must be at least 1", mark.loc)
+    for each in dims if dim == 0 else (dims[dim - 1],):
+        if kind == 0 or factor >= memory.dims[each]:
+            memory.partitioned.add(each)
+        elif factor > 1:
+            memory.cuts[each] = Cut(parts=factor, cyclic=kind == _CYCLIC)
 
 
 def _split_typed(text: str) -> tuple[str, str]:

@@ -3,10 +3,12 @@
 
 from e2hls.ir.design import (
     SIDES,
+    STATE_SUFFIX,
     Array,
     Block,
     Branch,
     Const,
+    Cut,
     Design,
     Instr,
     LoopInfo,
@@ -22,10 +24,12 @@ from e2hls.ir.design import (
 
 __all__ = [
     "SIDES",
+    "STATE_SUFFIX",
     "Array",
     "Block",
     "Branch",
     "Const",
+    "Cut",
     "Design",
     "Instr",
     "LoopInfo",

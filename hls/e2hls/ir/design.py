@@ -16,10 +16,12 @@ from e2hls.base.errors import Loc
 
 __all__ = [
     "SIDES",
+    "STATE_SUFFIX",
     "Array",
     "Block",
     "Branch",
     "Const",
+    "Cut",
     "Design",
     "Instr",
     "LoopInfo",
@@ -36,10 +38,13 @@ __all__ = [
 Op = Literal[
     "add", "sub", "mul", "udiv", "sdiv", "urem", "srem", "and", "or", "xor", "shl", "lshr", "ashr",
     "zext", "sext", "trunc", "select", "icmp", "smin", "smax", "umin", "umax", "freeze",
-    "load", "store", "stream_read", "stream_write", "stream_empty", "stream_side",
+    "load", "store", "stream_read", "stream_write", "stream_empty", "stream_full", "stream_side",
 ]  # fmt: skip
 
 SIDES = ("keep", "strb", "user", "id", "dest")  # side channels of an AXI beat, numbered as in the headers
+
+# Of the channel that tells whether a stream is empty or full, after the stream's name.
+STATE_SUFFIX = {"stream_empty": "_is_empty", "stream_full": "_is_full"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +123,16 @@ class LoopInfo:
     """What the source says of the loop whose header block this is."""
 
     name: str  # the label in the source, or "loop@LINE"
-    ii: int  # initiation interval asked for
+    ii: int  # initiation interval asked for, 0 where none is
     loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A dimension that lies in ``parts`` memories: neighbours in different ones, or in runs."""
+
+    parts: int
+    cyclic: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +149,7 @@ class Array:
     partitioned: tuple[bool, ...]
     scope: Literal["local", "static", "shared"]
     init: tuple[int, ...] = ()  # row-major; empty means all zero
+    cuts: Mapping[int, Cut] = field(default_factory=dict)  # by dimension; none behind the pass partition
     loc: Loc | None = None
 
 
@@ -181,3 +195,4 @@ class Design:
     processes: tuple[Process, ...]
     streams: tuple[Stream, ...] = ()  # between processes
     shared: tuple[Array, ...] = ()  # ping-pong memories between processes
+    notes: tuple[str, ...] = ()  # what a user is to know of the source, each with its place

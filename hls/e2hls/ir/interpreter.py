@@ -95,6 +95,8 @@ def _execute(
         state[instr.result] = queues[instr.target].popleft()
     elif instr.op == "stream_empty":
         state[instr.result] = int(not queues[instr.target])
+    elif instr.op == "stream_full":
+        state[instr.result] = 0
     else:
         widths = [arg.width for arg in instr.args]
         state[instr.result] = _compute(instr, args, widths) % (1 << instr.width)

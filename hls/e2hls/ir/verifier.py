@@ -30,7 +30,7 @@ _PREDICATES = ("eq", "ne", "ult", "ule", "ugt", "uge", "slt", "sle", "sgt", "sge
 _OPERANDS = {
     **dict.fromkeys((*_ALIKE, "icmp"), 2),
     **dict.fromkeys(("zext", "sext", "trunc", "freeze", "stream_side"), 1),
-    **dict.fromkeys(("stream_read", "stream_empty"), 0),
+    **dict.fromkeys(("stream_read", "stream_empty", "stream_full"), 0),
     "select": 3,
 }
 _WITHOUT_RESULT = ("store", "stream_write")

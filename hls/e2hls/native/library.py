@@ -36,7 +36,16 @@ from e2hls.ir import SIDES
 __all__ = ["NativeKernel", "NativeRun", "Words", "build_native"]
 
 _OPTIONS = (
-    *("-std=c++20", "-O3", "-fPIC", "-c", "-fvisibility=hidden", "-gline-tables-only", "-gdwarf-4"),
+    *(
+        "-std=c++20",
+        "-DNDEBUG",
+        "-O3",
+        "-fPIC",
+        "-c",
+        "-fvisibility=hidden",
+        "-gline-tables-only",
+        "-gdwarf-4",
+    ),
     *("-fno-sanitize=undefined", "-fno-sanitize-merge"),
     # Array bounds by the types of arrays, with the index; local ones of what a pointer or reference leads to.
     *("-fsanitize=integer-divide-by-zero,array-bounds,local-bounds", "-fno-sanitize-trap=local-bounds"),

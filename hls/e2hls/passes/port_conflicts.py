@@ -2,7 +2,7 @@
 """Give code outside of pipelined loops the cycles that its ports need.
 
 Where one activation would use a port twice, the second use starts an activation of its own. Not so inside
-an innermost loop that runs at one iteration per cycle: there it stays a conflict, for the user to solve.
+an innermost loop that is to run at one iteration per cycle: there it stays a conflict, for the user to solve.
 """
 
 from __future__ import annotations
@@ -15,11 +15,20 @@ from e2hls.passes.regions import Flow, analyse
 
 __all__ = ["cut_ports"]
 
+# The end of a stream that an operation is for.
+_STREAM_PORTS = {
+    "stream_read": "stream_read",
+    "stream_empty": "stream_read",
+    "stream_write": "stream_write",
+    "stream_full": "stream_write",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Use:
     """One use of a port: the ``index``-th instruction of block ``label``."""
 
+    op: str
     port: tuple[str, str]
     place: tuple[int | None, ...]  # bank; None where it varies
     address: tuple[Operand, ...]
@@ -27,20 +36,24 @@ class _Use:
     index: int
 
 
-def cut_ports(process: Process, rams: frozenset[str], *, merge: bool) -> Process:
-    """Cut a process until no activation uses a port twice, innermost loops excepted."""
+def cut_ports(process: Process, rams: frozenset[str], *, merge: bool, single: bool = False) -> Process:
+    """Cut a process until no activation uses a port twice, innermost loops excepted.
+
+    With ``single``, reads and writes of a memory count as uses of one port: no access waits for another of
+    the same memory.
+    """
     while True:
         flow = analyse(process, merge=merge)
-        found = _second_use(process, flow, rams)
+        found = _second_use(process, flow, rams, single=single)
         if found is None:
             return process
         process = _cut_before(process, found)
 
 
-def _second_use(process: Process, flow: Flow, rams: frozenset[str]) -> _Use | None:
+def _second_use(process: Process, flow: Flow, rams: frozenset[str], *, single: bool) -> _Use | None:
     """A use that cannot share an activation with an earlier one, and may be moved out of it."""
     leaves = _leaf_loops(flow, process)
-    uses = list(_uses(process, flow, rams))
+    uses = list(_uses(process, flow, rams, single=single))
     for second in uses:
         for first in uses:
             if (
@@ -55,30 +68,38 @@ def _second_use(process: Process, flow: Flow, rams: frozenset[str]) -> _Use | No
     return None
 
 
-def _uses(process: Process, flow: Flow, rams: frozenset[str]) -> Iterator[_Use]:
+def _uses(process: Process, flow: Flow, rams: frozenset[str], *, single: bool) -> Iterator[_Use]:
     arrays = {array.name: array for array in process.arrays}
     for label in flow.order:
         for index, instr in enumerate(flow.blocks[label].instrs):
-            if instr.op in ("stream_read", "stream_write"):
-                yield _Use(port=(instr.op, instr.target), place=(), address=(), label=label, index=index)
+            if instr.op in _STREAM_PORTS:
+                port = _STREAM_PORTS[instr.op], instr.target
+                yield _Use(op=instr.op, port=port, place=(), address=(), label=label, index=index)
             elif instr.op in ("load", "store") and instr.target in rams:
-                yield _memory_use(arrays[instr.target], instr, label, index)
+                kind = "access" if single else instr.op
+                yield _memory_use(arrays[instr.target], instr, (kind, instr.target), label, index)
 
 
-def _memory_use(array: Array, instr: Instr, label: str, index: int) -> _Use:
+def _memory_use(array: Array, instr: Instr, port: tuple[str, str], label: str, index: int) -> _Use:
     address = instr.args[: len(array.dims)]
     place = tuple(
         arg.value if isinstance(arg, Const) else None
         for arg, split in zip(address, array.partitioned, strict=True)
         if split
     )
-    return _Use(port=(instr.op, array.name), place=place, address=address, label=label, index=index)
+    return _Use(op=instr.op, port=port, place=place, address=address, label=label, index=index)
 
 
 def _same_memory(one: _Use, other: _Use) -> bool:
+    """Whether the first use keeps the second from happening at the same time."""
+    if one.op in (
+        "stream_empty",
+        "stream_full",
+    ):  # which say what is there before the activation's own access
+        return False
     if any(a is not None and b is not None and a != b for a, b in zip(one.place, other.place, strict=True)):
         return False
-    return one.port[0] != "load" or one.address != other.address
+    return (one.op, other.op) != ("load", "load") or one.address != other.address
 
 
 def _follows(first: _Use, second: _Use, flow: Flow) -> bool:
@@ -88,7 +109,7 @@ def _follows(first: _Use, second: _Use, flow: Flow) -> bool:
 
 
 def _leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
-    """The innermost loop's header, for each block inside a loop that holds no other and runs at II=1."""
+    """The innermost loop's header, for each block in a loop that holds no other and is to run at II=1."""
     bodies = {loop.header: set(loop.blocks) for loop in flow.loops}
     if flow.headers[0] in process.loops:  # a pipelined function
         bodies[flow.headers[0]] = set(flow.order)
@@ -96,7 +117,7 @@ def _leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
     for header, body in bodies.items():
         holds_other = any(other != header and other in body for other in bodies)
         info = process.loops.get(header)
-        if not holds_other and (info is None or info.ii <= 1):
+        if not holds_other and (info is None or info.ii == 1):
             leaves |= dict.fromkeys(body, header)
     return leaves
 
@@ -105,7 +126,8 @@ def _cut_before(process: Process, use: _Use) -> Process:
     """Let the activation end before this use."""
     blocks = {block.label: block for block in process.blocks}
     block = blocks[use.label]
-    earlier = any(i.op in ("load", "store", "stream_read", "stream_write") for i in block.instrs[: use.index])
+    accesses = ("load", "store", *_STREAM_PORTS)
+    earlier = any(i.op in accesses for i in block.instrs[: use.index])
     if not earlier and use.label not in process.steps and use.label != process.blocks[0].label:
         return replace(process, steps=process.steps | {use.label})
     rest = f"{use.label}_{len(process.steps)}"

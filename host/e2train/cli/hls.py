@@ -72,6 +72,8 @@ def build(
         with progress(f"{kernel.name}: C++ to SystemVerilog"):
             design = build_rtl(kernel, rtl_options(config), watch=_watch(kernel, dump_ir, verify_ir))
         files = [str(path) for path in (*design.sv_files, *design.verilog_files)]
+        for note in design.report.notes:
+            typer.echo(f"note: {note}", err=True)
         if as_json:
             typer.echo(json.dumps({"kernel": kernel.name, "board": board, "files": files}))
         else:

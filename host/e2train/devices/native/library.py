@@ -134,7 +134,7 @@ def library(defines: tuple[str, ...] = ()) -> ctypes.CDLL:
     sources = sorted(_SOURCES.glob("*.cpp"))
     headers = sorted(_SOURCES.glob("*.hpp"))
     try:
-        options = (*_OPTIONS, *defines, *WARNINGS, *system_library())
+        options = (*_OPTIONS, *defines, *WARNINGS, "-Werror", *system_library())
         key = content_key(options, SHARED_LIBRARY, compiler_id(), _processor(), *sources, *headers)
 
         def build(folder: Path) -> None:
