@@ -39,6 +39,7 @@ _OPTIONS = (
     *(
         "-std=c++20",
         "-DNDEBUG",
+        "-fwrapv",  # as the RTL does
         "-O3",
         "-fPIC",
         "-c",
