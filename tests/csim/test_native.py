@@ -69,6 +69,17 @@ extern "C" void top(hls::stream<ap_axiu<100, 0, 0, 0>>& x_in, hls::stream<Point>
 ROWS = Path(__file__).parents[1] / "unit" / "kernels" / "rows.cpp"
 
 
+def test_numbers_of_cpp_wrap_as_in_hardware(build):
+    kernel = build("""
+extern "C" void top(hls::stream<int>& x_in, hls::stream<int>& y_out) {
+  const int x = x_in.read();
+  y_out.write(x * x / 3);
+}
+""")
+    (word,) = _ints(kernel.run({"x_in": _words([65535])})["y_out"])
+    assert word - (1 << 32) == -(131071 // 3)  # 65535 * 65535 is 2**32 - 131071
+
+
 def row_of(word: int) -> int:
     """What the kernel makes of a word: 3 x 5, 1, 4 x 8, 9, 32 and 4 x 4 bits."""
     a = [word >> 5 * i & 31 for i in range(3)]
