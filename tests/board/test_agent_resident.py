@@ -163,6 +163,7 @@ class Failing(Closing):
         return self.device.affine(call)
 
 
+@pytest.mark.slow
 def test_failures_of_the_agents_device_change_nothing(emulated, token_file, tmp_path):
     failing = Failing()
     with serving(SpecDevice(CONFIG), most_bytes=8 << 20, open_resident=lambda: failing) as server:

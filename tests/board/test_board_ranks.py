@@ -17,13 +17,30 @@ SETTINGS = ("--set", "test_images=4", "--set", "smd=0.3", "--set", "skip=0.4")
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("combine", ["sum", pytest.param("vote", marks=pytest.mark.slow)])
-def test_two_boards_give_the_bits_of_two_emulators(serve, overlay, tmp_path, combine):
+@pytest.mark.parametrize(
+    ("combine", "execution"),
+    [
+        ("sum", "offload"),
+        pytest.param("vote", "offload", marks=pytest.mark.slow),
+        pytest.param("sum", "resident", marks=pytest.mark.slow),
+    ],
+)
+def test_two_boards_give_the_bits_of_two_emulators(serve, overlay, tmp_path, combine, execution):
     boards = ",".join(f"pynq:{serve(BOARD).address}" for _ in range(2))
     where = ("--device", boards, "--board", BOARD, "--overlay", str(overlay(BOARD)))
     summaries = []
     for name, options in (("emulators", ()), ("boards", where)):
-        command = (*SHORT, *SETTINGS, "--set", f"combine={combine}", "--out", str(tmp_path / name), *options)
+        command = (
+            *SHORT,
+            *SETTINGS,
+            "--set",
+            f"combine={combine}",
+            "--set",
+            f"execution={execution}",
+            "--out",
+            str(tmp_path / name),
+            *options,
+        )
         run = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
         summaries.append(json.loads(run.stdout))
