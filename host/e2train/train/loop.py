@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +21,8 @@ from e2train.train.ranks import average_statistics, combine_gradients
 from e2train.train.session import Session
 
 __all__ = ["Row", "evaluate", "finish", "train"]
+
+_T = TypeVar("_T")
 
 _NORM_BATCHES = 16  # from which batch norm's statistics are re-estimated for averaged weights
 _TRIES = 3  # of a step that the device loses
@@ -52,7 +56,7 @@ def train(session: Session) -> Iterator[Row]:
             session.steps_dropped += 1
         else:
             try:
-                row = _attempt(session, step)
+                row = _attempt(session, partial(_execute, session, step))
             except NonFiniteInputError as error:  # the images are finite
                 raise DivergenceError(
                     f"step {step + 1}: {error.args[0]}: training diverged; use a smaller --lr"
@@ -65,15 +69,15 @@ def train(session: Session) -> Iterator[Row]:
             yield row
 
 
-def _attempt(session: Session, step: int) -> Row:
-    """One step; where the device loses it on the way, again from its begin.
+def _attempt(session: Session, compute: Callable[[], _T]) -> _T:
+    """A step, or what changes less; where the device loses it on the way, again from its begin.
 
     Other ranks would not begin it again: with several the first failure is the end.
     """
     take_back = session.undo()
     for _ in range(_TRIES):
         try:
-            return _execute(session, step)
+            return compute()
         except ExecutionStopped:
             take_back()
             raise
@@ -141,7 +145,7 @@ def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> 
         if stopped():
             return
         images, _ = session.batches.load(session.steps + batch)
-        session.model(images.to(session.host))
+        _attempt(session, partial(session.model, images.to(session.host)))
     average_statistics(session.model, session.group, by_batches=True)
     for norm, (mean, variance, momentum) in zip(norms, before, strict=True):
         if not norm.num_batches_tracked:  # of a block that no sample ran
@@ -153,7 +157,8 @@ def evaluate(
     session: Session, *, batch: int = 120, stopped: Callable[[], bool] = lambda: False
 ) -> Confusion | None:
     """What the model takes the images of the test set for; None where it was stopped on the way."""
-    confusion = classify(
+    compute = partial(
+        classify,
         session.model,
         session.test,
         classes=len(session.names),
@@ -163,5 +168,6 @@ def evaluate(
         group=session.group,
         stopped=stopped,
     )
+    confusion = _attempt(session, compute)
     session.model.train()
     return confusion
