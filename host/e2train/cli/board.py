@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +21,6 @@ from e2train.cli.bitstream import OwnSource
 from e2train.cli.hls_check import Defines, IncludeDirs, Top
 
 if TYPE_CHECKING:
-    from e2sim.board import Design
-
     from e2train.devices.pynq import PynqDevice
     from e2train.runtime.board_plan import Link
 
@@ -142,10 +139,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve a simulated board that the pynq client takes for a real one, until Ctrl-C.
-
-    With --kernel it takes the overlay of that kernel, as bitstream build --kernel makes it.
-    """
+    """Serve a simulated board that the pynq client takes for a real one, until Ctrl-C."""
     from e2train.config.extras import install_command
     from e2train.devices import DeviceError
 
@@ -155,6 +149,7 @@ def serve(
         raise DeviceError(
             f"the simulated board needs {error.name}; {install_command(error.name or '')}"
         ) from error
+    from e2train.devices.own_kernel import own_kernel
     from e2train.devices.simulated_board import board_model, build_logic, kernel_logic, prepare_logic
     from e2train.overlay import load_board
 
@@ -164,15 +159,13 @@ def serve(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from error
     check_address(bind, port)  # before minutes of building
-    logic: Callable[[Design], Path] = build_logic
     if kernel is None:
         prepare_logic(description)
+        own = None
     else:
-        from e2train.devices.own_kernel import own_kernel
-
         macros, folders = defines or (), include_dirs or ()
         own = own_kernel(kernel, description.config, top=top, include_dirs=folders, defines=macros)
-        logic = kernel_logic(own)
+    logic = kernel_logic(own) if own else build_logic
     with BoardServer(board_model(description), logic, bind=bind, port=port, faults=faults) as server:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -37,29 +37,32 @@ Defines = Annotated[
     list[str] | None, typer.Option("-D", metavar="NAME[=VALUE]", help="A macro; may be repeated.")
 ]
 
+Depths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--depth",
+        metavar="NAME=COUNT",
+        help="Elements behind a pointer, where the source does not say; may be repeated.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=FILE.npy|FILE.py",
+        help="A stream's words, or a Python file whose inputs(rng) returns them by stream; may be repeated. "
+        "[default: random words]",
+    ),
+]
+
 
 def check(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A C++ file with a top function.")],
     top: Top = None,
     include_dirs: IncludeDirs = None,
     defines: Defines = None,
-    depths: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--depth",
-            metavar="NAME=COUNT",
-            help="Elements behind a pointer, where the source does not say; may be repeated.",
-        ),
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="NAME=FILE.npy|FILE.py",
-            help="A stream's words, or a Python file whose inputs(rng) returns them by stream; may be "
-            "repeated. [default: random words]",
-        ),
-    ] = None,
+    depths: Depths = None,
+    inputs: Inputs = None,
     board: Annotated[
         str, typer.Option(help="Configuration in boards.toml: the part and its clock.")
     ] = "pynq_z2",
