@@ -148,6 +148,8 @@ def _print_check(result: CheckReport) -> None:
     )
     if result.limits:
         console.print(f"random {result.limits}: with others {result.refused}", markup=False)
+    for note in result.design.report.notes:
+        console.print(f"note: {note}", markup=False)
     if result.note:
         console.print(result.note, style="yellow", markup=False)
     for line in result.lines:
