@@ -151,6 +151,7 @@ void collect(hls::stream<StoreCommand>& command_in, hls::stream<Bundle<kIcLanes,
   DotQuads<kIcLanes, kOcLanes, kWrapBits> dots = {0, 0};
   ap_uint<kBeat> beat = 0;
   bool filled = false;  // held has a bundle
+  bool turns = true;    // and this is its last beat, or it has none
   bool done = !command.good() || !(outer || command.dot());
 sums:
   while (!done) {
@@ -162,12 +163,11 @@ sums:
     odd.pick(held, wraps, 1, pair);
     const Quad sums = dots.take(even, odd, command.pairs);
     Quad quad = outer ? outer_quad(even, odd, beat[0], lane, command) : sums;
-    quad.last = held.last && beat == last_beat;
+    quad.last = held.last && turns;
     if (filled && (outer || command.pairs || beat[0])) {
       quads_out.write(quad);
     }
 
-    const bool turns = !filled || beat == last_beat;
     done = filled && turns && held.last;
     if (turns && !done) {
       held = bundles_in.read();
@@ -176,6 +176,7 @@ sums:
       }
     }
     beat = turns ? ap_uint<kBeat>(0) : ap_uint<kBeat>(beat + 1);
+    turns = beat == last_beat;
     filled = true;
   }
 }

@@ -40,8 +40,10 @@ struct Finished {
   lanes:
     for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
-      const ap_int<kSumBits> rounded = round_shift<kSumBits>(raw[i], how.shift);
-      const ap_int<kSumBits> positive = how.relu && rounded < 0 ? ap_int<kSumBits>(0) : rounded;
+      const ap_int<kSumBits> sum = raw[i];
+      const ap_int<kSumBits> rounded = round_shift<kSumBits>(sum, how.shift);
+      // Rounding takes no sum below zero above it, so the sign is known before.
+      const ap_int<kSumBits> positive = how.relu && sum < 0 ? ap_int<kSumBits>(0) : rounded;
       const bool above = how.capped && positive > ap_int<kSumBits>(how.ceiling);
       const ap_int<kSumBits> capped = above ? ap_int<kSumBits>(how.ceiling) : positive;
       const ap_int<kSumBits> whole = closed[i] ? ap_int<kSumBits>(0) : capped;
@@ -49,7 +51,9 @@ struct Finished {
       const bool over = whole > how.high;
       value[i] = under ? how.low : over ? how.high : ap_int<33>(whole);
       clamped += ap_uint<3>(under || over);
-      const ap_uint<kSumBits> magnitude = whole < 0 ? ap_int<kSumBits>(-whole) : whole;
+      // That of `whole`, without waiting for the ceiling where it is negative.
+      const ap_int<kSumBits> either = positive < 0 ? ap_int<kSumBits>(-positive) : capped;
+      const ap_uint<kSumBits> magnitude = closed[i] ? ap_int<kSumBits>(0) : either;
       magnitudes[i] = magnitude >> 31 ? ap_uint<31>(0x7FFFFFFF) : ap_uint<31>(magnitude);
     }
     const ap_uint<31> first = magnitudes[0] > magnitudes[1] ? magnitudes[0] : magnitudes[1];

@@ -19,8 +19,35 @@ struct Receiver {
   }
 };
 
+// The parts of a payload, in the order in which they arrive.
+constexpr int kCoefficients = 0;
+constexpr int kX = 1;
+constexpr int kW = 2;
+constexpr int kMask = 3;
+constexpr int kParts = 4;
+
+// The words of a part that are to come. Flags begin and end a part, not comparisons.
+template <int kBits>
+struct Part {
+  ap_uint<kBits> left;
+  bool any;
+  bool last;
+
+  void start(ap_uint<kBits> count) {
+    #pragma HLS INLINE
+    left = count;
+    any = count != 0;
+    last = count == 1;
+  }
+  void step() {
+    #pragma HLS INLINE
+    last = left == 2;
+    left -= 1;
+  }
+};
+
 // What load itself needs of the header, and what it thinks of it.
-template <int kXBits, int kWBits>
+template <int kBits>
 struct Header {
   bool magic, version, mode, lanes, length, kinds, bits, check;  // right or wrong
   bool identify, dot, outer, affine, elements, msb;              // modes
@@ -32,10 +59,7 @@ struct Header {
   bool single_weights;                                           // or half of them
   bool mask_signed;
   ap_uint<16> mask_limit;
-  ap_uint<9> coefficient_words;
-  ap_uint<kXBits> x_words;
-  ap_uint<kWBits> w_words;
-  ap_uint<kXBits> mask_words;
+  Part<kBits> parts[kParts];
   bool ended;  // TLAST came too early
 
   bool fine() const {
@@ -58,7 +82,7 @@ struct Header {
   // Words of a frame without check words.
   ap_uint<32> frame_words() const {
     #pragma HLS INLINE
-    return kHeaderWords + coefficient_words + x_words + w_words + mask_words;
+    return kHeaderWords + parts[kCoefficients].left + parts[kX].left + parts[kW].left + parts[kMask].left;
   }
 
   // Word 0: what is asked.
@@ -108,7 +132,7 @@ struct Header {
     const ap_uint<4> depth = header::Depth::of(word);
     const ap_uint<8> rows = header::Rows::of(word);
     const ap_uint<8> planes = header::Planes::of(word);
-    coefficient_words = ap_uint<9>(rows) * kPixelLanes;
+    parts[kCoefficients].start(ap_uint<9>(rows) * kPixelLanes);
     const bool summed = elements || (dot && result <= kInt16);
     length = depth >= 1 && depth <= kLevels && rows <= kCoefficientRows && (rows != 0 || !affine) &&
              planes <= kMostPlanes && (planes == 0 || summed) && !(identify && (rows != 0 || planes != 0));
@@ -120,8 +144,8 @@ struct Header {
     #pragma HLS INLINE
     const ap_uint<32> x_count = header::XCount::of(word);
     const ap_uint<32> w_count = header::WCount::of(word);
-    x_words = x16 ? x_count * (kIcLanes / 4) : x_count * (kIcLanes / 8);
-    w_words = w_count * (kIcLanes / 8);
+    parts[kX].start(x16 ? x_count * (kIcLanes / 4) : x_count * (kIcLanes / 8));
+    parts[kW].start(w_count * (kIcLanes / 8));
     const bool none = x_count == 0 && w_count == 0;
     length = length && x_count <= kXDepth && w_count <= kWVectors && (none || !identify);
   }
@@ -131,7 +155,7 @@ struct Header {
   void take_mask_length(const Word& word) {
     #pragma HLS INLINE
     const ap_uint<32> mask_count = header::MaskCount::of(word);
-    mask_words = mask_count * (kPixelLanes / 8);
+    parts[kMask].start(mask_count * (kPixelLanes / 8));
     length = length && mask_count <= kXDepth && (mask_count == 0 || !identify);
   }
 };
@@ -139,43 +163,45 @@ struct Header {
 // Take the header and hand it on. Words missing after an early end count as zero.
 //
 // Each iteration takes a word, judges the one before, and knows what was found up to then: decisions rest on
-// registers, never on a word that has just arrived. Hence two iterations more than there are words.
-template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kXBits, int kWBits>
-Header<kXBits, kWBits> load_header(hls::stream<Beat>& words_in, Receiver& receiver,
-                                   hls::stream<Word>& plan_out) {
+// registers, never on a word that has just arrived. Hence two iterations more than there are words. Which one
+// it is, one bit of `turn` tells: a counter would have to be compared with every word's number.
+template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kBits>
+Header<kBits> load_header(hls::stream<Beat>& words_in, Receiver& receiver, hls::stream<Word>& plan_out) {
   #pragma HLS INLINE
   static_assert(header::XKind::word == header::Depth::word && header::XCount::word == header::WCount::word,
                 "load_header: a word is judged as a whole");
-  Header<kXBits, kWBits> header = {};
-  Header<kXBits, kWBits> known = {};
+  Header<kBits> header = {};
+  Header<kBits> known = {};
   Word next = 0;
+  constexpr int kTurns = kHeaderWords + 2;
 header:
-  for (int i = -1; i <= kHeaderWords; ++i) {
+  for (ap_uint<kTurns + 1> turn = 1; !turn[kTurns]; turn <<= 1) {
     #pragma HLS PIPELINE II=1
+    const ap_uint<kHeaderWords> judged = turn >> 1;  // bit i while word i is judged
     known = header;
     header.ended = receiver.ended;
     const Word word = next;
     next = 0;
-    if (i < kHeaderWords - 1) {
+    if (!turn[kTurns - 2] && !turn[kTurns - 1]) {
       if (!receiver.ended) {
         next = receiver.take(words_in);
       }
       plan_out.write(next);
     }
-    if (i == header::Mode::word) {
+    if (judged[header::Mode::word]) {
       header.template take_command<kIcLanes, kOcLanes>(word);
-    } else if (i == header::XKind::word) {
+    } else if (judged[header::XKind::word]) {
       header.take_options(word);
-    } else if (i == header::XCount::word) {
+    } else if (judged[header::XCount::word]) {
       header.template take_lengths<kIcLanes, kXDepth, kOcLanes * kWDepth>(word);
-    } else if (i == header::MaskCount::word) {
+    } else if (judged[header::MaskCount::word]) {
       header.template take_mask_length<kXDepth>(word);
-    } else if (i == header::MaskLimit::word) {
+    } else if (judged[header::MaskLimit::word]) {
       header.mask_limit = header::MaskLimit::of(word);
-    } else if (i == kHeaderWords - 1) {
+    } else if (judged[kHeaderWords - 1]) {
       header.check = receiver.sums.s1 == word;
     }
-    receiver.sums.add(word, i < kHeaderWords);
+    receiver.sums.add(word, !turn[kTurns - 1]);
   }
   return known;
 }

@@ -3,12 +3,13 @@
 
 // Divide by 2**shift, rounding halves up. Spec: numerics.round_shift.
 // (raw + half) >> shift equals raw >> shift plus the highest bit shifted out: one shifter, no decoder for
-// half.
+// half. Its 64 bits take any shift of six, so that nothing compares the shift with a width.
 template <int kBits>
 ap_int<kBits> round_shift(ap_int<kBits> raw, ap_uint<6> shift) {
   #pragma HLS INLINE
-  const ap_int<kBits + 1> doubled = ap_int<kBits + 1>(raw) << 1;
-  const ap_int<kBits + 1> shifted = doubled >> shift;
+  static_assert(kBits < 64, "round_shift: the number and the bit below it must fit 64 bits");
+  const ap_int<64> doubled = ap_int<64>(raw) << 1;
+  const ap_int<64> shifted = doubled >> shift;
   return (shifted >> 1) + ap_int<2>(shifted & 1);
 }
 
