@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,12 +38,20 @@ def test_board_check_passes(serve, archive):
     board = serve(BOARD)
     done = run(
         *("board", "check", "--device", f"pynq:{board.address}", "--board", BOARD),
-        *("--overlay", str(archive), "--json"),
+        *("--overlay", str(archive), "--json", "--model", "digits"),
     )
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["name"] for row in rows] == ["identification", "clock", *MODES, "latency", "bandwidth"]
+    assert [row["name"] for row in rows] == [
+        "identification",
+        "clock",
+        *MODES,
+        "latency",
+        "bandwidth",
+        "step of digits",
+    ]
     assert all(row["passed"] for row in rows)
+    assert re.fullmatch(r"\S+ s planned: [\d,]+ cycles, \d+ calls, \S+ MB", rows[-1]["found"])
 
 
 def test_board_info_names_the_sensor(serve, archive):
