@@ -3,6 +3,7 @@
 
 import json
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from e2train.nn.deploy import conv_scales, deploy
 from e2train.nn.onnx_writer import write_onnx
 from e2train.train import PRESETS, TrainError, read_trained, run_training
 from e2train.train.data import digits_split
-from e2train.train.export import export, load_exported
+from e2train.train.export import FORMATS, export, load_exported
 from e2train.train.use import opened
 from onnx import numpy_helper
 
@@ -133,6 +134,29 @@ def test_every_kind_of_layer_is_written(name, rng):
     session = onnxruntime.InferenceSession(written.SerializeToString())
     found = session.run(None, {"images": batch.numpy()})[0]
     assert np.abs(found - logits).max() < 0.02 * np.abs(logits).max()  # integers on an edge go either way
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("model", "execution"),
+    [
+        ("resnet8", "offload"),
+        ("resnet8", "resident"),
+        ("mobilenetv2", "offload"),
+        ("mobilenetv2", "resident"),
+        ("resnet18", "offload"),  # resident runs refuse it
+    ],
+)
+def test_every_family_is_exported(tmp_path, rng, model, execution):
+    arrays = {"x_train": rng.integers(0, 256, (40, 8, 8, 3), np.uint8), "y_train": np.arange(40) % 4}
+    np.savez(tmp_path / "images.npz", **arrays)
+    config = PRESETS[f"folder-{model}"].changed(data=str(tmp_path / "images.npz"), execution=execution)
+    run_training(config.changed(method="smb-int8", steps=2, batch=8), out=tmp_path / "run")
+    trained = read_trained(tmp_path / "run")
+    for form in FORMATS:
+        if form != "qonnx" or find_spec("qonnx"):
+            assert export(trained, tmp_path / "exported", form=form).images == 8
 
 
 def test_a_float_run_has_no_integers(tmp_path):
