@@ -170,7 +170,9 @@ def test_a_float_run_has_no_integers(tmp_path):
 
 
 def test_a_model_with_other_classes_is_not_written(digits, monkeypatch, run, tmp_path):
-    monkeypatch.setattr("e2train.train.export._runner", lambda net, trained, form: lambda x: -net(x).numpy())
+    monkeypatch.setattr(
+        "e2train.train.export._runner", lambda net, trained, form, size: lambda x: -net(x).numpy()
+    )
     code, _, output = run("export", digits[0], "--format", "onnx", "--out", tmp_path / "x.onnx")
     assert (code, output) == (
         2,

@@ -75,7 +75,8 @@ def export(
         count = 0
         if images is not None:
             count = min(len(images), (0 if data else trained.config.test_images) or len(images))
-            _compare(model, _runner(net, trained, form), images, count, form)
+            size = min(_BATCH, count)
+            _compare(model, _runner(net, trained, form, size), images, form, count=count, size=size)
     write_atomically(path, content)
     return Exported(path=path, images=count)
 
@@ -138,11 +139,11 @@ def _onnx(net: DeployedNet, trained: TrainedModel, *, form: str, batch: int | st
     return bytes(model.SerializeToString())
 
 
-def _runner(net: DeployedNet, trained: TrainedModel, form: str) -> Callable[[Tensor], Logits]:
-    """What computes the logits of batches of ``_BATCH`` as the format's own tool does."""
+def _runner(net: DeployedNet, trained: TrainedModel, form: str, size: int) -> Callable[[Tensor], Logits]:
+    """What computes the logits of batches of ``size`` as the format's own tool does."""
     if form == "torch":
         return lambda images: net(images).numpy()
-    content = _onnx(net, trained, form=form, batch=_BATCH)
+    content = _onnx(net, trained, form=form, batch=size)
     if form == "onnx":
         import onnxruntime
 
@@ -159,7 +160,13 @@ def _runner(net: DeployedNet, trained: TrainedModel, form: str) -> Callable[[Ten
 
 @torch.no_grad()
 def _compare(
-    model: ResidualNet, run: Callable[[Tensor], Logits], images: Dataset, count: int, form: str
+    model: ResidualNet,
+    run: Callable[[Tensor], Logits],
+    images: Dataset,
+    form: str,
+    *,
+    count: int,
+    size: int,
 ) -> None:
     """Make sure that each image has the same class.
 
@@ -167,10 +174,10 @@ def _compare(
     """
     host = next(model.parameters()).device
     differing = 0
-    for start in range(0, count, _BATCH):
-        batch, _ = images.take(np.arange(start, min(start + _BATCH, count)))
+    for start in range(0, count, size):
+        batch, _ = images.take(np.arange(start, min(start + size, count)))
         own = model(batch.to(host)).argmax(dim=1).cpu().numpy()
-        filled = torch.cat([batch, batch.new_zeros(_BATCH - len(batch), *batch.shape[1:])])
+        filled = torch.cat([batch, batch.new_zeros(size - len(batch), *batch.shape[1:])])
         differing += int((run(filled)[: len(batch)].argmax(axis=1) != own).sum())
     if differing:
         raise TrainError(
