@@ -6,7 +6,7 @@ from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlDesign, RtlOptions
 from e2hls.build import build_rtl
-from e2hls.check_kernel import CheckReport, check
+from e2hls.checking.kernel import CheckReport, check
 from e2hls.native.library import NativeKernel, Words, build_native
 from e2hls.simulation import SimulationError, simulate
 

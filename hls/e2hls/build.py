@@ -25,7 +25,7 @@ _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
 _DEFAULTS = RtlOptions()
 _TOOLS = ("xls-python", "llvmlite")
 # Folders and files of this package that make no RTL; below sources lies what other packages read.
-_NO_PART = ("sources", "simulation", "checking", "check_kernel.py", "pytest_plugin.py")
+_NO_PART = ("sources", "simulation", "checking")
 
 
 def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS, *, watch: Watch | None = None) -> RtlDesign:

@@ -13,7 +13,7 @@ from e2hls.simulation import build_simulation
 from e2train.cli.app import app
 from typer.testing import CliRunner
 
-pytest_plugins = ["e2hls.pytest_plugin"]
+pytest_plugins = ["e2hls.checking.pytest_plugin"]
 
 # An array, a pointer of known depth, a reference, a scalar and a result; a table indexed by data; -I and -D.
 MIXED = """\

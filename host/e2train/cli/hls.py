@@ -133,7 +133,7 @@ def find_kernel(
 
     Raises: DeviceError when there is no such kernel; HlsError for a file without a top function.
     """
-    from e2hls.check_kernel import find_kernel as find
+    from e2hls.checking.kernel import find_kernel as find
 
     from e2train.devices.build import engine_kernel
 

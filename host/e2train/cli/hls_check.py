@@ -81,8 +81,8 @@ def check(
     from dataclasses import asdict, replace
 
     from e2hls import RtlOptions, build_rtl
-    from e2hls.check_kernel import compare_with_native, find_kernel
     from e2hls.checking import read_stimuli
+    from e2hls.checking.kernel import compare_with_native, find_kernel
 
     config = load_config(board)
     budget = replace(part_budget(config), period_ns=clock_ns or config.period_ns)

@@ -102,7 +102,7 @@ def verify_target(bench: str, config: EngineConfig, source: Source | None = None
     if not path.stem.isidentifier():
         raise DeviceError(f"{bench}: the file's name is a Python module's and must be an identifier")
     from e2hls import build_rtl
-    from e2hls.check_kernel import find_kernel
+    from e2hls.checking.kernel import find_kernel
 
     source = source or Source()
     found = find_kernel(

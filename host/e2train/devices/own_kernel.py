@@ -10,7 +10,7 @@ from pathlib import Path
 import e2hls
 from e2hls.base.cache import cached, content_key
 from e2hls.base.rtl_design import PortReport
-from e2hls.check_kernel import find_kernel
+from e2hls.checking.kernel import find_kernel
 
 from e2train.config import EngineConfig
 from e2train.devices.build import rtl_options

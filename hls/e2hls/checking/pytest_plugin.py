@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pytest fixture that checks kernels: ``pytest_plugins = ["e2hls.pytest_plugin"]`` in a conftest.py."""
+"""A fixture that checks kernels: ``pytest_plugins = ["e2hls.checking.pytest_plugin"]`` in a conftest.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from e2hls.check_kernel import CheckReport, check
+from e2hls.checking.kernel import CheckReport, check
 
 __all__ = ["hls_check"]
 
