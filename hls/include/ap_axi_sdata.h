@@ -106,5 +106,8 @@ template <int kData, int kUser = 0, int kId = 0, int kDest = 0, unsigned char kE
 struct ap_axiu : hls::axis<ap_uint<kData>, kUser, kId, kDest, kEnabled> {};
 template <int kData, int kUser = 0, int kId = 0, int kDest = 0, unsigned char kEnabled = AXIS_ENABLE_ALL>
 struct ap_axis : hls::axis<ap_int<kData>, kUser, kId, kDest, kEnabled> {};
+// Without a byte strobe.
+template <int kData, int kUser = 0, int kId = 0, int kDest = 0>
+struct qdma_axis : hls::axis<ap_uint<kData>, kUser, kId, kDest, AXIS_DISABLE_STRB> {};
 
 #endif  // E2HLS_AP_AXI_SDATA_H

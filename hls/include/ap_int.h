@@ -11,6 +11,7 @@ template <int kWidth, bool kSigned>
 struct ap_int_base {
   static_assert(kWidth > 0, "ap_int: the width must be positive");
   static constexpr int width = kWidth;
+  static constexpr bool sign_flag = kSigned;
   using Value = e2hls::Value<kWidth, kSigned>;
   using Bits = unsigned _BitInt(kWidth);
   using Native = std::conditional_t<kSigned, long long, unsigned long long>;

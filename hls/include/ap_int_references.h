@@ -58,6 +58,13 @@ struct ap_range_ref {
     return *this;
   }
   E2HLS_INLINE const ap_range_ref& operator=(const ap_range_ref& x) const { return *this = x.get(); }
+  // The integer in a fixed-point number.
+  template <typename T>
+    requires(!e2hls::Any<T> && requires(const T& x) { x.to_ap_int_base(); })
+  E2HLS_INLINE const ap_range_ref& operator=(const T& x) const {
+    put(e2hls::cast<Bits>(x.to_ap_int_base()));
+    return *this;
+  }
 };
 
 // One bit of a number.

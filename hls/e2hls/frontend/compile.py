@@ -27,6 +27,7 @@ _SYNTHESIS = (
         "-O1",
     ),
     *("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
+    "-D_LIBCPP_ENABLE_CXX17_REMOVED_UNARY_BINARY_FUNCTION",  # which kernels of C++14 use
 )
 # As Microsoft's compiler does, and Vitis HLS, expand the macros in a pragma.
 _PREPROCESS = ("-E", "-fms-extensions", "-U_MSC_EXTENSIONS")

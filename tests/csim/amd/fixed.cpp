@@ -86,6 +86,9 @@ void alone(const A& a) {
   note("bool", (bool)a);
   ap_int<6> narrow = a;
   note("ap_int", narrow);
+  ap_uint<9> part = 0;
+  part.range(7, 1) = a;
+  note("range", part);
   note_fixed("from ap_int", A(ap_int<9>(ap_int<9>(a.to_int() * 3))));
   note_fixed("from int", A(a.to_int() - 5));
 }
