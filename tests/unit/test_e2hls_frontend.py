@@ -323,3 +323,14 @@ def test_the_depth_of_an_array_of_streams_is_that_of_each(lowered: Lower) -> Non
       receive(deep[0], deep[1], pair[0], pair[1], typed[0], typed[1], y_out);"""
     streams = lowered(body, functions).streams
     assert [stream.depth for stream in streams] == [7, 7, 3, 2, 5, 5]
+
+
+def test_arrays_in_a_struct_are_told_apart_by_where_they_start(lowered: Lower) -> None:
+    body = """
+      static struct { short a[8], b[8]; } s;
+      const int at = x_in.read() & 7;
+      s.b[at] = s.a[at] + 1;
+      y_out.write(s.b[at ^ 1]);"""
+    (process,) = lowered(body).processes
+    found = [(i.op, i.target) for block in process.blocks for i in block.instrs if i.op in ("load", "store")]
+    assert found == [("load", "s_a"), ("store", "s_b"), ("load", "s_b")]

@@ -63,18 +63,31 @@ class MemoryAccess:
     def _element(self, pointer: Pointer, width: int, b: Builder) -> tuple[Memory, tuple[Operand, ...], int]:
         memories = self._variables.memory(pointer.base, self._process, b.loc)
         outside: tuple[int, int] | None = None  # the first index that is not within its dimension, and that
+        found: list[tuple[Memory, list[tuple[int, list[tuple[int, str]]]], int]] = []
         for memory in memories:
             split = split_index(pointer.moved(-memory.offset), memory.strides)
             if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width):
                 continue
-            pairs = list(zip(split[0], memory.dims, strict=True))
+            pairs = zip(split[0], memory.dims, strict=True)
             wrong = [(at, dim) for (at, terms), dim in pairs if not terms and not 0 <= at < dim]
             if wrong:  # which leads to another field of the struct, or nowhere
                 outside = outside or wrong[0]
                 continue
+            found.append((memory, *split))
+        if len(found) > 1:  # fields that are arrays: where each starts tells them apart
+            started = [each for each in found if not any(constant for constant, _ in each[1])]
+            if len(started) != 1:
+                raise HlsError(
+                    f"whether {found[0][0].name} or {found[1][0].name} is accessed here is not known; "
+                    "index it by one variable",
+                    b.loc,
+                )
+            found = started
+        if found:
+            memory, indices, byte = found[0]
             memory.users[self._process] = None
-            indices = (self._index(constant, terms, dim, b) for (constant, terms), dim in pairs)
-            return memory, tuple(indices), split[1]
+            places = zip(indices, memory.dims, strict=True)
+            return memory, tuple(self._index(at, terms, dim, b) for (at, terms), dim in places), byte
         if outside is not None:
             raise HlsError(f"index {outside[0]} is out of bounds 0..{outside[1] - 1}", b.loc)
         raise HlsError(f"{memories[0].name} is not accessed by whole elements; access them one by one", b.loc)
