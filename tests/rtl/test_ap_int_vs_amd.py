@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amd_headers import JUDGE, compile_with_amd, find_amd_headers
 from checked_flow import lower
@@ -76,7 +77,7 @@ class Group:
 
     @property
     def most_divided_bits(self) -> int:
-        """Narrow operands are divided by native ones, too; wide divisions are refused, see below."""
+        """Narrow operands are divided by native ones, too; wide divisions take long to build, see below."""
         return 36 if self.bits <= 4 else 24
 
     def rows(self, rng: random.Random) -> Iterator[tuple[int, int, int, int]]:
@@ -165,21 +166,6 @@ def test_rtl_computes_what_amd_computes(group: Group, tmp_path: Path, seed: int)
 
 
 REFUSED = {
-    "division": (
-        "x / (x | 1)",
-        "a 64-bit division takes one cycle, and would make it far too long; use fewer bits, or shift to "
-        "divide by a power of two",
-    ),
-    "remainder": (
-        "ap_int<63>(x) % (x | 1)",
-        "a 66-bit division takes one cycle, and would make it far too long; use fewer bits, or shift to "
-        "divide by a power of two",
-    ),
-    "remainder of a range": (
-        "ap_int<2>(x) %= x(2, 0)",
-        "a 65-bit division takes one cycle, and would make it far too long; use fewer bits, or shift to "
-        "divide by a power of two",
-    ),
     "bit": ("x[64]", "bit 64 of a number of 64 bits is accessed; they are counted from 0 to 63"),
     "range": ("x(-1, 0)", "bit -1 of a number of 64 bits is accessed; they are counted from 0 to 63"),
     "concatenation": (
@@ -202,6 +188,44 @@ def test_what_rtl_cannot_do_is_refused(expression: str, message: str, tmp_path: 
     assert refused.value.message == message
     assert refused.value.loc is not None
     assert (refused.value.loc.file, refused.value.loc.line) == (str(source), 6)
+
+
+DIVISIONS = """\
+#include <ap_int.h>
+#include <hls_stream.h>
+void divide(hls::stream<ap_uint<128>>& x_in, hls::stream<ap_uint<260>>& y_out) {
+  const ap_uint<128> word = x_in.read();
+  const ap_uint<64> a = word >> 64;
+  const ap_uint<64> b = word;
+  const ap_int<64> s = a;
+  const ap_int<64> t = b;
+  const ap_int<65> quotient = s / t;  // one bit wider than -2^63 / -1 needs
+  y_out.write((quotient, ap_int<65>(s % t), ap_uint<65>(a / b), ap_uint<65>(a % b)));
+}
+"""
+
+
+def test_wide_divisions(rng: np.random.Generator, tmp_path: Path) -> None:
+    corners = (1, 2, 3, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+    drawn = [int.from_bytes(rng.bytes(8), "little") >> int(rng.integers(60)) for _ in range(80)]
+    operands = [
+        *itertools.product((0, *corners), corners),
+        *((a, b or 1) for a, b in itertools.pairwise(drawn)),
+    ]
+    source = tmp_path / "divide.cpp"
+    source.write_text(DIVISIONS)
+    design = generate(lower(Kernel("divide", source)), RtlOptions(), tmp_path / "rtl")
+    simulation = build_simulation(design, tmp_path / "sim")
+    words = [a << 64 | b for a, b in operands]
+    got, _ = simulation.run({"x_in": words}, {"y_out": len(words)}, stall=0.3)
+    for (a, b), word in zip(operands, got["y_out"], strict=True):
+        s, t = (value - (value >> 63 << 64) for value in (a, b))
+        quotient = abs(s) // abs(t) * (1 if (s < 0) == (t < 0) else -1)
+        wanted = (quotient, s - quotient * t, a // b, a % b)
+        assert word == sum((value % (1 << 65)) << 65 * at for at, value in enumerate(reversed(wanted))), (
+            a,
+            b,
+        )
 
 
 @dataclass(frozen=True)
