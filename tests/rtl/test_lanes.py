@@ -91,7 +91,7 @@ def test_a_lane_that_reads_another_row_is_found(tmp_path, seed):
 @pytest.mark.parametrize(
     ("process", "output", "share", "cycles"),
     [
-        ("compute", "bundles_tvalid", 0.6, 100_000),
+        pytest.param("compute", "bundles_tvalid", 0.6, 100_000, marks=pytest.mark.slow),
         ("collect", "quads_tvalid", 0.65, 300_000),
         ("store", "m_axis_tvalid", 0.95, 100_000),
     ],

@@ -28,6 +28,7 @@ CASES = {
     SHARED / "sides.cpp": 100,
     SHARED / "vadd.cpp": 40,
 }
+SLOW = {"operators"}
 
 
 def corner_words(rng: np.random.Generator, count: int, width: int) -> list[int]:
@@ -53,7 +54,13 @@ def limbs(values: list[int], bits: int) -> np.ndarray:
     return np.array(rows, np.uint64).reshape(len(values), -(-bits // 64))
 
 
-@pytest.mark.parametrize("source", CASES, ids=lambda source: source.stem)
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(source, id=source.stem, marks=[pytest.mark.slow] if source.stem in SLOW else [])
+        for source in CASES
+    ],
+)
 def test_design_equals_native(source: Path) -> None:
     kernel = Kernel(source.stem, source)
     design = lower(kernel)

@@ -131,12 +131,15 @@ class Simulation:
         if failed:
             fault = " ".join(next(iter([*notes, *stderr.splitlines()]), "it ended without a message").split())
         elif end != ".cycles":
-            what = "stands still" if end == ".stuck" else "moves no word any more, though it runs,"
             rows = [(moved.get(name, 0), count, name) for name, count in counts.items()]
             missing = ", ".join(
                 f"{got} of {count} words of {name}" for got, count, name in rows if got < count
             )
-            fault = f"the RTL {what} after {cycles} cycles with {missing}"
+            fault = (
+                f"the RTL stands still after {cycles} cycles with {missing}"
+                if end == ".stuck"
+                else f"the RTL runs, but moves no word any more after {cycles} cycles with {missing}"
+            )
         return SimulationRun(outputs=outputs, moved=moved, cycles=cycles, fault=fault)
 
     def _explained(

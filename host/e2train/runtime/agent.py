@@ -78,13 +78,13 @@ class AgentServer(ThreadingHTTPServer):
         Raises: DeviceError for a token that can be guessed; OSError when it cannot listen there.
         """
         check_token(token, source="the token")
-        super().__init__((bind, port), _Handler)
+        self._resident = AgentMemory(open_resident, most_bytes=most_bytes)
+        super().__init__((bind, port), _Handler)  # closes what it has not opened
         self.device = device
         self.config = config
         self.token = token
         self.most_bytes = most_bytes
         self._computing = threading.Lock()
-        self._resident = AgentMemory(open_resident, most_bytes=most_bytes)
 
     def compute(self, call: LayerCall, client: socket.socket) -> LayerResult:
         """Compute a call once it is its turn, as long as its client is there.
