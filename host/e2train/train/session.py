@@ -85,22 +85,7 @@ class Session:
         """
         method, host = METHODS[config.method], _host(config)
         split = split or load_split(config)
-        batches = Batches(
-            split.train,
-            batch=config.batch,
-            seed=config.seed,
-            augment=split.augment,
-            part=(group.rank, group.size),
-        )
-        if batches.smallest < group.size:
-            raise TrainError(
-                f"{group.size} ranks share a batch of {batches.smallest} images at the end of an epoch; "
-                "use another --batch"
-            )
-        if config.own_data and batches.smallest < 2:  # batch norm may have one pixel of each
-            raise DataError(
-                f"the last batch of an epoch has 1 of {len(split.train)} images; use another --batch"
-            )
+        batches = _batches(config, split, group)
         steps = scheduled = config.steps or config.epochs * batches.per_epoch
         dropped = config.smd if method.drops_batches else 0.0
         if config.smd_mode == "fewer":
@@ -248,6 +233,28 @@ def make_model(
     if context is not None:
         _place(model, context, config, image)
     return model
+
+
+def _batches(config: RunConfig, split: Split, group: Group) -> Batches:
+    """This rank's part of the batches.
+
+    Raises: TrainError or DataError where the last batch of an epoch has too few images.
+    """
+    batches = Batches(
+        split.train,
+        batch=config.batch,
+        seed=config.seed,
+        augment=split.augment,
+        part=(group.rank, group.size),
+    )
+    if batches.smallest < group.size:
+        raise TrainError(
+            f"{group.size} ranks share a batch of {batches.smallest} images at the end of an epoch; "
+            "use another --batch"
+        )
+    if config.own_data and batches.smallest < 2:  # batch norm may have one pixel of each
+        raise DataError(f"the last batch of an epoch has 1 of {len(split.train)} images; use another --batch")
+    return batches
 
 
 def _host(config: RunConfig) -> torch.device:
