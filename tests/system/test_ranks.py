@@ -41,6 +41,7 @@ def test_two_ranks_learn_digits(tmp_path, combine):
     assert payload["test_accuracy"] > 0.93
     assert {file.name for file in tmp_path.iterdir()} == {
         *("config.toml", "metrics.jsonl", "checkpoint.pt", "ledger.json", "summary.json", "report.html"),
+        *("model.pt", "evaluation.json"),
     }
 
 
