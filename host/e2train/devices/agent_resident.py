@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from e2train.config import EngineConfig
 from e2train.devices.agent import AgentClient, beside
 from e2train.devices.memory import check_access, check_values
+from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Counters, DeviceError, DeviceLostError, StepLostError
-from e2train.devices.resident import Affine, Convolution, DeviceTensor, Operation, Reduction, WeightGradient
+from e2train.devices.resident import Affine, Convolution, DeviceTensor, Operation, WeightGradient
 from e2train.devices.resident_wire import Batch, Put, decode_outcomes, encode_batch
-from e2train.numerics.elementwise import Written
-from e2train.numerics.rounding import Ints
 
 __all__ = ["AgentResident"]
 
 
-class AgentResident(AgentClient):
+class AgentResident(OneByOne, AgentClient):
     """The memory that an agent keeps for this program, under a key of its own.
 
     Values wait for the next operations. After a failure the key is another one: a step starts anew.
@@ -77,32 +76,7 @@ class AgentResident(AgentClient):
         found, _ = self._send(calls)
         return found
 
-    def convolve(self, call: Convolution) -> Written:
-        """Compute a convolution into the memory."""
-        written: Written = self._alone(call)
-        return written
-
-    def weight_gradient(self, call: WeightGradient) -> Ints:
-        """The weight gradient, int64 (K, C, R, S), or (C, 1, R, S) of a depthwise convolution."""
-        gw: Ints = self._alone(call)
-        return gw
-
-    def affine(self, call: Affine) -> Written:
-        """Compute an affine operation into the memory."""
-        written: Written = self._alone(call)
-        return written
-
-    def reduce(self, call: Reduction) -> tuple[Ints, Ints]:
-        """Sums of u and u*v, int64 (C,) each, or (N, C) per sample."""
-        sums: tuple[Ints, Ints] = self._alone(call)
-        return sums
-
-    def take_counters(self) -> Counters:
-        """What was executed since this was last asked."""
-        counters, self._counters = self._counters, Counters()
-        return counters
-
-    def _alone(self, call: Operation) -> Any:
+    def compute_one(self, call: Operation) -> Any:
         ((outcome, counters),) = self.run_batch([call])
         self._counters += counters
         return outcome

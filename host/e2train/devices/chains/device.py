@@ -13,19 +13,14 @@ from e2train.devices.chains.jobs import Job, plan_job
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import Area, FrameReply, failure, lay_out, read_replies, scratch_bytes
 from e2train.devices.memory import HostMemory, check_access
+from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Counters, DeviceError, at_once
 from e2train.devices.resident import (
-    Affine,
-    Convolution,
     DeviceTensor,
     Operation,
-    Reduction,
-    WeightGradient,
     operands,
     results,
 )
-from e2train.numerics.elementwise import Written
-from e2train.numerics.rounding import Ints
 from e2train.packing.descriptors import (
     DESCRIPTOR_BYTES,
     Chain,
@@ -43,7 +38,7 @@ SCRATCH_BYTES = 4 << 20  # of one chain, behind the memory for tensors
 _FRAMES_WORTH_A_CHAIN = 2  # of an engine: each chain pays for its first load, which overlaps with nothing
 
 
-class ChainResident(HostMemory):
+class ChainResident(OneByOne, HostMemory):
     """Plans operations, runs them in ``parallel`` chains at a time, and puts their reports together."""
 
     name = "chains"
@@ -65,31 +60,6 @@ class ChainResident(HostMemory):
         start = -(-nbytes // SCRATCH_BYTES) * SCRATCH_BYTES
         super().reserve(start + self.parallel * SCRATCH_BYTES)
 
-    def convolve(self, call: Convolution) -> Written:
-        """Compute a convolution into the memory."""
-        written: Written = self._alone(call)
-        return written
-
-    def weight_gradient(self, call: WeightGradient) -> Ints:
-        """The weight gradient, int64 (K, C, R, S), or (C, 1, R, S) of a depthwise convolution."""
-        gw: Ints = self._alone(call)
-        return gw
-
-    def affine(self, call: Affine) -> Written:
-        """Compute an affine operation into the memory."""
-        written: Written = self._alone(call)
-        return written
-
-    def reduce(self, call: Reduction) -> tuple[Ints, Ints]:
-        """Sums of u and u*v, int64 (C,) each, or (N, C) per sample."""
-        sums: tuple[Ints, Ints] = self._alone(call)
-        return sums
-
-    def take_counters(self) -> Counters:
-        """What was executed since this was last asked."""
-        counters, self._counters = self._counters, Counters()
-        return counters
-
     def close(self) -> None:
         """Let the memory go."""
         self._closed = True
@@ -104,7 +74,7 @@ class ChainResident(HostMemory):
         """
         raise NotImplementedError
 
-    def _alone(self, call: Operation) -> Any:
+    def compute_one(self, call: Operation) -> Any:
         """The outcome of an operation."""
         self._check(*operands(call), *results(call))
         job = plan_job(call, self.config)
