@@ -160,7 +160,7 @@ def compare_with_native(
 
 
 def _runs(simulation: Simulation, want: Reference, design: RtlDesign, seed: int) -> Iterator[CheckRun]:
-    """All runs, or those up to the first that did not come to its end: pauses do not mend that."""
+    """All runs, or those up to the first that did not come to its end: pauses would not change that."""
     for at in range(len(PAUSES)):
         run = _run(simulation, want, design, seed, at)
         yield run

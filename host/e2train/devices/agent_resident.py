@@ -25,7 +25,7 @@ __all__ = ["AgentResident"]
 class AgentResident(OneByOne, AgentClient):
     """The memory that an agent keeps for this program, under a key of its own.
 
-    Values wait for the next operations. After a failure the key is another one: a step starts anew.
+    Values wait for the next operations. After a failure the key is another one: a step starts again.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class AgentResident(OneByOne, AgentClient):
     def _send(self, calls: Sequence[Operation]) -> tuple[list[tuple[Any, Counters]], int]:
         """Outcomes, and the bytes that the agent has for tensors.
 
-        Raises: StepLostError where the step has to start anew; DeviceLostError when the agent is gone.
+        Raises: StepLostError where the step has to start again; DeviceLostError when the agent is gone.
         """
         batch = Batch(
             key=self._key, number=self._number, reserve=self._reserved, steps=(*self._values, *calls)

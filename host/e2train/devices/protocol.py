@@ -59,7 +59,7 @@ class DeviceLostError(DeviceError):
 
 
 class StepLostError(DeviceError):
-    """A device that is ready again, but has lost the tensors of a step: the step may start anew."""
+    """A device that is ready again, but has lost the tensors of a step: the step may start again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

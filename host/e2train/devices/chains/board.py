@@ -46,7 +46,7 @@ class BoardResident(ChainResident):
     One large buffer holds what the board alone reads and writes. What the host writes has buffers of its own:
     pynq's client moves whole buffers.
 
-    Where an operation fails the board is made ready again, but a step that was under way has to start anew.
+    Where an operation fails the board is made ready again, but a step that was under way has to start again.
     """
 
     name = "pynq"
@@ -143,7 +143,7 @@ class BoardResident(ChainResident):
     def _attended(self) -> Iterator[Board]:
         """The board, for one operation of a step.
 
-        Raises: StepLostError where the step has to start anew; DeviceLostError when the board is gone.
+        Raises: StepLostError where the step has to start again; DeviceLostError when the board is gone.
         """
         try:
             with self._device.attended() as board:
