@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from e2hls.base.cache import cached, content_key
 from e2hls.base.clang import INCLUDE_DIR, compiler_id
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
-from e2hls.base.rtl_design import RtlDesign, RtlOptions
+from e2hls.base.rtl_design import REPORT_FILE, RtlDesign, RtlOptions
 
 if TYPE_CHECKING:
     from e2hls.pipeline import Watch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["build_rtl"]
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
+_PLACE = re.compile(r"(?P<file>.+?)(?P<rest>:\d+:\d+: .*)", re.S)
+_NUMBERED = re.compile(r"#(?P<number>\d+)(?P<rest>:\d+:\d+: .*)", re.S)
 _DEFAULTS = RtlOptions()
 _TOOLS = ("xls-python", "llvmlite")
 # Folders and files of this package that make no RTL; below sources lies what other packages read.
@@ -34,22 +37,49 @@ def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS, *, watch: Watch |
     Raises: HlsError for what the flow does not take, with its place in the source.
     """
     kind = (kernel.name, kernel.defines, kernel.left_out, str(options), compiler_id())
-    key = content_key(*kind, *_versions(), *_flow(), *_sources(kernel))
+    sources = _sources(kernel)
+    key = content_key(*kind, *_versions(), *_flow(), *sources)
 
     def build(folder: Path) -> None:
         from e2hls.pipeline import generate, lower
 
-        generate(lower(kernel, watch), options, folder, watch)
+        report = generate(lower(kernel, watch), options, folder, watch).report
+        kept = replace(report, notes=tuple(_by_number(note, sources) for note in report.notes))
+        (folder / REPORT_FILE).write_text(kept.to_json())
 
     if watch is None:
-        return RtlDesign.load(kernel.name, cached("rtl", key, build))
+        return _load(kernel, sources, cached("rtl", key, build))
     with tempfile.TemporaryDirectory(prefix="e2hls-") as made:
         build(Path(made))
 
         def keep(folder: Path) -> None:
             shutil.copytree(made, folder, dirs_exist_ok=True)
 
-        return RtlDesign.load(kernel.name, cached("rtl", key, keep))
+        return _load(kernel, sources, cached("rtl", key, keep))
+
+
+def _load(kernel: Kernel, sources: list[Path], folder: Path) -> RtlDesign:
+    """The design of a folder that an equal kernel may have left which lay elsewhere."""
+    design = RtlDesign.load(kernel.name, folder)
+    notes = tuple(_by_name(note, kernel, sources) for note in design.report.notes)
+    return replace(design, report=replace(design.report, notes=notes))
+
+
+def _by_number(note: str, sources: list[Path]) -> str:
+    """A note with the number of its file among the sources, for the next one who has an equal kernel."""
+    place = _PLACE.fullmatch(note)
+    if place is None or (path := Path(place["file"]).resolve()) not in sources:
+        return note
+    return f"#{sources.index(path)}{place['rest']}"
+
+
+def _by_name(note: str, kernel: Kernel, sources: list[Path]) -> str:
+    place = _NUMBERED.fullmatch(note)
+    if place is None:
+        return note
+    path, given = sources[int(place["number"])], kernel.source.parent
+    near = path.is_relative_to(given.resolve())
+    return f"{given / path.relative_to(given.resolve()) if near else path}{place['rest']}"
 
 
 def _versions() -> list[str]:

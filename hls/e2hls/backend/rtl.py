@@ -10,7 +10,15 @@ from pathlib import Path
 
 from e2hls.backend.schedule import ScheduledProcess, schedule
 from e2hls.backend.wrapper import PORT_DEPTH, Module, RamUse, top_module
-from e2hls.base.rtl_design import TERMS_FILE, FifoReport, PortReport, RtlDesign, RtlOptions, RtlReport
+from e2hls.base.rtl_design import (
+    REPORT_FILE,
+    TERMS_FILE,
+    FifoReport,
+    PortReport,
+    RtlDesign,
+    RtlOptions,
+    RtlReport,
+)
 from e2hls.ir import Design
 from e2hls.xls_verilog.registers import split_registers
 
@@ -86,7 +94,7 @@ def write(rtl: Rtl, directory: Path) -> RtlDesign:
         fifos=tuple(_fifos(rtl)),
         notes=design.notes,
     )
-    (directory / "report.json").write_text(report.to_json())
+    (directory / REPORT_FILE).write_text(report.to_json())
     terms = {each.report.module: dict(each.terms) for each in rtl.processes}
     (directory / TERMS_FILE).write_text(json.dumps(terms))
     return RtlDesign.load(design.name, directory)

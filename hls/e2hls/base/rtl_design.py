@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "FAMILIES",
+    "REPORT_FILE",
     "TERMS_FILE",
     "FifoReport",
     "PortReport",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 FAMILIES = ("xc7", "xcup")
+REPORT_FILE = "report.json"
 TERMS_FILE = "terms.json"
 
 
@@ -160,5 +162,5 @@ class RtlDesign:
             directory=directory,
             sv_files=tuple(sorted((directory / "sv").glob("*.sv"))),
             verilog_files=tuple(sorted((directory / "v").glob("*.v"))),
-            report=RtlReport.from_json((directory / "report.json").read_text()),
+            report=RtlReport.from_json((directory / REPORT_FILE).read_text()),
         )

@@ -37,7 +37,7 @@ class Variable:
 
 
 class DebugInfo:
-    """A view on the metadata nodes of a module; it follows when LLVM has numbered them anew."""
+    """A view on the metadata nodes of a module; valid after LLVM has renumbered them, too."""
 
     def __init__(self, metadata: Mapping[str, str], *, own_headers: Path, files: Iterable[str]) -> None:
         self._own = str(own_headers)

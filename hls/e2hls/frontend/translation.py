@@ -76,7 +76,7 @@ class Translation:
         return None
 
     def run_llvm(self, passes: Callable[[str], str]) -> None:
-        """Have LLVM work on the module; it numbers the metadata anew."""
+        """Have LLVM work on the module, which may renumber its metadata."""
         self.module = parse_module(passes(str(self.module)))
         self.debug.metadata = self.module.metadata
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wide words put together only in the cycles in which they are valid, for the speed of a simulation.
 
-Nothing reads a word that is not valid. Verilator packs every word of XLS's text anew in each cycle, which
+Nothing reads a word that is not valid. Verilator packs every word of XLS's text again in each cycle, which
 took a fifth of the time of the training engine's simulation.
 """
 

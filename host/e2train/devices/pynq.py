@@ -33,7 +33,7 @@ _CLOSE_S = 2.0  # for leaving a board that may have stopped answering
 class PynqDevice(Closing):
     """A board with the engine's overlay, locked for other programs until it is closed.
 
-    A transfer that fails leaves the DMA, and with it the engine, reset, or the connection made anew; the
+    A transfer that fails leaves the DMA, and with it the engine, reset, or the connection made again; the
     caller may try it again.
     """
 

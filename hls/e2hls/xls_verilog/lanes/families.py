@@ -14,7 +14,7 @@ from e2hls.xls_verilog.lanes.module_text import NAME, ModuleText
 __all__ = ["Family", "Leaf", "Shape", "find_families"]
 
 _FEWEST = 8  # lanes that are worth a loop
-_SHARED_BY = 4  # registers at most for which a wire is computed anew
+_SHARED_BY = 4  # registers at most for which a wire is computed again
 _OPERAND = re.compile(NAME.pattern + r"(?:\[(\d+)(?::(\d+))?\])?")
 _EXTENDED = re.compile(r"\{\{(\d+)\{(\w+)\[(\d+)\]\}\}, (\w+)\}$")
 
