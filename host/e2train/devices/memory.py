@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from e2train import numerics
 from e2train.devices.protocol import Closing, Counters, ShapeError
-from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
+from e2train.devices.resident import ALIGNMENT, Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 from e2train.numerics.elementwise import Written, seen
 from e2train.numerics.rounding import Ints, keep_high
 
 __all__ = ["HostMemory", "SpecResident", "check_access", "check_values"]
-
-_ALIGNMENT = 64  # of the memory's first byte
 
 
 class HostMemory(Closing):
@@ -32,8 +30,8 @@ class HostMemory(Closing):
         """Have at least so much memory; where it has to grow, what was in it is lost."""
         if nbytes <= self._memory.size:
             return
-        whole = np.zeros(nbytes + _ALIGNMENT, np.uint8)
-        start = -whole.ctypes.data % _ALIGNMENT
+        whole = np.zeros(nbytes + ALIGNMENT, np.uint8)
+        start = -whole.ctypes.data % ALIGNMENT
         self._memory = whole[start : start + nbytes]
 
     def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None:
@@ -86,11 +84,11 @@ def check_access(nbytes: int, *tensors: DeviceTensor | None) -> None:
     for tensor in tensors:
         if tensor is None or not tensor.N:
             continue
-        first, end = int(tensor.offsets.min()), int(tensor.offsets.max()) + tensor.sample_bytes
-        if first < 0 or end > nbytes or bool((tensor.offsets % _ALIGNMENT).any()):
+        first, end, aligned = tensor.span
+        if first < 0 or end > nbytes or not aligned:
             raise ShapeError(
                 f"a tensor at bytes {first} to {end} is not in the {nbytes} bytes reserved, or not "
-                f"aligned to {_ALIGNMENT}"
+                f"aligned to {ALIGNMENT}"
             )
 
 

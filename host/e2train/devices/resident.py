@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from e2train.numerics.elementwise import (
 from e2train.numerics.rounding import Ints
 
 __all__ = [
+    "ALIGNMENT",
     "Affine",
     "BatchDevice",
     "Convolution",
@@ -33,14 +34,17 @@ __all__ = [
     "Operation",
     "Reduction",
     "ResidentDevice",
+    "Span",
     "WeightGradient",
     "operands",
     "results",
+    "run_one_by_one",
     "run_operation",
     "run_operations",
     "sample_bytes",
 ]
 
+ALIGNMENT = 64  # of a sample in a device's memory, in bytes
 _MOST_SHIFT = 40
 
 
@@ -51,6 +55,14 @@ def sample_bytes(kind: Kind, C: int, H: int, W: int) -> int:
     4096
     """
     return block_count(C) * LANES * H * W * np.dtype(kind).itemsize
+
+
+class Span(NamedTuple):
+    """Bytes of a device's memory, and whether every sample in them begins at a multiple of ``ALIGNMENT``."""
+
+    first: int
+    end: int
+    aligned: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,12 +78,14 @@ class DeviceTensor:
     W: int
     offsets: NDArray[np.int64]  # bytes from the start of the memory to each sample
     view: View = "whole"
+    _span: Span | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.view not in VIEWS:
             raise ShapeError(f"no tensor of kind {self.kind!r} and view {self.view!r}")
         if min(self.C, self.H, self.W) < 1 or self.offsets.ndim != 1 or self.offsets.dtype != np.int64:
             raise ShapeError(f"a tensor needs channels, pixels and one int64 offset per sample, not {self}")
+        self.offsets.flags.writeable = False
 
     @property
     def N(self) -> int:  # noqa: N802
@@ -87,6 +101,16 @@ class DeviceTensor:
     def sample_bytes(self) -> int:
         """Bytes of one sample."""
         return sample_bytes(self.kind, self.C, self.H, self.W)
+
+    @property
+    def span(self) -> Span:
+        """The bytes between which all samples lie, of which there is at least one."""
+        if self._span is None:
+            o = self.offsets
+            end = int(o.max()) + self.sample_bytes
+            object.__setattr__(self, "_span", Span(int(o.min()), end, not (o & (ALIGNMENT - 1)).any()))
+        assert self._span is not None
+        return self._span
 
     @property
     def nbytes(self) -> int:
@@ -354,8 +378,11 @@ class BatchDevice(ResidentDevice, Protocol):
 
 def run_operations(device: ResidentDevice, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
     """Outcomes and counters of operations in order, together where the device takes several."""
-    if isinstance(device, BatchDevice):
-        return device.run_batch(calls)
+    return device.run_batch(calls) if isinstance(device, BatchDevice) else run_one_by_one(device, calls)
+
+
+def run_one_by_one(device: ResidentDevice, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
+    """The same on a device that may take several, but is not asked to."""
     return [(run_operation(device, call), device.take_counters()) for call in calls]
 
 

@@ -30,9 +30,11 @@ def to_blocks(values: NDArray[Any]) -> NDArray[Any]:
     """
     N, C, H, W = values.shape
     blocks = block_count(C)
-    padded = np.zeros((N, blocks * LANES, H, W), values.dtype)
-    padded[:, :C] = values
-    return np.ascontiguousarray(padded.reshape(N, blocks, LANES, H, W).transpose(0, 1, 3, 4, 2))
+    found = np.zeros((N, blocks, H, W, LANES), values.dtype)
+    for channel in range(C):
+        block, lane = divmod(channel, LANES)
+        found[:, block, :, :, lane] = values[:, channel]
+    return found
 
 
 def from_blocks(blocks: NDArray[Any], channels: int) -> NDArray[Any]:

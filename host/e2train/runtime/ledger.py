@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, get_args
 
@@ -60,11 +60,18 @@ class LedgerRow:
     counters: Counters = field(default_factory=Counters)
 
     def __add__(self, other: LedgerRow) -> LedgerRow:
-        sums = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
-        return replace(self, **sums)
-
-
-_SUMMED = tuple(field.name for field in fields(LedgerRow) if field.name not in ("name", "mode"))
+        return LedgerRow(
+            name=self.name,
+            mode=self.mode,
+            calls=self.calls + other.calls,
+            saturations=self.saturations + other.saturations,
+            elements=self.elements + other.elements,
+            predicted=self.predicted + other.predicted,
+            a_values=self.a_values + other.a_values,
+            b_values=self.b_values + other.b_values,
+            results=self.results + other.results,
+            counters=self.counters + other.counters,
+        )
 
 
 def merged(rows: Iterable[LedgerRow]) -> tuple[LedgerRow, ...]:

@@ -147,7 +147,7 @@ class TorchResident(Closing):
     def _bytes(self, tensor: DeviceTensor) -> Tensor:
         """Indices of a tensor's bytes. Shapes: (N, bytes of a sample)."""
         check_access(self._memory.numel(), tensor)
-        offsets = torch.from_numpy(tensor.offsets).to(self._host)
+        offsets = torch.tensor(tensor.offsets).to(self._host)
         return offsets[:, None] + torch.arange(tensor.sample_bytes, device=self._host)
 
     def _get(self, tensor: DeviceTensor) -> Tensor:

@@ -142,6 +142,8 @@ def _totals(per_sample: Ints | None, channels: int) -> Ints | None:
 
 
 def _padded(values: NDArray[Any]) -> NDArray[np.int32]:
+    if values.size % LANES == 0:
+        return values.astype(np.int32)
     padded = np.zeros(block_count(values.size) * LANES, np.int32)
     padded[: values.size] = values
     return padded

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["ALIGNMENT", "Buffer", "place"]
+from e2train.devices.resident import ALIGNMENT
 
-ALIGNMENT = 64  # bytes
+__all__ = ["Buffer", "place"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

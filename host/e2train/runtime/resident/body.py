@@ -195,7 +195,7 @@ class Body:
         skipped = np.setdiff1d(np.arange(N), kept)
         runs = gates is None or (any_rank(len(kept) > 0) if self._training else len(kept) > 0)
         room = self._map.tensor(spec.result, N)
-        out = room if spec.moves else replace(room, offsets=x.tensor.offsets.copy())
+        offsets = (room if spec.moves else x.tensor).offsets.copy()
         parts: list[tuple[Indices, Later[Written]]] = []  # of samples, with their sums
         exponent = x.exponent
         branch: tuple[ConvStep, ...] = ()
@@ -204,7 +204,7 @@ class Body:
             branch, done, written = self._branch(
                 spec, x.take(kept), room.take(kept), strength, share=len(kept) / N
             )
-            out.offsets[kept], exponent = done.tensor.offsets, done.exponent
+            offsets[kept], exponent = done.tensor.offsets, done.exponent
             parts.append((kept, written))
         if len(skipped) and spec.moves:
             done, written = self._ops.affine(
@@ -216,6 +216,7 @@ class Body:
             )
             exponent = done.exponent
             parts.append((skipped, written))
+        out = replace(room, offsets=offsets)
         result = Scaled(tensor=out, exponent=exponent, activation=spec.last.activation)
         self._blocks.append(
             BlockStep(spec=spec, x=x, kept=kept, skipped=skipped, gated=gates is not None, branch=branch)

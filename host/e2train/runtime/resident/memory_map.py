@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
-from e2train.devices.resident import DeviceTensor, sample_bytes
+from e2train.devices.resident import ALIGNMENT, DeviceTensor, sample_bytes
 from e2train.numerics.elementwise import Kind
-from e2train.runtime.resident.arena import ALIGNMENT, Buffer, place
+from e2train.runtime.resident.arena import Buffer, place
 from e2train.runtime.resident.network import BlockSpec, Network
 
 __all__ = ["MemoryMap"]
@@ -26,6 +27,7 @@ class MemoryMap:
     ) -> None:
         self.samples = samples
         self._shapes: dict[str, tuple[Kind, int, int, int]] = {}
+        self._offsets: dict[str, NDArray[np.int64]] = {}  # of every sample
         self._result, self._gradient = result, gradient
         lives = _training_lives(network) if backward else _evaluation_lives(network)
         buffers = []
@@ -33,14 +35,15 @@ class MemoryMap:
             self._shapes[name] = shape
             nbytes = samples * _aligned(*shape)
             buffers.append(Buffer(name=name, nbytes=nbytes, first=first, last=last))
-        self._starts, self.nbytes = place(buffers)
+        starts, self.nbytes = place(buffers)
+        for name, start in starts.items():
+            self._offsets[name] = start + np.arange(samples) * _aligned(*self._shapes[name])
 
-    def tensor(self, name: str, samples: int | np.ndarray[tuple[int], np.dtype[np.int64]]) -> DeviceTensor:
+    def tensor(self, name: str, samples: int | NDArray[np.int64]) -> DeviceTensor:
         """A tensor of the first so many samples, or of those with these numbers."""
-        kind, C, H, W = shape = self._shapes[name]
-        numbers = np.arange(samples) if isinstance(samples, int) else samples
-        offsets = self._starts[name] + numbers.astype(np.int64) * _aligned(*shape)
-        return DeviceTensor(kind=kind, C=C, H=H, W=W, offsets=offsets)
+        kind, C, H, W = self._shapes[name]
+        numbers = slice(samples) if isinstance(samples, int) else samples
+        return DeviceTensor(kind=kind, C=C, H=H, W=W, offsets=self._offsets[name][numbers])
 
     def _tensors(
         self, network: Network, lives: dict[str, tuple[int, int]]

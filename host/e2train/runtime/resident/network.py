@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -36,11 +36,12 @@ class ConvNorm:
     activation: Activation  # at the end of a block behind the sum with the shortcut
     in_order: Order
     out_order: Order
+    _undone: tuple[Order, Order] | None = field(init=False, repr=False)  # None: no channel stands elsewhere
 
-    @property
-    def reordered(self) -> bool:
-        """Whether some channel stands elsewhere than in the model."""
-        return any(bool((np.diff(order) != 1).any()) for order in (self.in_order, self.out_order))
+    def __post_init__(self) -> None:
+        moved = any(bool((np.diff(order) != 1).any()) for order in (self.in_order, self.out_order))
+        undone = (np.argsort(self.in_order), np.argsort(self.out_order)) if moved else None
+        object.__setattr__(self, "_undone", undone)
 
     @property
     def kind(self) -> Kind:
@@ -49,17 +50,18 @@ class ConvNorm:
 
     def in_memory(self, w: NDArray[Any]) -> NDArray[Any]:
         """Weights with their channels as they stand in memory. Shapes: (K, C, R, S) or (C, 1, R, S)."""
-        if not self.reordered:
+        if self._undone is None:
             return w
         rows = w[self.out_order]
         return rows if self.depthwise else np.ascontiguousarray(rows[:, self.in_order])
 
     def in_model(self, gw: NDArray[Any]) -> NDArray[Any]:
         """A weight gradient with its channels as the model numbers them: ``in_memory`` undone."""
-        if not self.reordered:
+        if self._undone is None:
             return gw
-        rows = gw[np.argsort(self.out_order)]
-        return rows if self.depthwise else rows[:, np.argsort(self.in_order)]
+        of_inputs, of_outputs = self._undone
+        rows = gw[of_outputs]
+        return rows if self.depthwise else rows[:, of_inputs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -297,17 +297,22 @@ class Operations:
         return self._queue.submit(call, done)
 
     def _load(self, site: str, tensor: DeviceTensor, values: NDArray[Any], *, name: str) -> Scaled:
-        largest = float(np.abs(values).max(initial=0.0))
+        largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
         if not self.scales.known(site):
             self._start(site, largest)
         exponent = self.scales.exponent(site)
         low, high = kind_range(tensor.kind)
-        raw = np.rint(values * values.dtype.type(2.0**-exponent))
-        ints = np.clip(raw, low, high).astype(tensor.kind)
+        raw = values * values.dtype.type(2.0**-exponent)
+        np.rint(raw, out=raw)
+        beyond = 0
+        if raw.size and not low <= float(raw.min()) <= float(raw.max()) <= high:
+            beyond = int(np.count_nonzero((raw < low) | (raw > high)))
+            np.clip(raw, low, high, out=raw)
+        ints = raw.astype(tensor.kind)
         self.settle()  # what waits may read what is overwritten
         self.device.write(tensor, ints)
         self.scales.see(site, largest)
-        written = Written(largest=0, saturations=int(np.count_nonzero(raw != ints)))
+        written = Written(largest=0, saturations=beyond)
         moved = values.size * ints.itemsize
         counters = self.device.take_counters()
         self._enter(name, "load", written, counters, reads=(), writes=tensor, host_bytes=moved)

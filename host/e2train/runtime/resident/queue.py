@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from e2train.devices.protocol import Counters
-from e2train.devices.resident import BatchDevice, Operation, ResidentDevice, run_operations
+from e2train.devices.resident import BatchDevice, Operation, ResidentDevice, run_one_by_one
 from e2train.runtime.execute import stoppable
 
 __all__ = ["Later", "OperationQueue"]
@@ -42,14 +42,14 @@ class OperationQueue:
 
     def __init__(self, device: ResidentDevice) -> None:
         self._device = device
-        self._batches = isinstance(device, BatchDevice)
+        self._batch = device.run_batch if isinstance(device, BatchDevice) else None
         self._waiting: list[_Waiting] = []
 
     def submit(self, call: Operation, done: Callable[[Any, Counters], None]) -> Later[Any]:
         """What an operation will have given; ``done`` is told of that and of what it took, in order."""
         entry = _Waiting(call=call, done=done)
         self._waiting.append(entry)
-        if not self._batches:
+        if self._batch is None:
             self.settle()
 
         def outcome() -> Any:
@@ -65,7 +65,8 @@ class OperationQueue:
         if not waiting:
             return
         with stoppable():
-            outcomes = run_operations(self._device, [each.call for each in waiting])
+            calls = [each.call for each in waiting]
+            outcomes = self._batch(calls) if self._batch else run_one_by_one(self._device, calls)
         for each, (outcome, counters) in zip(waiting, outcomes, strict=True):
             each.outcome = outcome
             each.done(outcome, counters)
