@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# The block design of every board: processing system, AXI DMA in scatter-gather mode, the engine between
-# the DMA's two streams. The DMA's reset output resets the engine, so that a driver's reset finds both idle.
+# The block design of every board: processing system, an AXI DMA in scatter-gather mode for each engine, which
+# is between the DMA's two streams. The DMA's reset output resets the engine, so that a driver's reset finds
+# both idle.
 
 proc build_block_design {description} {
   upvar #0 $description board
@@ -15,7 +16,45 @@ proc build_block_design {description} {
   connect_bd_net [get_bd_pins $clock] [get_bd_pins reset_0/slowest_sync_clk]
   connect_bd_net [get_bd_pins $reset_in] [get_bd_pins reset_0/ext_reset_in]
 
-  create_bd_cell -type ip -vlnv $board(dma_vlnv) axi_dma_0
+  # A register that can be read back, for pynq's own self-test; its outputs lead nowhere.
+  create_bd_cell -type ip -vlnv $board(gpio_vlnv) axi_gpio_0
+  set_property -dict [list CONFIG.C_GPIO_WIDTH 4 CONFIG.C_ALL_OUTPUTS 1] [get_bd_cells axi_gpio_0]
+
+  set engines [llength $board(memory_ports)]
+  create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 control_0
+  set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI [expr {$engines + 1}]] [get_bd_cells control_0]
+  connect_bd_intf_net [get_bd_intf_pins $ps/$board(control_port)] [get_bd_intf_pins control_0/S00_AXI]
+  connect_bd_intf_net [get_bd_intf_pins control_0/[format M%02d_AXI $engines]] [get_bd_intf_pins axi_gpio_0/S_AXI]
+
+  set clocked [concat [dict get $ports clocked] {axi_gpio_0/s_axi_aclk control_0/aclk}]
+  set resets {axi_gpio_0/s_axi_aresetn control_0/aresetn}
+  for {set i 0} {$i < $engines} {incr i} {
+    build_engine board $i $ps/[lindex $board(memory_ports) $i]
+    lappend clocked axi_dma_$i/s_axi_lite_aclk axi_dma_$i/m_axi_mm2s_aclk axi_dma_$i/m_axi_s2mm_aclk \
+      axi_dma_$i/m_axi_sg_aclk engine_$i/clk memory_$i/aclk
+    lappend resets axi_dma_$i/axi_resetn memory_$i/aresetn
+  }
+  foreach pin $clocked {
+    connect_bd_net [get_bd_pins $clock] [get_bd_pins $pin]
+  }
+  foreach pin $resets {
+    connect_bd_net [get_bd_pins reset_0/peripheral_aresetn] [get_bd_pins $pin]
+  }
+
+  for {set i 0} {$i < $engines} {incr i} {
+    assign_bd_address -offset [format 0x%x [expr {$board(dma_base) + $i * $board(dma_range)}]] \
+      -range $board(dma_range) [get_bd_addr_segs axi_dma_$i/S_AXI_LITE/Reg]
+  }
+  assign_bd_address -offset $board(gpio_base) -range $board(dma_range) \
+    [get_bd_addr_segs axi_gpio_0/S_AXI/Reg]
+  assign_bd_address
+}
+
+# An engine between the streams of its DMA, which has a port to the memory of its own.
+proc build_engine {description i memory_port} {
+  upvar $description board
+  set dma axi_dma_$i
+  create_bd_cell -type ip -vlnv $board(dma_vlnv) $dma
   set_property -dict [list \
     CONFIG.c_include_sg 1 \
     CONFIG.c_sg_include_stscntrl_strm 0 \
@@ -30,44 +69,20 @@ proc build_block_design {description} {
     CONFIG.c_s_axis_s2mm_tdata_width $board(data_bits) \
     CONFIG.c_mm2s_burst_size 64 \
     CONFIG.c_s2mm_burst_size 64 \
-  ] [get_bd_cells axi_dma_0]
+  ] [get_bd_cells $dma]
 
-  create_bd_cell -type module -reference engine_axis engine_0
-  connect_bd_intf_net [get_bd_intf_pins axi_dma_0/M_AXIS_MM2S] [get_bd_intf_pins engine_0/s_axis]
-  connect_bd_intf_net [get_bd_intf_pins engine_0/m_axis] [get_bd_intf_pins axi_dma_0/S_AXIS_S2MM]
-  connect_bd_net [get_bd_pins axi_dma_0/mm2s_prmry_reset_out_n] [get_bd_pins engine_0/rst_n]
+  create_bd_cell -type module -reference engine_axis engine_$i
+  connect_bd_intf_net [get_bd_intf_pins $dma/M_AXIS_MM2S] [get_bd_intf_pins engine_$i/s_axis]
+  connect_bd_intf_net [get_bd_intf_pins engine_$i/m_axis] [get_bd_intf_pins $dma/S_AXIS_S2MM]
+  connect_bd_net [get_bd_pins $dma/mm2s_prmry_reset_out_n] [get_bd_pins engine_$i/rst_n]
 
-  # A register that can be read back, for pynq's own self-test; its outputs lead nowhere.
-  create_bd_cell -type ip -vlnv $board(gpio_vlnv) axi_gpio_0
-  set_property -dict [list CONFIG.C_GPIO_WIDTH 4 CONFIG.C_ALL_OUTPUTS 1] [get_bd_cells axi_gpio_0]
-
-  create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 control_0
-  set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI 2] [get_bd_cells control_0]
-  connect_bd_intf_net [get_bd_intf_pins $ps/$board(control_port)] [get_bd_intf_pins control_0/S00_AXI]
-  connect_bd_intf_net [get_bd_intf_pins control_0/M00_AXI] [get_bd_intf_pins axi_dma_0/S_AXI_LITE]
-  connect_bd_intf_net [get_bd_intf_pins control_0/M01_AXI] [get_bd_intf_pins axi_gpio_0/S_AXI]
-  create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 memory_0
-  set_property -dict [list CONFIG.NUM_SI 3 CONFIG.NUM_MI 1] [get_bd_cells memory_0]
-  connect_bd_intf_net [get_bd_intf_pins axi_dma_0/M_AXI_MM2S] [get_bd_intf_pins memory_0/S00_AXI]
-  connect_bd_intf_net [get_bd_intf_pins axi_dma_0/M_AXI_S2MM] [get_bd_intf_pins memory_0/S01_AXI]
-  connect_bd_intf_net [get_bd_intf_pins axi_dma_0/M_AXI_SG] [get_bd_intf_pins memory_0/S02_AXI]
-  connect_bd_intf_net [get_bd_intf_pins memory_0/M00_AXI] [get_bd_intf_pins $ps/$board(memory_port)]
-
-  foreach pin [concat [dict get $ports clocked] {
-    axi_dma_0/s_axi_lite_aclk axi_dma_0/m_axi_mm2s_aclk axi_dma_0/m_axi_s2mm_aclk axi_dma_0/m_axi_sg_aclk
-    axi_gpio_0/s_axi_aclk engine_0/clk control_0/aclk memory_0/aclk
-  }] {
-    connect_bd_net [get_bd_pins $clock] [get_bd_pins $pin]
-  }
-  foreach pin {axi_dma_0/axi_resetn axi_gpio_0/s_axi_aresetn control_0/aresetn memory_0/aresetn} {
-    connect_bd_net [get_bd_pins reset_0/peripheral_aresetn] [get_bd_pins $pin]
-  }
-
-  assign_bd_address -offset $board(dma_base) -range $board(dma_range) \
-    [get_bd_addr_segs axi_dma_0/S_AXI_LITE/Reg]
-  assign_bd_address -offset $board(gpio_base) -range $board(dma_range) \
-    [get_bd_addr_segs axi_gpio_0/S_AXI/Reg]
-  assign_bd_address
+  connect_bd_intf_net [get_bd_intf_pins control_0/[format M%02d_AXI $i]] [get_bd_intf_pins $dma/S_AXI_LITE]
+  create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 memory_$i
+  set_property -dict [list CONFIG.NUM_SI 3 CONFIG.NUM_MI 1] [get_bd_cells memory_$i]
+  connect_bd_intf_net [get_bd_intf_pins $dma/M_AXI_MM2S] [get_bd_intf_pins memory_$i/S00_AXI]
+  connect_bd_intf_net [get_bd_intf_pins $dma/M_AXI_S2MM] [get_bd_intf_pins memory_$i/S01_AXI]
+  connect_bd_intf_net [get_bd_intf_pins $dma/M_AXI_SG] [get_bd_intf_pins memory_$i/S02_AXI]
+  connect_bd_intf_net [get_bd_intf_pins memory_$i/M00_AXI] [get_bd_intf_pins $memory_port]
 }
 
 # Zynq-7000. Returns its clock and reset pins, and the pins that want the clock.
@@ -75,14 +90,17 @@ proc processing_system_processing_system7 {description ps} {
   upvar $description board
   apply_bd_automation -rule xilinx.com:bd_rule:processing_system7 \
     -config {make_external "FIXED_IO, DDR" apply_board_preset "1"} [get_bd_cells $ps]
-  set_property -dict [list \
+  set properties [list \
     CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ $board(clock_mhz) \
     CONFIG.PCW_USE_M_AXI_GP0 1 \
-    CONFIG.PCW_USE_S_AXI_HP0 1 \
-    CONFIG.PCW_S_AXI_HP0_DATA_WIDTH $board(data_bits) \
-  ] [get_bd_cells $ps]
-  return [dict create clock $ps/FCLK_CLK0 reset $ps/FCLK_RESET0_N \
-    clocked [list $ps/M_AXI_GP0_ACLK $ps/S_AXI_HP0_ACLK]]
+  ]
+  set clocked [list $ps/M_AXI_GP0_ACLK]
+  for {set i 0} {$i < [llength $board(memory_ports)]} {incr i} {
+    lappend properties CONFIG.PCW_USE_S_AXI_HP$i 1 CONFIG.PCW_S_AXI_HP${i}_DATA_WIDTH $board(data_bits)
+    lappend clocked $ps/S_AXI_HP${i}_ACLK
+  }
+  set_property -dict $properties [get_bd_cells $ps]
+  return [dict create clock $ps/FCLK_CLK0 reset $ps/FCLK_RESET0_N clocked $clocked]
 }
 
 # Zynq UltraScale+.
@@ -90,14 +108,18 @@ proc processing_system_zynq_ultra_ps_e {description ps} {
   upvar $description board
   apply_bd_automation -rule xilinx.com:bd_rule:zynq_ultra_ps_e \
     -config {apply_board_preset "1"} [get_bd_cells $ps]
-  set_property -dict [list \
+  set properties [list \
     CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ $board(clock_mhz) \
     CONFIG.PSU__USE__M_AXI_GP0 1 \
     CONFIG.PSU__USE__M_AXI_GP1 0 \
     CONFIG.PSU__MAXIGP0__DATA_WIDTH 32 \
-    CONFIG.PSU__USE__S_AXI_GP2 1 \
-    CONFIG.PSU__SAXIGP2__DATA_WIDTH $board(data_bits) \
-  ] [get_bd_cells $ps]
-  return [dict create clock $ps/pl_clk0 reset $ps/pl_resetn0 \
-    clocked [list $ps/maxihpm0_fpd_aclk $ps/saxihp0_fpd_aclk]]
+  ]
+  set clocked [list $ps/maxihpm0_fpd_aclk]
+  for {set i 0} {$i < [llength $board(memory_ports)]} {incr i} {
+    set port [expr {$i + 2}]  ;# S_AXI_HP0_FPD is GP2
+    lappend properties CONFIG.PSU__USE__S_AXI_GP$port 1 CONFIG.PSU__SAXIGP${port}__DATA_WIDTH $board(data_bits)
+    lappend clocked $ps/saxihp${i}_fpd_aclk
+  }
+  set_property -dict $properties [get_bd_cells $ps]
+  return [dict create clock $ps/pl_clk0 reset $ps/pl_resetn0 clocked $clocked]
 }

@@ -84,7 +84,7 @@ def serving(
 ) -> Iterator[AgentServer]:
     """A real agent in this process."""
     with AgentServer(
-        device, CONFIG, token=TOKEN, port=0, most_bytes=most_bytes, open_resident=open_resident
+        device, device.config, token=TOKEN, port=0, most_bytes=most_bytes, open_resident=open_resident
     ) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()

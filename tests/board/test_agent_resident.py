@@ -91,16 +91,17 @@ def test_an_agent_on_an_emulator_has_its_bits_by_one_request_a_chain(
 
 
 @pytest.mark.timeout(600)
-def test_an_agent_on_a_board_has_the_emulators_bits(emulated, overlay, token_file, tmp_path):
-    with BoardServer(board_model(load_board("pynq_z2")), build_logic, port=0) as board:
+@pytest.mark.parametrize("name", ["pynq_z2", pytest.param("zcu104", marks=pytest.mark.slow)])
+def test_an_agent_on_a_board_has_the_emulators_bits(emulated, overlay, token_file, tmp_path, name):
+    with BoardServer(board_model(load_board(name)), build_logic, port=0) as board:
         address = f"pynq:127.0.0.1:{board.port}"
-        device = open_device(address, config="pynq_z2", overlay=overlay("pynq_z2"))
+        device = open_device(address, config=name, overlay=overlay(name))
         with (
             device,
             serving(device, most_bytes=8 << 20, open_resident=lambda: BoardResident(device)) as server,
         ):
             where = {"device": f"agent:127.0.0.1:{server.server_port}", "token_file": str(token_file)}
-            summary = run_training(DIGITS.changed(**where), out=tmp_path)
+            summary = run_training(DIGITS.changed(board=name, **where), out=tmp_path)
         assert board.board.memory.used_bytes == 0
     assert summary.state_sha256 == emulated.state_sha256
 

@@ -10,10 +10,12 @@ import pytest
 from e2sim.board import BoardServer, Fault
 from e2train.config import load_config
 from e2train.devices import DeviceError, open_resident
-from e2train.devices.pynq_board import CHAIN_CALLS, WRITE_CALLS
-from e2train.devices.resident import DeviceTensor
+from e2train.devices.protocol import StepLostError
+from e2train.devices.pynq_board import CHAIN_CALLS, MOVE_CALLS, WRITE_CALLS
+from e2train.devices.resident import Convolution, DeviceTensor
 from e2train.devices.simulated_board import board_model, build_logic
 from e2train.nn import build_model, describe
+from e2train.numerics import rounded_forward
 from e2train.overlay import load_board
 from e2train.runtime.board_plan import plan_step
 from e2train.runtime.resident import BodyError
@@ -38,12 +40,16 @@ DIGITS = PRESETS["digits"].changed(
 )
 
 
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    summary = run_training(DIGITS, out=tmp_path_factory.mktemp("emulated"))
+def run_emulated(config, out):
+    summary = run_training(config, out=out)
     assert (summary.steps_run, summary.steps_dropped) == (2, 1)
     assert summary.blocks_skipped > 0
     return summary
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    return run_emulated(DIGITS, tmp_path_factory.mktemp("emulated"))
 
 
 @pytest.fixture
@@ -57,22 +63,29 @@ def on_board(overlay):
     return at
 
 
-@pytest.mark.parametrize("board", [BOARD, pytest.param("zcu104", marks=pytest.mark.slow)])
-def test_a_run_on_the_board_has_the_emulators_bits(overlay, emulated, tmp_path, board):
+@pytest.mark.parametrize(
+    ("board", "batch"), [(BOARD, 2), ("zcu104", 5)]
+)  # an engine and four, unequal shares
+def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, board, batch):
+    config = DIGITS.changed(batch=batch, board=board)
+    emulated = run_emulated(config, tmp_path / "emulated")
+    engines = load_config(board).engines
+    assert min(batch, engines) == {BOARD: 1, "zcu104": 4}[board]
     with BoardServer(board_model(load_board(board)), build_logic, port=0) as server:
-        where = {"device": f"pynq:127.0.0.1:{server.port}", "overlay": str(overlay(board)), "board": board}
-        summary = run_training(DIGITS.changed(**where), out=tmp_path)
+        where = {"device": f"pynq:127.0.0.1:{server.port}", "overlay": str(overlay(board))}
+        summary = run_training(config.changed(**where), out=tmp_path / "board")
         assert server.board.memory.used_bytes == 0
         calls = server.calls
     for key in ("weights_sha256", "state_sha256", "test_accuracy", "macs", "host_bytes_per_step"):
         assert getattr(summary, key) == getattr(emulated, key), key
     assert summary.cycles is None
-    # Each chain is sent, started and read; images and gradients are sent.
-    chains = server.board.logic.transfers
-    assert calls["invalidate"] == chains
-    assert calls["flush"] - chains == 2 * summary.steps_run + 1
+    # What chains of all engines send and receive moves at once; images and gradients are sent.
+    chains, rounds = server.board.logic.transfers, calls["invalidate"] - (engines - 1)
+    assert rounds <= chains <= engines * rounds
+    assert chains > (engines - 1) * rounds
+    assert calls["flush"] - calls["invalidate"] == 2 * summary.steps_run + 1
     registers = calls["write"] - calls["flush"]
-    assert 2 * chains <= registers < 2 * chains + 40
+    assert 2 * chains <= registers < 2 * chains + 40 * engines
 
 
 def test_a_step_takes_what_was_planned(on_board, tmp_path, monkeypatch):
@@ -90,7 +103,7 @@ def test_a_step_takes_what_was_planned(on_board, tmp_path, monkeypatch):
         monkeypatch.setattr(RemoteBuffer, name, move)
 
     counted("flush", "sent", WRITE_CALLS)
-    counted("invalidate", "received", CHAIN_CALLS - WRITE_CALLS)
+    counted("invalidate", "received", CHAIN_CALLS + MOVE_CALLS - WRITE_CALLS)
     after = []
     with BoardServer(MODEL, build_logic, port=0) as server:
 
@@ -130,6 +143,46 @@ def test_a_fault_that_stays_is_one_line(on_board, tmp_path):
         pytest.raises(DeviceError, match=rf"^\S+ \(\w+\) on pynq: {cause} \(step tried 3 times\)$"),
     ):
         run_training(on_board(server), out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "deadline_s", "cause"),
+    [
+        (
+            "dma-slverr",
+            60.0,
+            r"axi_dma_\d's sending channel reports DMASlvErr \(.*\)",
+        ),
+        ("hang", 1.0, "no whole reply within 1 s"),
+    ],
+)
+def test_an_engine_that_fails_among_several_resets_all(overlay, rng, kind, deadline_s, cause):
+    N = 4
+    shapes = {"x": (N, 20, 6, 6), "y": (N, 16, 6, 6)}
+    at = {"x": 0, "y": 1 << 16}
+    x, y = (
+        DeviceTensor(kind=kind, C=C, H=H, W=W, offsets=at[name] + (1 << 13) * np.arange(N, dtype=np.int64))
+        for (name, (_, C, H, W)), kind in zip(shapes.items(), ("uint8", "int16"), strict=True)
+    )
+    w = rng.integers(-127, 128, (16, 20, 3, 3), np.int8)
+    call = Convolution(
+        mode="forward", source=x, destination=y, w=w, stride=(1, 1), padding=(1, 1, 1, 1), shift=6, sums=True
+    )
+    values = rng.integers(0, 256, shapes["x"], np.uint8)
+    want = rounded_forward(values, w, stride=(1, 1), padding=(1, 1, 1, 1), shift=6, kind="int16")
+    identified = load_config("zcu104").engines
+    faults = [Fault(kind=kind, transfer=identified + 2)]
+    with BoardServer(board_model(load_board("zcu104")), build_logic, port=0, faults=faults) as server:
+        where = {"config": "zcu104", "overlay": overlay("zcu104"), "deadline_s": deadline_s}
+        with open_resident(f"pynq:127.0.0.1:{server.port}", **where) as device:
+            device.reserve(1 << 17)
+            device.write(x, values)
+            with pytest.raises(StepLostError, match=rf"^layer \(forward\) on pynq: {cause}$"):
+                device.convolve(call)
+            written = device.convolve(call)
+            np.testing.assert_array_equal(device.read(y), want[0])
+            np.testing.assert_array_equal(written.sums, want[1].sums)
+            assert device.take_counters().retries == 1
 
 
 def test_too_little_contiguous_memory_names_a_batch_that_fits(on_board, tmp_path):

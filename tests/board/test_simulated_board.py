@@ -139,20 +139,21 @@ def test_a_file_whose_client_dies_on_the_way_is_not_kept(server):
     assert len(server.board.files.read("/lib/firmware/x.bin")) == 5 << 20
 
 
-def test_switching_off_in_the_last_slice_of_a_transfer_ends(server, monkeypatch):
+def test_switching_off_in_the_last_slice_of_a_transfer_ends(server, overlay, monkeypatch):
     """The clock forgets that there is work just when it is to stop."""
-    logic = server.board.logic
-    clear = logic._work.clear
+    open_device(f"pynq:127.0.0.1:{server.port}", config=BOARD, overlay=overlay(BOARD)).close()
+    (engine,) = server.board.logic._engines
+    clear = engine._work.clear
 
     def clear_too_late():
-        logic._closed = True
-        logic._work.set()
+        engine._closed = True
+        engine._work.set()
         clear()
 
-    monkeypatch.setattr(logic._work, "clear", clear_too_late)
-    logic._work.set()  # one idle slice
-    logic._thread.join(timeout=10)
-    assert not logic._thread.is_alive()
+    monkeypatch.setattr(engine._work, "clear", clear_too_late)
+    engine._work.set()  # one idle slice
+    engine._thread.join(timeout=10)
+    assert not engine._thread.is_alive()
 
 
 def test_two_handles_of_a_pin_agree(server):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from e2train.cli.app import main
@@ -26,17 +27,30 @@ def test_a_step_of_resnet20_stays_within_its_bounds(gates):
         bits=(4, 8),
         gates=gates,
     )
-    convolutions, gated = 19, 8
-    assert planned.chains == 2 * (convolutions + 1) + gated * gates
-    assert planned.calls == 7 * planned.chains + 4
+    convolutions, gated, engines = 19, 8, 4
+    rounds = 2 * (convolutions + 1) + gated * gates + 1  # one more, as an engine's chain fills its room
+    assert (planned.rounds, planned.engines, planned.chains) == (rounds, engines, engines * rounds)
+    assert planned.calls == (4 + 3 * engines) * rounds + 4
+    assert planned.calls_in_a_row == 7 * rounds + 4
     if not gates:
-        assert planned.calls <= 300
-    assert planned.requests == planned.chains
+        assert planned.calls_in_a_row <= 300
+    assert planned.requests == rounds - 1 <= 300
     assert planned.request_bytes <= 5_000_000
-    assert planned.request_s(LINK) < 0.1
-    assert LINK.bytes_per_s * (planned.transfer_s(LINK) - planned.calls * LINK.call_s) == pytest.approx(
-        planned.sent_bytes + planned.received_bytes
-    )
+    moved = LINK.bytes_per_s * (planned.transfer_s(LINK) - planned.calls_in_a_row * LINK.call_s)
+    assert moved == pytest.approx(planned.sent_bytes + planned.received_bytes)
+    # Through an agent, at 110 MB/s and 0.5 ms per request.
+    compute_s = planned.compute_s(187.5e6)
+    assert compute_s + planned.request_s(LINK) <= 0.45
+    assert planned.request_s(LINK) <= (compute_s + planned.request_s(LINK)) / 3
+
+
+def test_engines_share_the_cycles():
+    kinds = {"result": "int16", "gradient": "int8"}
+    four = load_config("zcu104")
+    cycles = [
+        plan_step(NETWORK, replace(four, engines=engines), samples=8, **kinds).cycles for engines in (1, 2, 4)
+    ]
+    assert [round(cycles[0] / each, 1) for each in cycles] == [1.0, 1.9, 3.5]
 
 
 def test_the_plan_is_told_by_a_command(monkeypatch, capsys):

@@ -71,7 +71,16 @@ def test_descriptions_are_checked(tmp_path):
         ("dma_length_bits = 26", "dma_length_bits = 30", "mine: dma_length_bits must be in 14..26, not 30"),
         ("dma_length_bits = 26", "dma_length_bits = 26\ncolour = 1", "has unknown 'colour'"),
         ("dma_base = 0xA0000000", 'dma_base = "A"', "dma_base must be of type int, not 'A'"),
-        ("dma_base = 0xA0000000", "dma_base = 0xA0010000", "gpio_base must be another multiple of dma_range"),
+        (
+            "gpio_base = 0xA0040000",
+            "gpio_base = 0xA0030000",
+            "gpio_base must be another multiple of dma_range",
+        ),
+        (
+            "S_AXI_HP{}_FPD",
+            "S_AXI_HP0_FPD",
+            "mine: memory_port must have one {} for the number of the engine",
+        ),
     ):
         (folder / "board.toml").write_text(text.replace(old, new))
         with pytest.raises(ConfigError, match=re.escape(message)):
@@ -86,8 +95,11 @@ def test_hand_off_and_tcl_say_the_same(name):
     root, tcl = ET.fromstring(hwh_text(board)), board_tcl(board)
     variables = dict(re.findall(r"set e2train\((\w+)\) (\S+)", tcl))
     ranges = {entry.get("INSTANCE"): int(entry.get("BASEVALUE"), 16) for entry in root.iter("MEMRANGE")}
+    base, step = (int(variables[name], 16) for name in ("dma_base", "dma_range"))
+    ports = re.findall(r"memory_ports\) \{(.*)\}", tcl)[0].split()
+    assert len(set(ports)) == len(ports) == board.config.engines
     assert ranges == {
-        "axi_dma_0": int(variables["dma_base"], 16),
+        **{f"axi_dma_{engine}": base + engine * step for engine in range(len(ports))},
         "axi_gpio_0": int(variables["gpio_base"], 16),
     }
     vlnvs = {module.get("INSTANCE"): module.get("VLNV") for module in root.iter("MODULE")}
@@ -139,14 +151,24 @@ def test_the_tcl_runs_to_its_end(tmp_path, name):
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["slack_ns"], result["tool"]) == (0.25, "Vivado v2022.1 (stub)")
     assert set(result["resources"]) == {"lut", "ff", "bram36", "dsp"}
-    assert "connect_bd_net axi_dma_0/mm2s_prmry_reset_out_n engine_0/rst_n" in calls
-    assert f"assign_bd_address -offset {board.dma_base:#x} -range {board.dma_range:#x}" in calls
-    assert f"connect_bd_intf_net memory_0/M00_AXI ps_0/{board.memory_port}" in calls
-    for index, port in enumerate(("MM2S", "S2MM", "SG")):
-        assert f"connect_bd_intf_net axi_dma_0/M_AXI_{port} memory_0/S0{index}_AXI" in calls
-    assert "CONFIG.c_include_sg 1 " in calls
     clocked = re.findall(r"connect_bd_net ps_0/\w+ (\S+)", calls)
-    assert {"engine_0/clk", "axi_dma_0/m_axi_mm2s_aclk", "axi_dma_0/m_axi_sg_aclk"} <= set(clocked)
+    for i, (dma_base, memory_port) in enumerate(zip(board.dma_bases, board.memory_ports, strict=True)):
+        assert f"connect_bd_net axi_dma_{i}/mm2s_prmry_reset_out_n engine_{i}/rst_n" in calls
+        assert f"assign_bd_address -offset {dma_base:#x} -range {board.dma_range:#x} axi_dma_{i}/" in calls
+        assert f"connect_bd_intf_net control_0/M0{i}_AXI axi_dma_{i}/S_AXI_LITE" in calls
+        assert f"connect_bd_intf_net memory_{i}/M00_AXI ps_0/{memory_port}" in calls
+        for index, port in enumerate(("MM2S", "S2MM", "SG")):
+            assert f"connect_bd_intf_net axi_dma_{i}/M_AXI_{port} memory_{i}/S0{index}_AXI" in calls
+        assert {f"engine_{i}/clk", f"axi_dma_{i}/m_axi_mm2s_aclk", f"axi_dma_{i}/m_axi_sg_aclk"} <= set(
+            clocked
+        )
+    engines = board.config.engines
+    assert calls.count("CONFIG.c_include_sg 1 ") == engines
+    assert f"CONFIG.NUM_MI {engines + 1}" in calls
+    assert f"connect_bd_intf_net control_0/M0{engines}_AXI axi_gpio_0/S_AXI" in calls
+    ports = re.findall(r"CONFIG\.P(?:CW|SU_)_USE_{1,2}S_AXI_(?:HP|GP)(\d) 1", calls)
+    first = 0 if board.processing_system == "processing_system7" else 2
+    assert sorted(map(int, ports)) == list(range(first, first + engines))
 
 
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh on PATH (apt install tcl)")

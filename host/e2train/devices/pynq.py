@@ -2,7 +2,8 @@
 """The engine on a PYNQ board: native, or from a PC through PYNQ.remote; the same code for both.
 
 What a transfer costs remotely is the number of calls, not of bytes: buffers are used again, descriptors go
-with what is sent and begin where the DMA expects them, and a transfer takes six calls and its polls.
+with what is sent and begin where the DMA expects them, and a transfer takes six calls and its polls. Single
+packets go to the first engine; resident operations use all of them.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _CLOSE_S = 2.0  # for leaving a board that may have stopped answering
 
 
 class PynqDevice(Closing):
-    """A board with the engine's overlay, locked for other programs until it is closed.
+    """A board with the engines' overlay, locked for other programs until it is closed.
 
-    A transfer that fails leaves the DMA, and with it the engine, reset, or the connection made again; the
+    A transfer that fails leaves the DMAs, and with them the engines, reset, or the connection made again; the
     caller may try it again.
     """
 
@@ -136,11 +137,17 @@ class PynqDevice(Closing):
                 f"{path} holds the configuration {manifest.config} ({manifest.config_hash:#010x}), the host "
                 f"expects {self.config.name} ({self.config.hash32:#010x}); rebuild it or choose --board"
             )
+        if manifest.engines != self.config.engines:
+            raise DeviceError(
+                f"{path} has engines: {manifest.engines}, {self.config.name} has {self.config.engines}; "
+                "rebuild it"
+            )
 
     def _open(self) -> None:
         try:
             self._board = Board(self._address, self._overlay, lock=self._lock, deadline=self._deadline)
-            self._identify()
+            for engine in range(self._board.engines):
+                self._identify(engine)
             self._check_clock()
         except BaseException:
             self.close()
@@ -162,22 +169,23 @@ class PynqDevice(Closing):
                     raise DeviceLostError(f"{lost}; not back within {most_s:g} s: {error}") from lost
                 time.sleep(min(0.5, most_s / 10))
 
-    def _identify(self) -> None:
-        """Ask the engine what it is."""
+    def _identify(self, engine: int) -> None:
+        """Ask an engine what it is."""
         cfg = self.config
         (header,) = with_nonces([Header(mode=Mode.IDENTIFY, ic_lanes=cfg.ic_lanes, oc_lanes=cfg.oc_lanes)])
         words = join_transfer([Frame(header=header)])
-        transfer = self._opened().transfer(words, header.reply_words)
+        transfer = self._opened().transfer(words, header.reply_words, engine=engine)
         try:
             reply = split_replies(transfer[0], [header])[0]
         except ReplyError as error:
-            raise DeviceError(f"the engine on the board does not identify itself: {error}") from error
+            raise DeviceError(f"engine {engine} on the board does not identify itself: {error}") from error
         lanes, depth = (int(word) for word in reply.results)
         found = (lanes & 0xFFFF, lanes >> 16 & 0xFFFF, lanes >> 32, depth & 0xFFFFFFFF, depth >> 32)
         wanted = (cfg.ic_lanes, cfg.oc_lanes, cfg.x_depth, cfg.w_depth, cfg.hash32)
         if found != wanted:
             raise DeviceError(
-                f"the board's engine is not {cfg.name}: lanes, depths and hash are {found}, must be {wanted}"
+                f"the board's engine {engine} is not {cfg.name}: lanes, depths and hash are {found}, "
+                f"must be {wanted}"
             )
 
     def _check_clock(self) -> None:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection to a PYNQ board: its overlay and DMA, contiguous memory, files."""
+"""One connection to a PYNQ board: its overlay and DMAs, contiguous memory, files."""
 
 from __future__ import annotations
 
 import fcntl
 import re
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +23,21 @@ from e2train.devices.address import parse_address
 from e2train.devices.board_lock import BoardLock
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
-from e2train.devices.pynq_dma import ChainDma
+from e2train.devices.pynq_dma import ChainDma, run_at_once
 from e2train.overlay import OverlaySet
+from e2train.overlay.hwh import dma_name
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces, write_descriptors
 
-__all__ = ["CHAINS_AT", "CHAIN_CALLS", "WRITE_CALLS", "Board", "Buffer", "LostError", "buffer_bytes"]
+__all__ = [
+    "CHAIN_CALLS",
+    "MOVE_CALLS",
+    "WRITE_CALLS",
+    "Board",
+    "Buffer",
+    "LostError",
+    "buffer_bytes",
+    "chains_at",
+]
 
 _T = TypeVar("_T")
 
@@ -36,10 +48,10 @@ _FIRST_BUFFER = 8 << 10  # smaller ones share pages, which PYNQ.remote flushes w
 _MEMINFO, _CMA_FREE = "/proc/meminfo", re.compile(rb"CmaFree:\s+(\d+) kB")
 _LARGEST_BUFFER = 48 << 20  # of those whose content is moved: above it PYNQ.remote is slow
 
-CHAINS_AT = 2 * DESCRIPTOR_BYTES
-"""Behind each channel's first descriptor, in a buffer that is sent."""
-CHAIN_CALLS = 7
-"""Remote calls of a chain: two to send, two to start, two to read, and a look whether it is done."""
+CHAIN_CALLS = 3
+"""Remote calls of a chain: two to start it, and a look whether it is done."""
+MOVE_CALLS = 4
+"""And of what chains that run at once send and receive together: two each."""
 WRITE_CALLS = 2
 """And of bytes that are sent alone."""
 
@@ -52,7 +64,7 @@ class Board:
     """The pynq objects of one connection."""
 
     def __init__(self, address: str, overlay: OverlaySet, *, lock: BoardLock, deadline: Deadline) -> None:
-        """Connect, lock the board and program it.
+        """Connect, lock the board and program it; its engines are those of the overlay.
 
         Raises: BusyError when another program uses it; LostError when nothing answers; DeviceError.
         """
@@ -61,6 +73,7 @@ class Board:
         self._remote = bool(address)
         self._has_answered = False
         self._deadline = deadline
+        self._counting = threading.Lock()
         try:
             import pynq
         except ImportError as error:
@@ -75,15 +88,24 @@ class Board:
         bit = overlay.unpack(folder)
         with _locked(folder / "lock"), deadline.running(max(_PROGRAM_S, deadline.whole_s)):
             self._overlay = self._programmed(bit)
-        dma = getattr(self._overlay, "axi_dma_0", None)
-        if dma is None:
-            raise DeviceError(f"the overlay {overlay.name} has no axi_dma_0")
-        self._mmio = dma.mmio
-        self._dma = ChainDma(self._read, self._write, deadline)
+        self._dmas = [self._opened_dma(engine, overlay) for engine in range(overlay.manifest.engines)]
         self._buffers: list[Buffer] = []
         self._sending: Buffer | None = None
         self._receiving: dict[int, Buffer] = {}  # by size
         self.reset()
+
+    def _opened_dma(self, engine: int, overlay: OverlaySet) -> ChainDma:
+        name = dma_name(engine)
+        dma = getattr(self._overlay, name, None)
+        if dma is None:
+            raise DeviceError(f"the overlay {overlay.name} has no {name}")
+        read, write = partial(self._read, dma.mmio), partial(self._write, dma.mmio)
+        return ChainDma(read, write, self._deadline, name=name if overlay.manifest.engines > 1 else "the DMA")
+
+    @property
+    def engines(self) -> int:
+        """How many there are."""
+        return len(self._dmas)
 
     def _programmed(self, bit: Path) -> Any:
         """The overlay of a bitstream, which the board then runs."""
@@ -98,41 +120,57 @@ class Board:
                 f"/lib/firmware/{bit.stem}.bin lies on it, delete that file"
             ) from error
 
-    def transfer(self, words: NDArray[np.uint64], reply_words: int) -> tuple[NDArray[np.uint64], float]:
-        """Reply to one packet, and the seconds that moving the bytes took, within the deadline."""
-        sent, received = words.nbytes, 8 * reply_words
-        send, receive = self.sending(CHAINS_AT + sent), self.receiving(received)
-        at = send.address + CHAINS_AT
-        send.memory[CHAINS_AT : CHAINS_AT + sent] = words.view(np.uint8)
+    def transfer(
+        self, words: NDArray[np.uint64], reply_words: int, *, engine: int = 0
+    ) -> tuple[NDArray[np.uint64], float]:
+        """An engine's reply to one packet within the deadline, and the seconds that moving bytes took."""
+        sent, received, begin = words.nbytes, 8 * reply_words, chains_at(self.engines)
+        send, receive = self.sending(begin + sent), self.receiving(received)
+        at = send.address + begin
+        send.memory[begin : begin + sent] = words.view(np.uint8)
         mm2s, s2mm = Pieces.of([(at, sent, True)]), Pieces.of([(receive.address, received, True)])
         with self._deadline.running():
-            moving_s = self.run_chains((send, CHAINS_AT + sent), mm2s, receive, s2mm)
+            moving_s = self.run_chains((send, begin + sent), {engine: (mm2s, s2mm)}, receive)
         return receive.memory[:received].view(np.uint64).copy(), moving_s
 
-    def run_chains(self, send: tuple[Buffer, int], mm2s: Pieces, receive: Buffer, s2mm: Pieces) -> float:
-        """Move pieces both ways; gives the seconds that moving bytes to and from the board took.
+    def run_chains(
+        self,
+        send: tuple[Buffer, int],
+        pieces: Mapping[int, tuple[Pieces, Pieces]],
+        receive: Buffer,
+        *,
+        planned_s: float = 0.0,
+    ) -> float:
+        """Let engines, by their numbers, take and give pieces, MM2S and S2MM, all at once.
 
-        Of the buffer that is sent so many bytes are in use; descriptors stand at its begin, and behind these.
+        Gives the seconds that moving bytes to and from the board took. Of the buffer that is sent so many
+        bytes are in use; descriptors stand at its begin, and behind these. Nobody looks before ``planned_s``
+        is over whether all is done.
         """
         buffer, used = send
         memory, base = buffer.memory, buffer.address
         after = base + -(-used // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
-        chains = []
-        for pieces, first in ((mm2s, base), (s2mm, base + DESCRIPTOR_BYTES)):
-            chains.append(write_descriptors(memory, pieces, after, base=base, first=first))
-            after += (pieces.addresses.size - 1) * DESCRIPTOR_BYTES
+        work = []
+        for engine, ways in pieces.items():
+            chains = []
+            for way, listed in enumerate(ways):
+                first = base + (2 * engine + way) * DESCRIPTOR_BYTES
+                chains.append(write_descriptors(memory, listed, after, base=base, first=first))
+                after += (listed.addresses.size - 1) * DESCRIPTOR_BYTES
+            work.append((self._dmas[engine], chains[0], chains[1]))
         begin = time.monotonic()
         self._answered(buffer.array[: after - base].flush, calls=2)
         moving_s = time.monotonic() - begin
-        self._dma.run(*chains)
+        run_at_once(work, self._deadline, planned_s=planned_s)
         begin = time.monotonic()
         self._answered(receive.array.invalidate, calls=2)
         return moving_s + time.monotonic() - begin
 
     def reset(self) -> None:
-        """Reset the DMA and the engine."""
+        """Reset all DMAs and engines."""
         with self._deadline.running():
-            self._dma.reset()
+            for dma in self._dmas:
+                dma.reset()
 
     def clock_mhz(self) -> float:
         """PL clock 0."""
@@ -226,12 +264,12 @@ class Board:
         found = _CMA_FREE.search(self.read_file(_MEMINFO) or b"")
         return int(found[1]) << 10 if found else None
 
-    def _read(self, register: int) -> int:
-        return int(self._answered(lambda: self._mmio.read(register), calls=1))
+    def _read(self, mmio: Any, register: int) -> int:
+        return int(self._answered(lambda: mmio.read(register), calls=1))
 
-    def _write(self, register: int, value: int) -> None:
+    def _write(self, mmio: Any, register: int, value: int) -> None:
         # NumPy's scalars crash pynq's remote registers.
-        self._answered(lambda: self._mmio.write(register, int(value)), calls=1)
+        self._answered(lambda: mmio.write(register, int(value)), calls=1)
 
     def _answered(self, call: Callable[[], _T], *, calls: int = 0) -> _T:
         """The result of something that pynq does.
@@ -239,7 +277,8 @@ class Board:
         Raises: LostError, DeviceError.
         """
         if calls and self._remote:  # a meter's thread comes here too, with none
-            self.calls += calls
+            with self._counting:
+                self.calls += calls
         try:
             answer = call()
         except DeviceError:
@@ -268,17 +307,25 @@ class Buffer:
         self.address = address
 
 
+def chains_at(engines: int) -> int:
+    """Bytes of the first descriptors of each engine's channels, at the begin of a buffer that is sent."""
+    return 2 * engines * DESCRIPTOR_BYTES
+
+
 def buffer_bytes(nbytes: int) -> int:
-    """What a buffer for so many bytes has: the next of 8, 12, 16, 24, ... KiB.
+    """What a buffer for so many bytes has: the next of 8, 9, ... 15, 16, 18, ... KiB.
+
+    >>> [buffer_bytes(size) >> 10 for size in (1, 8193, 16385)]
+    [8, 9, 18]
 
     Raises: DeviceError when there is none.
     """
     if nbytes > _LARGEST_BUFFER:
         raise DeviceError(f"a transfer of {nbytes} bytes is more than the {_LARGEST_BUFFER} of a buffer")
-    room = _FIRST_BUFFER
-    while room < nbytes:
-        room = room * 3 // 2 if room & (room - 1) == 0 else room // 3 * 4
-    return room
+    unit = _FIRST_BUFFER // 8
+    while 16 * unit < nbytes:
+        unit *= 2
+    return max(_FIRST_BUFFER, -(-nbytes // unit) * unit)
 
 
 def _device(pynq: Any, address: str, deadline: Deadline) -> Any:

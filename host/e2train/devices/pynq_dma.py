@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board's AXI DMA in scatter-gather mode (PG021), behind reads and writes of registers that may be remote.
+"""A board's AXI DMAs in scatter-gather mode (PG021), behind reads and writes of registers that may be remote.
 
 The last descriptor of a chain points to its first one. So where all chains begin at the same address, a
 channel is told of the next one by a single write, that of the tail.
@@ -7,14 +7,15 @@ channel is told of the next one by a single write, that of the tail.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
 from e2train.packing.descriptors import Chain
 
-__all__ = ["ChainDma"]
+__all__ = ["ChainDma", "run_at_once"]
 
 # Each direction's registers from its own base on.
 _MM2S, _S2MM = 0x00, 0x30
@@ -34,13 +35,19 @@ _RESET_S = 1.0
 
 
 class ChainDma:
-    """Both channels, which run one chain each at a time."""
+    """Both channels of a DMA, which run one chain each at a time."""
 
     def __init__(
-        self, read: Callable[[int], int], write: Callable[[int, int], None], deadline: Deadline
+        self,
+        read: Callable[[int], int],
+        write: Callable[[int, int], None],
+        deadline: Deadline,
+        *,
+        name: str = "the DMA",
     ) -> None:
         """``read`` and ``write`` take a register's offset."""
         self._read, self._write = read, write
+        self._name = name
         self._deadline = deadline
         self._firsts: dict[int, int] = {}  # where the chain of a running channel begins
         self._highs: dict[int, int] = {}  # upper halves of pointers
@@ -55,18 +62,25 @@ class ChainDma:
         self._write(_MM2S + _CONTROL, _RESET)
         self._await(_MM2S + _CONTROL, _RESET, 0)
 
-    def run(self, mm2s: Chain, s2mm: Chain) -> None:
-        """Run a chain each way, and wait until all has been received.
+    def run(
+        self, mm2s: Chain, s2mm: Chain, *, planned_s: float = 0.0, given_up: threading.Event | None = None
+    ) -> None:
+        """Run a chain each way, and wait until all has been received, or nobody wants it any more.
+
+        Nobody looks before ``planned_s`` is over.
 
         Raises: DeviceError for an error of the DMA, or when the time of the operation is over.
         """
         self._start(_S2MM, s2mm)
         self._start(_MM2S, mm2s)
+        time.sleep(min(planned_s, max(self._deadline.left_s(), 0.0)))
         pause_s = 0.0
         while not self._state(_S2MM) & _IDLE:
             self._state(_MM2S)
             if self._deadline.left_s() <= 0:
                 raise DeviceError(f"no whole reply within {self._deadline.whole_s:g} s")
+            if given_up is not None and given_up.is_set():
+                return
             time.sleep(pause_s)
             pause_s = min(0.02, pause_s + 0.0005)
 
@@ -92,13 +106,48 @@ class ChainDma:
         state = self._read(way + _STATUS)
         for bit, meaning in _ERRORS.items():
             if state & bit:
-                raise DeviceError(f"the DMA's {_WAYS[way]} channel reports {meaning}")
+                raise DeviceError(f"{self._name}'s {_WAYS[way]} channel reports {meaning}")
         if state & _HALTED:
-            raise DeviceError(f"the DMA's {_WAYS[way]} channel has stopped")
+            raise DeviceError(f"{self._name}'s {_WAYS[way]} channel has stopped")
         return state
 
     def _await(self, register: int, bit: int, value: int) -> None:
         end_s = time.monotonic() + _RESET_S
         while self._read(register) & bit != value:
             if time.monotonic() > end_s:
-                raise DeviceError("the DMA does not come out of its reset; program the board again")
+                raise DeviceError(f"{self._name} does not come out of its reset; program the board again")
+
+
+def run_at_once(
+    work: Sequence[tuple[ChainDma, Chain, Chain]], deadline: Deadline, *, planned_s: float = 0.0
+) -> None:
+    """Let DMAs run chains, MM2S and S2MM of each, at the same time.
+
+    Raises: the first error of one of them, after which the others are still to be reset.
+    """
+    if len(work) == 1:
+        dma, *chains = work[0]
+        dma.run(*chains, planned_s=planned_s)
+        return
+    errors: list[BaseException] = []
+    given_up, left_s = threading.Event(), deadline.left_s()
+
+    def run(dma: ChainDma, mm2s: Chain, s2mm: Chain) -> None:
+        try:
+            with deadline.running(left_s):
+                dma.run(mm2s, s2mm, planned_s=planned_s, given_up=given_up)
+        except BaseException as error:
+            errors.append(error)
+            given_up.set()
+
+    # Of a silent board a call may take as long as the deadline: the end of the program does not wait for it.
+    threads = [threading.Thread(target=run, args=each, daemon=True) for each in work]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:  # Ctrl-C
+        given_up.set()
+    if errors:
+        raise errors[0]

@@ -56,6 +56,8 @@ class OverlaySet:
 
 def simulated_overlay(board: BoardDescription, *, source_sha256: str, kernel: str = ENGINE) -> OverlaySet:
     """The overlay that the simulated board takes, of the engine or of another kernel."""
+    if kernel != ENGINE:
+        board = board.of_kernel()
     hwh = hwh_text(board).encode()
     own = {} if kernel == ENGINE else {"kernel": kernel, "source_sha256": source_sha256}
     bit = simulated_bitstream(board, _sha256(hwh), own)
@@ -72,6 +74,7 @@ def simulated_overlay(board: BoardDescription, *, source_sha256: str, kernel: st
         bit_sha256=_sha256(bit),
         hwh_sha256=_sha256(hwh),
         kernel=kernel,
+        engines=board.engines,
     )
     return OverlaySet(manifest=manifest, bit=bit, hwh=hwh)
 
@@ -164,7 +167,7 @@ def _check_content(overlay: OverlaySet) -> None:
             f"the .bit file is for {kinds[header.simulated]}, its manifest says it is for "
             f"{kinds[manifest.simulated]}"
         )
-    check_hwh(overlay.hwh)
+    check_hwh(overlay.hwh, engines=manifest.engines)
 
 
 def _sha256(content: bytes) -> str:

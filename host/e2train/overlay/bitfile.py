@@ -80,6 +80,7 @@ def simulated_bitstream(board: BoardDescription, hwh_sha256: str, own: Mapping[s
         "clock_mhz": board.clock_mhz,
         "dma_base": board.dma_base,
         "dma_range": board.dma_range,
+        "engines": board.engines,
         "gpio_base": board.gpio_base,
         "hwh_sha256": hwh_sha256,
         **own,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2hls.sources import source_folder
@@ -16,7 +16,8 @@ __all__ = ["BITSTREAMS", "PROCESSING_SYSTEMS", "BoardDescription", "board_names"
 BITSTREAMS = source_folder("bitstreams")
 
 PROCESSING_SYSTEMS = ("processing_system7", "zynq_ultra_ps_e")
-_DATA_BITS = 64  # of the engine's streams, and of the DMA's port to the memory
+_DATA_BITS = 64  # of an engine's streams, and of its DMA's port to the memory
+_MOST_PORTS = 4  # of a processing system to the memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class BoardDescription:
 
     name: str
     config: EngineConfig
+    engines: int  # each between the streams of a DMA of its own
     pynq_name: str
     board_part: str
     remote_image: bool
@@ -32,9 +34,9 @@ class BoardDescription:
     processing_system: str
     processing_system_vlnv: str
     control_port: str
-    memory_port: str
+    memory_port: str  # {} stands for the number of the engine
     dma_vlnv: str
-    dma_base: int
+    dma_base: int  # of the first; the others follow in steps of dma_range
     dma_range: int
     dma_length_bits: int
     gpio_vlnv: str
@@ -54,14 +56,35 @@ class BoardDescription:
             raise ConfigError(
                 f"{self.name}: dma_base must be a multiple of dma_range, and that at least 4096"
             )
-        if self.gpio_base % self.dma_range or self.gpio_base == self.dma_base:
+        if not 1 <= self.engines <= _MOST_PORTS:
+            raise ConfigError(
+                f"{self.name}: engines must be in 1..{_MOST_PORTS}, as each has a port to the memory, "
+                f"not {self.engines}"
+            )
+        if self.memory_port.count("{}") != 1:
+            raise ConfigError(f"{self.name}: memory_port must have one {{}} for the number of the engine")
+        if self.gpio_base % self.dma_range or self.gpio_base in self.dma_bases:
             raise ConfigError(f"{self.name}: gpio_base must be another multiple of dma_range")
         if not 14 <= self.dma_length_bits <= 26:
             raise ConfigError(f"{self.name}: dma_length_bits must be in 14..26, not {self.dma_length_bits}")
 
     @property
+    def dma_bases(self) -> tuple[int, ...]:
+        """Address of each engine's DMA."""
+        return tuple(self.dma_base + engine * self.dma_range for engine in range(self.engines))
+
+    @property
+    def memory_ports(self) -> tuple[str, ...]:
+        """The processing system's port to the memory that each DMA uses."""
+        return tuple(self.memory_port.format(engine) for engine in range(self.engines))
+
+    def of_kernel(self) -> BoardDescription:
+        """The overlay of a kernel in the engine's place, of which there is one."""
+        return replace(self, engines=1)
+
+    @property
     def clock_mhz(self) -> float:
-        """Clock of the engine and its streams."""
+        """Clock of the engines and their streams."""
         return 1000 / self.config.period_ns
 
     @property
@@ -90,9 +113,10 @@ def load_board(name: str, root: Path = BITSTREAMS) -> BoardDescription:
     path = root / name / "board.toml"
     if not path.is_file():
         raise ConfigError(f"no board {name!r} in {root}; there are: {', '.join(board_names(root)) or 'none'}")
-    kinds = kinds_of(BoardDescription, "name") | {"config": "str"}
+    kinds = kinds_of(BoardDescription, "name", "engines") | {"config": "str"}
     try:
         raw = check_record(load_toml(path), kinds)
     except RecordError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return BoardDescription(name=name, **{**raw, "config": load_config(raw["config"])})
+    config = load_config(raw["config"])
+    return BoardDescription(name=name, engines=config.engines, **{**raw, "config": config})

@@ -15,16 +15,25 @@ from e2train.overlay.description import PROCESSING_SYSTEMS, BoardDescription
 from e2train.overlay.manifest import OverlayError
 from e2train.overlay.registers import DMA_REGISTERS, GPIO_REGISTERS, add_registers
 
-__all__ = ["DMA_NAME", "check_hwh", "divisors", "hwh_text"]
+__all__ = ["check_hwh", "divisors", "dma_name", "hwh_text"]
 
-DMA_NAME = "axi_dma_0"
 _DECLARATION = "<?xml version='1.0' encoding='utf-8'?>"  # whatever the locale
 _SCATTER_GATHER = "c_include_sg"
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _AXI = "xilinx.com:interface:aximm:1.0"
 _AXIS = "xilinx.com:interface:axis:1.0"
+_FIRST_HP = 2  # among the slave ports of an UltraScale+
 _PL_CLOCKS = 4  # pynq asks for all of them
 _IO_PLL_MHZ = {"processing_system7": 1000, "zynq_ultra_ps_e": 1500}
+
+
+def dma_name(engine: int) -> str:
+    """The DMA of an engine, as overlays call it.
+
+    >>> dma_name(0)
+    'axi_dma_0'
+    """
+    return f"axi_dma_{engine}"
 
 
 def hwh_text(board: BoardDescription) -> str:
@@ -34,16 +43,17 @@ def hwh_text(board: BoardDescription) -> str:
     ET.SubElement(root, "EXTERNALPORTS")
     ET.SubElement(root, "EXTERNALINTERFACES")
     modules = ET.SubElement(root, "MODULES")
-    _dma(modules, board)
+    for engine in range(board.engines):
+        _dma(modules, board, engine)
+        _engine(modules, board, engine)
     _gpio(modules, board)
-    _engine(modules, board)
     _processing_system(modules, board)
     ET.indent(root)
     return f"{_DECLARATION}\n{ET.tostring(root, encoding='unicode')}\n"
 
 
-def check_hwh(hwh: bytes) -> None:
-    """Look whether a hand-off can be one of an overlay: its processing system, and the DMA at an address.
+def check_hwh(hwh: bytes, *, engines: int = 1) -> None:
+    """Look whether a hand-off can be one of an overlay: its processing system, and each DMA at an address.
 
     Raises: OverlayError.
     """
@@ -56,12 +66,13 @@ def check_hwh(hwh: bytes) -> None:
         raise OverlayError(f"the .hwh file must hold EDKSYSTEM, not {reader.root[:40]!a}")
     if not set(PROCESSING_SYSTEMS) & set(reader.types.values()):
         raise OverlayError(f"the .hwh file has no module of type {' or '.join(PROCESSING_SYSTEMS)}")
-    if reader.types.get(DMA_NAME) != "axi_dma":
-        raise OverlayError(f"the .hwh file has no module {DMA_NAME} of type axi_dma")
-    if not _ADDRESS.fullmatch(reader.addresses.get(DMA_NAME, "")):
-        raise OverlayError(f"the .hwh file gives {DMA_NAME} no address")
-    if reader.parameters.get((DMA_NAME, _SCATTER_GATHER)) != "1":
-        raise OverlayError(f"the .hwh file's {DMA_NAME} has no scatter-gather port; rebuild the overlay")
+    for name in map(dma_name, range(engines)):
+        if reader.types.get(name) != "axi_dma":
+            raise OverlayError(f"the .hwh file has no module {name} of type axi_dma")
+        if not _ADDRESS.fullmatch(reader.addresses.get(name, "")):
+            raise OverlayError(f"the .hwh file gives {name} no address")
+        if reader.parameters.get((name, _SCATTER_GATHER)) != "1":
+            raise OverlayError(f"the .hwh file's {name} has no scatter-gather port; rebuild the overlay")
 
 
 class _HwhReader:
@@ -120,7 +131,7 @@ def _buses(module: ET.Element, *buses: tuple[str, str, str, str]) -> None:
         ET.SubElement(listed, "BUSINTERFACE", NAME=name, TYPE=kind, VLNV=vlnv, BUSNAME=bus)
 
 
-def _dma(modules: ET.Element, board: BoardDescription) -> None:
+def _dma(modules: ET.Element, board: BoardDescription, engine: int) -> None:
     parameters = {
         "c_include_sg": 1,
         "c_sg_include_stscntrl_strm": 0,
@@ -130,13 +141,13 @@ def _dma(modules: ET.Element, board: BoardDescription) -> None:
         **{f"c_include_{way}_dre": 0 for way in ("mm2s", "s2mm")},
         **{f"c_m_axi_{way}_data_width": board.data_bits for way in ("mm2s", "s2mm")},
     }
-    module = _module(modules, DMA_NAME, board.dma_vlnv, parameters)
+    module = _module(modules, dma_name(engine), board.dma_vlnv, parameters)
     add_registers(module, "S_AXI_LITE", DMA_REGISTERS, size=board.dma_range)
     _buses(
         module,
         ("S_AXI_LITE", "SLAVE", _AXI, "control"),
-        ("M_AXIS_MM2S", "MASTER", _AXIS, "words_in"),
-        ("S_AXIS_S2MM", "SLAVE", _AXIS, "words_out"),
+        ("M_AXIS_MM2S", "MASTER", _AXIS, f"words_in_{engine}"),
+        ("S_AXIS_S2MM", "SLAVE", _AXIS, f"words_out_{engine}"),
     )
 
 
@@ -147,11 +158,11 @@ def _gpio(modules: ET.Element, board: BoardDescription) -> None:
     _buses(module, ("S_AXI", "SLAVE", _AXI, "control"))
 
 
-def _engine(modules: ET.Element, board: BoardDescription) -> None:
+def _engine(modules: ET.Element, board: BoardDescription, engine: int) -> None:
     _buses(
-        _module(modules, "engine_0", board.engine_vlnv, {}),
-        ("s_axis", "SLAVE", _AXIS, "words_in"),
-        ("m_axis", "MASTER", _AXIS, "words_out"),
+        _module(modules, f"engine_{engine}", board.engine_vlnv, {}),
+        ("s_axis", "SLAVE", _AXIS, f"words_in_{engine}"),
+        ("m_axis", "MASTER", _AXIS, f"words_out_{engine}"),
     )
 
 
@@ -167,7 +178,7 @@ def _processing_system(modules: ET.Element, board: BoardDescription) -> None:
     )
     ranges = ET.SubElement(module, "MEMORYMAP")
     for instance, bus, base in (
-        (DMA_NAME, "S_AXI_LITE", board.dma_base),
+        *((dma_name(engine), "S_AXI_LITE", base) for engine, base in enumerate(board.dma_bases)),
         ("axi_gpio_0", "S_AXI", board.gpio_base),
     ):
         ET.SubElement(
@@ -211,7 +222,9 @@ def _zynq7_clocks(board: BoardDescription) -> dict[str, object]:
 
 def _zynqmp_clocks(board: BoardDescription) -> dict[str, object]:
     one, other = divisors(board)
-    parameters: dict[str, object] = {"C_MAXIGP0_DATA_WIDTH": 32, "C_SAXIGP2_DATA_WIDTH": board.data_bits}
+    parameters: dict[str, object] = {"C_MAXIGP0_DATA_WIDTH": 32}
+    for engine in range(board.engines):
+        parameters[f"C_SAXIGP{_FIRST_HP + engine}_DATA_WIDTH"] = board.data_bits
     for index in range(_PL_CLOCKS):
         parameters |= {
             f"PSU__FPGA_PL{index}_ENABLE": int(index == 0),

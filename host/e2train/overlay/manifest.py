@@ -20,6 +20,7 @@ _MAX_CLOCK_MHZ = 1000.0
 _MAX_SLACK_NS = 1000.0
 _MAX_COUNT = 1 << 32
 _MAX_TOOL = 200
+_MAX_ENGINES = 16
 
 
 class OverlayError(ValueError):
@@ -41,7 +42,8 @@ class Manifest:
     simulated: bool
     bit_sha256: str
     hwh_sha256: str
-    kernel: str = ENGINE  # the name of what is behind the DMA
+    kernel: str = ENGINE  # the name of what is behind a DMA
+    engines: int = 1  # DMAs with such a kernel behind
 
     def __post_init__(self) -> None:
         for name in ("board", "config", "kernel"):
@@ -56,6 +58,8 @@ class Manifest:
                 )
         if not 0 <= self.config_hash < _MAX_COUNT:
             raise OverlayError(f"config_hash must be in 0..2**32 - 1, not {quoted(self.config_hash)}")
+        if not 1 <= self.engines <= _MAX_ENGINES:
+            raise OverlayError(f"engines must be in 1..{_MAX_ENGINES}, not {quoted(self.engines)}")
         if not self.tool.isprintable() or not 0 < len(self.tool) <= _MAX_TOOL:
             raise OverlayError(f"tool must be 1 to {_MAX_TOOL} printable characters, not {quoted(self.tool)}")
         # Comparisons that NaN fails too.
@@ -88,7 +92,8 @@ def read_manifest(text: bytes) -> Manifest:
     if not isinstance(payload, dict):
         raise OverlayError("must hold an object")
     try:
-        payload.setdefault("kernel", ENGINE)  # archives of before carry nothing else
+        # archives of before carry nothing else
+        payload = {"kernel": ENGINE, "engines": 1} | payload
         check_record(payload, kinds_of(Manifest))
     except RecordError as error:
         raise OverlayError(str(error)) from None

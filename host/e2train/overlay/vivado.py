@@ -37,7 +37,8 @@ class VivadoBuild:
         self, board: BoardDescription, out: Path, *, rtl: Sequence[Path], kernel: str = ENGINE
     ) -> None:
         """``rtl`` has a module ``engine``: the engine, or ``kernel`` in its place."""
-        self.board, self.kernel = board, kernel
+        self.board = board if kernel == ENGINE else board.of_kernel()
+        self.kernel = kernel
         self.rtl = tuple(rtl)
         self.folder = out.resolve() / f"vivado-{board.name}"  # Vivado runs in it
 
@@ -103,6 +104,7 @@ class VivadoBuild:
             bit_sha256=hashlib.sha256(bit).hexdigest(),
             hwh_sha256=hashlib.sha256(hwh).hexdigest(),
             kernel=self.kernel,
+            engines=self.board.engines,
         )
         return OverlaySet(manifest=manifest, bit=bit, hwh=hwh)
 
@@ -128,7 +130,7 @@ def board_tcl(board: BoardDescription) -> str:
         "processing_system": board.processing_system,
         "processing_system_vlnv": board.processing_system_vlnv,
         "control_port": board.control_port,
-        "memory_port": board.memory_port,
+        "memory_ports": f"{{{' '.join(board.memory_ports)}}}",
     }
     return "".join(f"set e2train({key}) {value}\n" for key, value in values.items())
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from e2train.devices.protocol import MODES, ConvShape, LayerCall, StreamDevice
 from e2train.devices.pynq import PynqDevice
-from e2train.devices.pynq_board import CHAIN_CALLS
+from e2train.devices.pynq_board import CHAIN_CALLS, MOVE_CALLS
 from e2train.devices.spec import SpecDevice
 from e2train.energy.meters import find_hwmon
 from e2train.numerics.frames import Header, Mode
@@ -34,6 +34,7 @@ class BoardInfo:
     overlay: str
     simulated: bool
     configuration: str
+    engines: int
     lanes: tuple[int, int]
     clock_mhz: float
     sensors: tuple[str, ...]
@@ -56,6 +57,7 @@ def board_info(device: PynqDevice) -> BoardInfo:
         overlay=device.overlay.name,
         simulated=manifest.simulated,
         configuration=manifest.config,
+        engines=device.config.engines,
         lanes=(device.config.ic_lanes, device.config.oc_lanes),
         clock_mhz=device.clock_mhz,
         sensors=tuple(sensor.name for sensor in find_hwmon(device.read_file)),
@@ -65,7 +67,9 @@ def board_info(device: PynqDevice) -> BoardInfo:
 def run_checks(device: PynqDevice, *, seed: int) -> Iterator[CheckRow]:
     """Identification and clock (which opening the device has checked), modes, latency, bandwidth."""
     info = board_info(device)
-    yield CheckRow(name="identification", passed=True, found=f"{info.configuration} on {info.board}")
+    engines = f"{info.engines} engine{'s' if info.engines > 1 else ''}"
+    found = f"{info.configuration} on {info.board}, {engines}"
+    yield CheckRow(name="identification", passed=True, found=found)
     yield CheckRow(name="clock", passed=True, found=f"{info.clock_mhz:g} MHz")
     rng = np.random.default_rng(seed)
     for mode in MODES:
@@ -80,7 +84,10 @@ def link_of(device: PynqDevice) -> Link:
     rng = np.random.default_rng(1)
     counters = execute(mode_call("forward", rng, _BANDWIDTH_SAMPLES), device).counters
     moved = 8 * (counters.words_in + counters.words_out)
-    return Link(call_s=_latency_s(device) / CHAIN_CALLS, bytes_per_s=moved / max(counters.moving_s, 1e-9))
+    return Link(
+        call_s=_latency_s(device) / (MOVE_CALLS + CHAIN_CALLS),
+        bytes_per_s=moved / max(counters.moving_s, 1e-9),
+    )
 
 
 def step_row(name: str, figures: dict[str, float]) -> CheckRow:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
-from e2train.devices.chains.batch import Step, join
-from e2train.devices.chains.board import BATCH_BYTES, on_board
-from e2train.devices.chains.jobs import plan_job
-from e2train.devices.chains.plan import chain_cycles
+from e2train.devices.chains.board import chain_bytes
+from e2train.devices.chains.device import SCRATCH_BYTES
+from e2train.devices.chains.plan import frame_cycles
+from e2train.devices.chains.rounds import Round, plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out, reply_bytes
 from e2train.devices.protocol import Counters
-from e2train.devices.pynq_board import CHAIN_CALLS, CHAINS_AT, WRITE_CALLS, buffer_bytes
+from e2train.devices.pynq_board import CHAIN_CALLS, MOVE_CALLS, WRITE_CALLS, buffer_bytes, chains_at
 from e2train.devices.resident import DeviceTensor, Operation, run_operation
 from e2train.devices.resident_wire import Batch, Put, encode_batch, encode_outcomes
 from e2train.numerics.elementwise import Kind
@@ -45,18 +45,21 @@ class StepPlan:
     """One step of training."""
 
     samples: int
+    engines: int
+    rounds: int  # in which each engine runs a chain at most
     chains: int
     calls: int  # of pynq's client, where each chain is looked at once
+    calls_in_a_row: int  # those of chains that run at once count once
     sent_bytes: int
     received_bytes: int
     requests: int  # through an agent
     request_bytes: int  # both ways
-    cycles: int
+    cycles: int  # of the engine that takes longest in each round
     memory_bytes: int
 
     def transfer_s(self, link: Link) -> float:
         """Seconds for calls and bytes of pynq's client."""
-        return self.calls * link.call_s + (self.sent_bytes + self.received_bytes) / link.bytes_per_s
+        return self.calls_in_a_row * link.call_s + (self.sent_bytes + self.received_bytes) / link.bytes_per_s
 
     def request_s(self, link: Link) -> float:
         """Seconds for requests to an agent and their bytes."""
@@ -77,19 +80,22 @@ def plan_step(
     bits: tuple[int, int] = (0, 0),
     gates: bool = False,
 ) -> StepPlan:
-    """Plan a step of ``samples`` images in which every block runs, on one engine.
+    """Plan a step of ``samples`` images in which every block runs.
 
     ``bits`` are the high bits of x and gy that weight gradients are computed from (0: all); with ``gates``
     the host decides block by block.
     """
-    device = _Planning(on_board(cfg))
+    device = _Planning(cfg)
     for _ in range(2):  # the second step finds the buffers of the first
         device.forget()
         count_step(network, device, result=result, gradient=gradient, samples=samples, bits=bits, gates=gates)
     return StepPlan(
         samples=samples,
+        engines=cfg.engines,
+        rounds=device.rounds,
         chains=device.chains,
         calls=device.calls,
+        calls_in_a_row=device.in_a_row,
         sent_bytes=device.sent,
         received_bytes=device.received,
         cycles=device.cycles,
@@ -104,7 +110,7 @@ class _Planning(CountingDevice):
 
     def __init__(self, cfg: EngineConfig) -> None:
         self._cfg = cfg
-        self._scratch = np.zeros(BATCH_BYTES + CHAINS_AT, np.uint8)
+        self._scratch = np.zeros(SCRATCH_BYTES, np.uint8)
         self._puts: list[Put] = []
         self._places = AddressMap()
         self.reserved = 0
@@ -112,7 +118,8 @@ class _Planning(CountingDevice):
 
     def forget(self) -> None:
         """Count from zero on."""
-        self.chains = self.calls = self.sent = self.received = self.cycles = 0
+        self.rounds = self.chains = self.calls = self.in_a_row = 0
+        self.sent = self.received = self.cycles = 0
         self.requests = self.request_bytes = 0
 
     def reserve(self, nbytes: int) -> None:
@@ -125,13 +132,13 @@ class _Planning(CountingDevice):
             first, nbytes = int(tensor.offsets[part.start]), (part.stop - part.start) * tensor.sample_bytes
             self._places.put(first, nbytes, _ARENA * (2 + self.calls))
             self.calls += WRITE_CALLS
+            self.in_a_row += WRITE_CALLS
         self.sent += tensor.nbytes
         self._puts.append(Put(tensor=tensor, values=values))
 
     def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
-        jobs = [plan_job(call, self._cfg) for call in calls]
-        for chain in join(calls, jobs, self._cfg, room=BATCH_BYTES):
-            self._count(chain)
+        for chains in plan_rounds(calls, self._cfg, room=chain_bytes(self._cfg)).rounds:
+            self._count(chains)
         outcomes = [(run_operation(self, call), Counters()) for call in calls]
         batch = Batch(key=_KEY, number=self.requests, reserve=self.reserved, steps=(*self._puts, *calls))
         request = encode_batch(batch)
@@ -141,28 +148,20 @@ class _Planning(CountingDevice):
         self.request_bytes += len(request) + len(reply)
         return outcomes
 
-    def _count(self, chain: Sequence[Step]) -> None:
-        frames = [frame for _, frame in chain]
-        area = Area(memory=self._scratch, base=0, at=CHAINS_AT)
-        nbytes = reply_bytes(frames)
-        laid = lay_out(
-            frames, area, Area(memory=self._scratch, base=_REPLIES, at=_REPLIES), self._places.translate
-        )
-        used = -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
-        pieces = laid.mm2s.addresses.size + laid.s2mm.addresses.size
-        self.chains += 1
-        self.calls += CHAIN_CALLS
-        self.sent += used + (pieces - 2) * DESCRIPTOR_BYTES
+    def _count(self, chains: Round) -> None:
+        area = Area(memory=self._scratch, base=0, at=chains_at(self._cfg.engines))
+        replies = Area(memory=self._scratch, base=_REPLIES, at=_REPLIES)
+        nbytes = pieces = cycles = 0
+        for chain in chains.values():
+            frames = [frame for _, frame in chain]
+            laid = lay_out(frames, area, replies, self._places.translate)
+            pieces += laid.mm2s.addresses.size + laid.s2mm.addresses.size - 2
+            nbytes += reply_bytes(frames)
+            cycles = max(cycles, sum(map(frame_cycles, frames)))
+        self.rounds += 1
+        self.chains += len(chains)
+        self.calls += MOVE_CALLS + CHAIN_CALLS * len(chains)
+        self.in_a_row += MOVE_CALLS + CHAIN_CALLS
+        self.sent += -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES + pieces * DESCRIPTOR_BYTES
         self.received += buffer_bytes(nbytes)
-        self.cycles += sum(
-            chain_cycles(
-                1,
-                engines=1,
-                words_in=0,
-                iterations=max(frame.header.iterations, frame.header.frame_words),
-                words_out=frame.header.reply_words,
-                pieces=sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray))
-                + len(frame.results),
-            )
-            for frame in frames
-        )
+        self.cycles += cycles

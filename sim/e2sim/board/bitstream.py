@@ -13,6 +13,7 @@ __all__ = ["BitstreamError", "Design", "read_bitstream"]
 _MARK = b"E2TRAIN-SIMULATED"
 _MOST_BYTES = 1 << 16
 _MAX_CLOCK_MHZ = 1000.0
+_MAX_ENGINES = 16
 
 
 class BitstreamError(ValueError):
@@ -21,17 +22,18 @@ class BitstreamError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """A DMA and a GPIO at their addresses; the engine of one configuration, or a kernel, behind the DMA."""
+    """DMAs and a GPIO at their addresses; an engine of one configuration, or a kernel, behind each DMA."""
 
     board: str
     config: str
     config_hash: int
     clock_mhz: float
-    dma_base: int
-    dma_range: int  # of either
+    dma_base: int  # of the first; the others follow in steps of dma_range
+    dma_range: int  # of each, and of the GPIO
     gpio_base: int
     hwh_sha256: str
-    kernel: str = "engine"  # what is behind the DMA
+    engines: int = 1  # DMAs with what is behind them
+    kernel: str = "engine"  # what that is
     source_sha256: str = ""  # of another kernel's RTL
 
     def __post_init__(self) -> None:
@@ -39,6 +41,10 @@ class Design:
             raise BitstreamError(
                 f"the design of this bitstream has clock_mhz {self.clock_mhz}, "
                 f"must be above 0 and at most {_MAX_CLOCK_MHZ:g}"
+            )
+        if not 1 <= self.engines <= _MAX_ENGINES:
+            raise BitstreamError(
+                f"the design of this bitstream has engines {self.engines}, must be in 1..{_MAX_ENGINES}"
             )
         for name in ("config_hash", "dma_base", "dma_range", "gpio_base"):
             if not 0 <= getattr(self, name) < 1 << 32:

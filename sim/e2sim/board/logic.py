@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programmable logic of a simulated board: nothing, or the Verilated SoC that a bitstream asks for.
+"""The programmable logic of a simulated board: nothing, or the Verilated SoCs that a bitstream asks for.
 
-The SoC's clock runs while a chain is under way, in a thread of its own; registers are read in between.
+A SoC is a DMA with its engine. Its clock runs while a chain is under way, in a thread of its own; registers
+are read in between.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _WITHIN_HEADER = 56  # bytes; its check word tells
 
 
 class Logic:
-    """What a bitstream has made of the PL: a DMA with the engine behind it."""
+    """What a bitstream has made of the PL: DMAs with an engine behind each."""
 
     def __init__(
         self,
@@ -40,27 +41,22 @@ class Logic:
         faults: Iterable[Fault] = (),
         drop_connection: Callable[[], None] = lambda: None,
     ) -> None:
-        """``build`` gives the SoC's library for a design."""
+        """``build`` gives the library of a SoC for a design."""
         self._memory = memory
         self._build = build
         self._faults = {fault.transfer: fault.kind for fault in faults}
         self._drop_connection = drop_connection
-        self._soc: Soc | None = None
+        self._engines: list[_Engine] = []
         self._design: Design | None = None
         self._gpio: Registers | None = None
         self._lock = threading.Lock()
-        self._work = threading.Event()
-        self._closed = False
-        self.transfers = 0
-        self._busy_s = 0.0
-        self._first = 0  # descriptor of MM2S, at which its chains begin
-        self._thread = threading.Thread(target=self._clock, name="simulated logic", daemon=True)
-        self._thread.start()
+        self._past_s = 0.0  # that engines of earlier bitstreams have worked
+        self.transfers = 0  # chains of all engines
 
     @property
     def busy_s(self) -> float:
-        """Seconds in which the logic has worked so far."""
-        return self._busy_s
+        """Seconds in which the engines have worked so far, all together."""
+        return self._past_s + sum(engine.busy_s for engine in self._engines)
 
     def program(self, design: Design) -> None:
         """Configure the logic again.
@@ -68,70 +64,57 @@ class Logic:
         Raises: SimulationError, HlsError when the design cannot be built.
         """
         library = self._build(design)
-        with self._lock:
-            if self._soc is not None:
-                self._soc.close()
-            self._soc = Soc(
-                library, memory=self._memory.ddr, memory_base=self._memory.base, scatter_gather=True
-            )
-            self._design = design
-            self._gpio = Registers(base=design.gpio_base, size=design.dma_range)
+        self.close()
+        self._engines = [_Engine(library, self._memory) for _ in range(design.engines)]
+        self._design = design
+        self._gpio = Registers(base=design.gpio_base, size=design.dma_range)
 
     def holds(self, address: int) -> bool:
         """Whether something in the logic answers at a physical address."""
         design = self._design
         if design is None or self._gpio is None:
             return False
-        return design.dma_base <= address < design.dma_base + design.dma_range or self._gpio.holds(address)
+        end = design.dma_base + len(self._engines) * design.dma_range
+        return design.dma_base <= address < end or self._gpio.holds(address)
 
     def read(self, address: int) -> int:
         """Read a register."""
         if self._gpio is not None and self._gpio.holds(address):
             return self._gpio.read(address)
-        with self._lock:
-            soc, offset = self._at(address)
-            return soc.read(offset)
+        engine, offset = self._at(address)
+        return engine.read(offset)
 
     def write(self, address: int, value: int) -> None:
         """Write a register; the tail of an MM2S chain sets it going."""
         if self._gpio is not None and self._gpio.holds(address):
             self._gpio.write(address, value)
             return
-        with self._lock:
-            soc, offset = self._at(address)
-            if offset == DmaRegister.MM2S_TAILDESC and self._started(soc) == "hang":
-                return
-            soc.write(offset, value)
-            if offset == DmaRegister.MM2S_CURDESC:
-                self._first = soc.read(offset) | soc.read(DmaRegister.MM2S_CURDESC_MSB) << 32
-            if offset in (DmaRegister.MM2S_DMACR, DmaRegister.S2MM_DMACR) and value & _RESET:
-                while soc.read(offset) & _RESET:
-                    soc.run(8)
-        self._work.set()
+        engine, offset = self._at(address)
+        if offset == DmaRegister.MM2S_TAILDESC and self._started(engine) == "hang":
+            return
+        engine.write(offset, value)
 
     def close(self) -> None:
-        """Stop the clock."""
-        self._closed = True
-        self._work.set()
-        self._thread.join()
-        with self._lock:
-            if self._soc is not None:
-                self._soc.close()
-                self._soc = None
+        """Stop the clocks."""
+        engines, self._engines = self._engines, []
+        for engine in engines:
+            engine.close()
+            self._past_s += engine.busy_s
 
-    def _at(self, address: int) -> tuple[Soc, int]:
-        assert self._soc is not None
+    def _at(self, address: int) -> tuple[_Engine, int]:
         assert self._design is not None
-        return self._soc, address - self._design.dma_base
+        number, offset = divmod(address - self._design.dma_base, self._design.dma_range)
+        return self._engines[number], offset
 
-    def _started(self, soc: Soc) -> FaultKind | None:
+    def _started(self, engine: _Engine) -> FaultKind | None:
         """Count a chain, and arrange for the fault that it is to have."""
-        self.transfers += 1
-        fault = self._faults.pop(self.transfers, None)
+        with self._lock:
+            self.transfers += 1
+            fault = self._faults.pop(self.transfers, None)
         if fault == "dma-slverr":
-            soc.fail_next("mm2s", _SLVERR)
+            engine.fail_next()
         elif fault == "bitflip":
-            self._flip(self._first)
+            self._flip(engine.first)
         elif fault == "drop-connection":
             self._drop_connection()
         return fault
@@ -147,6 +130,46 @@ class Logic:
         at = address - self._memory.base
         return int(self._memory.ddr[at : at + 8].view(np.uint64)[0])
 
+
+class _Engine:
+    """A SoC with a clock that runs while there is work."""
+
+    def __init__(self, library: Path, memory: ContiguousMemory) -> None:
+        self._soc = Soc(library, memory=memory.ddr, memory_base=memory.base, scatter_gather=True)
+        self._lock = threading.Lock()
+        self._work = threading.Event()
+        self._closed = False
+        self.busy_s = 0.0
+        self.first = 0  # descriptor of MM2S, at which its chains begin
+        self._thread = threading.Thread(target=self._clock, name="simulated logic", daemon=True)
+        self._thread.start()
+
+    def read(self, offset: int) -> int:
+        with self._lock:
+            return self._soc.read(offset)
+
+    def write(self, offset: int, value: int) -> None:
+        with self._lock:
+            soc = self._soc
+            soc.write(offset, value)
+            if offset == DmaRegister.MM2S_CURDESC:
+                self.first = soc.read(offset) | soc.read(DmaRegister.MM2S_CURDESC_MSB) << 32
+            if offset in (DmaRegister.MM2S_DMACR, DmaRegister.S2MM_DMACR) and value & _RESET:
+                while soc.read(offset) & _RESET:
+                    soc.run(8)
+        self._work.set()
+
+    def fail_next(self) -> None:
+        with self._lock:
+            self._soc.fail_next("mm2s", _SLVERR)
+
+    def close(self) -> None:
+        self._closed = True
+        self._work.set()
+        self._thread.join()
+        with self._lock:
+            self._soc.close()
+
     def _clock(self) -> None:
         while (
             not self._closed
@@ -156,8 +179,8 @@ class Logic:
                 return
             begin = time.monotonic()
             with self._lock:
-                idle = self._soc is None or self._soc.run(_SLICE_CYCLES, until=Until.IDLE)
+                idle = self._soc.run(_SLICE_CYCLES, until=Until.IDLE)
                 if idle:
                     self._work.clear()
-            self._busy_s += time.monotonic() - begin
+            self.busy_s += time.monotonic() - begin
             time.sleep(1e-4)  # lets a register access in

@@ -115,8 +115,12 @@ class BoardServer:
 
         def away() -> None:
             self._server.stop(None)
-            if not self._closed.wait(_AWAY_S):
-                self._server, self.port = self._listen(self.port)
+            while not self._closed.wait(_AWAY_S):
+                try:
+                    self._server, self.port = self._listen(self.port)
+                    return
+                except SimulationError:  # for a moment the port may be that of somebody's connection
+                    continue
 
         threading.Thread(target=away, name="dropped connection", daemon=True).start()
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resident operations on a PYNQ board: tensors in its contiguous memory, chains through its DMA."""
+"""Resident operations on a PYNQ board: tensors in its contiguous memory, chains through its DMAs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,34 +13,37 @@ from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
-from e2train.devices.chains.batch import BARRIER_BYTES, join
-from e2train.devices.chains.device import SCRATCH_BYTES, ChainResident, named
-from e2train.devices.chains.jobs import plan_job
-from e2train.devices.chains.plan import PlannedFrame
+from e2train.devices.chains.batch import BARRIER_BYTES
+from e2train.devices.chains.device import SCRATCH_BYTES, named
+from e2train.devices.chains.plan import PlannedFrame, frame_cycles
+from e2train.devices.chains.rounds import plan_rounds
 from e2train.devices.chains.transfer import Area, FrameReply, lay_out, read_replies, reply_bytes
-from e2train.devices.memory import check_values
-from e2train.devices.protocol import Counters, DeviceError, DeviceLostError, StepLostError
+from e2train.devices.memory import check_access, check_values
+from e2train.devices.one_by_one import OneByOne
+from e2train.devices.protocol import Closing, Counters, DeviceError, DeviceLostError, StepLostError
 from e2train.devices.pynq import PynqDevice
-from e2train.devices.pynq_board import CHAINS_AT, Board, Buffer
+from e2train.devices.pynq_board import Board, Buffer, chains_at
 from e2train.devices.resident import DeviceTensor, Operation, operands, results
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 
-__all__ = ["BATCH_BYTES", "BoardResident", "on_board"]
-
-BATCH_BYTES = SCRATCH_BYTES - 2 * CHAINS_AT
-"""What the frames of a chain may take, beside its first descriptors."""
+__all__ = ["BoardResident", "chain_bytes"]
 
 _OWN_BYTES = SCRATCH_BYTES + (2 << 20)  # of chains and their replies, beside the tensors
 _SMALLEST = 8 << 10  # of a buffer: smaller ones share pages, which PYNQ.remote flushes wrongly
 
 
-def on_board(config: EngineConfig) -> EngineConfig:
-    """The configuration as drivers and overlays have it: with one engine."""
-    return replace(config, engines=1)
+def chain_bytes(config: EngineConfig) -> int:
+    """What the frames of an engine's chain may take: all chains of a round go in one buffer.
+
+    >>> from e2train.config import load_config
+    >>> [chain_bytes(load_config(name)) >> 10 for name in ("pynq_z2", "zcu104")]
+    [4095, 1023]
+    """
+    return SCRATCH_BYTES // config.engines - 2 * chains_at(1)
 
 
-class BoardResident(ChainResident):
-    """The engine of a board over tensors in its memory.
+class BoardResident(OneByOne, Closing):
+    """The engines of a board over tensors in its memory.
 
     One large buffer holds what the board alone reads and writes. What the host writes has buffers of its own:
     pynq's client moves whole buffers.
@@ -58,10 +60,13 @@ class BoardResident(ChainResident):
         self._arena: Buffer | None = None
         self._written: dict[int, Buffer] = {}  # by the first byte
         self._places = AddressMap()
-        super().__init__(on_board(device.config))
+        self._tensors = 0  # bytes for them
+        self._counters = Counters()
+        self._closed = False
+        self.config = device.config
 
     @property
-    def memory_bytes(self) -> int | None:  # type: ignore[override]
+    def memory_bytes(self) -> int | None:
         """Contiguous memory for tensors, what they have already included."""
         with self._attended() as board:
             left = board.free_bytes()
@@ -111,24 +116,32 @@ class BoardResident(ChainResident):
         return from_blocks(blocks, tensor.C)
 
     def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
-        """Operations in order, as few chains; counters of a chain are those of its first operation."""
-        jobs = []
+        """Operations in order, in as few rounds; counters of a round are those of its first operation."""
         for call in calls:
             self._check(*operands(call), *results(call))
-            jobs.append(plan_job(call, self.config))
+        planned = plan_rounds(calls, self.config, room=chain_bytes(self.config))
         replies: list[list[FrameReply]] = [[] for _ in calls]
         counters = [Counters() for _ in calls]
-        for chain in join(calls, jobs, self.config, room=BATCH_BYTES):
-            own = [index for index, _ in chain if index is not None]
-            names = list(dict.fromkeys(jobs[index].label for index in own))
-            with named(" to ".join(dict.fromkeys((names[0], names[-1]))), self.name):
-                found, counted = self._run_frames(0, [frame for _, frame in chain])
+        for chains in planned.rounds:
+            own = sorted({index for chain in chains.values() for index, _ in chain if index is not None})
+            labels = planned.labels[own[0]], planned.labels[own[-1]]
+            with named(" to ".join(dict.fromkeys(labels)), self.name):
+                found, counted = self._run_round(
+                    {engine: [frame for _, frame in chain] for engine, chain in chains.items()}
+                )
             counters[own[0]] += counted + self.take_counters()
-            for (index, _), reply in zip(chain, found, strict=True):
-                if index is not None:
-                    replies[index].append(reply)
-        outcomes = (job.collect(found) for job, found in zip(jobs, replies, strict=True))
+            for engine, chain in chains.items():
+                for (index, _), reply in zip(chain, found[engine], strict=True):
+                    if index is not None:
+                        replies[index].append(reply)
+        outcomes = (collect(found) for collect, found in zip(planned.collect, replies, strict=True))
         return list(zip(outcomes, counters, strict=True))
+
+    def compute_one(self, call: Operation) -> Any:
+        """The outcome of an operation."""
+        ((outcome, counters),) = self.run_batch([call])
+        self._counters += counters
+        return outcome
 
     def read_file(self, path: str) -> bytes | None:
         """A file of the board, such as a sensor's; None where there is none."""
@@ -136,7 +149,7 @@ class BoardResident(ChainResident):
 
     def close(self) -> None:
         """Give the board and its memory back."""
-        super().close()
+        self._closed = True
         self._device.close()
 
     @contextmanager
@@ -179,27 +192,44 @@ class BoardResident(ChainResident):
         board.flush(buffer, raw.size)
         self._places.put(first, raw.size, buffer.address)
 
-    def _run_frames(self, slot: int, frames: Sequence[PlannedFrame]) -> tuple[list[FrameReply], Counters]:
+    def _run_round(
+        self, chains: dict[int, list[PlannedFrame]]
+    ) -> tuple[dict[int, list[FrameReply]], Counters]:
+        """Let engines run a chain each, and give what they replied."""
         begin = time.monotonic()
         with self._attended() as board:
             if board is not self._owner:
                 raise DeviceError("the board was connected again, and the tensors in its memory are lost")
             calls = board.calls
-            send, receive = board.sending(SCRATCH_BYTES), board.receiving(reply_bytes(frames))
-            area = Area(memory=send.memory, base=send.address, at=send.address + CHAINS_AT)
+            send, receive = (
+                board.sending(SCRATCH_BYTES),
+                board.receiving(sum(map(reply_bytes, chains.values()))),
+            )
+            area = Area(memory=send.memory, base=send.address, at=send.address + chains_at(board.engines))
             replies = Area(memory=receive.memory, base=receive.address, at=receive.address)
-            laid = lay_out(frames, area, replies, self._places.translate)
-            used = area.at - area.base
-            moving_s = board.run_chains((send, used), laid.mm2s, receive, laid.s2mm)
-            found = read_replies(laid, receive.memory)
+            laid = {
+                engine: lay_out(frames, area, replies, self._places.translate)
+                for engine, frames in chains.items()
+            }
+            pieces = {engine: (each.mm2s, each.s2mm) for engine, each in laid.items()}
+            cycles = max(sum(map(frame_cycles, frames)) for frames in chains.values())
+            moving_s = board.run_chains(
+                (send, area.at - area.base), pieces, receive, planned_s=1e-9 * self.config.period_ns * cycles
+            )
+            found = {engine: read_replies(each, receive.memory) for engine, each in laid.items()}
         return found, Counters(
-            words_in=laid.mm2s.words,
-            words_out=laid.s2mm.words,
-            frames=len(frames),
+            words_in=sum(each.mm2s.words for each in laid.values()),
+            words_out=sum(each.s2mm.words for each in laid.values()),
+            frames=sum(map(len, chains.values())),
             remote_calls=board.calls - calls,
             device_s=time.monotonic() - begin,
             moving_s=moving_s,
         )
+
+    def _check(self, *tensors: DeviceTensor | None) -> None:
+        if self._closed:
+            raise DeviceError(f"device {self.name} is closed")
+        check_access(self._tensors, *tensors)
 
 
 def _content(buffers: Sequence[Buffer], address: int, nbytes: int) -> NDArray[np.uint8]:

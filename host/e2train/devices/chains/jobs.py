@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,14 +14,14 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.convolution import plan_convolution
 from e2train.devices.chains.elements import plan_affine, plan_reduction
 from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
-from e2train.devices.chains.plan import PlannedFrame
+from e2train.devices.chains.plan import PlannedFrame, Range
 from e2train.devices.chains.transfer import FrameReply
 from e2train.devices.resident import Affine, Convolution, Operation, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
 
-__all__ = ["Job", "plan_job"]
+__all__ = ["Job", "plan_job", "plan_share"]
 
 Replies = Iterable[FrameReply]
 
@@ -40,18 +40,45 @@ def plan_job(call: Operation, cfg: EngineConfig) -> Job:
 
     Raises: ShapeError when it does not fit the engine's buffers.
     """
+    label, frames, collect = _planned(call, cfg)
+    return Job(label=label, frames=list(frames), collect=collect)
+
+
+def plan_share(share: Operation, call: Operation, cfg: EngineConfig, *, first: int) -> Job:
+    """Plan a share of a call, its samples from the number ``first`` on, as a part of the call's outcome.
+
+    Raises: as ``plan_job``.
+    """
+    label, frames, _ = _planned(share, cfg)
+    if first and isinstance(call, Affine | Reduction):
+        frames = (replace(frame, tag=_behind(frame.tag, first)) for frame in frames)
+    return Job(label=label, frames=list(frames), collect=_collector(call))
+
+
+def _planned(call: Operation, cfg: EngineConfig) -> tuple[str, Iterator[PlannedFrame], Callable[..., Any]]:
+    """An operation's label, frames, and what collects the outcome."""
+    collect = _collector(call)
     if isinstance(call, Convolution):
-        frames, collect = plan_convolution(call, cfg), partial(_convolved, call)
-        return Job(label=call.label, frames=list(frames), collect=collect)
+        return call.label, plan_convolution(call, cfg), collect
     if isinstance(call, WeightGradient):
-        return Job(
-            label=call.label, frames=list(plan_gradient(call, cfg)), collect=partial(_weight_gradient, call)
-        )
+        return call.label, plan_gradient(call, cfg), collect
     if isinstance(call, Affine):
-        label = f"{call.name} (affine)"
-        return Job(label=label, frames=list(plan_affine(call, cfg)), collect=partial(_affine, call))
-    label = f"{call.name} (reduce)"
-    return Job(label=label, frames=list(plan_reduction(call, cfg)), collect=partial(_reduced, call))
+        return f"{call.name} (affine)", plan_affine(call, cfg), collect
+    return f"{call.name} (reduce)", plan_reduction(call, cfg), collect
+
+
+def _collector(call: Operation) -> Callable[[Replies], Any]:
+    if isinstance(call, Convolution):
+        return partial(_convolved, call)
+    if isinstance(call, WeightGradient):
+        return partial(_weight_gradient, call)
+    return partial(_affine, call) if isinstance(call, Affine) else partial(_reduced, call)
+
+
+def _behind(tag: tuple[Range, Range], first: int) -> tuple[Range, Range]:
+    """The tag of an element-wise frame, its samples counted from the first of the whole call."""
+    (low, high), blocks = tag
+    return (low + first, high + first), blocks
 
 
 def _convolved(call: Convolution, replies: Replies) -> Written:

@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "Stripe",
     "chain_cycles",
+    "frame_cycles",
     "nest",
     "ranges",
     "runs",
@@ -126,3 +127,17 @@ def chain_cycles(
     load, store = words_in + HEADER_WORDS, words_out + TRAILER_WORDS
     turns = -(-frames // engines)
     return load + turns * (max(load, iterations, store, descriptors) + _FRAME_CYCLES) + store
+
+
+def frame_cycles(frame: PlannedFrame) -> int:
+    """Estimate of what one of many frames takes."""
+    header = frame.header
+    pieces = sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray))
+    return chain_cycles(
+        1,
+        engines=1,
+        words_in=0,
+        iterations=max(header.iterations, header.frame_words),
+        words_out=header.reply_words,
+        pieces=pieces + len(frame.results),
+    )

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations shared out over the engines of a board by their samples, and run in rounds.
+
+An engine does all operations for its own samples, so that none of them waits for another engine. Where one
+would read or change what another engine works on, a round ends before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise, zip_longest
+from typing import Any
+
+from e2train.config import EngineConfig
+from e2train.devices.chains.batch import Step, join
+from e2train.devices.chains.jobs import Job, plan_share
+from e2train.devices.chains.plan import Range
+from e2train.devices.resident import DeviceTensor, Operation, operands, results
+
+__all__ = ["Round", "Rounds", "plan_rounds", "shares_of"]
+
+Round = dict[int, list[Step]]  # the chain of each engine that has one; steps by their operation's number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rounds:
+    """The rounds of operations, and for each operation its label and what collects its outcome."""
+
+    labels: list[str]
+    collect: list[Callable[..., Any]]
+    rounds: Iterator[Round]
+
+
+def plan_rounds(calls: Sequence[Operation], cfg: EngineConfig, *, room: int) -> Rounds:
+    """Plan operations in order, in chains that take at most ``room`` bytes of scratch memory each.
+
+    Raises: ShapeError when one does not fit the buffers of an engine.
+    """
+    one = replace(cfg, engines=1)
+    shared = [shares_of(call, cfg.engines) for call in calls]
+    jobs = [
+        [plan_share(share, call, one, first=first) for first, share in shares]
+        for call, shares in zip(calls, shared, strict=True)
+    ]
+
+    def rounds() -> Iterator[Round]:
+        for low, high in _apart(shared):
+            chains = [
+                _chains(range(low, high), shared, jobs, engine, one, room) for engine in range(cfg.engines)
+            ]
+            for turn in zip_longest(*chains):
+                yield {engine: chain for engine, chain in enumerate(turn) if chain}
+
+    return Rounds(
+        labels=[each[0].label for each in jobs], collect=[each[0].collect for each in jobs], rounds=rounds()
+    )
+
+
+def shares_of(call: Operation, engines: int) -> list[tuple[int, Operation]]:
+    """An operation for each engine that gets samples, and the number of the first of these."""
+    samples = _tensors(call)[0][1].N
+    count = max(1, min(engines, samples))
+    if count == 1:
+        return [(0, call)]
+    edges = [samples * part // count for part in range(count + 1)]
+    return [(low, _slice(call, slice(low, high))) for low, high in pairwise(edges)]
+
+
+def _tensors(call: Operation) -> list[tuple[str, DeviceTensor]]:
+    listed = [(field.name, getattr(call, field.name)) for field in fields(call)]
+    return [(name, value) for name, value in listed if isinstance(value, DeviceTensor)]
+
+
+def _slice(call: Operation, samples: slice) -> Operation:
+    parts = {name: replace(tensor, offsets=tensor.offsets[samples]) for name, tensor in _tensors(call)}
+    return replace(call, **parts)  # type: ignore[arg-type]  # tensors in the place of tensors
+
+
+def _chains(
+    numbers: range,
+    shared: Sequence[Sequence[tuple[int, Operation]]],
+    jobs: Sequence[Sequence[Job]],
+    engine: int,
+    cfg: EngineConfig,
+    room: int,
+) -> Iterator[list[Step]]:
+    """The chains of one engine for some of the operations."""
+    own = [number for number in numbers if engine < len(shared[number])]
+    calls, work = [shared[number][engine][1] for number in own], [jobs[number][engine] for number in own]
+    for chain in join(calls, work, cfg, room=room):
+        yield [(None if index is None else own[index], frame) for index, frame in chain]
+
+
+def _apart(shared: Sequence[Sequence[tuple[int, Operation]]]) -> Iterator[Range]:
+    """Operations in order, as runs within which no engine touches what another one works on."""
+    first = 0
+    read: list[tuple[int, Range]] = []  # by which engine, since the last round
+    written: list[tuple[int, Range]] = []
+    for number, shares in enumerate(shared):
+        reads = [
+            (engine, span) for engine, (_, share) in enumerate(shares) for span in _spans(operands(share))
+        ]
+        writes = [
+            (engine, span) for engine, (_, share) in enumerate(shares) for span in _spans(results(share))
+        ]
+        if _meet(reads, written) or _meet(writes, written) or _meet(writes, read):
+            yield first, number
+            first, read, written = number, [], []
+        read += reads
+        written += writes
+    yield first, len(shared)
+
+
+def _spans(tensors: Sequence[DeviceTensor]) -> list[Range]:
+    return [tensor.span[:2] for tensor in tensors if tensor.N]
+
+
+def _meet(some: Sequence[tuple[int, Range]], others: Sequence[tuple[int, Range]]) -> bool:
+    """Whether two engines would touch the same bytes."""
+    return any(
+        engine != other and first < end and start < stop
+        for engine, (first, stop) in some
+        for other, (start, end) in others
+    )
