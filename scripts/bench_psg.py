@@ -65,7 +65,14 @@ def recorded(*, data: str, model: str, steps: int, batch: int, seed: int) -> dic
     """The grad_weight calls of the last of ``steps`` training steps."""
     recorder = Recorder()
     config = PRESETS[f"cifar10-{model}"].changed(
-        method="smb-int8", data=data, steps=steps, batch=batch, seed=seed, schedule="cosine", lr=0.05
+        execution="offload",
+        method="smb-int8",
+        data=data,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+        schedule="cosine",
+        lr=0.05,
     )
     with deterministic(config.threads):
         context = OffloadContext(device=recorder)

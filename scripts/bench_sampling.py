@@ -34,7 +34,8 @@ def main() -> int:
     parser.add_argument("--period", type=float, default=0.15, help="seconds (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=0.01, help="share (default: %(default)s)")
     options = parser.parse_args()
-    config = PRESETS["digits"].changed(method="smb-int8", steps=2 * options.pairs * options.steps + 10)
+    steps = 2 * options.pairs * options.steps + 10
+    config = PRESETS["digits"].changed(execution="offload", method="smb-int8", steps=steps)
     context = OffloadContext(device=Emulator())
     seconds: dict[bool, list[float]] = {True: [], False: []}
     samples = 0

@@ -44,7 +44,7 @@ def main() -> None:
 
 def step_toggles(device: RtlDevice, options: argparse.Namespace, settings: dict[str, str]) -> Counter[str]:
     """Toggles of one step by module."""
-    config = PRESETS[options.preset].changed(batch=options.batch, steps=1, **settings)
+    config = PRESETS[options.preset].changed(execution="offload", batch=options.batch, steps=1, **settings)
     context = OffloadContext(device=device, psg=config.psg if settings["method"] == "psg" else None)
     with tempfile.TemporaryDirectory() as folder, deterministic(1):
         session = Session.start(config, context, context.ledger, Group())

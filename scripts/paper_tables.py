@@ -165,6 +165,7 @@ TABLES = {
     "small": Table(
         preset="cifar10-resnet14",
         common={
+            "execution": "offload",
             "steps": 1000,
             "batch": 64,
             "schedule": "cosine",

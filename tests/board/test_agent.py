@@ -24,7 +24,7 @@ from serving import E2TRAIN, served
 
 TRAIN = ("train", "digits", "--steps", "4", "--batch", "8", "--seed", "7", "--json")
 CALL = mode_call("forward", np.random.default_rng(1))
-FEW = ("--set", "test_images=8")
+FEW = ("--set", "test_images=8", "--set", "execution=offload")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_training_through_a_board_gives_the_emulators_bits(serve, overlay, tmp_p
         where = ("--device", f"agent:{agent.address}", "--set", f"token_file={token}")
         command = [*E2TRAIN, *TRAIN, *FEW, "--out", tmp_path / "agent", *where]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    config = PRESETS["digits"].changed(steps=4, batch=8, seed=7, test_images=8)
+    config = PRESETS["digits"].changed(execution="offload", steps=4, batch=8, seed=7, test_images=8)
     want, got = run_training(config, out=tmp_path / "emulator"), json.loads(done.stdout)
     assert want.steps_run > 1
     assert (got["weights_sha256"], got["state_sha256"]) == (want.weights_sha256, want.state_sha256)

@@ -72,7 +72,14 @@ def test_a_fault_that_stays_ends_in_one_line(serve, overlay, call, fault, cause)
 def test_training_on_a_board_that_fails_resumes_with_nothing_lost(serve, overlay, tmp_path):
     """The checkpoint stands, and another board goes on from it to the undisturbed state."""
     config = PRESETS["digits"].changed(
-        method="psg", board=BOARD, overlay=str(overlay(BOARD)), steps=4, batch=8, seed=7, test_images=4
+        execution="offload",
+        method="psg",
+        board=BOARD,
+        overlay=str(overlay(BOARD)),
+        steps=4,
+        batch=8,
+        seed=7,
+        test_images=4,
     )
     whole = run_training(config, out=tmp_path / "whole")
 

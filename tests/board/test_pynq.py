@@ -22,7 +22,7 @@ from serving import E2TRAIN
 
 BOARD = "zcu104"
 TRAIN = ("train", "digits", "--steps", "4", "--batch", "8", "--seed", "7", "--json")
-FEW = ("--set", "test_images=8")
+FEW = ("--set", "test_images=8", "--set", "execution=offload")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -71,7 +71,9 @@ def test_training_gives_the_emulators_bits(serve, archive, tmp_path):
     board = serve(BOARD)
     where = ("--device", f"pynq:{board.address}", "--board", BOARD, "--overlay", str(archive))
     got = json.loads(run(*TRAIN, *FEW, "--out", str(tmp_path / "pynq"), *where).stdout)
-    config = PRESETS["digits"].changed(board=BOARD, steps=4, batch=8, seed=7, test_images=8)
+    config = PRESETS["digits"].changed(
+        execution="offload", board=BOARD, steps=4, batch=8, seed=7, test_images=8
+    )
     want = run_training(config, out=tmp_path / "emulator")
     assert want.steps_run > 1
     assert (got["weights_sha256"], got["state_sha256"]) == (want.weights_sha256, want.state_sha256)

@@ -19,7 +19,7 @@ from serving import E2TRAIN
 
 BOARD = "pynq_z2"
 DIGITS = PRESETS["digits"].changed(
-    method="psg", board=BOARD, meter="none", steps=4, batch=8, seed=7, test_images=4
+    execution="offload", method="psg", board=BOARD, meter="none", steps=4, batch=8, seed=7, test_images=4
 )
 
 

@@ -11,7 +11,7 @@ import pytest
 from e2train.train import PRESETS, Interrupted, run_training
 
 TRAIN = (sys.executable, "-m", "e2train", "train")
-SHORT = PRESETS["digits"].changed(steps=8, batch=12, seed=7, skip=0.4, test_images=24)
+SHORT = PRESETS["digits"].changed(execution="offload", steps=8, batch=12, seed=7, skip=0.4, test_images=24)
 VARIANTS = {
     "smb-int8": {"method": "smb-int8"},
     **{f"e2train, {mode}": {"psg_mode": mode} for mode in ("predict", "sparsify", "resolve")},

@@ -29,7 +29,9 @@ NAMES = ("five", "six", "seven", "eight", "nine")
 def digits(tmp_path_factory):
     """A run that has learnt digits."""
     out = tmp_path_factory.mktemp("digits")
-    config = PRESETS["digits"].changed(method="smb-int8", execution="resident", steps=50, test_images=40)
+    config = PRESETS["digits"].changed(
+        method="smb-int8", execution="resident", steps=50, batch=32, test_images=40
+    )
     run_training(config, out=out)
     return out
 

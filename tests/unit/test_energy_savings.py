@@ -15,7 +15,14 @@ from e2train.train import PRESETS, read_run, run_training
 from e2train.train.savings import TECHNIQUES, full_training, savings
 
 CONFIG = PRESETS["digits"].changed(
-    steps=24, batch=16, seed=3, swa_first=0.5, skip=0.6, gate_weight=100.0, test_images=20
+    execution="offload",
+    steps=24,
+    batch=16,
+    seed=3,
+    swa_first=0.5,
+    skip=0.6,
+    gate_weight=100.0,
+    test_images=20,
 )
 
 

@@ -28,7 +28,9 @@ def digits(request, tmp_path_factory):
     execution, _, method = request.param.partition("-")
     steps = 24 if execution == "offload" else 60
     out = tmp_path_factory.mktemp(request.param)
-    config = PRESETS["digits"].changed(execution=execution, method=method or "e2train", steps=steps)
+    config = PRESETS["digits"].changed(
+        execution=execution, method=method or "e2train", steps=steps, batch=32, sign_lr=0.006
+    )
     return out, run_training(config, out=out)
 
 

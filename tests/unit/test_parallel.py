@@ -231,7 +231,7 @@ def test_a_batch_that_leaves_a_rank_without_an_image_is_refused():
     class First(Group):
         size = 2
 
-    config = PRESETS["digits"].changed(method="smb-int8", batch=2)
+    config = PRESETS["digits"].changed(execution="offload", method="smb-int8", batch=2)
     with pytest.raises(TrainError) as error:
         Session.start(config, OffloadContext(device=Emulator()), Ledger(), First())
     assert str(error.value) == (

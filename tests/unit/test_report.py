@@ -17,7 +17,9 @@ from e2train.train.report.figures import run_figures
 from e2train.train.summary import PowerSamples
 from report_pages import charts
 
-CONFIG = PRESETS["digits"].changed(steps=24, batch=16, seed=3, skip=0.6, gate_weight=100.0, test_images=20)
+CONFIG = PRESETS["digits"].changed(
+    execution="offload", steps=24, batch=16, seed=3, skip=0.6, gate_weight=100.0, test_images=20
+)
 
 
 @pytest.fixture(scope="module")

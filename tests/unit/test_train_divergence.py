@@ -26,16 +26,23 @@ def test_a_gradient_that_is_not_finite_is_an_error(tmp_path, monkeypatch):
     assert str(error.value) == "step 1: the gradient of stem.0.weight is not finite; use a smaller --lr"
 
 
-def test_an_input_that_is_not_finite_has_diverged_as_the_images_are_finite(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("execution", "found"),
+    [
+        ("offload", "blocks.0.branch.0: the input holds nan"),
+        ("resident", "batch norm's coefficients are not finite"),
+    ],
+)
+def test_an_input_that_is_not_finite_has_diverged_as_the_images_are_finite(
+    tmp_path, monkeypatch, execution, found
+):
     def spoil(model, group):
         model.stem[1].weight.data.fill_(math.inf)
 
     monkeypatch.setattr("e2train.train.loop.average_statistics", spoil)
     with pytest.raises(DivergenceError) as error:
-        run_training(CONFIG, out=tmp_path)
-    assert str(error.value) == (
-        "step 2: blocks.0.branch.0: the input holds nan: training diverged; use a smaller --lr"
-    )
+        run_training(CONFIG.changed(execution=execution), out=tmp_path)
+    assert str(error.value) == f"step 2: {found}: training diverged; use a smaller --lr"
 
 
 def test_the_last_good_checkpoint_outlives_a_divergence(tmp_path, monkeypatch):

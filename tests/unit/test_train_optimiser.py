@@ -22,7 +22,7 @@ def net() -> nn.Sequential:
 
 def session(config: RunConfig) -> Session:
     context = OffloadContext(device=Emulator())
-    return Session.start(config, context, context.ledger, Group())
+    return Session.start(config.changed(execution="offload"), context, context.ledger, Group())
 
 
 def gradients(model: nn.Module, seed: int) -> None:

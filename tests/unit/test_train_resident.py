@@ -113,7 +113,11 @@ def test_the_engines_of_every_board_take_resident_runs(board):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"gradient_bits": 12}, "gradient_bits must be 8 or 16 in resident runs, not 12"),
+        (
+            {"gradient_bits": 12},
+            "gradient_bits must be 8 or 16 in resident runs, not 12; other widths need "
+            "--set execution=offload",
+        ),
         ({"result_bits": 12}, "result_bits must be 8 or 16 in resident runs, not 12"),
         ({"scale_decay": 1.5}, "scale_decay must be in 0..1, not 1.5"),
         ({"execution": "elsewhere"}, "no execution 'elsewhere'; there are: offload, resident"),

@@ -17,7 +17,7 @@ from e2train.train.data import Arrays, Batches, digits_split, hold_out
 from e2train.train.smd import Smd
 from report_pages import charts
 
-CONFIG = PRESETS["digits"].changed(method="smb-int8", steps=6, batch=8, seed=7)
+CONFIG = PRESETS["digits"].changed(method="smb-int8", execution="offload", steps=6, batch=8, seed=7)
 
 
 def stop_after(step):

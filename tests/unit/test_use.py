@@ -128,7 +128,7 @@ def logits_of(path, form, batch):
 
 
 def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
-    config = PRESETS["digits"].changed(steps=1, batch=8, test_images=8)
+    config = PRESETS["digits"].changed(execution="offload", steps=1, batch=8, test_images=8)
     run_training(config, out=tmp_path)
     digits = read_trained(tmp_path)
     path = images / "ant" / "0.png"

@@ -116,9 +116,13 @@ class RunConfig:
         self._check_images()
 
     def _check_resident(self, gradient_bits: int) -> None:
-        for key, bits in (("gradient_bits", gradient_bits), ("result_bits", self.result_bits)):
-            if bits not in (8, 16):
-                raise TrainError(f"{key} must be 8 or 16 in resident runs, not {bits}")
+        if gradient_bits not in (8, 16):
+            raise TrainError(
+                f"gradient_bits must be 8 or 16 in resident runs, not {gradient_bits}; other widths need "
+                "--set execution=offload"
+            )
+        if self.result_bits not in (8, 16):
+            raise TrainError(f"result_bits must be 8 or 16 in resident runs, not {self.result_bits}")
 
     def _check_images(self) -> None:
         if self.image_size and not _SMALLEST_IMAGE <= self.image_size <= _LARGEST_IMAGE:
