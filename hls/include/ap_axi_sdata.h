@@ -110,4 +110,6 @@ struct ap_axis : hls::axis<ap_int<kData>, kUser, kId, kDest, kEnabled> {};
 template <int kData, int kUser = 0, int kId = 0, int kDest = 0>
 struct qdma_axis : hls::axis<ap_uint<kData>, kUser, kId, kDest, AXIS_DISABLE_STRB> {};
 
+#include "hls_stream.h"  // as the vendor's header does
+
 #endif  // E2HLS_AP_AXI_SDATA_H

@@ -179,3 +179,21 @@ def test_loops_that_ask_for_nothing_take_what_they_need(tmp_path: Path) -> None:
     assert process.ii > 1
     assert process.period_ps == 2350  # as asked for
     assert [region.name for region in process.regions] == ["entry", "loop@5", "loop@6", "step"]
+
+
+def test_banks_have_names_that_no_other_array_has(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    process = (
+        "  static int a[8];\n  const int x = in.read();\n  out.write(a[x & 7]);\n  a[x >> 3 & 7] = x;\n}\n"
+    )
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        "static void p(hls::stream<int>& in, hls::stream<int>& out) {\n"
+        + process.replace("];\n", "];\n#pragma HLS ARRAY_PARTITION variable=a cyclic factor=2\n", 1)
+        + "static void q(hls::stream<int>& in, hls::stream<int>& out) {\n"
+        + process
+        + 'extern "C" void k(hls::stream<int>& x_in, hls::stream<int>& y_out) {\n'
+        + "  #pragma HLS DATAFLOW\n  hls::stream<int> middle;\n  p(x_in, middle);\n  q(middle, y_out);\n}\n"
+    )
+    design = generate(lower(Kernel("k", source)), RtlOptions(), tmp_path)
+    assert design.report.rams == (("a__0", 4, 32), ("a__1", 4, 32), ("a_1", 8, 32))

@@ -109,9 +109,12 @@ def test_a_variable_bank_is_one_store_with_two_indices() -> None:
 def test_dataflow_functions_are_processes_joined_by_what_they_share() -> None:
     design = example("pingpong")
     assert [process.name for process in design.processes] == ["load", "store"]
-    assert [(each.name, each.width, each.depth) for each in design.streams] == [("sums", 24, 4)]
+    assert [(each.name, each.width, each.depth) for each in design.streams] == [("sums", 96, 4)]
     assert [(each.name, each.scope, each.width) for each in design.shared] == [("buffer", "shared", 24)]
-    assert all(not process.arrays for process in design.processes)
+    assert [[array.name for array in process.arrays] for process in design.processes] == [
+        ["sums_of"],
+        ["sums_of_1"],
+    ]
 
 
 def test_a_loop_that_branches_stays_one_loop(lowered: Lower) -> None:

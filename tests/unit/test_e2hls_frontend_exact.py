@@ -104,3 +104,25 @@ def test_selected_bits_are_those_of_the_vendor(tmp_path: Path) -> None:
     ]
     assert native.data[:, 0].tolist() == want
     assert run_design(lower(kernel), {"x_in": [0xABCD, 0x5A]})["y_out"] == want
+
+
+def test_a_struct_of_arrays_that_is_passed_as_a_number(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        "struct Mixed {\n  short of[2];\n  int more[2];\n  char last[4];\n};\n"  # 16 bytes, in two registers
+        "static Mixed turned(Mixed m, int by) {\n  Mixed t = m;\n"
+        "  for (int i = 0; i < 2; ++i) t.of[(i + by) & 1] = m.of[i];\n  return t;\n}\n"
+        'extern "C" void k(hls::stream<short>& x_in, hls::stream<Mixed>& m_in, hls::stream<int>& y_out) {\n'
+        "  const short x = x_in.read();\n"
+        "  const Mixed m = turned(m_in.read(), x & 1);\n"
+        "  y_out.write(m.of[x & 1] * 3 + m.more[x >> 1 & 1] * 5 + m.last[x & 3]);\n"
+        "}\n"
+    )
+    kernel = Kernel("k", source)
+    design = lower(kernel)
+    rng = np.random.default_rng(1)
+    inputs = {stream.name: corner_words(rng, 40, stream.width) for stream in design.inputs}
+    words = {stream.name: to_words(inputs[stream.name], stream) for stream in design.inputs}
+    want = build_native(kernel).run(words)["y_out"].data[:, 0].tolist()
+    assert run_design(design, inputs)["y_out"] == want

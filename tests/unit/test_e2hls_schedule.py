@@ -127,3 +127,6 @@ def test_each_called_product_is_defined_once() -> None:
         == 1
     )
     assert define_products(defined) == defined
+    bit = "  function automatic smul1b_1b_x_1b (input reg lhs, input reg rhs);\n"  # as XLS writes one bit
+    module = f"module m(\n  input wire clk\n);\n{bit}  assign a = smul1b_1b_x_1b(b, c);\n"
+    assert define_products(module) == module

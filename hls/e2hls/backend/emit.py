@@ -40,12 +40,13 @@ class ProcessEmitter:
         *,
         merge: bool,
         forwarded: Mapping[str, int],
+        names: frozenset[str] = frozenset(),
     ) -> None:
         self.process = process
         self.streams = streams
         self.flow: Flow = analyse(process, merge=merge)
         self.text = ProcText(name=name)
-        self.memories = Memories(self.text, self.flow, process, forwarded)
+        self.memories = Memories(self.text, self.flow, process, forwarded, names)
         self.terms: dict[str, str] = {}  # node or state element -> what it is in the kernel
         self._values: dict[str, Value] = {}
         self._conds: dict[str, Value] = {}

@@ -56,7 +56,7 @@ class Foreign:
 def define_products(verilog: str) -> str:
     """The same module with the functions that its products call, written as XLS writes them."""
     found = {match[1]: match for match in _CALLED.finditer(verilog)}
-    missing = [match for name, match in found.items() if f"] {name} (input" not in verilog]
+    missing = [match for name, match in found.items() if f" {name} (input" not in verilog]
     head, end, rest = verilog.partition("\n);\n")
     return head + end + "".join(map(_definition, missing)) + rest
 

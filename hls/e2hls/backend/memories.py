@@ -9,6 +9,7 @@ each side, and what is on its way to the RAM is forwarded.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -85,7 +86,8 @@ def _in_registers(array: Array, used: _Usage) -> bool:
 class Memories:
     """All arrays of one process; loads and stores must come in an order that follows execution.
 
-    ``forwarded`` says for which RAMs recent writes are kept in registers, and how many.
+    ``forwarded`` says for which RAMs recent writes are kept in registers, and how many; ``names`` are all
+    arrays of the design.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class Memories:
         flow: Flow,
         process: Process,
         forwarded: Mapping[str, int],
+        names: frozenset[str] = frozenset(),
     ) -> None:
+        self.names = names
         self.text = text
         self.flow = flow
         self.forwarded = forwarded
@@ -227,9 +231,13 @@ class _Banks:
             self.depth *= array.dims[dim]
         self.banks: dict[tuple[int, ...], _Bank] = {}
         self.loads = 0
+        # A bank a_1 is not the bank of an array a_1, nor that array.
+        longer = rf"{re.escape(array.name)}_\d+(?:_.*)?"
+        taken = any(re.fullmatch(longer, each) for each in home.names)
+        self._stem = f"{array.name}_" if taken and self.split else array.name
 
     def _bank(self, place: tuple[int, ...], copy: int) -> _Bank:
-        name = "_".join((self.array.name, *map(str, place)))
+        name = "_".join((self._stem, *map(str, place)))
         if self.rom_copies > 1:
             name, place = f"{name}_rom{copy}", (*place, copy)
         return self.banks.setdefault(place, _Bank(name=name))

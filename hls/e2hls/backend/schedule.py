@@ -69,6 +69,7 @@ class _Search:
         self._streams = {stream.name: stream for stream in streams}
         name = "core" if process.name == design.name else process.name
         self._module = f"{design.name}_{name}"
+        self._names = frozenset(array.name for each in design.processes for array in each.arrays)
 
     def run(
         self, *, merge: bool, single: bool = False, forwarded: frozenset[str] = frozenset()
@@ -92,7 +93,9 @@ class _Search:
         self, process: Process, *, ii: int, relax: bool, merge: bool, forwarded: frozenset[str]
     ) -> ScheduledProcess:
         depths = dict.fromkeys(forwarded, ii)
-        emitter = ProcessEmitter(self._module, process, self._streams, merge=merge, forwarded=depths)
+        emitter = ProcessEmitter(
+            self._module, process, self._streams, merge=merge, forwarded=depths, names=self._names
+        )
         emitter.run()
         try:
             compiled = self._compile(emitter, ii=ii, relax=relax, elastic=not forwarded)

@@ -86,7 +86,7 @@ def _kernel(top: TopFunction, ports: Sequence[WrapperPort], *, dataflow: bool) -
     for at, port in enumerate(ports):
         name = port.parameter.name
         if port.parameter.stream:
-            streams.append(f"e2hls_wrapper::Top::Parameter<{at}> {name}")
+            streams.append(port.parameter.text)
             arguments.append(name)
             continue
         local = f"{name}_" if name == top.name else name

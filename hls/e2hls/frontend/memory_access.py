@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.builder import Builder
@@ -33,7 +33,18 @@ class MemoryAccess:
         self._known = {}
 
     def load(self, pointer: Pointer, width: int, b: Builder, name: str) -> Operand:
-        """``width`` bits at ``pointer``."""
+        """``width`` bits at ``pointer``: an element, or several whole ones."""
+        total: Operand | None = None
+        for at, bits in self._parts(pointer, width, b):
+            part = self._load(pointer.moved(at // 8), bits, b, name)
+            if bits == width:
+                return part
+            part = b.binary("shl", b.resize(part, width), Const(width, at))
+            total = part if total is None else b.binary("or", total, part)
+        assert total is not None
+        return total
+
+    def _load(self, pointer: Pointer, width: int, b: Builder, name: str) -> Operand:
         memory, indices, byte = self._element(pointer, width, b)
         key = memory.name, indices
         if key not in self._known:
@@ -44,7 +55,12 @@ class MemoryAccess:
         return b.resize(element, width)
 
     def store(self, pointer: Pointer, value: Operand, b: Builder) -> None:
-        """Write ``value`` at ``pointer``; it must be a whole element."""
+        """Write ``value`` at ``pointer``; it must be a whole element, or several."""
+        for at, bits in self._parts(pointer, value.width, b):
+            part = b.binary("lshr", value, Const(value.width, at))
+            self._store(pointer.moved(at // 8), b.resize(part, bits), b)
+
+    def _store(self, pointer: Pointer, value: Operand, b: Builder) -> None:
         memory, indices, byte = self._element(pointer, value.width, b)
         if byte or value.width < memory.width:
             raise HlsError(
@@ -59,6 +75,18 @@ class MemoryAccess:
             if key[0] != memory.name or _differ(key[1], indices)
         }
         self._known[memory.name, indices] = value
+
+    def _parts(self, pointer: Pointer, width: int, b: Builder) -> Iterator[tuple[int, int]]:
+        """First bit and bits of each element of an access: a struct may be passed as one number."""
+        memories = self._variables.memory(pointer.base, self._process, b.loc)
+        at = 0
+        while at < width:
+            here, bits = pointer.moved(at // 8), width - at
+            if at or not any(_holds(memory, here, bits) for memory in memories):
+                memory, _, byte = self._element(here, 8, b)
+                bits = min(bits, 8 * (storage_bytes(memory.width) - byte))
+            yield at, bits
+            at += bits
 
     def _element(self, pointer: Pointer, width: int, b: Builder) -> tuple[Memory, tuple[Operand, ...], int]:
         memories = self._variables.memory(pointer.base, self._process, b.loc)
@@ -101,6 +129,14 @@ class MemoryAccess:
             index = b.binary("mul", index, Const(width, factor % (1 << width)))
             total = index if isinstance(total, Const) and total.value == 0 else b.binary("add", index, total)
         return total
+
+
+def _holds(memory: Memory, pointer: Pointer, width: int) -> bool:
+    """Whether ``width`` bits at ``pointer`` lie within one element."""
+    split = split_index(pointer.moved(-memory.offset), memory.strides)
+    if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width):
+        return False
+    return all(terms or 0 <= at < dim for (at, terms), dim in zip(split[0], memory.dims, strict=True))
 
 
 def _differ(a: tuple[Operand, ...], c: tuple[Operand, ...]) -> bool:

@@ -3,6 +3,7 @@
 
 The producer fills one half while the consumer reads the other. At its start the producer takes a `free`
 token and the consumer a `full` one; at its end each gives the other kind and turns to the other half.
+A producer that reads what it has written keeps a copy of its own for that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def ping_pong(design: Design) -> Design:
 
     Raises: HlsError for an array that has not exactly one writing and one other, reading process.
     """
+    design = replace(design, processes=tuple(_with_copies(each, design.shared) for each in design.processes))
     pairs = _pairs_of(design)
     processes = tuple(_with_tokens(process, pairs) for process in design.processes)
     tokens = (*(pair.full for pair in pairs), *(pair.free for pair in pairs))
@@ -56,6 +58,26 @@ class _Pair:
         return f"{self.producer}_{self.consumer}_half"
 
 
+def _with_copies(process: Process, shared: tuple[Array, ...]) -> Process:
+    """The process with a local copy of each shared array that it both reads and writes."""
+    copies = {
+        array.name: replace(array, name=f"{array.name}_copy", scope="local")
+        for array in shared
+        if _accesses(process, "load", array) and _accesses(process, "store", array)
+    }
+    blocks = []
+    for block in process.blocks:
+        instrs: list[Instr] = []
+        for instr in block.instrs:
+            copy = copies.get(instr.target)
+            if copy is None or instr.op == "store":
+                instrs.append(instr)
+            if copy is not None:
+                instrs.append(replace(instr, target=copy.name))
+        blocks.append(replace(block, instrs=tuple(instrs)))
+    return replace(process, blocks=tuple(blocks), arrays=(*process.arrays, *copies.values()))
+
+
 def _pairs_of(design: Design) -> tuple[_Pair, ...]:
     """Who fills and who reads each shared array."""
     found: dict[tuple[str, str], list[Array]] = {}
@@ -88,11 +110,11 @@ def _with_tokens(process: Process, pairs: tuple[_Pair, ...]) -> Process:
 
 
 def _users(design: Design, op: str, array: Array) -> list[str]:
-    return [
-        process.name
-        for process in design.processes
-        if any(i.op == op and i.target == array.name for block in process.blocks for i in block.instrs)
-    ]
+    return [process.name for process in design.processes if _accesses(process, op, array)]
+
+
+def _accesses(process: Process, op: str, array: Array) -> bool:
+    return any(i.op == op and i.target == array.name for block in process.blocks for i in block.instrs)
 
 
 def _listed(names: list[str]) -> str:
