@@ -11,7 +11,9 @@ import pytest
 from e2hls.base.errors import HlsError
 from e2hls.base.rtl_design import PortReport
 from e2hls.checking import Reference, compare, read_stimuli
+from e2hls.checking.kernel import find_kernel
 from e2hls.checking.stimuli import LIMITS, Limits, draw, given_words
+from e2hls.native import build_native
 from e2hls.simulation import SimulationRun
 
 X = PortReport(name="x", data_bits=8, axis=False, output=False)
@@ -20,7 +22,7 @@ OUT = PortReport(name="y", data_bits=8, axis=False, output=True)
 
 
 def differences(
-    got: list[int], *, want=(1, 2, 3), further=(4, 5), surplus=1, processes=1, reads=3
+    got: list[int], *, processes=1, reads=3, undefined: frozenset[int] = frozenset()
 ) -> list[str]:
     reference = Reference(
         inputs={"x": [1] * reads} if reads else {},
@@ -30,7 +32,21 @@ def differences(
         calls=1,
     )
     run = SimulationRun(outputs={"y": got}, moved={}, cycles=1)
-    return [str(each) for each in compare(reference, run, processes=processes)]
+    found = compare(reference, run, processes=processes, undefined={"y": undefined})
+    return [str(each) for each in found]
+
+
+def test_streams_stand_among_other_parameters(tmp_path: Path) -> None:
+    source = tmp_path / "scale.cpp"
+    source.write_text(
+        "#include <ap_axi_sdata.h>\n"
+        "typedef hls::stream<ap_axiu<8, 0, 0, 0>> Beats;\n"
+        "void scale(Beats& x, int by, Beats& y) {\n  auto beat = x.read();\n  beat.data *= by;\n"
+        "  y.write(beat);\n}\n"
+    )
+    wrapped = find_kernel(source)
+    assert build_native(wrapped.kernel).ports == ("x", "by_in", "y")
+    assert wrapped.scalars == {"by_in"}
 
 
 def test_words_beyond_the_calls_are_those_of_more_calls() -> None:
@@ -45,6 +61,9 @@ def test_words_beyond_the_calls_are_those_of_more_calls() -> None:
 def test_the_first_difference_is_told() -> None:
     assert differences([1, 7, 8]) == ["word 1 of y: native 0x2, RTL 0x7"]
     assert differences([1]) == ["word 1 of y: native 0x2, RTL no word"]
+    assert differences([1, 7, 3], undefined=frozenset({1})) == []
+    assert differences([1, 7, 8], undefined=frozenset({1})) == ["word 2 of y: native 0x3, RTL 0x8"]
+    assert differences([1], undefined=frozenset({1})) == ["word 1 of y: native 0x2, RTL no word"]
 
 
 def test_limits_bound_random_words() -> None:

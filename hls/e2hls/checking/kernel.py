@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from e2hls.base.cache import cached, content_key
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlDesign, RtlOptions
 from e2hls.build import build_rtl
 from e2hls.checking.compare import Difference, compare
-from e2hls.checking.native_side import Reference, reference
+from e2hls.checking.native_side import Reference, reference, undefined_words
 from e2hls.checking.stimuli import Stimuli, given_words
 from e2hls.checking.wrapper import Wrapped, wrap
 from e2hls.frontend.compile import preprocess
@@ -26,6 +27,7 @@ PAUSES = ((0.0, 0.0), (0.0, 0.6), (0.6, 0.0), (0.5, 0.5))  # shares of cycles: i
 _QUIET_CYCLES = 2_000_000  # without a word, before the RTL is said to stand still
 _MOST_CYCLES = 1_000_000_000
 _DEFAULTS = RtlOptions()
+_Undefined = Mapping[str, frozenset[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class CheckReport:
     note: str = ""  # what of the interface was not checked
     limits: str = ""  # on random words
     refused: str = ""  # why there are limits
+    # Words by stream that differ, but natively depend on variables that are read before they are written.
+    undefined: dict[str, int] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -81,12 +85,14 @@ class CheckReport:
             "note": self.note,
             "limits": self.limits,
             "refused": self.refused,
+            "undefined": self.undefined,
         }
 
 
 def find_kernel(
     source: Path,
     *,
+    others: Sequence[Path] = (),
     top: str | None = None,
     include_dirs: Sequence[Path] = (),
     defines: Sequence[str] = (),
@@ -95,24 +101,41 @@ def find_kernel(
     """The kernel in a C++ file, with streams around its top function where that has other ports.
 
     Without ``top`` it is the function with the file's name, or the only one that no other one calls.
-    ``depths`` are elements behind pointers, by parameter, where the source does not say.
+    ``others`` are further sources, with what it calls. ``depths`` are elements behind pointers, by parameter,
+    where the source does not say.
 
     Raises: HlsError where there is no such function, or the number of elements of a parameter is not known.
     """
-    if not source.is_file():
-        raise HlsError(f"there is no file {source}")
+    sources = (*others, source)
+    for each in sources:
+        if not each.is_file():
+            raise HlsError(f"there is no file {each}")
+    joined = _joined(sources) if others else source
+    folders = dict.fromkeys(each.parent for each in reversed(sources))
     try:
-        kernel = Kernel(top or "top", source, (source.parent, *include_dirs), tuple(defines))
+        kernel = Kernel(top or "top", joined, (*folders, *include_dirs), tuple(defines))
     except ValueError as error:
         raise HlsError(str(error)) from None
     function = find_top(preprocess(kernel), source, top)
-    named = Kernel(function.name, source, kernel.include_dirs, kernel.defines)
+    named = Kernel(function.name, joined, kernel.include_dirs, kernel.defines)
     return wrap(named, function, depths or {})
+
+
+def _joined(sources: Sequence[Path]) -> Path:
+    """A source that consists of these, named like the last one."""
+    text = "".join(f'#include "{each.resolve()}"\n' for each in sources)
+    name = f"{sources[-1].stem}.cpp"
+
+    def write(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return cached("joined", content_key(name, text), write) / name
 
 
 def check(
     source: Path,
     *,
+    others: Sequence[Path] = (),
     top: str | None = None,
     include_dirs: Sequence[Path] = (),
     defines: Sequence[str] = (),
@@ -123,11 +146,14 @@ def check(
 ) -> CheckReport:
     """Build the kernel in ``source`` natively and as RTL, run both, compare.
 
-    ``inputs`` are words by stream; streams without any get random ones.
+    ``others`` are further sources, with what it calls. ``inputs`` are words by stream; streams without any
+    get random ones.
 
     Raises: HlsError for what the flow does not take, or where the native build fails; SimulationError.
     """
-    wrapped = find_kernel(source, top=top, include_dirs=include_dirs, defines=defines, depths=depths)
+    wrapped = find_kernel(
+        source, others=others, top=top, include_dirs=include_dirs, defines=defines, depths=depths
+    )
     return compare_with_native(wrapped, build_rtl(wrapped.kernel, options), inputs=inputs, seed=seed)
 
 
@@ -146,29 +172,46 @@ def compare_with_native(
     progress("building the simulation")
     simulation = build_simulation(design)
     progress("simulating")
+    runs = tuple(_runs(simulation, want, design, seed, {}))
+    undefined: dict[str, frozenset[int]] = {}
+    if any(run.differences for run in runs):
+        progress("looking for what the source leaves undefined")
+        undefined = undefined_words(want)
+        runs = tuple(_runs(simulation, want, design, seed, undefined))
     return CheckReport(
         kernel=wrapped.kernel.name,
         design=design,
         seed=seed,
         calls=want.calls,
         words={name: len(words) for name, words in (*want.inputs.items(), *want.outputs.items())},
-        runs=tuple(_runs(simulation, want, design, seed)),
+        runs=runs,
         note=wrapped.note,
         limits=want.limits,
         refused=want.refused,
+        undefined=_counted(undefined, want),
     )
 
 
-def _runs(simulation: Simulation, want: Reference, design: RtlDesign, seed: int) -> Iterator[CheckRun]:
+def _counted(undefined: _Undefined, want: Reference) -> dict[str, int]:
+    """How many words of the calls are undefined, by stream."""
+    counts = {name: sum(at < len(want.outputs[name]) for at in words) for name, words in undefined.items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _runs(
+    simulation: Simulation, want: Reference, design: RtlDesign, seed: int, undefined: _Undefined
+) -> Iterator[CheckRun]:
     """All runs, or those up to the first that did not come to its end: pauses would not change that."""
     for at in range(len(PAUSES)):
-        run = _run(simulation, want, design, seed, at)
+        run = _run(simulation, want, design, seed, at, undefined)
         yield run
         if run.fault:
             return
 
 
-def _run(simulation: Simulation, want: Reference, design: RtlDesign, seed: int, at: int) -> CheckRun:
+def _run(
+    simulation: Simulation, want: Reference, design: RtlDesign, seed: int, at: int, undefined: _Undefined
+) -> CheckRun:
     idle, stall = PAUSES[at]
     counts = {name: len(words) for name, words in (*want.inputs.items(), *want.outputs.items())}
     found = simulation.attempt(
@@ -180,7 +223,8 @@ def _run(simulation: Simulation, want: Reference, design: RtlDesign, seed: int, 
         within_cycles=_MOST_CYCLES,
         quiet_cycles=_QUIET_CYCLES,
     )
-    differences = compare(want, found, processes=len(design.report.processes))
+    processes = len(design.report.processes)
+    differences = compare(want, found, processes=processes, undefined=undefined)
     if found.fault:  # it says which words are missing
         differences = tuple(each for each in differences if each.rtl is not None)
     return CheckRun(

@@ -12,7 +12,8 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from e2hls.base.errors import HlsError
@@ -22,14 +23,16 @@ from e2hls.checking.stimuli import LIMITS, Limits, draw
 from e2hls.native import NativeKernel, NativeRun, build_native
 from e2hls.simulation.harness import from_words, to_words
 
-__all__ = ["Reference", "reference"]
+__all__ = ["Reference", "reference", "undefined_words"]
 
 _SUPPLIES = (4096, 65_536, 1_048_576)  # random words per stream; more where a call wants more
 _ENOUGH_WORDS, _FEWEST_CALLS, _MOST_CALLS = 1000, 3, 400
 _MORE_CALLS = 100  # of which none takes a word
-_SECONDS = 5.0  # a call may never end
+_SECONDS = 5.0  # of computing: a call may never end
+_MOST_SECONDS = 120.0  # or wait for what never comes
 _STARVED = "read from an empty stream"
 _MARK = b"\n-- e2hls reference --\n"  # before the result: the kernel itself may print
+_UNSET = ("zero", "pattern")  # what variables may hold that are read before they are written
 _CHILD = "from e2hls.checking.native_side import main; main()"
 
 
@@ -44,6 +47,7 @@ class Reference:
     calls: int
     limits: str = ""  # on random words, since the native build fails on larger ones
     refused: str = ""  # how it fails on them
+    task: _Task | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,19 +92,45 @@ def reference(
             if isinstance(first, _EndlessError) and not limits.zero:
                 continue  # as endless without zeros
             try:
-                found = _in_child(_task(native, ports, given, limits, scalars, supply, seed))
+                task = _task(native, ports, given, limits, scalars, supply, seed)
+                found = _in_child(task)
             except HlsError as error:
                 first = first or error
                 starved = starved or isinstance(error, _StarvedError)
                 if isinstance(error, _StarvedError) and not drawn & scalars:
                     break  # more words, not smaller ones: nothing says how many are read
                 continue
-            return replace(found, limits=str(limits), refused=first.message if str(limits) and first else "")
+            refused = first.message if str(limits) and first else ""
+            return replace(found, limits=str(limits), refused=refused, task=task)
         if not starved:
             break
     assert first is not None
     hint = "; smaller random words fail too: give words of your own by --input" if drawn else ""
     raise HlsError(f"{first.message}{hint}")
+
+
+def undefined_words(found: Reference) -> dict[str, frozenset[int]]:
+    """By output, the words that depend on what local variables hold before they are written.
+
+    Raises: HlsError with the compiler's first error.
+    """
+    assert found.task is not None
+    words = _outputs(found)
+    undefined: dict[str, set[int]] = {name: set() for name in words}
+    for unset in _UNSET:
+        native = build_native(found.task.kernel, unset=unset)
+        try:
+            other = _outputs(_in_child(replace(found.task, library=native.library.resolve())))
+        except HlsError:  # which depends on these variables too
+            continue
+        for name, want in words.items():
+            pairs = enumerate(zip_longest(want, other[name]))
+            undefined[name] |= {at for at, (one, another) in pairs if one != another}
+    return {name: frozenset(found) for name, found in undefined.items()}
+
+
+def _outputs(found: Reference) -> dict[str, list[int]]:
+    return {name: [*words, *found.further[name]] for name, words in found.outputs.items()}
 
 
 def _task(
@@ -140,13 +170,15 @@ def _in_child(task: _Task) -> Reference:
                 capture_output=True,
                 cwd=folder,
                 env=environment,
-                timeout=_SECONDS,
+                timeout=_MOST_SECONDS,
                 check=False,
             )
     except subprocess.TimeoutExpired:
         raise _EndlessError(
-            f"{task.kernel.name}: the native build did not end within {_SECONDS:g} s"
+            f"{task.kernel.name}: the native build did not end within {_MOST_SECONDS:g} s"
         ) from None
+    if done.returncode == -signal.SIGVTALRM:
+        raise _EndlessError(f"{task.kernel.name}: the native build did not end within {_SECONDS:g} s")
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise HlsError(f"{task.kernel.name}: the native build crashed ({name})")
@@ -168,6 +200,7 @@ def _in_child(task: _Task) -> Reference:
 def main() -> None:
     """The child process: a task on stdin, its result on stdout."""
     task = pickle.loads(sys.stdin.buffer.read())
+    signal.setitimer(signal.ITIMER_VIRTUAL, _SECONDS)  # which ends this process
     try:
         result: tuple[str, object] = ("found", _Runner(task).run())
     except _StarvedError as error:

@@ -231,13 +231,16 @@ class NativeRun:
             raise HlsError(f"{place}{self._kernel.kernel.name}: {message}")
 
 
-def build_native(kernel: Kernel) -> NativeKernel:
+def build_native(kernel: Kernel, *, unset: str = "") -> NativeKernel:
     """Compile a kernel, or take it from the cache.
+
+    ``unset`` is what local variables hold before they are written: anything, or "zero" or "pattern".
 
     Raises: HlsError with the compiler's first error.
     """
     source = kernel.source.resolve()
-    options = (*_OPTIONS, *WARNINGS, *system_library(), *kernel.macros)
+    filled = (f"-ftrivial-auto-var-init={unset}",) if unset else ()
+    options = (*_OPTIONS, *WARNINGS, *filled, *system_library(), *kernel.macros)
     include_dirs = (INCLUDE_DIR, *kernel.include_dirs)
     # One library serves equal sources in any folder; of two prefixes that fit, clang takes the later one.
     prefixes = ((source.parent, _OWN), (INCLUDE_DIR, _HEADERS))

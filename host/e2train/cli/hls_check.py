@@ -58,6 +58,12 @@ Inputs = Annotated[
 
 def check(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A C++ file with a top function.")],
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--source", metavar="FILE", help="A further source, with what it calls; may be repeated."
+        ),
+    ] = None,
     top: Top = None,
     include_dirs: IncludeDirs = None,
     defines: Defines = None,
@@ -90,6 +96,7 @@ def check(
     with progress(f"{source}: C++ to SystemVerilog") as step:
         found = find_kernel(
             source,
+            others=others or (),
             top=top,
             include_dirs=include_dirs or (),
             defines=defines or (),
@@ -154,6 +161,14 @@ def _print_check(result: CheckReport) -> None:
         console.print(result.note, style="yellow", markup=False)
     for line in result.lines:
         console.print(line, style="red", markup=False)
+    undefined = ", ".join(f"{count} words of {name}" for name, count in result.undefined.items())
+    if undefined:
+        console.print(
+            f"{undefined} are not compared: natively they depend on variables that are read before they are "
+            "written",
+            style="yellow",
+            markup=False,
+        )
     verdict = (
         ("exact: RTL and native build give the same words", "green")
         if result.exact
