@@ -126,3 +126,19 @@ def test_a_struct_of_arrays_that_is_passed_as_a_number(tmp_path: Path) -> None:
     words = {stream.name: to_words(inputs[stream.name], stream) for stream in design.inputs}
     want = build_native(kernel).run(words)["y_out"].data[:, 0].tolist()
     assert run_design(design, inputs)["y_out"] == want
+
+
+def test_a_pipelined_function_unrolls_its_own_loops_alone(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        "static void twice(short a[4]) {\n  #pragma HLS PIPELINE II=2\n"
+        "  for (int i = 0; i < 4; ++i) a[i] *= 2;\n}\n"
+        'extern "C" void k(hls::stream<short>& x_in, hls::stream<short>& y_out) {\n  short a[4];\n'
+        "fill:\n  for (int i = 0; i < 4; ++i) a[i] = x_in.read();\n  twice(a);\n"
+        "send:\n  for (int i = 0; i < 4; ++i) y_out.write(a[i]);\n}\n"
+    )
+    design = lower(Kernel("k", source))
+    (process,) = design.processes
+    assert [(loop.name, loop.ii) for loop in process.loops.values()] == [("fill", 0), ("send", 0)]
+    assert run_design(design, {"x_in": [1, 2, 3, 40000]})["y_out"] == [2, 4, 6, 80000 % 65536]

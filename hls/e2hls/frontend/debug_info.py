@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,20 @@ class DebugInfo:
             if file and line:
                 yield Loc(file, line, int(self._field(number, "column") or 0))
             number = self._field(number, "inlinedAt")
+
+    def in_call(self, places: Sequence[str], number: str) -> bool:
+        """Whether a loop with these locations lies in the function, or inlined call, of another location."""
+        calls = list(self._calls(number))
+        return len(calls) < 2 or not places or calls[0] in self._calls(places[0])
+
+    def _calls(self, number: str) -> Iterator[tuple[str, str]]:
+        """The functions that a location lies in, from the innermost, each with where it has been inlined."""
+        while number:
+            scope, at = self._field(number, "scope"), self._field(number, "inlinedAt")
+            while scope and "DISubprogram" not in self._nodes[scope]:
+                scope = self._field(scope, "scope")
+            yield scope, at
+            number = at
 
     def _file(self, scope: str) -> str:
         while scope:

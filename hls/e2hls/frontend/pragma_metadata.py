@@ -80,8 +80,8 @@ def loop_number(metadata: Mapping[str, str], node: str) -> int | None:
 
 def _take_out(
     function: Function, layout: Layout, marks: Marks, debug: DebugInfo, unit: TranslationUnit
-) -> list[tuple[str, str, int, Loc | None]]:
-    """Remove the markers; return those of loops as (block, kind, value, place)."""
+) -> list[tuple[str, str, int, str, Loc | None]]:
+    """Remove the markers; return those of loops as (block, kind, value, debug location, place)."""
     calls = []
     definitions = {line.result: line for line in map(parse_line, function.lines()) if line.result}
     for label, lines in function.blocks.items():
@@ -91,13 +91,14 @@ def _take_out(
             if not found:
                 kept.append(text)
                 continue
-            loc = unit.written(debug.loc(parse_line(text).attached.get("dbg", "")))
+            number = parse_line(text).attached.get("dbg", "")
+            loc = unit.written(debug.loc(number))
             args = [_token(operand) for operand in split_operands(found["args"])]
             kind = found["kind"]
             if kind == "dataflow":
                 marks.dataflow.add(function.name)
             elif kind in ("pipeline", "unroll"):
-                calls.append((label, kind, _constant(args[0], kind, loc), loc))
+                calls.append((label, kind, _constant(args[0], kind, loc), number, loc))
             else:
                 step, *values = (_constant(arg, kind, loc) for arg in args[1:] or ("0",))
                 place = _place(args[0], definitions, layout, loc)
@@ -156,12 +157,12 @@ class _Plan:
 def _plan(
     function: Function,
     loops: list[Loop],
-    calls: list[tuple[str, str, int, Loc | None]],
+    calls: list[tuple[str, str, int, str, Loc | None]],
     marks: Marks,
     debug: DebugInfo,
 ) -> dict[str, _Plan]:
     plan = {loop.header: _Plan() for loop in loops}
-    for block, kind, value, loc in calls:
+    for block, kind, value, number, loc in calls:
         around = [loop for loop in loops if block in loop.blocks]
         if kind == "unroll":
             if not around:
@@ -174,16 +175,16 @@ def _plan(
         if value < 1 and value != _AUTO:
             raise HlsError(f"pragma HLS PIPELINE II={value} must be at least 1", loc)
         value = max(value, 0)
-        inner = loops
         if around:
             plan[around[-1].header].ii = value
             inner = [
                 loop for loop in loops if loop.header != around[-1].header and loop.blocks < around[-1].blocks
             ]
-        else:
-            marks.pipelined[function.name] = LoopInfo(
-                name=debug.function_name(function.name), ii=value, loc=loc
-            )
+        else:  # a function's own: where it has been inlined, its loops are meant
+            inner = [loop for loop in loops if debug.in_call(_places(function, loop, debug), number)]
+            if inner == loops:
+                name = debug.function_name(function.name)
+                marks.pipelined[function.name] = LoopInfo(name=name, ii=value, loc=loc)
         for loop in inner:
             plan[loop.header].unroll = True
     return plan
@@ -198,16 +199,7 @@ def _label_loop(
     debug: DebugInfo,
     labels: Mapping[tuple[str, int], str],
 ) -> None:
-    old = next(
-        (
-            node
-            for latch in loop.latches
-            if (node := parse_line(function.blocks[latch][-1]).attached.get("llvm.loop"))
-        ),
-        "",
-    )
-    places = [number for number in re.findall(r"!(\d+)", module.metadata.get(old, "")) if number != old]
-    places = [number for number in places if "DILocation" in module.metadata[number]]
+    places = _places(function, loop, debug)
     loc = debug.loc(places[0]) if places else _first_place(function, loop, debug)
     # A loop that the source does not show copies an array inside of a struct.
     must_unroll = plan.unroll or not places or debug.is_own_code(debug.first_loc(places[0]))
@@ -221,6 +213,14 @@ def _label_loop(
     function.blocks[latch][-1] = (
         re.sub(r", !llvm\.loop !\d+", "", function.blocks[latch][-1]) + f", !llvm.loop !{node}"
     )
+
+
+def _places(function: Function, loop: Loop, debug: DebugInfo) -> list[str]:
+    """The debug locations of a loop: where it starts and ends."""
+    attached = (parse_line(function.blocks[latch][-1]).attached.get("llvm.loop") for latch in loop.latches)
+    old = next(filter(None, attached), "")
+    places = [number for number in re.findall(r"!(\d+)", debug.metadata.get(old, "")) if number != old]
+    return [number for number in places if "DILocation" in debug.metadata[number]]
 
 
 def _unrolling(whole: bool, factor: int) -> str:

@@ -228,13 +228,13 @@ class Variables:
 
     def stream_counts(self, module: Module, top: str, function: str) -> dict[str, int]:
         """How many streams the variables of a function hold that are arrays of them."""
+        own = {key.removeprefix(f"{function}:"): _STREAMS.match(kind) for key, kind in self._types.items()}
+        found = {key: int(array[1]) for key, array in own.items() if array}
         if function == top:
-            arrays = {key.removeprefix(f"{top}:"): _STREAMS.match(kind) for key, kind in self._types.items()}
-            return {key: int(array[1]) for key, array in arrays.items() if array}
+            return found
         lines = [parse_line(text) for text in module.functions[top].lines()]
         kinds = {key.removeprefix(f"{top}:"): kind for key, kind in self._types.items()}
         kinds |= {f"%{line.result}": self._pointed(line.body) for line in lines if line.op == "getelementptr"}
-        found: dict[str, int] = {}
         for line in lines:
             call = _CALL.search(line.body)
             if call is None or unquote(call["name"]) != function:
