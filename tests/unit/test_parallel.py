@@ -7,6 +7,7 @@ import multiprocessing
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -131,16 +132,18 @@ def joined_calls(seed: int) -> tuple[LayerCall, list[LayerCall]]:
 
 
 def weight_gradient(context: OffloadContext, call: LayerCall) -> torch.Tensor:
-    return context.weight_gradient(
-        call.name, lambda x_bits, g_bits: context.run(call.of_high_bits(x_bits, g_bits)), 1.0
-    )
+    def compute(x_bits: int, g_bits: int) -> torch.Tensor:
+        return context.run(call.of_high_bits(x_bits, g_bits))
+
+    return context.weight_gradient(call.name, compute, 0.5, gy_bits=16)
 
 
 def summed(group: Group, seed: int) -> None:
     whole, parts = joined_calls(seed)
-    for psg in (None, *(Psg(mode=mode) for mode in ("predict", "sparsify", "resolve"))):
-        alone = OffloadContext(device=Emulator(), psg=psg)
-        shared = OffloadContext(device=Emulator(), psg=psg, group=group)
+    every = (None, *(Psg(mode=mode) for mode in ("predict", "sparsify", "resolve")))
+    for psg, scaled in product(every, (False, True)):
+        alone = OffloadContext(device=Emulator(), psg=psg, scaled=scaled)
+        shared = OffloadContext(device=Emulator(), psg=psg, scaled=scaled, group=group)
         assert torch.equal(weight_gradient(shared, parts[group.rank]), weight_gradient(alone, whole)), psg
 
 
@@ -154,6 +157,12 @@ def voted(group: Group, seed: int) -> None:
     shared = OffloadContext(device=Emulator(), psg=Psg(), group=group, votes=True)
     want = sum(weight_gradient(alone, part) for part in parts).sign()
     assert torch.equal(weight_gradient(shared, parts[group.rank]), want)
+
+    both = [weight_gradient(replace(alone, scaled=True), part) for part in parts]
+    magnitude = sum(float(each.abs().sum() / each.count_nonzero()) for each in both)
+    got = weight_gradient(replace(shared, scaled=True), parts[group.rank])
+    assert torch.equal(got.sign(), want)
+    assert got.abs().max() == got.abs()[want != 0].min() == pytest.approx(magnitude, rel=0.01)
 
 
 def test_voted_gradients_are_the_ranks_signs(together, rng):

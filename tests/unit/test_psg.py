@@ -9,6 +9,7 @@ from e2train.config import load_config
 from e2train.devices import ConvShape, LayerCall, ShapeError
 from e2train.devices.emulator import Emulator
 from e2train.devices.spec import SpecDevice
+from e2train.nn import OffloadContext
 from e2train.numerics import conv_grad_weight, keep_high
 from e2train.numerics.psg import PSG_MODES, Psg, decided, predict_signs, sign
 from e2train.runtime import Ledger, execute
@@ -96,7 +97,7 @@ def test_signs_equal_the_paper_written_out(device, kept, mode, rng):
         ledger.add(part, result)
         return result.value
 
-    signs, decided_by_high_bits = predict_signs(
+    signs, decided_by_high_bits, magnitude = predict_signs(
         Psg(mode=mode, x_bits=kept[0], g_bits=kept[1], beta=0.25), compute
     )
     geometry = {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1, 1, 1)}
@@ -111,6 +112,7 @@ def test_signs_equal_the_paper_written_out(device, kept, mode, rng):
         "predict": np.sign(predicted),
     }[mode]
     assert (np.asarray(signs) == want).all()
+    assert magnitude == np.abs(predicted).mean()
     count = np.count_nonzero(predicted) if mode == "predict" else sure.sum()
     assert int(decided_by_high_bits.sum()) == count
     passes = ["grad_msb", "grad_weight"] if mode == "resolve" else ["grad_msb"]
@@ -130,3 +132,20 @@ def test_a_fully_decided_layer_needs_no_second_pass(rng):
 
     assert (predict_signs(Psg(mode="resolve"), compute)[0] == -1).all()
     assert modes == ["grad_msb"]
+
+
+@pytest.mark.parametrize("psg", [None, *(Psg(mode=mode, beta=0.25) for mode in PSG_MODES)], ids=str)
+def test_scaled_signs_are_as_large_as_the_gradient_that_they_are_signs_of(psg):
+    """Of a gradient whose elements are equal in magnitude but for rounding they are the gradient itself."""
+    x = torch.full((1, 1, 2, 2), 240, dtype=torch.uint8)
+    gy = torch.full((1, 3, 2, 2), -16384, dtype=torch.int16)
+    gy[0, 1], gy[0, 2] = 16384, 0
+    call = LayerCall(mode="grad_weight", shape=ConvShape(N=1, C=1, H=2, W=2, K=3, R=1, S=1), a=x, b=gy)
+    context = OffloadContext(device=Emulator(), psg=psg, scaled=True)
+
+    def compute(x_bits: int, g_bits: int) -> torch.Tensor:
+        return context.run(call.of_high_bits(x_bits, g_bits))
+
+    got = context.weight_gradient("conv", compute, 0.5, gy_bits=16)
+    each = 4 * 240 * 16384 * 0.5 * 2 / 3  # two of three elements have it
+    assert got.flatten().tolist() == [-each, each, 0.0]

@@ -14,15 +14,20 @@ from torch import Tensor
 from e2train.devices.protocol import LayerCall, StreamDevice, TensorDevice
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.parallel import Group
-from e2train.numerics.psg import Psg, predict_signs
+from e2train.numerics.psg import Psg, mean_magnitude, predict_signs
 from e2train.runtime import Ledger, execute
 
 __all__ = ["OffloadContext"]
 
+_X_BITS = 8  # of activations
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffloadContext:
-    """A device whose work is entered in a ledger; with ``psg``, weight gradients are signs.
+    """A device whose work is entered in a ledger; with ``psg`` or ``votes``, weight gradients are signs.
+
+    Where ``scaled`` is set, a weight gradient is signs times the mean magnitude of what they are signs of, so
+    that a layer moves as far as its gradient would move it.
 
     Output gradients are rounded to ``gradient_bits`` on their way to the device.
 
@@ -36,6 +41,7 @@ class OffloadContext:
     gradient_bits: int = 16
     group: Group = field(default_factory=Group)
     votes: bool = False
+    scaled: bool = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OffloadContext:
         """Itself: a copy of a model shares the device and the ledger."""
@@ -59,18 +65,30 @@ class OffloadContext:
             return 0, 0
         return None if self.psg.mode == "resolve" else (self.psg.x_bits, self.psg.g_bits)
 
-    def weight_gradient(self, name: str, compute: Callable[[int, int], Tensor], scale: float) -> Tensor:
+    def weight_gradient(
+        self, name: str, compute: Callable[[int, int], Tensor], scale: float, *, gy_bits: int
+    ) -> Tensor:
         """A layer's weight gradient over all ranks in float64, or its predicted or voted signs.
 
         ``compute`` gives this rank's integers from so many high bits of x and gy (0: all); ``scale`` is that
-        of its integers.
+        of its integers, ``gy_bits`` the width of gy in the device's memory.
         """
 
         def total(x_bits: int, g_bits: int) -> Tensor:
             return self.group.sum(compute(x_bits, g_bits))
 
+        ask = compute if self.votes else total
         if self.psg is not None:
-            signs, predicted = predict_signs(self.psg, compute if self.votes else total)
+            signs, predicted, magnitude = predict_signs(self.psg, ask)
             self.ledger.add_signs(name, elements=signs.numel(), predicted=int(predicted.sum()))
-            return self.group.vote(signs) if self.votes else signs
-        return self.group.vote(compute(0, 0).sign()) if self.votes else total(0, 0).double() * scale
+            scale *= 2.0 ** (_X_BITS - self.psg.x_bits + gy_bits - self.psg.g_bits)
+        elif self.votes or self.scaled:
+            raw = ask(0, 0)
+            signs, magnitude = raw.sign(), mean_magnitude(raw)
+        else:
+            return total(0, 0).double() * scale
+        if self.votes:
+            signs = self.group.vote(signs)
+            magnitude = float(self.group.sum(torch.tensor(magnitude, dtype=torch.float64)))
+        result: Tensor = signs.double() * (magnitude * scale) if self.scaled else signs
+        return result

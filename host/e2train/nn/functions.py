@@ -16,6 +16,8 @@ from e2train.nn.quantisers import DivergenceError, quantise_gradient
 
 __all__ = ["OffloadedConv", "safe_shift"]
 
+_GY_BITS = 16  # of output gradients on their way to a device
+
 
 class OffloadedConv(torch.autograd.Function):
     """y = conv(x, w) on a device, with gradients from the device too.
@@ -73,7 +75,8 @@ class OffloadedConv(torch.autograd.Function):
             def compute(x_bits: int, g_bits: int) -> Tensor:
                 return context.run(full.of_high_bits(x_bits, g_bits))
 
-            gw = context.weight_gradient(ctx.name, compute, ctx.x_scale * grad.scale).to(gy)
+            scale = ctx.x_scale * grad.scale
+            gw = context.weight_gradient(ctx.name, compute, scale, gy_bits=_GY_BITS).to(gy)
         return gx, gw, None, None, None, None
 
 

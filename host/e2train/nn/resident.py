@@ -276,7 +276,8 @@ class ResidentBody(nn.Module):
         def compute(x_bits: int, g_bits: int) -> Tensor:
             return torch.from_numpy(integers(x_bits, g_bits))
 
-        return _array(self.context.weight_gradient(name, compute, scale))
+        bits = self.context.gradient_bits
+        return _array(self.context.weight_gradient(name, compute, scale, gy_bits=bits))
 
     def _over_ranks(self, values: Floats) -> Floats:
         return _array(self.context.group.max(torch.from_numpy(values)))

@@ -7,13 +7,14 @@ Source: E2-Train (arXiv:1910.13349).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from e2train.numerics.frames.layout import G_BITS, X_BITS
 
-__all__ = ["PSG_MODES", "Psg", "PsgMode", "decided", "predict_signs", "sign"]
+__all__ = ["PSG_MODES", "Prediction", "Psg", "PsgMode", "decided", "mean_magnitude", "predict_signs", "sign"]
 
 PsgMode = Literal["resolve", "sparsify", "predict"]
 PSG_MODES: tuple[PsgMode, ...] = get_args(PsgMode)
@@ -76,17 +77,26 @@ def sign(raw: Any) -> Any:
     return (raw > 0) * 1 - (raw < 0) * 1
 
 
-def predict_signs(psg: Psg, compute: Callable[[int, int], Any]) -> tuple[Any, Any]:
-    """Signs of a weight gradient, and which of them its high bits decided.
+class Prediction(NamedTuple):
+    """Signs of a weight gradient, which of them its high bits decided, and the mean magnitude of these."""
+
+    signs: Any
+    predicted: Any
+    magnitude: float
+
+
+def predict_signs(psg: Psg, compute: Callable[[int, int], Any]) -> Prediction:
+    """Signs of a weight gradient, as far as they are wanted.
 
     ``compute`` gives its integers from so many high bits of x and gy (0: all). The full-precision gradient is
     computed in mode ``resolve`` alone, and only where a sign is left open.
 
-    Shapes: both are those of the gradient, (K, C, R, S).
+    Shapes: signs and what was decided have that of the gradient, (K, C, R, S). Units: the magnitude, over all
+    elements, is in LSBs of the predicted gradient.
 
     >>> import numpy as np
     >>> integers = {(4, 10): np.array([100, -3, 0]), (0, 0): np.array([6400, -200, 17])}
-    >>> signs, predicted = predict_signs(Psg(mode="resolve"), lambda *bits: integers[bits])
+    >>> signs, predicted, _ = predict_signs(Psg(mode="resolve"), lambda *bits: integers[bits])
     >>> signs.tolist(), predicted.tolist()
     ([1, -1, 1], [True, False, False])
     """
@@ -95,4 +105,15 @@ def predict_signs(psg: Psg, compute: Callable[[int, int], Any]) -> tuple[Any, An
     signs = sign(gw_msb) * predicted
     if psg.mode == "resolve" and not bool(predicted.all()):
         signs = signs + sign(compute(0, 0)) * ~predicted
-    return signs, predicted
+    return Prediction(signs, predicted, mean_magnitude(gw_msb))
+
+
+def mean_magnitude(raw: Any) -> float:
+    """Mean of the magnitudes of integers.
+
+    >>> import numpy as np
+    >>> mean_magnitude(np.array([-3, 0, 4, 1]))
+    2.0
+    """
+    total, count = int(abs(raw).sum()), int(math.prod(raw.shape))
+    return total / max(1, count)

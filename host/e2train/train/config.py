@@ -25,6 +25,7 @@ _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s",
 _RESIDENT_ONLY = ("execution", "result_bits", "scale_decay")  # without effect elsewhere
 _OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
 _IF_SET = ("init_sha256", "freeze")
+_BARE_SIGNS_ONLY = ("sign_lr", "sign_weight_decay")
 _LARGEST_IMAGE = 1024  # rows
 _SMALLEST_IMAGE = 8
 
@@ -71,7 +72,9 @@ class RunConfig:
     skip: float = 0.2  # share of block executions that SLU or stochastic depth aims to skip; 0: no gates
     skip_where: str = "anywhere"  # or "within-stages": the first block of each stage always runs
     gate_weight: float = 1.0  # of the term that steers
-    sign_lr: float = 0.003  # peak for convolutions that move by signs
+    # Of signs: "mean", the mean magnitude of what they are signs of, so that lr and weight_decay suit them.
+    sign_scale: str = "none"
+    sign_lr: float = 0.003  # sign_scale none: peak for convolutions that move by signs
     sign_weight_decay: float = 1e-4  # of these, whose updates do not shrink with their gradients
     swa_first: float = (
         0.75  # methods with signs average their weights from this share of the steps on; 1: never
@@ -168,6 +171,7 @@ class RunConfig:
         left_out = [*_WHERE_ONLY]
         left_out += [] if self.resident else _RESIDENT_ONLY
         left_out += [] if self.own_data else _OWN_DATA_ONLY
+        left_out += _BARE_SIGNS_ONLY if self.sign_scale == "mean" else ["sign_scale"]
         left_out += [key for key in _IF_SET if not getattr(self, key)]
         widths = self.widths
         values = asdict(self) | {"gradient_bits": widths.gradient_bits, "psg_g_bits": widths.psg.g_bits}
@@ -225,6 +229,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "host": ("cpu", "cuda"),
     "schedule": ("cosine", "steps"),
     "smd_mode": ("drop", "fewer"),
+    "sign_scale": ("none", "mean"),
     "skip_where": ("anywhere", "within-stages"),
     "combine": ("sum", "vote"),
     "log": ("none", "tensorboard"),

@@ -94,10 +94,11 @@ class Session:
         count_host_macs(model, ledger)
         share(model, group)
         signed = method.signs != "none"
+        bare = signed and config.sign_scale == "none"
         groups = parameter_groups(
             model,
             lr=config.lr,
-            sign_lr=config.sign_lr if signed else None,
+            sign_lr=config.sign_lr if bare else None,
             sign_weight_decay=config.sign_weight_decay,
         )
         return cls(
