@@ -71,6 +71,14 @@ def test_an_unknown_scale_starts_with_room_for_twice_what_a_first_run_shows():
     assert (found.maxima.tolist(), found.exponent("x")) == ([6.0], 3 - 7)
 
 
+def test_output_gradients_of_8_bits_reach_a_share_of_their_maximum():
+    kinds = {"b.gy1": "int8", "b.gy2": "int16", "b.ga1": "int8", "gym.a1": "int8"}
+    found = Scales(kinds, np.full(4, 8.0), decay=1.0, gradient_range=0.5)
+    assert [found.exponent(name) for name in kinds] == [2 - 7, 3 - 15, 3 - 7, 3 - 7]
+    found.advance(alone)
+    assert found.maxima.tolist() == [8.0] * 4  # they are what was seen, whatever of it fits
+
+
 def test_a_first_run_of_zeros_leaves_a_scale_unknown():
     found = scales(x=0.0)
     found.start("x", 0.0)

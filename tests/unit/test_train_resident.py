@@ -120,6 +120,7 @@ def test_the_engines_of_every_board_take_resident_runs(board):
         ),
         ({"result_bits": 12}, "result_bits must be 8 or 16 in resident runs, not 12"),
         ({"scale_decay": 1.5}, "scale_decay must be in 0..1, not 1.5"),
+        ({"gradient_range": 0.0}, "gradient_range must be in 0.015625..1, not 0.0"),
         ({"execution": "elsewhere"}, "no execution 'elsewhere'; there are: offload, resident"),
     ],
 )
@@ -165,3 +166,14 @@ def test_a_run_that_saves_nothing_has_factors_of_one_but_for_trial_runs(tmp_path
 def test_a_resident_run_learns(tmp_path):
     config = PRESETS["digits"].changed(execution="resident", method="smb-int8", seed=1)
     assert run_training(config, out=tmp_path).test_accuracy > 0.93
+
+
+def test_settings_of_gradients_count_where_they_change_something():
+    plain = CONFIG.changed(method="psg").hash
+    assert CONFIG.changed(method="psg", gradient_range=0.5).hash != plain
+    assert CONFIG.changed(method="psg", sign_scale="mean").hash != plain
+    offload = CONFIG.changed(method="psg", execution="offload")
+    assert offload.changed(gradient_range=0.5).hash == offload.hash
+    assert not {"gradient_range", "sign_scale"} & {*CONFIG.determining}
+    scaled = CONFIG.changed(method="psg", sign_scale="mean")
+    assert not {"sign_lr", "sign_weight_decay"} & {*scaled.determining}

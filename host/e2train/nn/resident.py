@@ -66,15 +66,17 @@ class ResidentBody(nn.Module):
         image: tuple[int, int, int],
         result_bits: int = 16,
         decay: float = 0.95,
+        gradient_range: float = 1.0,
     ) -> None:
-        """``image`` is the shape (C, H, W) of what comes in.
+        """``image`` is the shape (C, H, W) of what comes in; the rest is as the settings of these names.
 
         Raises: ResidentError when the model is built otherwise than a program on the device can follow.
         """
         super().__init__()
         self.context = context
         self._network = describe(model, image)
-        self._bits, self._decay = (result_bits, context.gradient_bits), decay
+        self._bits = result_bits, context.gradient_bits
+        self._scaling = {"decay": decay, "gradient_range": gradient_range}
         self._layers = {conv.name: _layers(model, conv.name) for conv in self._network.convs}
         self._turn = _Turn()
         result, gradient = map(bits_kind, self._bits)
@@ -89,7 +91,7 @@ class ResidentBody(nn.Module):
         assert isinstance(device, ResidentDevice)
         result, gradient = map(bits_kind, self._bits)
         kinds = body_kinds(self._network, result=result, gradient=gradient)
-        self._scales = Scales(kinds, self.maxima.numpy(), decay=self._decay)
+        self._scales = Scales(kinds, self.maxima.numpy(), **self._scaling)
         self._operations = Operations(device, self._scales, self.context.ledger, over_ranks=self._over_ranks)
         self._body = Body(self._network, self._operations, result=result, gradient=gradient)
 

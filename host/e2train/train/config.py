@@ -22,7 +22,7 @@ __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
 # Where a run computes does not change what it computes.
 _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter", "init", "log")
-_RESIDENT_ONLY = ("execution", "result_bits", "scale_decay")  # without effect elsewhere
+_RESIDENT_ONLY = ("execution", "result_bits", "scale_decay", "gradient_range")  # without effect elsewhere
 _OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
 _IF_SET = ("init_sha256", "freeze")
 _BARE_SIGNS_ONLY = ("sign_lr", "sign_weight_decay")
@@ -83,6 +83,7 @@ class RunConfig:
     gradient_bits: int = 0  # of output gradients: 4 to 16, stored as 16; resident 8 or 16; 0: 16, resident 8
     result_bits: int = 16  # resident runs: of results of forward and grad_input, 8 or 16
     scale_decay: float = 0.95  # resident runs: factor per step on the running maxima that scales follow
+    gradient_range: float = 1.0  # resident runs: share of their maximum that 8-bit output gradients reach
     psg_mode: PsgMode = "predict"
     psg_x_bits: int = 4
     psg_g_bits: int = 0  # 0: 10, or gradient_bits where these are fewer
@@ -172,6 +173,7 @@ class RunConfig:
         left_out += [] if self.resident else _RESIDENT_ONLY
         left_out += [] if self.own_data else _OWN_DATA_ONLY
         left_out += _BARE_SIGNS_ONLY if self.sign_scale == "mean" else ["sign_scale"]
+        left_out += ["gradient_range"] if self.gradient_range == 1 else []
         left_out += [key for key in _IF_SET if not getattr(self, key)]
         widths = self.widths
         values = asdict(self) | {"gradient_bits": widths.gradient_bits, "psg_g_bits": widths.psg.g_bits}
@@ -245,6 +247,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "smd": (0, 0.99),
     "validation": (0, 0.9),
     "deadline_s": (0.1, _ANY),
+    "gradient_range": (1 / 64, 1),
 }
 
 PRESETS = {name: RunConfig(preset=name, **SETTINGS[name]) for name in PRESET_NAMES}  # type: ignore[arg-type]

@@ -274,7 +274,12 @@ def _place(
         return
     try:
         model.resident = ResidentBody(
-            model, context, image=image, result_bits=config.result_bits, decay=config.scale_decay
+            model,
+            context,
+            image=image,
+            result_bits=config.result_bits,
+            decay=config.scale_decay,
+            gradient_range=config.gradient_range,
         )
     except ResidentError as error:
         raise TrainError(f"{config.preset}: {error}") from None

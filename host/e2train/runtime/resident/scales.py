@@ -42,11 +42,17 @@ class Scales:
     ``maxima`` is the state of a run; a maximum of zero is not known yet.
     """
 
-    def __init__(self, kinds: dict[str, Kind], maxima: Floats, *, decay: float) -> None:
-        """``maxima`` of the tensors in the order of ``kinds``; changed in place."""
+    def __init__(
+        self, kinds: dict[str, Kind], maxima: Floats, *, decay: float, gradient_range: float = 1.0
+    ) -> None:
+        """``maxima`` of the tensors in the order of ``kinds``; changed in place.
+
+        Output gradients of 8 bits reach ``gradient_range`` times their maximum.
+        """
         self.maxima = maxima
         self._kinds = kinds
         self._decay = decay
+        self._range = gradient_range
         self._at = {name: index for index, name in enumerate(kinds)}
         self._seen = np.full(len(kinds), -1.0)
         self._started: set[str] = set()  # in this step
@@ -61,7 +67,9 @@ class Scales:
 
     def exponent(self, name: str) -> int:
         """The exponent of a tensor's integers in this step."""
-        return kind_exponent(float(self.maxima[self._at[name]]), self._kinds[name])
+        kind, maximum = self._kinds[name], float(self.maxima[self._at[name]])
+        narrowed = kind == "int8" and _is_output_gradient(name)
+        return kind_exponent(maximum * self._range if narrowed else maximum, kind)
 
     def start(self, name: str, magnitude: float) -> None:
         """Take the magnitude of a first run for the maximum."""
@@ -95,3 +103,7 @@ class Scales:
     def _end(self) -> None:
         self._seen[:] = -1.0
         self._started.clear()
+
+
+def _is_output_gradient(name: str) -> bool:
+    return name.rpartition(".")[2].startswith("gy")
