@@ -25,7 +25,16 @@ MODELS = {
 PRESET_NAMES = tuple(MODELS)
 
 # The paper's: batch 128, learning rate 0.1 cut to a tenth at half and at three quarters of 64,000 steps.
-_CIFAR = {"batch": 128, "steps": 64_000, "schedule": "steps", "warmup": 0.0, "threads": 2}
+# gradient_range: in 2,000 resident steps of ResNet-8 smb-int8 gets 68.5 % of held-out images right with 1,
+# 69.8 % with 0.5, 70.0 % with gradients of 16 bits.
+_CIFAR = {
+    "batch": 128,
+    "steps": 64_000,
+    "schedule": "steps",
+    "warmup": 0.0,
+    "threads": 2,
+    "gradient_range": 0.5,
+}
 _OWN: dict[str, object] = {"epochs": 30, "label_smoothing": 0.1}
 # sign_lr: in 1,000 steps of ResNet-14 as good as 0.0004, better than 0.0015 and more. Weights that move by
 # signs forget in (1 - momentum) / (sign_lr * sign_weight_decay) steps: here in a fifth of those that e2train
