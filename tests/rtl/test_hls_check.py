@@ -216,6 +216,21 @@ def test_a_deeper_stream_ends_the_deadlock(tmp_path: Path) -> None:
     assert check(source, defines=["DEPTH=16"]).exact
 
 
+def test_intervals_that_cannot_be_had_are_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "pairs.cpp"
+    source.write_text(
+        "void pairs(const int x[8], int y[4]) {\n  for (int i = 0; i < 4; ++i) {\n"
+        "#pragma HLS PIPELINE II=1 rewind\n    y[i] = x[2 * i] + x[2 * i + 1];\n  }\n}\n"
+    )
+    report = check(source)
+    assert report.exact, report.lines
+    assert report.note.endswith(
+        "; II= of PIPELINE is left out, and loops run at the interval that they can, since "
+        f"{source}:4:23: two reads of array x in one iteration (lines 4), but each of its memories has one "
+        "read port; use ARRAY_PARTITION, or read it once per iteration"
+    )
+
+
 def test_a_kernel_of_two_sources(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "helper.hpp").write_text("int helper(int x);\n")

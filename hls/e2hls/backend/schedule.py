@@ -12,7 +12,7 @@ from e2hls.backend.emit import ProcessEmitter
 from e2hls.backend.memories import Ram, ram_arrays
 from e2hls.backend.xls_nodes import CycleError
 from e2hls.backend.xls_text import Channel
-from e2hls.base.errors import HlsError
+from e2hls.base.errors import HlsError, ScheduleError
 from e2hls.base.rtl_design import ProcessReport, RegionReport, RtlOptions
 from e2hls.ir import Design, Process, Stream
 from e2hls.passes.port_conflicts import cut_ports
@@ -40,8 +40,15 @@ class ScheduledProcess:
 def schedule(process: Process, design: Design, options: RtlOptions) -> ScheduledProcess:
     """The process with loop nests run as one loop, or with a region per loop where hardware cannot.
 
-    Raises: HlsError where the process needs more ports or a shorter recurrence than hardware has.
+    Raises: ScheduleError where the process needs more ports or a shorter recurrence than hardware has.
     """
+    try:
+        return _scheduled_somehow(process, design, options)
+    except HlsError as error:
+        raise ScheduleError(error.message, error.loc) from None
+
+
+def _scheduled_somehow(process: Process, design: Design, options: RtlOptions) -> ScheduledProcess:
     search = _Search(process, design, options)
     merged, apart = (len(analyse(process, merge=merge).headers) for merge in (True, False))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["HlsError", "Loc"]
+__all__ = ["HlsError", "Loc", "ScheduleError"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +27,7 @@ class HlsError(Exception):
         self.message = " ".join(message.split())
         self.loc = loc
         super().__init__(self.message if loc is None else f"{loc}: {self.message}")
+
+
+class ScheduleError(HlsError):
+    """A process that does not run at the interval that it asks for, or at any."""

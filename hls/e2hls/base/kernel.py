@@ -16,7 +16,8 @@ _MACRO = re.compile(r"[^\W\d]\w*(=.*)?", re.ASCII)
 class Kernel:
     """The function ``name`` in ``source``, compiled with ``defines`` ("NAME" or "NAME=VALUE").
 
-    Pragmas of the kinds in ``left_out`` do not count: what they are for is no part of the hardware.
+    Pragmas of the kinds in ``left_out`` do not count: what they are for is no part of the hardware. "II" is
+    the option of PIPELINE: loops run at the interval that they can.
     """
 
     name: str

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from e2hls.base.cache import cached, content_key
-from e2hls.base.errors import HlsError
+from e2hls.base.errors import HlsError, ScheduleError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlDesign, RtlOptions
 from e2hls.build import build_rtl
@@ -17,11 +17,19 @@ from e2hls.checking.compare import Difference, compare
 from e2hls.checking.native_side import Reference, reference, undefined_words
 from e2hls.checking.stimuli import Stimuli, given_words
 from e2hls.checking.wrapper import Wrapped, wrap
-from e2hls.frontend.compile import preprocess
+from e2hls.frontend.compile import INTERVALS, preprocess
 from e2hls.frontend.top_function import find_top
 from e2hls.simulation.harness import Simulation, build_simulation
 
-__all__ = ["PAUSES", "CheckReport", "CheckRun", "check", "compare_with_native", "find_kernel"]
+__all__ = [
+    "PAUSES",
+    "CheckReport",
+    "CheckRun",
+    "build_checked",
+    "check",
+    "compare_with_native",
+    "find_kernel",
+]
 
 PAUSES = ((0.0, 0.0), (0.0, 0.6), (0.6, 0.0), (0.5, 0.5))  # shares of cycles: inputs idle, outputs stall
 _QUIET_CYCLES = 2_000_000  # without a word, before the RTL is said to stand still
@@ -154,7 +162,25 @@ def check(
     wrapped = find_kernel(
         source, others=others, top=top, include_dirs=include_dirs, defines=defines, depths=depths
     )
-    return compare_with_native(wrapped, build_rtl(wrapped.kernel, options), inputs=inputs, seed=seed)
+    wrapped, design = build_checked(wrapped, options)
+    return compare_with_native(wrapped, design, inputs=inputs, seed=seed)
+
+
+def build_checked(wrapped: Wrapped, options: RtlOptions) -> tuple[Wrapped, RtlDesign]:
+    """The kernel's RTL; without the intervals that its loops ask for where these cannot be had.
+
+    Raises: HlsError for what the flow does not take.
+    """
+    try:
+        return wrapped, build_rtl(wrapped.kernel, options)
+    except ScheduleError as error:
+        kernel = replace(wrapped.kernel, left_out=(*wrapped.kernel.left_out, INTERVALS))
+        try:
+            design = build_rtl(kernel, options)
+        except HlsError:
+            raise error from None
+        note = f"II= of PIPELINE is left out, and loops run at the interval that they can, since {error}"
+        return replace(wrapped, kernel=kernel, note="; ".join(filter(None, (wrapped.note, note)))), design
 
 
 def compare_with_native(

@@ -13,7 +13,7 @@ from e2hls.base.kernel import Kernel
 from e2hls.frontend.llvm_text import split_operands
 from e2hls.frontend.translation_unit import TranslationUnit, place_markers
 
-__all__ = ["accesses", "compile_source", "preprocess"]
+__all__ = ["INTERVALS", "accesses", "compile_source", "preprocess"]
 
 # Of the targets, AArch64 passes numbers of any width by value: the IR has no traces of a calling convention.
 _SYNTHESIS = (
@@ -32,6 +32,10 @@ _SYNTHESIS = (
 # As Microsoft's compiler does, and Vitis HLS, expand the macros in a pragma.
 _PREPROCESS = ("-E", "-fms-extensions", "-U_MSC_EXTENSIONS")
 _PRAGMA = r"^[ \t]*#[ \t]*pragma[ \t]+HLS[ \t]+{}\b[^\n]*"
+INTERVALS = "II"  # what a kernel may leave out of its pragmas besides kinds of them
+_INTERVAL = re.compile(
+    r"^([ \t]*#[ \t]*pragma[ \t]+HLS[ \t]+PIPELINE\b[^\n]*?)\bII[ \t]*=[ \t]*[^\s]+", re.M | re.I
+)
 _EMIT = (
     *WARNINGS,
     "-Werror=global-constructors",  # nothing runs before the first call
@@ -108,7 +112,10 @@ def _compile(kernel: Kernel, folder: Path) -> tuple[TranslationUnit, str]:
     """The kernel with markers for its pragmas, and the LLVM IR that clang makes of it."""
     text = _preprocess(kernel, folder)
     for kind in kernel.left_out:
-        text = re.sub(_PRAGMA.format(kind), "", text, flags=re.M | re.I)
+        if kind == INTERVALS:
+            text = _INTERVAL.sub(r"\1", text)
+        else:
+            text = re.sub(_PRAGMA.format(kind), "", text, flags=re.M | re.I)
     unit = place_markers(text)
     marked, output = folder / "kernel.ii", folder / "kernel.ll"
     marked.write_text(unit.text, errors="surrogateescape")

@@ -19,7 +19,17 @@ _IF = re.compile(rf"if\s*(?P<condition>{_CONDITION})\s*(?P<rest>.*)", re.I)
 
 # What each pragma takes; a name that is not here is an error, so that nothing is ignored in silence.
 SILENT = frozenset(
-    {"INLINE", "LOOP_TRIPCOUNT", "BIND_STORAGE", "BIND_OP", "LOOP_FLATTEN", "TOP", "AGGREGATE", "RESOURCE"}
+    {
+        "INLINE",
+        "LOOP_TRIPCOUNT",
+        "BIND_STORAGE",
+        "BIND_OP",
+        "LOOP_FLATTEN",
+        "TOP",
+        "AGGREGATE",
+        "DATA_PACK",
+        "RESOURCE",
+    }
 )
 # Of how fast or how large, never of what comes out.
 HINTS = frozenset(

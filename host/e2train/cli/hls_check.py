@@ -86,9 +86,9 @@ def check(
     """
     from dataclasses import asdict, replace
 
-    from e2hls import RtlOptions, build_rtl
+    from e2hls import RtlOptions
     from e2hls.checking import read_stimuli
-    from e2hls.checking.kernel import compare_with_native, find_kernel
+    from e2hls.checking.kernel import build_checked, compare_with_native, find_kernel
 
     config = load_config(board)
     budget = replace(part_budget(config), period_ns=clock_ns or config.period_ns)
@@ -103,7 +103,7 @@ def check(
             depths=_counts(depths or ()),
         )
         options = RtlOptions(period_ns=budget.period_ns, family=config.family)
-        design = build_rtl(found.kernel, options)
+        found, design = build_checked(found, options)
         with _report_beside(design, budget if cells else None) as wait:
             result = compare_with_native(found, design, inputs=words, seed=seed, progress=step)
             step("synthesis")
