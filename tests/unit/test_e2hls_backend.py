@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from checked_flow import lower
 from designs import accumulate, buffered, ins, pingpong
+from e2hls.backend.emit import ProcessEmitter
 from e2hls.base.errors import HlsError, Loc
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlDesign, RtlOptions
@@ -197,3 +198,17 @@ def test_banks_have_names_that_no_other_array_has(tmp_path: Path) -> None:
     )
     design = generate(lower(Kernel("k", source)), RtlOptions(), tmp_path)
     assert design.report.rams == (("a__0", 4, 32), ("a__1", 4, 32), ("a_1", 8, 32))
+
+
+def test_a_word_is_on_its_way_before_the_process_that_wrote_it_waits_for_it(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        'extern "C" void k(hls::stream<int>& x_in, hls::stream<int>& y_out) {\n'
+        "  hls::stream<int> own;\n  own.write(x_in.read() / 3);\n  y_out.write(own.read());\n}\n"
+    )
+    design = lower(Kernel("k", source))
+    streams = {each.name: each for each in (*design.inputs, *design.outputs, *design.streams)}
+    emitter = ProcessEmitter("k_core", design.processes[0], streams, merge=True, forwarded={})
+    emitter.run()
+    assert emitter.memories.constraints == ["own:send:own_kept:recv:1:none"]

@@ -278,6 +278,10 @@ class ProcessEmitter:
             self._check_stream(name, "reads of", reads)
             channel = Channel(name=name, width=self.streams[name].width, sends=False)
             self.text.receive(channel, self.text.any([site.when for site in reads]), f"{name}_data")
+        for name in self._reads:
+            written = self.streams[name].hands_on
+            if written and self._written_before(written, name):  # in one iteration: it must be on its way
+                self.memories.constraints.append(f"{written}:send:{name}:recv:1:none")
         for name, writes in self._writes.items():
             self._check_stream(name, "writes to", [site for site, _ in writes])
             data = writes[0][1]
@@ -304,6 +308,19 @@ class ProcessEmitter:
                     "leave out II=",
                     test.loc,
                 )
+
+    def _written_before(self, written: str, read: str) -> bool:
+        """Whether an iteration may write one stream and then read the other."""
+        order = [
+            (label, instr.op, instr.target)
+            for label in self.flow.order
+            for instr in self.flow.blocks[label].instrs
+            if (instr.op, instr.target) in (("stream_write", written), ("stream_read", read))
+        ]
+        return any(
+            one[1] == "stream_write" and other[1] == "stream_read" and other[0] in self.flow.reached[one[0]]
+            for one, other in itertools.combinations(order, 2)
+        )
 
     def _test_stream(self, op: str, name: str, sites: list[Site]) -> None:
         """Ask whether a stream is empty or full in the very cycle in which it is accessed."""

@@ -166,6 +166,7 @@ class Stream:
     guards: tuple[
         str, ...
     ] = ()  # shared arrays that a process may access once it has read a word of this one
+    hands_on: str = ""  # the stream whose words it has, both being of one process
     loc: Loc | None = None
 
     @property

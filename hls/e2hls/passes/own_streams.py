@@ -38,7 +38,7 @@ def own_streams(design: Design) -> Design:
         processes=(*(_reading(process, names) for process in design.processes), *map(_handing_on, own)),
         streams=(
             *(kept.get(stream.name, stream) for stream in design.streams),
-            *(replace(stream, name=names[stream.name], depth=2) for stream in own),
+            *(replace(each, name=names[each.name], depth=2, hands_on=each.name) for each in own),
         ),
         notes=(*design.notes, *notes),
     )
