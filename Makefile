@@ -22,7 +22,7 @@ $(READY): pyproject.toml setup.py constraints.txt
 	@touch $@
 
 # One run, gone on with where it was stopped.
-trained = $(BIN)/e2train train digits --epochs 3 --method $(1) --device $(2) --out runs/digits-$(1) \
+trained = $(BIN)/e2train train digits --method $(1) --device $(2) --out runs/digits-$(1) \
 	$$(test ! -e runs/digits-$(1)/checkpoint.pt -o -e runs/digits-$(1)/summary.json && echo --overwrite || echo --resume)
 
 train: $(READY)  ## train a small CNN in three ways, its convolutions on the simulated FPGA, and report

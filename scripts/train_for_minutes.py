@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train for a limited time, stop by itself, and go on from there at the next call.
 
-For a machine that is there for minutes only: by default E2-Train on ResNet-74 with CUDA and resident
-tensors, for 13 minutes, loading and saving included. All that the next call needs is in the folder OUT: copy
+For a machine that is there for minutes only: by default E2-Train on ResNet-74 with CUDA, for 13 minutes,
+loading and saving included. All that the next call needs is in the folder OUT: copy
 it back, and put it there again. The last line on stdout is JSON: the steps of this call, those in all, and
 how many more such calls the schedule takes.
 """
@@ -23,7 +23,7 @@ from e2train.train import TrainError, find_config
 from e2train.train.folder import RunFolder
 
 SAVING_S = 40.0  # kept back for the step under way, the checkpoint, and what starts Python
-SETTINGS = ("host=cuda", "execution=resident")
+SETTING = "host=cuda"
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help=f"settings of the run, beside {' and '.join(SETTINGS)}; of a run that was begun, the same again",
+        help=f"settings of the run, beside {SETTING}; of a run that was begun, the same again",
     )
     options = parser.parse_args()
     if options.minutes * 60 <= SAVING_S:
@@ -50,7 +50,7 @@ def main() -> int:
             f"--minutes must be above {SAVING_S / 60:.2f}, which stopping takes, not {options.minutes:g}"
         )
     try:
-        config = find_config(options.preset).set([*SETTINGS, *options.set]).changed(data=options.data)
+        config = find_config(options.preset).set([SETTING, *options.set]).changed(data=options.data)
     except TrainError as error:
         sys.exit(str(error))
     folder = RunFolder(options.out)

@@ -46,7 +46,7 @@ def test_two_ranks_learn_digits(tmp_path, combine):
 
 
 @pytest.mark.parametrize(
-    "setting", ["combine=sum", "execution=resident", pytest.param("combine=vote", marks=pytest.mark.slow)]
+    "setting", ["combine=sum", "execution=offload", pytest.param("combine=vote", marks=pytest.mark.slow)]
 )
 def test_ranks_count_what_one_would(tmp_path, setting):
     """The same shares of the same batches: as many steps, blocks and MACs, whatever the weights."""

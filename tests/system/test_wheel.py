@@ -122,8 +122,8 @@ def test_training_on_rtl_gives_the_weights_of_the_emulator(home):
     assert (home / "rtl" / "report.html").is_file()
 
 
-def test_it_trains_resident(home):
-    payload = json.loads(run(home, *TRAIN, "--set", "execution=resident", "--out", "resident"))
+def test_it_trains_with_offload(home):
+    payload = json.loads(run(home, *TRAIN, "--set", "execution=offload", "--out", "offloaded"))
     assert payload["steps_run"] + payload["steps_dropped"] == 4
 
 

@@ -4,7 +4,9 @@
 from dataclasses import fields
 
 import pytest
+from e2train.nn import MODEL_NAMES, ResidentError, build_model, describe
 from e2train.train import METHODS, PRESETS, RunConfig, TrainError, find_config, read_config
+from e2train.train.presets import MODELS
 
 KEYS = [field.name for field in fields(RunConfig)]
 
@@ -27,6 +29,32 @@ def test_a_short_file_takes_the_rest_from_its_preset(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('preset = "digits"\nlr = 1\n')
     assert read_config(path) == PRESETS["digits"].changed(lr=1)
+
+
+def executions(model):
+    """How the presets of a model run."""
+    return {PRESETS[preset].execution for preset, name in MODELS.items() if name == model}
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_presets_are_resident_where_their_model_can_stay_on_the_device(name):
+    model, image = build_model(name)
+    if name == "resnet18":
+        with pytest.raises(ResidentError, match=r"^its stem cannot stay on the device: "):
+            describe(model, image)
+        assert executions(name) == {"offload"}
+    else:
+        describe(model, image)
+        assert executions(name) == {"resident"}
+
+
+def test_a_run_says_how_it_is_executed(tmp_path):
+    """So that its meaning does not depend on what presets have by default."""
+    path = tmp_path / "config.toml"
+    for execution in ("resident", "offload"):
+        path.write_text(PRESETS["digits"].changed(execution=execution).to_toml())
+        assert f'execution = "{execution}"' in path.read_text().splitlines()
+        assert read_config(path).execution == execution
 
 
 def test_hash_tells_what_is_trained_and_not_where():

@@ -72,9 +72,7 @@ def train(
     log: Annotated[str | None, typer.Option(help="tensorboard: also write TensorBoard event files.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any key of config.toml, such as execution=resident."
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key of config.toml, such as execution=offload."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:

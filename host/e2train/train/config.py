@@ -79,7 +79,8 @@ class RunConfig:
     swa_first: float = (
         0.75  # methods with signs average their weights from this share of the steps on; 1: never
     )
-    execution: str = "offload"  # of convolutions; "resident": activations and gradients stay on the device
+    # "offload": convolutions alone are on the device; presets whose models allow it have "resident".
+    execution: str = "offload"
     gradient_bits: int = 0  # of output gradients: 4 to 16, stored as 16; resident 8 or 16; 0: 16, resident 8
     result_bits: int = 16  # resident runs: of results of forward and grad_input, 8 or 16
     scale_decay: float = 0.95  # resident runs: factor per step on the running maxima that scales follow

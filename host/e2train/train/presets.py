@@ -45,13 +45,21 @@ _SIGNED = {"sign_lr": 7e-4, "sign_weight_decay": 0.02}
 # anywhere. In 1,000 steps of ResNet-8, which has one block a stage, it costs 9.5 points and saves 8 % of the
 # energy.
 _SKIPS = {"skip_where": "within-stages"}
-SETTINGS: dict[str, dict[str, object]] = {
-    "digits": {"label_smoothing": 0.1, "sign_lr": 0.006, "gate_weight": 10.0},
+# In 360 steps of batch 16 e2train has 98.8 % of held-out digits right with this sign_lr, 98.4 % with 0.002
+# (3 seeds each), 98.1 % with 0.006; in 170 steps of batch 32 with 0.006 it has 96.7 % (2 seeds each).
+_DIGITS: dict[str, object] = {"batch": 16, "label_smoothing": 0.1, "sign_lr": 0.0013, "gate_weight": 10.0}
+_OFFLOADED = ("resnet18",)  # whose max pooling and projections have no place in a resident step
+_CHOSEN: dict[str, dict[str, object]] = {
+    "digits": _DIGITS,
     **{name: _CIFAR | _SIGNED | _SKIPS for name in PRESET_NAMES if name.startswith("cifar")},
     **{f"cifar{classes}-resnet8": _CIFAR | _SIGNED | _SKIPS | {"skip": 0.0} for classes in (10, 100)},
     "imagenet-resnet18": {"batch": 256, "epochs": 90, "schedule": "steps", "warmup": 0.0, "threads": 2},
     **{f"{OWN}{model}": _OWN | {"sign_lr": 0.003, "threads": 2} for model in MODEL_NAMES},
     f"{OWN}digits": _OWN | {"sign_lr": 0.006, "gate_weight": 10.0},
+}
+SETTINGS = {
+    name: {"execution": "offload" if model in _OFFLOADED else "resident", **_CHOSEN[name]}
+    for name, model in MODELS.items()
 }
 
 
