@@ -85,6 +85,9 @@ def test_training_gives_the_emulators_bits(serve, archive, tmp_path):
     mean_w = got["energy_simulated_j"] / got["energy_duration_s"]
     assert PowerModel().idle_w < mean_w < PowerModel().working_w
     assert got["energy_idle_power_w"] == pytest.approx(PowerModel().idle_w, abs=0.01)
+    assert got["energy_per_image_j"] == got["energy_simulated_j"] / (8 * got["steps_run"])
+    assert (got["energy_phases_j"] is None) != (got["energy_phases_reason"] is None)
+    assert (got["energy_host_j"] is None) != (got["energy_host_reason"] is None)
     assert "simulated power, W" in (tmp_path / "pynq" / "report.html").read_text()
     assert want.energy_simulated_j is None
     assert want.energy_reason

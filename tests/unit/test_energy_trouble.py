@@ -3,14 +3,18 @@
 
 import json
 import re
+import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from e2train.energy import (
     EnergyError,
+    Gauge,
     Measured,
+    PowerLog,
     Recorder,
     Recording,
     check_meter,
@@ -97,6 +101,86 @@ def test_a_sensor_that_goes_is_noted_and_what_it_said_is_kept(lost, tmp_path):
         recording.window(0.0, 5.9)
     write_samples(recording, tmp_path / "power.csv")
     assert len(read_csv_log(tmp_path / "power.csv").times_s) == 30
+
+
+@pytest.mark.parametrize("counts_energy", [False, True])
+def test_samples_are_on_the_disk_as_they_come(tmp_path, counts_energy):
+    clock, path = SimpleNamespace(now_s=5.0), tmp_path / "power.csv"
+    says = [2.0, 4.0, 6.0, 3.0] if not counts_energy else [100.0, 104.0, 1.0, 4.0]
+    meter, log = Scripted(*says), PowerLog(path)
+    meter.counts_energy, meter.wraps_at_j = counts_energy, 105.0 if counts_energy else None
+    recorder = Recorder(meter, log=log, clock=lambda: clock.now_s, wall=lambda: clock.now_s)
+    lines = []
+    for number in range(4):
+        recorder.mark = number
+        recorder.take()
+        clock.now_s += 1.0
+        if number == 1:
+            log.begin(6.0)  # the samples before are idle time
+        if number:
+            lines.append(path.read_text().splitlines()[1:])
+    found = [[float(value) for value in line.split(",")] for line in lines[-1]]
+    want = [[-1, 2, 0], [0, 4, 1], [1, 6, 2], [2, 3, 3]]
+    if counts_energy:  # mean power between samples, across the counter's end
+        want = [[-0.5, 4, 1], [0.5, 2, 2], [1.5, 3, 3]]
+    assert found == want
+    assert [len(each) for each in lines] == [len(want) - 2, len(want) - 1, len(want)]
+    log.close()
+    before = path.read_text()
+    write_samples(replace(recorder.recording(), times_s=recorder.recording().times_s - 6.0), path)
+    assert path.read_text() == before
+    later = PowerLog(path, after_s=10.0)  # a run that goes on
+    later.begin(1.0)
+    later.add(0.5, 1.0, 8)
+    later.add(1.5, 7.0, 9)
+    later.close()
+    assert path.read_text() == before + "10.500000000,7.000000,9\n"
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_end_alone(tmp_path):
+    log = PowerLog(tmp_path / "no folder" / "power.csv")
+    log.add(0.0, 1.0, 0)
+    log.begin(0.0)
+    log.add(1.0, 1.0, 0)
+    with pytest.raises(FileNotFoundError):
+        log.close()
+
+
+@pytest.fixture
+def phased(monkeypatch):
+    """A gauge over two steps: 1 s idle at 5 W, 2 s forward at 10 W, 3 s backward at 20 W."""
+
+    def make(period_s):
+        clock = SimpleNamespace(now_s=100.0)
+        own = SimpleNamespace(monotonic=lambda: clock.now_s, time=time.time)
+        monkeypatch.setattr(sys.modules[Gauge.__module__], "time", own)
+        times_s = np.arange(-2, 12 + period_s, period_s)
+        powers_w = np.array([5, 10, 10, 20, 20, 20])[(np.floor(times_s + 1e-9) % 6).astype(int)]
+        recorded = power(times_s + 100, powers_w, period_s=period_s)
+        measuring = Gauge(Scripted(), SimpleNamespace(recording=lambda: recorded), idle_s=2.0)
+        for phase, duration_s in (("idle", 1), ("forward", 2), ("backward", 3)) * 2:
+            measuring.enter(phase)
+            clock.now_s += duration_s
+        measuring.stop()
+        return measuring.measured()
+
+    return make
+
+
+def test_energy_by_phase_is_all_of_it(phased):
+    found = phased(0.01)
+    assert found.phases_reason is None
+    for name, want in (("idle", 10), ("forward", 40), ("backward", 120)):
+        assert found.phases_j[name] == pytest.approx(want, abs=0.3), name  # lines between samples
+    assert sum(found.phases_j.values()) == pytest.approx(found.energy_j, rel=1e-12)
+
+
+def test_a_sensor_too_slow_for_phases_says_so(phased, monkeypatch):
+    monkeypatch.setattr("e2train.energy.readings._FEWEST_PERIODS", 2)
+    found = phased(3.0)
+    assert found.energy_j is not None
+    assert found.phases_j is None
+    assert found.phases_reason == "phases last 2.5 s and m has a new value every 3 s"
 
 
 def test_a_step_of_the_wall_clock_is_noted_and_changes_nothing():
@@ -293,6 +377,21 @@ def test_parts_and_ranks_add_up():
     one_meter = energy_figures([[part(10.0)], []])
     assert (one_meter["energy_measured_j"], one_meter["energy_duration_s"]) == (10.0, 10.0)
     assert one_meter["energy_idle_power_w"] == 2.0
+
+
+def test_phases_and_images_share_the_energy():
+    phases = {"forward": 2.0, "backward": 5.0, "idle": 3.0}
+    known, unknown = part(10.0, phases_j=phases), part(10.0, phases_reason="too slow")
+    found = energy_figures([[known, known], [known]], images=60)
+    assert found["energy_per_image_j"] == 0.5
+    assert found["energy_phases_j"] == {"forward": 6.0, "backward": 15.0, "idle": 9.0}
+    assert found["energy_phases_reason"] is None
+    found = energy_figures([[known, unknown]], images=60)
+    assert (found["energy_phases_j"], found["energy_phases_reason"]) == (None, "too slow")
+    found = energy_figures([[part(None, duration_s=5.0)]], images=60)
+    assert (found["energy_per_image_j"], found["energy_phases_j"]) == (None, None)
+    assert found["energy_phases_reason"] == "nothing was measured"
+    assert Measured.from_dict(known.to_dict()) == known
 
 
 def test_a_part_of_no_length_does_not_void_the_rest_but_a_real_one_does():

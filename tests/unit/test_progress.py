@@ -115,6 +115,12 @@ def test_a_step_in_a_line():
 
 
 MEASURED = {"energy_duration_s": 2.04, "energy_source": "measured by log.csv"}
+BESIDE = {
+    "energy_per_image_j": 0.1275,
+    "energy_phases_j": {"forward": 3.0, "backward": 6.0, "idle": 1.2},
+    "energy_host_j": 40.0,
+    "energy_host_source": "measured by rapl package-0",
+}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +130,12 @@ MEASURED = {"energy_duration_s": 2.04, "energy_source": "measured by log.csv"}
             "csv:log.csv",
             {"energy_measured_j": 10.2, **MEASURED},
             "energy  10.200 J in 2.0 s, measured by log.csv",
+        ),
+        (
+            "auto",
+            {"energy_measured_j": 10.2, **MEASURED, **BESIDE},
+            "energy  10.200 J in 2.0 s, measured by log.csv; 0.128 J per image; "
+            "forward 3 J, backward 6 J, idle 1.2 J; the PC beside it 40.000 J, measured by rapl package-0",
         ),
         ("auto", {"energy_simulated_j": 0.5, **MEASURED}, "energy  0.500 J in 2.0 s, measured by log.csv"),
         ("csv:log.csv", {"energy_reason": "log.csv was silent"}, "energy  not measured: log.csv was silent"),

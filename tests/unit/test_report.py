@@ -14,6 +14,7 @@ from e2train.runtime import LedgerRow
 from e2train.train import PRESETS, TrainError, read_run, run_training, write_reports
 from e2train.train.report import render_report
 from e2train.train.report.figures import run_figures
+from e2train.train.report.render import _three_figures as three_figures
 from e2train.train.summary import PowerSamples
 from report_pages import charts
 
@@ -97,6 +98,15 @@ def test_kinds_of_energy_have_columns_and_colours_of_their_own(records):
         summary=replace(record.summary, energy_simulated_j=456.0, energy_origin="simulated", **energies),
         power=power,
     )
+    beside = {"energy_per_image_j": 0.25, "energy_host_j": 789.0, "energy_host_source": "measured by rapl"}
+    phases = dict(zip(("forward", "backward", "idle"), (10.0, 20.0, 3.0), strict=True))
+    steps = measured.summary.steps_run
+    whole = replace(measured, summary=replace(measured.summary, energy_phases_j=phases, **beside))
+    slow = replace(simulated.summary, energy_phases_reason="too slow", energy_host_reason="no counter")
+    page = render_report([whole, replace(simulated, summary=slow)], load_costs())
+    per_step = [f"{name} {three_figures(spent_j / steps)} J" for name, spent_j in phases.items()]
+    assert f"; 0.25 J per image; per step {', '.join(per_step)}; the PC beside the board 789 J, " in page
+    assert "; by phase not measured: too slow; the PC beside the board not measured: no counter</li>" in page
     page = render_report([measured, simulated], load_costs())
     assert '<td class="measured">123</td>' in page
     assert '<td class="simulated">456</td>' in page

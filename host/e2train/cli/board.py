@@ -135,7 +135,8 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="KIND@N",
-            help="Fail at the N-th transfer: dma-slverr, drop-connection, bitflip or hang. May be repeated.",
+            help="Fail at the N-th transfer: dma-slverr, bitflip, hang, drop-connection, restart, silent for "
+            "a minute. May be repeated.",
         ),
     ] = None,
 ) -> None:

@@ -143,5 +143,13 @@ def _energy(summary: Summary, meter: str) -> str:
     """What was measured, and why nothing was where a meter was named."""
     for energy_j in (summary.energy_measured_j, summary.energy_simulated_j):
         if energy_j is not None:
-            return f"{energy_j:.3f} J in {summary.energy_duration_s:.1f} s, {summary.energy_source}"
+            image_j, phases_j = summary.energy_per_image_j, summary.energy_phases_j
+            parts = [f"{energy_j:.3f} J in {summary.energy_duration_s:.1f} s, {summary.energy_source}"]
+            if image_j is not None:
+                parts.append(f"{image_j:.3g} J per image")
+            if phases_j is not None:
+                parts.append(", ".join(f"{name} {spent_j:.3g} J" for name, spent_j in phases_j.items()))
+            if summary.energy_host_j is not None:
+                parts.append(f"the PC beside it {summary.energy_host_j:.3f} J, {summary.energy_host_source}")
+            return "; ".join(parts)
     return "" if meter in ("auto", "none") else f"not measured: {summary.energy_reason}"

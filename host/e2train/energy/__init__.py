@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Energy: measured by sensors, simulated by a simulated board's, modelled from what was executed."""
 
-from e2train.energy.gauge import Gauge, Measured, gauge, write_samples
+from e2train.energy.gauge import PHASES, Gauge, Measured, Phase, gauge, write_samples
 from e2train.energy.meters import (
     METER_HELP,
     CsvLog,
@@ -15,11 +15,13 @@ from e2train.energy.meters import (
     sensor_rows,
 )
 from e2train.energy.model import CostTable, Modelled, Work, load_costs, modelled
+from e2train.energy.power_log import PowerLog
 from e2train.energy.readings import EnergyError, Gap, Origin, Recording, Window
 from e2train.energy.recorder import Recorder
 
 __all__ = [
     "METER_HELP",
+    "PHASES",
     "CostTable",
     "CsvLog",
     "EnergyError",
@@ -30,6 +32,8 @@ __all__ = [
     "Meter",
     "Modelled",
     "Origin",
+    "Phase",
+    "PowerLog",
     "ReadFile",
     "Recorder",
     "Recording",

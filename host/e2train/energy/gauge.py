@@ -8,17 +8,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from e2train.energy.meters import LogSpec, Meter
+from e2train.energy.power_log import HEADER, PowerLog, Spool, power_line
 from e2train.energy.readings import EnergyError, Gap, Origin, Recording, shortest_window_s
 from e2train.energy.recorder import Recorder
 
-__all__ = ["Gauge", "Measured", "gauge", "write_samples"]
+__all__ = ["PHASES", "Gauge", "Measured", "Phase", "gauge", "write_samples"]
+
+Phase = Literal["forward", "backward", "idle"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 _IDLE_S = 2.0  # at least
+_CHANGE = np.dtype([("time_s", "<f8"), ("phase", "<i8")])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,8 @@ class Measured:
     duration_s: float = 0.0
     idle_power_w: float | None = None
     net_energy_j: float | None = None
+    phases_j: dict[str, float] | None = None  # of the energy
+    phases_reason: str | None = None  # why that is not known
     source: str | None = None
     origin: Origin = "measured"
     reason: str | None = None
@@ -56,11 +63,23 @@ class Gauge:
         self._start_s = time.monotonic()
         self._stop_s: float | None = None  # while it goes on
         self._wall_offset_s = time.time() - self._start_s
+        self._changes = Spool(_CHANGE)
+        self.enter("idle")
 
     def mark(self, number: int) -> None:
         """Say what is under way from now on, such as the number of a step."""
         if self._recorder is not None:
             self._recorder.mark = number
+
+    def enter(self, phase: Phase) -> None:
+        """Say which phase of a step begins; what is none of forward and backward is idle."""
+        if not isinstance(self._meter, str):
+            self._changes.append(time.monotonic() - self._start_s, PHASES.index(phase))
+
+    @property
+    def start_s(self) -> float:
+        """When the window began, by the monotonic clock."""
+        return self._start_s
 
     def stop(self) -> None:
         """End the window, once."""
@@ -113,7 +132,10 @@ class Gauge:
             notes = recording.notes if recording else ()
             origin: Origin = recording.origin if recording else "measured"
             return Measured(duration_s=duration_s, reason=str(error), notes=notes, origin=origin)
+        phases_j, phases_reason = self._phases_j(recording, duration_s)
         return Measured(
+            phases_j=phases_j,
+            phases_reason=phases_reason,
             energy_j=window.energy_j,
             duration_s=duration_s,
             idle_power_w=idle_power_w,
@@ -123,6 +145,28 @@ class Gauge:
             gaps=window.gaps,
             notes=recording.notes,
         )
+
+    def _phases_j(
+        self, recording: Recording, duration_s: float
+    ) -> tuple[dict[str, float] | None, str | None]:
+        """The window's energy by phase; none, and why, where the sensor is too slow to tell phases apart."""
+        changes = self._changes.read()
+        starts_s = np.minimum(changes["time_s"], duration_s)
+        lengths_s = np.diff(starts_s, append=duration_s)
+        computing = lengths_s[changes["phase"] != PHASES.index("idle")]
+        if not len(computing):
+            return None, "no step ran in it"
+        mean_s = float(computing.mean())
+        if mean_s < recording.period_s:
+            return None, (
+                f"phases last {mean_s:.2g} s and {recording.meter} has a new value every "
+                f"{recording.period_s:g} s"
+            )
+        spent_j = np.diff(recording.energy_at(np.append(starts_s, duration_s)))
+        spent_j[0] += float(np.diff(recording.energy_at(np.array([0.0, starts_s[0]])))[0])
+        return {
+            name: float(spent_j[changes["phase"] == index].sum()) for index, name in enumerate(PHASES)
+        }, None
 
     def _idle_power_w(self, recording: Recording) -> float | None:
         """Mean power of what was recorded before the window; None where that is too little."""
@@ -150,18 +194,25 @@ class Gauge:
 
 
 @contextmanager
-def gauge(meter: Meter | LogSpec | str, *, idle_s: float = _IDLE_S) -> Iterator[Gauge]:
-    """Take the idle power, then start a window, which ends with the block unless it was stopped before."""
+def gauge(
+    meter: Meter | LogSpec | str, *, idle_s: float = _IDLE_S, log: PowerLog | None = None
+) -> Iterator[Gauge]:
+    """Take the idle power, then start a window, which ends with the block unless it was stopped before.
+
+    The samples of a meter go to ``log`` as they come.
+    """
     with ExitStack() as stack:
         recorder = None
         if not isinstance(meter, str | LogSpec):
             stack.callback(meter.close)
-            recorder = stack.enter_context(Recorder(meter))
+            recorder = stack.enter_context(Recorder(meter, log=log))
         if not isinstance(meter, str) and idle_s:
             if recorder is not None and not isinstance(meter, LogSpec):
                 idle_s = max(idle_s, 1.2 * shortest_window_s(meter.period_s))
             time.sleep(idle_s)
         started = Gauge(meter, recorder, idle_s)
+        if log is not None and recorder is not None:
+            log.begin(started.start_s)
         try:
             yield started
         finally:
@@ -176,11 +227,11 @@ def write_samples(recording: Recording, path: Path, *, after_s: float | None = N
     times_s, powers_w = recording.power()
     marks = recording.marks[-len(times_s) :] if len(times_s) else recording.marks[:0]
     lines = "".join(
-        f"{time_s + (after_s or 0.0):.9f},{power_w:.6f},{mark}\n"
+        power_line(time_s + (after_s or 0.0), power_w, mark)
         for time_s, power_w, mark in zip(times_s, powers_w, marks, strict=True)
         if after_s is None or time_s >= 0
     )
     if after_s is None or not path.exists():
-        path.write_text("time_s,power_w,step\n", encoding="utf-8")
+        path.write_text(HEADER, encoding="utf-8")
     with path.open("a", encoding="utf-8") as file:
         file.write(lines)

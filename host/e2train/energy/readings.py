@@ -109,7 +109,7 @@ class Recording:
             raise EnergyError(
                 f"{self.meter} started to count again and does not say at what value; energy not reported"
             )
-        energy_j = float(np.diff(self._energy_at(np.array([start_s, stop_s])))[0])
+        energy_j = float(np.diff(self.energy_at(np.array([start_s, stop_s])))[0])
         return Window(
             energy_j=energy_j,
             duration_s=duration_s,
@@ -128,7 +128,7 @@ class Recording:
             steps = (self.values[1:] + self.values[:-1]) / 2 * np.diff(self.times_s)
         return np.concatenate([[0.0], np.cumsum(steps)])
 
-    def _energy_at(self, times_s: Floats) -> Floats:
+    def energy_at(self, times_s: Floats) -> Floats:
         """Energy since the first sample, at any time; beyond the samples the power at their end goes on."""
         energy_j, powers_w = self._energy_j(), self.power()[1]
         first, last = self.times_s[0], self.times_s[-1]

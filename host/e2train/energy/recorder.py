@@ -11,23 +11,27 @@ from types import TracebackType
 import numpy as np
 
 from e2train.energy.meters.protocol import Meter
+from e2train.energy.power_log import PowerLog, Spool
 from e2train.energy.readings import Recording
 
 __all__ = ["Recorder"]
 
+_SAMPLE = np.dtype([("time_s", "<f8"), ("value", "<f8"), ("mark", "<i8")])
 _CLOCK_STEP_S = 0.1  # of the wall clock against the monotonic one
 
 
 class Recorder:
     """Reads a meter once in each of its periods, from entering the ``with`` block to its end.
 
-    A read that fails is noted and tried again; what was recorded stays.
+    Samples go to the disk; with a log their power does, too, where others can read it. A read that fails is
+    noted and tried again; what was recorded stays.
     """
 
     def __init__(
         self,
         meter: Meter,
         *,
+        log: PowerLog | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -35,7 +39,9 @@ class Recorder:
         self._meter = meter
         self._clock = clock
         self._wall = wall
-        self._samples: list[tuple[float, float, int]] = []
+        self._log = log
+        self._samples = Spool(_SAMPLE)
+        self._last: tuple[float, float] | None = None  # time and value
         self._notes: list[str] = []
         self._lost = 0
         self._wall_offset_s: float | None = None
@@ -67,24 +73,38 @@ class Recorder:
         now_s = self._clock()
         time_s = (asked_s + now_s) / 2 if reading.time_s is None else reading.time_s
         self._watch_wall_clock(now_s)
-        if not self._samples or time_s > self._samples[-1][0]:  # else nothing new
-            self._samples.append((time_s, reading.value, self.mark))
+        if self._last is None or time_s > self._last[0]:  # else nothing new
+            self._samples.append(time_s, reading.value, self.mark)
+            if self._log is not None:
+                self._log_power(self._log, time_s, reading.value)
+            self._last = time_s, reading.value
 
     def recording(self) -> Recording:
         """What was recorded so far."""
-        meter, samples = self._meter, list(self._samples)
+        meter, samples = self._meter, self._samples.read()
         lost = (f"{self._lost} samples were lost",) if self._lost > 1 else ()
         return Recording(
             meter=meter.name,
             origin=meter.origin,
             period_s=meter.period_s,
-            times_s=np.array([sample[0] for sample in samples], np.float64),
-            values=np.array([sample[1] for sample in samples], np.float64),
-            marks=np.array([sample[2] for sample in samples], np.int64),
+            times_s=samples["time_s"].copy(),
+            values=samples["value"].copy(),
+            marks=samples["mark"].copy(),
             counts_energy=meter.counts_energy,
             wraps_at_j=meter.wraps_at_j,
             notes=(*self._notes, *lost),
         )
+
+    def _log_power(self, log: PowerLog, time_s: float, value: float) -> None:
+        """As ``Recording.power`` says: of a counter, the mean power since the last sample."""
+        if not self._meter.counts_energy:
+            log.add(time_s, value, self.mark)
+        elif self._last is not None:
+            before_s, before = self._last
+            step_j = value - before
+            if step_j < 0 and self._meter.wraps_at_j is not None:
+                step_j += self._meter.wraps_at_j
+            log.add((before_s + time_s) / 2, step_j / (time_s - before_s), self.mark)
 
     def _run(self) -> None:
         pause_s = self._meter.period_s

@@ -95,13 +95,16 @@ def _execute(session: Session, step: int) -> Row:
     images, labels = (tensor.to(session.host) for tensor in batches.load(step))
     lr = session.set_lr(step)
     model.policy.step = step
+    session.enter("forward")
     logits = model(images)
     samples = batches.size(step)  # over all ranks, each of which adds its part to the mean
     smoothing = session.config.label_smoothing
     loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum") / samples
     penalty = model.policy.penalty()
     optimiser.zero_grad()
+    session.enter("backward")
     (loss if penalty is None else loss + penalty / group.size).backward()  # type: ignore[no-untyped-call]
+    session.enter("idle")
     combine_gradients(model, group)
     optimiser.step()
     average_statistics(model, group)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,7 +12,18 @@ from pathlib import Path
 from shlex import quote
 from time import monotonic
 
-from e2train.energy import Gauge, LogSpec, Measured, Meter, gauge, load_costs, open_meter, write_samples
+from e2train.energy import (
+    EnergyError,
+    Gauge,
+    LogSpec,
+    Measured,
+    Meter,
+    PowerLog,
+    gauge,
+    load_costs,
+    open_meter,
+    write_samples,
+)
 from e2train.nn import Group, OffloadContext, whole_state
 from e2train.runtime import ExecutionStopped, Ledger
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
@@ -92,12 +103,13 @@ def _run(
         folder.begin(config)
     with _stoppable(session, folder) as flag:
         stop = partial(_agreed, group, flag)
-        with _measured(meter, folder, rank_ledger) as running:
+        beside = _host_meter(config, group)
+        with _measured(meter, beside, folder, rank_ledger) as running:
             _train(session, folder, rank_ledger, running, stop=stop, watch=watch)
             training = rank_ledger.take_rows()
             finish(session, stopped=stop)
             averaging = rank_ledger.take_rows()
-        energy = rank_ledger.energy_of_ranks()
+        energy, host_energy = rank_ledger.energy_of_ranks(), rank_ledger.host_energy()
         confusion = evaluate(session, stopped=stop)
     if confusion is None:
         raise _interrupted(session, folder)
@@ -111,7 +123,16 @@ def _run(
         averaging=averaging,
         test=rank_ledger.take_rows(),
     )
-    return _report(session, split, folder, run_ledger, energy, confusion=confusion, wall_s=rank_ledger.wall_s)
+    return _report(
+        session,
+        split,
+        folder,
+        run_ledger,
+        energy,
+        host_energy,
+        confusion=confusion,
+        wall_s=rank_ledger.wall_s,
+    )
 
 
 def _report(
@@ -120,6 +141,7 @@ def _report(
     folder: RunFolder,
     run_ledger: RunLedger,
     energy: list[list[Measured]],
+    host_energy: Sequence[Measured],
     *,
     confusion: Confusion,
     wall_s: float,
@@ -132,7 +154,9 @@ def _report(
         confusion=confusion.tolist(),
     )
     out, accuracy = str(folder.path), evaluation.accuracy
-    summary = summarise(session, run_ledger, table, energy, accuracy=accuracy, wall_s=wall_s, out=out)
+    summary = summarise(
+        session, run_ledger, table, energy, host_energy, accuracy=accuracy, wall_s=wall_s, out=out
+    )
     if session.group.rank:
         return None
     finished = FinishedRun(
@@ -193,21 +217,49 @@ def _meter(config: RunConfig, context: OffloadContext | None, group: Group) -> M
     return open_meter(config.meter, read_board) if own or group.rank == 0 else None
 
 
+def _host_meter(config: RunConfig, group: Group) -> Meter | LogSpec | str | None:
+    """The PC's own counter beside a board, or why there is none; None where there is no board to compare."""
+    of_board = config.device.partition(":")[0] in ("pynq", "agent") and config.meter != "none"
+    if group.rank or not of_board or config.meter.startswith("rapl"):
+        return None
+    try:
+        return open_meter("rapl")
+    except EnergyError as error:
+        return str(error)
+
+
 @contextmanager
 def _measured(
-    meter: Meter | LogSpec | str | None, folder: RunFolder, rank_ledger: RankLedger
+    meter: Meter | LogSpec | str | None,
+    beside: Meter | LogSpec | str | None,
+    folder: RunFolder,
+    rank_ledger: RankLedger,
 ) -> Iterator[Gauge]:
-    """Measure the energy of a block, and keep the samples whatever happens in it."""
-    earlier_s = rank_ledger.measured_s
-    with gauge("the first rank measures" if meter is None else meter) as running:
+    """Measure the energy of a block, and of the PC beside the board.
+
+    Samples are on the disk as they come, those of a log when the block is over.
+    """
+    after_s, first = rank_ledger.measured_s or None, rank_ledger.group.rank == 0
+    log = PowerLog(folder.power, after_s=after_s) if first else None
+
+    def close() -> None:
+        if log is not None:
+            with folder.writing(folder.power):
+                log.close()
+
+    with ExitStack() as stack:
+        stack.callback(close)
+        running = stack.enter_context(gauge("the first rank measures" if meter is None else meter, log=log))
         rank_ledger.gauge = None if meter is None else running
+        if beside is not None:
+            rank_ledger.host_gauge = stack.enter_context(gauge(beside, idle_s=0.0))
         try:
             yield running
         finally:
             running.stop()
-            if rank_ledger.group.rank == 0 and (recording := running.samples()) is not None:
+            if first and isinstance(meter, LogSpec) and (recording := running.samples()) is not None:
                 with folder.writing(folder.power):
-                    write_samples(recording, folder.power, after_s=earlier_s or None)
+                    write_samples(recording, folder.power, after_s=after_s)
 
 
 @contextmanager
@@ -237,6 +289,7 @@ def _train(
     """Take every step; save after each epoch, at the end, before stopping, and where that is long ago."""
     saved_s = monotonic()
     running.mark(session.step)
+    session.enter = running.enter
     report_step = _step_reporter(session, folder, rank_ledger, watch)
     try:
         for row in train(session):

@@ -83,6 +83,8 @@ class RankLedger:
     earlier: tuple[LedgerRow, ...] = ()
     earlier_s: float = 0.0
     earlier_energy: tuple[Measured, ...] = ()  # one for each part
+    host_gauge: Gauge | None = None  # of the PC beside a board
+    earlier_host: tuple[Measured, ...] = ()
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -99,7 +101,8 @@ class RankLedger:
         """What goes into a checkpoint: what every rank has spent, in the order of the ranks."""
         rows = [asdict(row) for row in self.rows()]
         energy = [part.to_dict() for part in self._energy()]
-        return self._from_all({"wall_s": self.wall_s, "rows": rows, "energy": energy})
+        host = [part.to_dict() for part in self.host_energy()]
+        return self._from_all({"wall_s": self.wall_s, "rows": rows, "energy": energy, "host": host})
 
     def take_rows(self) -> tuple[LedgerRow, ...]:
         """The rows of all ranks added up; the next phase begins with none."""
@@ -113,6 +116,10 @@ class RankLedger:
         of_ranks = self._from_all([part.to_dict() for part in self._energy()])
         return [[Measured.from_dict(part) for part in parts] for parts in of_ranks]
 
+    def host_energy(self) -> tuple[Measured, ...]:
+        """What the meter of the PC beside a board says of each part; nothing where there is no board."""
+        return (*self.earlier_host, *([self.host_gauge.measured()] if self.host_gauge else []))
+
     def restore(self, spent: list[dict[str, Any]]) -> None:
         """Go on from a checkpoint.
 
@@ -124,7 +131,8 @@ class RankLedger:
         self.earlier_s = mine["wall_s"]
         self.earlier = rows_from(mine["rows"])
         self.earlier_energy = tuple(map(Measured.from_dict, mine["energy"]))
-        for part in self.earlier_energy:
+        self.earlier_host = tuple(map(Measured.from_dict, mine.get("host", ())))
+        for part in (*self.earlier_energy, *self.earlier_host):
             check_numbers(part)
         check_numbers(self)
 

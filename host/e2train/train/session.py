@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from e2train.energy import Phase
 from e2train.nn import (
     DivergenceError,
     GatedSkip,
@@ -68,6 +69,7 @@ class Session:
     steps_dropped: int = 0
     samples: int = 0
     block_runs: list[int] = field(default_factory=list)  # samples that ran each block, over the training
+    enter: Callable[[Phase], None] = field(default=lambda phase: None, repr=False)  # told of phases of a step
 
     @classmethod
     def start(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from e2train.devices import Counters
-from e2train.energy import CostTable, Measured, read_csv_log
+from e2train.energy import PHASES, CostTable, Measured, read_csv_log
 from e2train.runtime import LedgerRow, computation
 from e2train.train.checks import check_numbers
 from e2train.train.config import RunConfig, read_config
@@ -80,6 +80,12 @@ class Summary:
     energy_net_j: float | None  # above idle power
     energy_idle_power_w: float | None
     energy_duration_s: float
+    energy_per_image_j: float | None = None  # of the measured or simulated energy
+    energy_phases_j: dict[str, float] | None = None  # of it: forward, backward, idle
+    energy_phases_reason: str | None = None  # why that is not known
+    energy_host_j: float | None = None  # of the PC beside a board, by its own counter
+    energy_host_source: str | None = None
+    energy_host_reason: str | None = None  # why there is none
     threads: int
     wall_s: float
     out: str
@@ -110,12 +116,14 @@ def summarise(
     ledger: RunLedger,
     table: CostTable,
     energy: Sequence[Sequence[Measured]],
+    host_energy: Sequence[Measured] = (),
     *,
     accuracy: float,
     wall_s: float,
     out: str,
 ) -> Summary:
-    """Put together what a run did; ``energy`` is what each rank's meter says of each part."""
+    """Put together what a run did; ``energy`` is what each rank's meter says of each part, ``host_energy``
+    what that of the PC beside a board does."""
     config, offloads = session.config, session.method.offloads
     rows = ledger.rows
     total = _total(rows)
@@ -161,7 +169,8 @@ def summarise(
         energy_of_smb_fp32=run_j / saved.smb_fp32.total_j,
         energy_of_smb_int8=run_j / saved.smb_int8.total_j,
         energy_factors=saved.factors,
-        **energy_figures(energy),
+        **energy_figures(energy, images=ledger.samples),
+        **_host_figures(host_energy),
         threads=config.threads,
         wall_s=round(wall_s, 3),
         out=out,
@@ -189,7 +198,7 @@ def _board_figures(total: Counters, *, steps: int, ranks: int) -> dict[str, Any]
     }
 
 
-def energy_figures(energy: Sequence[Sequence[Measured]]) -> dict[str, Any]:
+def energy_figures(energy: Sequence[Sequence[Measured]], *, images: int = 0) -> dict[str, Any]:
     """The parts added up, of all ranks; no figure where one of them has none, but its reason.
 
     A part without a figure that lasted next to nothing, such as one resumed for its test, is left out.
@@ -215,7 +224,33 @@ def energy_figures(energy: Sequence[Sequence[Measured]]) -> dict[str, Any]:
         "energy_net_j": _sum(part.net_energy_j for part in all_parts) if whole else None,
         "energy_idle_power_w": _sum(parts[-1].idle_power_w for parts in ranks if parts) if whole else None,
         "energy_duration_s": duration_s,
+        "energy_per_image_j": energy_j / images if energy_j is not None and images else None,
+        **_phase_figures(all_parts if whole else []),
     }
+
+
+def _host_figures(parts: Sequence[Measured]) -> dict[str, Any]:
+    """The energy of the PC beside a board; nothing where there is no board."""
+    if not parts:
+        return {}
+    found = energy_figures([parts])
+    energy_j, reason = found["energy_measured_j"], found["energy_reason"]
+    return {
+        "energy_host_j": energy_j,
+        "energy_host_source": None if energy_j is None else found["energy_source"],
+        "energy_host_reason": reason,
+    }
+
+
+def _phase_figures(parts: Sequence[Measured]) -> dict[str, Any]:
+    """The energy by phase of all parts; none where one of them has none, but its reason."""
+    reasons = [part.phases_reason for part in parts if part.phases_j is None]
+    known = [part.phases_j for part in parts if part.phases_j is not None]
+    if not known or reasons:
+        reason = next(iter(reasons), None) or "nothing was measured"
+        return {"energy_phases_j": None, "energy_phases_reason": reason}
+    phases_j = {name: sum(part[name] for part in known) for name in PHASES}
+    return {"energy_phases_j": phases_j, "energy_phases_reason": None}
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2sim.board.bitstream import BitstreamError, Design, read_bitstream
-from e2sim.board.faults import Fault
+from e2sim.board.faults import FaultKind, FaultPlan
 from e2sim.board.files import Files
 from e2sim.board.logic import Logic
 from e2sim.board.memory import ContiguousMemory
@@ -48,15 +48,15 @@ class Board:
         model: BoardModel,
         build: Callable[[Design], Path],
         *,
-        faults: Iterable[Fault] = (),
-        drop_connection: Callable[[], None] = lambda: None,
+        faults: FaultPlan,
+        interrupt: Callable[[FaultKind], None] = lambda kind: None,
     ) -> None:
-        """``build`` gives the simulated SoC's library for a design."""
+        """``build`` gives the simulated SoC's library for a design; ``interrupt`` is told of its faults."""
         self.model = model
         self.lock = threading.RLock()
         base = 0x1680_0000 if model.architecture == "armv7l" else 0x6000_0000
         self.memory = ContiguousMemory(base=base, size=model.memory_bytes)
-        self.logic = Logic(self.memory, build, faults=faults, drop_connection=drop_connection)
+        self.logic = Logic(self.memory, build, faults=faults, interrupt=interrupt)
         self._registers = clock_registers(model.architecture, model.divisors)
         self.files = Files(
             board=model.name,

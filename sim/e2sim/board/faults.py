@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults injected into a simulated board, each at one transfer."""
+"""Faults injected into a simulated board, each at one transfer.
+
+``dma-slverr``, ``bitflip`` and ``hang`` happen to the transfer; ``drop-connection``, ``restart`` and
+``silent`` to the whole board, while the transfer is under way.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["Fault", "FaultKind", "parse_faults"]
+__all__ = ["OF_THE_BOARD", "Fault", "FaultKind", "FaultPlan", "parse_faults"]
 
-FaultKind = Literal["dma-slverr", "drop-connection", "bitflip", "hang"]
+FaultKind = Literal["dma-slverr", "drop-connection", "bitflip", "hang", "restart", "silent"]
 _KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+OF_THE_BOARD: tuple[FaultKind, ...] = ("drop-connection", "restart", "silent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +25,26 @@ class Fault:
 
     kind: FaultKind
     transfer: int
+
+
+class FaultPlan:
+    """The faults that are still to come, and the transfers so far; they outlast a restart of the board."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self.transfers = 0
+        self._kinds = {fault.transfer: fault.kind for fault in faults}
+        self._lock = threading.Lock()
+
+    @property
+    def left(self) -> int:
+        """How many are still to come."""
+        return len(self._kinds)
+
+    def started(self) -> FaultKind | None:
+        """Count a transfer, and give the fault that it is to have."""
+        with self._lock:
+            self.transfers += 1
+            return self._kinds.pop(self.transfers, None)
 
 
 def parse_faults(texts: Iterable[str]) -> tuple[Fault, ...]:

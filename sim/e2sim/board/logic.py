@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from e2sim.board.bitstream import Design
-from e2sim.board.faults import Fault, FaultKind
+from e2sim.board.faults import OF_THE_BOARD, FaultKind, FaultPlan
 from e2sim.board.memory import ContiguousMemory
 from e2sim.board.peripherals import Registers
 from e2sim.soc import DmaRegister, Soc, Until
@@ -38,20 +38,23 @@ class Logic:
         memory: ContiguousMemory,
         build: Callable[[Design], Path],
         *,
-        faults: Iterable[Fault] = (),
-        drop_connection: Callable[[], None] = lambda: None,
+        faults: FaultPlan,
+        interrupt: Callable[[FaultKind], None] = lambda kind: None,
     ) -> None:
-        """``build`` gives the library of a SoC for a design."""
+        """``build`` gives the library of a SoC for a design, ``interrupt`` a fault of the whole board."""
         self._memory = memory
         self._build = build
-        self._faults = {fault.transfer: fault.kind for fault in faults}
-        self._drop_connection = drop_connection
+        self._faults = faults
+        self._interrupt = interrupt
         self._engines: list[_Engine] = []
         self._design: Design | None = None
         self._gpio: Registers | None = None
-        self._lock = threading.Lock()
         self._past_s = 0.0  # that engines of earlier bitstreams have worked
-        self.transfers = 0  # chains of all engines
+
+    @property
+    def transfers(self) -> int:
+        """Chains of all engines so far."""
+        return self._faults.transfers
 
     @property
     def busy_s(self) -> float:
@@ -108,15 +111,13 @@ class Logic:
 
     def _started(self, engine: _Engine) -> FaultKind | None:
         """Count a chain, and arrange for the fault that it is to have."""
-        with self._lock:
-            self.transfers += 1
-            fault = self._faults.pop(self.transfers, None)
+        fault = self._faults.started()
         if fault == "dma-slverr":
             engine.fail_next()
         elif fault == "bitflip":
             self._flip(engine.first)
-        elif fault == "drop-connection":
-            self._drop_connection()
+        elif fault in OF_THE_BOARD:
+            self._interrupt(fault)
         return fault
 
     def _flip(self, descriptor: int) -> None:

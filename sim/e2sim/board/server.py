@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent import futures
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from e2hls.simulation.toolchain import SimulationError
 from e2sim.board.bitstream import Design
 from e2sim.board.board import Board, BoardModel
 from e2sim.board.clients import is_connected
-from e2sim.board.faults import Fault
+from e2sim.board.faults import Fault, FaultKind, FaultPlan
 from e2sim.board.services import CallCounter, Services
 
 __all__ = ["PYNQ_PORT", "BoardServer", "check_address"]
@@ -31,6 +32,7 @@ _PATIENCE_S = 10.0  # with an upload that brings nothing
 _KEEPALIVE_MS = 10_000  # after which a client that vanished counts as gone
 _OF_PORTS = (errno.EADDRINUSE, errno.EACCES)
 _AWAY_S = 0.5  # how long a dropped connection is away
+_SILENCE_S = 60.0
 
 
 class BoardServer:
@@ -45,15 +47,20 @@ class BoardServer:
         port: int = PYNQ_PORT,
         faults: Iterable[Fault] = (),
         patience_s: float = _PATIENCE_S,
+        silence_s: float = _SILENCE_S,
     ) -> None:
         """``port`` 0 picks a free one; an upload that brings nothing for ``patience_s`` is ended.
 
+        ``silence_s`` is how long the fault ``silent`` lasts.
+
         Raises: SimulationError when the address cannot be had.
         """
-        self.board = Board(model, build, faults=faults, drop_connection=self._drop)
-        self._services = Services(
-            self.board, is_connected=lambda peer: is_connected(peer, port=self.port), patience_s=patience_s
+        self.faults = FaultPlan(faults)
+        self._switch_on: Callable[[], Board] = partial(
+            Board, model, build, faults=self.faults, interrupt=self._interrupt
         )
+        self._patience_s, self._silence_s = patience_s, silence_s
+        self._boot()
         self._counter = CallCounter()
         self._bind = bind
         self._host = _bracketed(bind)
@@ -110,11 +117,26 @@ class BoardServer:
         while not self._closed.wait(period_s):
             self._services.uploads.end_stalled()
 
-    def _drop(self) -> None:
-        """Break all connections for a moment, from within a call."""
+    def _boot(self) -> None:
+        """A board as it is after power-up, behind services that know no client."""
+        self.board = self._switch_on()
+        self._services = Services(
+            self.board,
+            is_connected=lambda peer: is_connected(peer, port=self.port),
+            patience_s=self._patience_s,
+        )
+
+    def _interrupt(self, kind: FaultKind) -> None:
+        """Say nothing for a while, or break all connections for a moment, from within a call."""
+        if kind == "silent":
+            self._counter.hold(self._closed, self._silence_s)
+            return
 
         def away() -> None:
-            self._server.stop(None)
+            self._server.stop(None).wait()
+            if kind == "restart":
+                self.board.close()
+                self._boot()
             while not self._closed.wait(_AWAY_S):
                 try:
                     self._server, self.port = self._listen(self.port)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
@@ -33,12 +35,19 @@ _GPIO_PINS = 174
 
 
 class CallCounter(grpc.ServerInterceptor):  # type: ignore[misc]
-    """Counts calls by method name."""
+    """Counts calls by method name, and holds them up where the board is to be silent."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        self._silent_until_s = 0.0
+        self._over = threading.Event()
+
+    def hold(self, over: threading.Event, duration_s: float) -> None:
+        """Answer no call for so long, or until ``over`` is set."""
+        self._over, self._silent_until_s = over, time.monotonic() + duration_s
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
+        self._over.wait(max(0.0, self._silent_until_s - time.monotonic()))
         self.calls[details.method.rpartition("/")[2]] += 1
         return continuation(details)
 
