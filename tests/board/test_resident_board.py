@@ -216,7 +216,7 @@ def test_tensors_come_back_wherever_they_lie(overlay, rng):
 @pytest.mark.parametrize("part", [1, 2])
 def test_fifty_faults_at_random_places_change_nothing(on_board, tmp_path, rng, part):
     """Kinds in turn, after the first step 30 to 60 chains apart: no step has more than it is tried."""
-    config = {"steps": 170, "smd": 0.2, "gate_weight": 1.0}
+    config = {"steps": 220, "smd": 0.2, "gate_weight": 1.0}
     kinds = [KINDS[index % len(KINDS)] for index in range(52)]
     places = (60 + (30 + rng.integers(0, 30, len(kinds))).cumsum()).tolist()
     faults = [Fault(kind=kind, transfer=place) for kind, place in zip(kinds, places, strict=True)]
