@@ -22,9 +22,9 @@ from e2hls.xls_verilog.stall_cut import cut_stall_chain
 __all__ = ["Compiled", "ThroughputError", "compile_proc"]
 
 # XLS's sky130 delays stand in for an FPGA's: a 7-series path takes about 3.3 times as long, typical nets
-# included. The factors leave a fifth of the period for long nets and for the handshake between stages.
+# included. The factors leave three tenths of the period for long nets and for the handshake between stages.
 _DELAY_MODEL = "sky130"
-_FPGA_FACTORS = {"xc7": 0.235, "xcup": 0.45}
+_FPGA_FACTORS = {"xc7": 0.215, "xcup": 0.41}
 _RAM_NS = {"xc7": 3.0, "xcup": 1.4}  # clock to output of a block RAM without its output register, and a net
 _GROWTH = 1.25
 _PRECISION = 1.03  # of a relaxed period

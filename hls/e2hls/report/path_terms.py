@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 __all__ = ["in_kernel_terms"]
 
-_PROCESS = re.compile(r"u_(\w+)\.(?:p(\d+)_|skid0_|__)?(\w+)")
+_PROCESS = re.compile(r"u_(\w+)\.(?:p(\d+)_|skid\d+_|__)?(\w+)")
 _MEMORY = re.compile(r"(?:ram|skid)_(\w+?)(?:_r?req)?(?:\.|\Z)")
 _STREAM = re.compile(r"fifo_(\w+)")
 _DONE = re.compile(r"(\w+)_already_done_reg")
