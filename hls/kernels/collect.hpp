@@ -138,45 +138,49 @@ template <int kIcLanes, int kOcLanes, int kWrapBits>
 void collect(hls::stream<StoreCommand>& command_in, hls::stream<Bundle<kIcLanes, kOcLanes>>& bundles_in,
              hls::stream<Wraps<kIcLanes, kOcLanes, kWrapBits>>& wraps_in,
              hls::stream<StoreCommand>& command_out, hls::stream<Quad>& quads_out) {
+  static_assert(kOcLanes >= 4, "collect: a bundle must have two beats");
   constexpr int kLane = log2_ceil(kOcLanes);
   constexpr int kBeat = log2_ceil(kIcLanes * kOcLanes);
   const StoreCommand command = command_in.read();
   command_out.write(command);
   const bool outer = command.outer();
-  const ap_uint<kBeat> last_beat = outer ? kIcLanes * kOcLanes - 1 : kOcLanes / 2 - 1;
+  const ap_uint<kBeat> before_last = (outer ? kIcLanes * kOcLanes : kOcLanes / 2) - 2;  // of its beats
 
   Bundle<kIcLanes, kOcLanes> held;
   held.last = false;
   Wraps<kIcLanes, kOcLanes, kWrapBits> wraps;
   DotQuads<kIcLanes, kOcLanes, kWrapBits> dots = {0, 0};
   ap_uint<kBeat> beat = 0;
+  ap_uint<kLane - 1> pair = 0;  // of output lanes, kept beside the beat: it selects out of all accumulators
+  // Known one beat ahead, so that no word waits for a comparison.
   bool filled = false;  // held has a bundle
-  bool turns = true;    // and this is its last beat, or it has none
+  bool takes = true;    // the next one is due
+  bool ends = false;    // or this is the frame's last beat
   bool done = !command.good() || !(outer || command.dot());
 sums:
   while (!done) {
     #pragma HLS PIPELINE II=1
-    const ap_uint<kLane - 1> pair = outer ? ap_uint<kBeat>(beat >> 1) : beat;
     const ap_uint<kBeat - kLane> lane = beat >> kLane;
     Row<kIcLanes, kOcLanes, kWrapBits> even, odd;
     even.pick(held, wraps, 0, pair);
     odd.pick(held, wraps, 1, pair);
     const Quad sums = dots.take(even, odd, command.pairs);
     Quad quad = outer ? outer_quad(even, odd, beat[0], lane, command) : sums;
-    quad.last = held.last && turns;
+    quad.last = ends;
     if (filled && (outer || command.pairs || beat[0])) {
       quads_out.write(quad);
     }
 
-    done = filled && turns && held.last;
-    if (turns && !done) {
+    const bool last_follows = !takes && beat == before_last;
+    done = ends;
+    ends = last_follows && held.last;
+    beat = takes ? ap_uint<kBeat>(0) : ap_uint<kBeat>(beat + 1);
+    pair = outer ? ap_uint<kBeat>(beat >> 1) : beat;
+    if (takes) {
       held = bundles_in.read();
-      if (command.pairs) {
-        wraps = wraps_in.read();
-      }
+      wraps = wraps_in.read();
     }
-    beat = turns ? ap_uint<kBeat>(0) : ap_uint<kBeat>(beat + 1);
-    turns = beat == last_beat;
+    takes = last_follows && !held.last;
     filled = true;
   }
 }

@@ -13,7 +13,7 @@ struct Phase {
   bool begins;    // a reduction begins with this iteration
   bool began;     // one began with the iteration before
   bool pending;   // acc holds a finished reduction
-  bool counted;   // counts hold those of a finished reduction of pairs
+  bool counted;   // counts hold those of a finished reduction
   bool flushing;  // all iterations are done, this one only sends the last bundle
   bool ending;    // and this one only its counts
   bool done;
@@ -43,13 +43,13 @@ struct Phase {
       wraps_out.write(wraps);
     }
   }
-  void step(bool pairs, bool elements, bool sum_ends, bool nest_ends) {
+  void step(bool elements, bool sum_ends, bool nest_ends) {
     #pragma HLS INLINE
     const bool ran = running();
     done = ending;
     began = begins;
     begins = sum_ends;
-    counted = pairs && pending;
+    counted = pending;
     pending = sum_ends && ran && !elements;
     ending = flushing;
     flushing = nest_ends && ran;
@@ -103,7 +103,7 @@ void compute(const ap_uint<16 * kIcLanes> x_buf[kXDepth],
              hls::stream<Elements>& elements_out, hls::stream<ap_uint<32>>& iterations_out) {
   Word plan[kPlanWords];
   #pragma HLS ARRAY_PARTITION variable=plan complete
-  read_plan(plan_in, plan);
+  const bool computes = read_plan(plan_in, plan);
   const StoreCommand command = store_command(plan);
   command_out.write(command);
   ComputeSettings settings;
@@ -115,7 +115,7 @@ void compute(const ap_uint<16 * kIcLanes> x_buf[kXDepth],
   ElementPosition position;
   position.start();
   Phase phase;
-  phase.start(!command.good() || command.mode == kIdentify);
+  phase.start(!computes);
 
   ap_int<kAccBits> acc[kOcLanes][kIcLanes];
   #pragma HLS ARRAY_PARTITION variable=acc complete
@@ -149,7 +149,7 @@ iterations:
     }
     position.step(sum_ends, settings.how.rows);
     iterations += phase.running();
-    phase.step(settings.pairs, settings.elements, sum_ends, nest_ends);
+    phase.step(settings.elements, sum_ends, nest_ends);
   }
   iterations_out.write(iterations);
 }

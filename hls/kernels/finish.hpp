@@ -30,30 +30,29 @@ struct FinishSettings {
 // Four finished values.
 struct Finished {
   ap_int<32> value[4];
-  ap_uint<3> clamped;   // how many did not fit
+  ap_uint<4> clamped;   // which ones did not fit
   ap_uint<31> largest;  // magnitude before they were made to, at most that of int32
 
   void take(const FinishSettings& how, const ap_int<kAccBits> raw[4], ap_uint<4> closed) {
     #pragma HLS INLINE
     ap_uint<31> magnitudes[4];
-    clamped = 0;
   lanes:
     for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
       const ap_int<kSumBits> sum = raw[i];
       const ap_int<kSumBits> rounded = round_shift<kSumBits>(sum, how.shift);
       // Rounding takes no sum below zero above it, so the sign is known before.
-      const ap_int<kSumBits> positive = how.relu && sum < 0 ? ap_int<kSumBits>(0) : rounded;
-      const bool above = how.capped && positive > ap_int<kSumBits>(how.ceiling);
-      const ap_int<kSumBits> capped = above ? ap_int<kSumBits>(how.ceiling) : positive;
-      const ap_int<kSumBits> whole = closed[i] ? ap_int<kSumBits>(0) : capped;
+      const bool zero = closed[i] || (how.relu && sum < 0);
+      const bool above = how.capped && rounded > ap_int<kSumBits>(how.ceiling);
+      const ap_int<kSumBits> capped = above ? ap_int<kSumBits>(how.ceiling) : rounded;
+      const ap_int<kSumBits> whole = zero ? ap_int<kSumBits>(0) : capped;
       const bool under = whole < how.low;
       const bool over = whole > how.high;
       value[i] = under ? how.low : over ? how.high : ap_int<33>(whole);
-      clamped += ap_uint<3>(under || over);
+      clamped[i] = under || over;
       // That of `whole`, without waiting for the ceiling where it is negative.
-      const ap_int<kSumBits> either = positive < 0 ? ap_int<kSumBits>(-positive) : capped;
-      const ap_uint<kSumBits> magnitude = closed[i] ? ap_int<kSumBits>(0) : either;
+      const ap_int<kSumBits> either = rounded < 0 ? ap_int<kSumBits>(-rounded) : capped;
+      const ap_uint<kSumBits> magnitude = zero ? ap_int<kSumBits>(0) : either;
       magnitudes[i] = magnitude >> 31 ? ap_uint<31>(0x7FFFFFFF) : ap_uint<31>(magnitude);
     }
     const ap_uint<31> first = magnitudes[0] > magnitudes[1] ? magnitudes[0] : magnitudes[1];

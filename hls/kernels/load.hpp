@@ -145,9 +145,10 @@ struct PartTurn {
   }
 };
 
-// Fill the buffers. One loop takes all parts: whether a part ends and which one follows rests on registers.
+// Fill the buffers; returns whether the payload came to its end. One loop takes all parts: whether a part
+// ends and which one follows rests on registers.
 template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kBits>
-void load_payload(hls::stream<Beat>& words_in, Receiver& receiver, const Header<kBits>& header,
+bool load_payload(hls::stream<Beat>& words_in, Receiver& receiver, const Header<kBits>& header,
                   ap_uint<16 * kIcLanes> x_buf[kXDepth],
                   ap_uint<8 * kIcLanes> w_buf[2 * kOcLanes][kWDepth / 2],
                   ap_uint<kPixelLanes> mask_buf[kXDepth],
@@ -165,7 +166,8 @@ parts:
     parts[k] = header.parts[k];
     turn.rest[k] = parts[k].any;
   }
-  bool more = turn.rest != 0 && !receiver.ended;
+  bool complete = turn.rest == 0;
+  bool more = !complete && !receiver.ended;
   turn.next();
   ap_uint<kBits> i = 0;
 payload:
@@ -186,21 +188,24 @@ payload:
         parts[k].step();
       }
     }
-    more = !receiver.ended && !(ends && turn.rest == 0);
+    complete = ends && turn.rest == 0;
+    more = !receiver.ended && !complete;
     i = ends ? ap_uint<kBits>(0) : ap_uint<kBits>(i + 1);
     if (ends) {
       turn.next();
     }
   }
+  return complete;
 }
 
 // Take the two check words, if there are any, and judge the frame's end; decisions rest on registers, as in
 // the header.
 template <int kBits>
-bool load_check(hls::stream<Beat>& words_in, Receiver& receiver, const Header<kBits>& header,
+bool load_check(hls::stream<Beat>& words_in, Receiver& receiver, const Header<kBits>& header, bool complete,
                 ap_uint<8>& status) {
   #pragma HLS INLINE
-  bool whole = header.unchecked && receiver.words == header.frame_words();
+  bool whole = header.unchecked && complete;
+  bool takes = !header.unchecked && !receiver.ended;
   bool good = true, ended = false;
   bool known_whole = false, known_good = false, known_ended = false;
   Word word = 0, want = 0;
@@ -214,10 +219,11 @@ check:
     ended = receiver.ended;
     want = turn[0] ? receiver.sums.s1 : receiver.sums.s2();
     word = want;
-    if ((turn[0] || turn[1]) && !receiver.ended && !header.unchecked) {
+    if (takes) {
       word = receiver.take(words_in);
       whole = turn[1];
     }
+    takes = takes && turn[0] && !receiver.ended;
   }
   status = header.more ? ap_uint<8>(kStatusEarlyEnd) : ap_uint<8>(kStatusLateEnd);
   status = header.more != known_ended ? ap_uint<8>(kStatusOk) : status;
@@ -253,9 +259,9 @@ void load(hls::stream<Beat>& words_in, ap_uint<16 * kIcLanes> x_buf[kXDepth],
   ap_uint<8> status = header.status();
   bool fine = header.fine();
   if (fine) {
-    load_payload<kIcLanes, kOcLanes, kXDepth, kWDepth>(words_in, receiver, header, x_buf, w_buf, mask_buf,
-                                                       coefficient_buf);
-    fine = load_check(words_in, receiver, header, status);
+    const bool complete = load_payload<kIcLanes, kOcLanes, kXDepth, kWDepth>(
+        words_in, receiver, header, x_buf, w_buf, mask_buf, coefficient_buf);
+    fine = load_check(words_in, receiver, header, complete, status);
   }
   const Word verdict = (Word(receiver.words) << 32) | Word(status);
   const Word read = receiver.sums.s2();

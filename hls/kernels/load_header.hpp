@@ -79,11 +79,6 @@ struct Header {
     status = check ? status : ap_uint<8>(kStatusHeaderCheck);
     return ended ? ap_uint<8>(kStatusEarlyEnd) : status;
   }
-  // Words of a frame without check words.
-  ap_uint<32> frame_words() const {
-    #pragma HLS INLINE
-    return kHeaderWords + parts[kCoefficients].left + parts[kX].left + parts[kW].left + parts[kMask].left;
-  }
 
   // Word 0: what is asked.
   template <int kIcLanes, int kOcLanes>
@@ -173,6 +168,8 @@ Header<kBits> load_header(hls::stream<Beat>& words_in, Receiver& receiver, hls::
   Header<kBits> header = {};
   Header<kBits> known = {};
   Word next = 0;
+  bool words = true;  // the turn is one of a word
+  bool takes = true;  // and there is one
   constexpr int kTurns = kHeaderWords + 2;
 header:
   for (ap_uint<kTurns + 1> turn = 1; !turn[kTurns]; turn <<= 1) {
@@ -182,12 +179,14 @@ header:
     header.ended = receiver.ended;
     const Word word = next;
     next = 0;
-    if (!turn[kTurns - 2] && !turn[kTurns - 1]) {
-      if (!receiver.ended) {
-        next = receiver.take(words_in);
-      }
+    if (takes) {
+      next = receiver.take(words_in);
+    }
+    if (words) {
       plan_out.write(next);
     }
+    words = words && !turn[kHeaderWords - 1];
+    takes = words && !receiver.ended;
     if (judged[header::Mode::word]) {
       header.template take_command<kIcLanes, kOcLanes>(word);
     } else if (judged[header::XKind::word]) {

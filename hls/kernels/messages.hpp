@@ -55,7 +55,7 @@ struct Bundle {
   bool last;  // of the frame
 };
 
-// The counts that go with a bundle of pairs, in the same order.
+// The counts that go with a bundle, in the same order; they count only where it holds pairs.
 template <int kIcLanes, int kOcLanes, int kWrapBits>
 using Wraps = hls::vector<ap_int<kWrapBits>, kIcLanes * kOcLanes>;
 

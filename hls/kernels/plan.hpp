@@ -9,19 +9,26 @@
 
 constexpr int kMaxShift = 63;  // leaves 0 of any sum, as longer shifts do
 
-// Read the plan into registers that shift: word 0 arrives first.
-inline void read_plan(hls::stream<Word>& plan_in, Word plan[kPlanWords]) {
+// Read the plan into registers that shift: word 0 arrives first. One bit ends the loop, not a comparison.
+// Returns whether there is something to compute.
+inline bool read_plan(hls::stream<Word>& plan_in, Word plan[kPlanWords]) {
   #pragma HLS INLINE
+  bool identify = false;
+  bool good = false;
 plan:
-  for (int i = 0; i < kPlanWords; ++i) {
+  for (ap_uint<kPlanWords + 1> turn = 1; !turn[kPlanWords]; turn <<= 1) {
     #pragma HLS PIPELINE II=1
   registers:
     for (int k = 0; k < kPlanWords - 1; ++k) {
       #pragma HLS UNROLL
       plan[k] = plan[k + 1];
     }
-    plan[kPlanWords - 1] = plan_in.read();
+    const Word word = plan_in.read();
+    plan[kPlanWords - 1] = word;
+    identify = turn[header::Mode::word] ? header::Mode::of(word) == kIdentify : identify;
+    good = turn[kHeaderWords] ? word(7, 0) == kStatusOk : good;
   }
+  return good && !identify;
 }
 
 // What the processes behind compute are told of a frame.

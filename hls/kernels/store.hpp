@@ -20,7 +20,7 @@ struct Report {
   ap_uint<32> words;
   ap_uint<32> saturations;
   ap_uint<31> largest;
-  ap_uint<3> clamped;  // of the latest values, entered one cycle later
+  ap_uint<4> clamped;  // of the latest values, entered one cycle later
   ap_uint<31> magnitude;
 
   void start() {
@@ -33,9 +33,11 @@ struct Report {
   }
   void enter(const Finished& finished, bool counts) {
     #pragma HLS INLINE
-    saturations += clamped;
+    const ap_uint<2> low = ap_uint<2>(clamped[0]) + ap_uint<2>(clamped[1]);
+    const ap_uint<2> high = ap_uint<2>(clamped[2]) + ap_uint<2>(clamped[3]);
+    saturations += ap_uint<3>(low) + ap_uint<3>(high);
     largest = magnitude > largest ? magnitude : largest;
-    clamped = counts ? finished.clamped : ap_uint<3>(0);
+    clamped = counts ? finished.clamped : ap_uint<4>(0);
     magnitude = counts ? finished.largest : ap_uint<31>(0);
   }
 };
@@ -138,7 +140,10 @@ inline void store_results(const StoreCommand& command, CheckSums& written, Repor
   ap_uint<32> kept = 0;  // four int8 that wait for four more
   bool half = false;     // there are
   ap_uint<2> turn = 0;
+  // Known one word ahead, so that no word waits for a comparison.
   bool filled = false;  // held has values
+  bool takes = true;    // the next ones are due
+  bool ends = false;    // or the frame's last word is
   bool done = !command.good() || command.mode == kIdentify;
 results:
   while (!done) {
@@ -154,9 +159,9 @@ results:
     written.add(word, sends);
     report.words += sends;
 
-    const bool turns = !filled || turn == format.last_turn;
-    report.enter(finished, filled && turns && finishes);
-    if (filled && turns) {
+    const bool closes = filled && (takes || ends);
+    report.enter(finished, closes && finishes);
+    if (closes) {
       const ap_uint<kSideBits> row = planes.add(finished.value, held.other, reduce);
       const ap_uint<log2_ceil(kSideDepth)> at = (planes.plane << 2) | ap_uint<8>(planes.quarter);
       if (planes.ending()) {
@@ -166,15 +171,18 @@ results:
     }
     kept = Format::four_of<8>(finished.value);
     half = filled && !half;
-    done = filled && turns && held.last;
-    if (turns && !done) {
+    done = ends;
+    turn = takes ? ap_uint<2>(0) : ap_uint<2>(turn + 1);
+    if (takes) {
       if (elements) {
         held.take(elements_in.read());
       } else {
         held.take(quads_in.read());
       }
     }
-    turn = turns ? ap_uint<2>(0) : ap_uint<2>(turn + 1);
+    const bool last_follows = turn == format.last_turn;
+    takes = last_follows && !held.last;
+    ends = last_follows && held.last;
     filled = true;
   }
   Finished nothing = {};
@@ -218,6 +226,7 @@ void store(hls::stream<StoreCommand>& command_in, hls::stream<Quad>& quads_in,
            hls::stream<Elements>& elements_in, hls::stream<ap_uint<32>>& iterations_in,
            hls::stream<Beat>& words_out) {
   constexpr int kIdentityWords = 2;
+  constexpr int kChecks = kIdentityWords + kTrailerWords - 2;  // the last two words
   ap_uint<kSideBits> sides[kSideDepth];
   const StoreCommand command = command_in.read();
   CheckSums written, checked;
@@ -233,6 +242,8 @@ void store(hls::stream<StoreCommand>& command_in, hls::stream<Quad>& quads_in,
   const bool identify = command.good() && command.mode == kIdentify;
   const ap_uint<32> side_words = ap_uint<32>(planes) * (2 * kPixelLanes);
   const ap_uint<32> words = identify ? ap_uint<32>(kIdentityWords) : ap_uint<32>(report.words + side_words);
+  bool own = identify;  // the word is one of its identity
+  bool check = false;   // or of the checks
 trailer:
   for (ap_uint<4> i = identify ? 0 : kIdentityWords; i < kIdentityWords + kTrailerWords; ++i) {
     #pragma HLS PIPELINE II=1
@@ -249,16 +260,18 @@ trailer:
     said[6] = command.good() ? command.read : Word(0);
     said[7] = written.s1;
     said[8] = written.s2();
-    said[9] = checked.s1;
-    said[10] = checked.s2();
   rest:
-    for (int k = kIdentityWords + kTrailerWords; k < 16; ++k) {
+    for (int k = kChecks; k < 16; ++k) {
       #pragma HLS UNROLL
       said[k] = 0;
     }
-    const Word word = mux_tree<16>(said, i);
-    put(word, i == kIdentityWords + kTrailerWords - 1 && command.last, words_out);
-    written.add(word, i < kIdentityWords);
-    checked.add(word, i >= kIdentityWords && i < kIdentityWords + kTrailerWords - 2);
+    // No sum is added to itself: what a sum adds is chosen without it.
+    const Word plain = mux_tree<16>(said, i);
+    const Word of_checks = i[0] == (kChecks & 1) ? checked.s1 : checked.s2();
+    put(check ? of_checks : plain, i == kChecks + 1 && command.last, words_out);
+    written.add(i[0] ? depth : lanes, own);
+    checked.add(plain, !own && !check);
+    own = own && !i[0];
+    check = check || i == kChecks - 1;
   }
 }
