@@ -40,6 +40,7 @@ def ask(agent, verb, path, body=b"", token=TOKEN, **headers):
     return response.status, response.read().decode("utf-8", "replace")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_training_through_a_board_gives_the_emulators_bits(serve, overlay, tmp_path):
     """PC -> agent -> pynq -> simulated board."""

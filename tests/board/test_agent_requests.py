@@ -39,6 +39,7 @@ class HeldDevice(Closing):
     """Takes whole tensors, and computes once it is let go."""
 
     name = "held"
+    config = CONFIG
 
     def __init__(self):
         self.let_go = threading.Event()

@@ -16,14 +16,10 @@ SHORT = ("train", "digits", "--steps", "4", "--batch", "8", "--seed", "7", "--js
 SETTINGS = ("--set", "test_images=4", "--set", "smd=0.3", "--set", "skip=0.4")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("combine", "execution"),
-    [
-        ("sum", "offload"),
-        pytest.param("vote", "offload", marks=pytest.mark.slow),
-        pytest.param("sum", "resident", marks=pytest.mark.slow),
-    ],
+    ("combine", "execution"), [("sum", "offload"), ("vote", "offload"), ("sum", "resident")]
 )
 def test_two_boards_give_the_bits_of_two_emulators(serve, overlay, tmp_path, combine, execution):
     boards = ",".join(f"pynq:{serve(BOARD).address}" for _ in range(2))

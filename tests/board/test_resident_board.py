@@ -64,9 +64,8 @@ def on_board(overlay):
     return at
 
 
-@pytest.mark.parametrize(
-    ("board", "batch"), [(BOARD, 2), ("zcu104", 5)]
-)  # an engine and four, unequal shares
+# One engine, and four with unequal shares.
+@pytest.mark.parametrize(("board", "batch"), [(BOARD, 2), ("zcu104", 5)])
 def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, board, batch):
     config = DIGITS.changed(batch=batch, board=board)
     emulated = run_emulated(config, tmp_path / "emulated")

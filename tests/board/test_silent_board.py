@@ -98,7 +98,10 @@ def test_the_first_signal_ends_the_wait_saves_and_exits_130(
     undisturbed, serve, overlay, pause, tmp_path, signal_number
 ):
     board, out, archive = serve(BOARD), tmp_path / "cut", overlay(BOARD)
-    settings = ("--set", "meter=none", "--set", "test_images=4", "--set", "deadline_s=300")
+    settings = (
+        *("--set", "execution=offload", "--set", "meter=none", "--set", "test_images=4"),
+        *("--set", "deadline_s=300"),
+    )
     command = [
         *(*E2TRAIN, "train", "digits", "--method", "psg", "--steps", "4", "--batch", "8", "--seed", "7"),
         *(
