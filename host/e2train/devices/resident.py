@@ -36,8 +36,6 @@ __all__ = [
     "ResidentDevice",
     "Span",
     "WeightGradient",
-    "operands",
-    "results",
     "run_one_by_one",
     "run_operation",
     "run_operations",
@@ -393,20 +391,3 @@ def run_operation(device: ResidentDevice, call: Operation) -> Any:
     if isinstance(call, WeightGradient):
         return device.weight_gradient(call)
     return device.affine(call) if isinstance(call, Affine) else device.reduce(call)
-
-
-def operands(call: Operation) -> tuple[DeviceTensor, ...]:
-    """The tensors that an operation reads."""
-    if isinstance(call, Convolution):
-        return (call.source,)
-    if isinstance(call, WeightGradient):
-        return call.x, call.gy
-    listed = (call.u, call.v, call.mask)
-    return tuple(tensor for tensor in listed if tensor is not None)
-
-
-def results(call: Operation) -> tuple[DeviceTensor, ...]:
-    """The tensors that an operation writes."""
-    if isinstance(call, Convolution):
-        return (call.destination,)
-    return (call.out,) if isinstance(call, Affine) else ()

@@ -11,9 +11,10 @@ import numpy as np
 from e2train.config import EngineConfig
 from e2train.devices.chains.elements import plan_reduction
 from e2train.devices.chains.jobs import Job
+from e2train.devices.chains.operands import operands, results
 from e2train.devices.chains.plan import PlannedFrame, Range
 from e2train.devices.chains.transfer import scratch_bytes
-from e2train.devices.resident import DeviceTensor, Operation, Reduction, operands, results
+from e2train.devices.resident import DeviceTensor, Operation, Reduction
 
 __all__ = ["BARRIER_BYTES", "Step", "barrier", "join"]
 

@@ -15,6 +15,7 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import BARRIER_BYTES
 from e2train.devices.chains.device import SCRATCH_BYTES, named
+from e2train.devices.chains.operands import operands, results
 from e2train.devices.chains.plan import PlannedFrame, frame_cycles
 from e2train.devices.chains.rounds import plan_rounds
 from e2train.devices.chains.transfer import Area, FrameReply, lay_out, read_replies, reply_bytes
@@ -23,7 +24,7 @@ from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Closing, Counters, DeviceError, DeviceLostError, StepLostError
 from e2train.devices.pynq import PynqDevice
 from e2train.devices.pynq_board import Board, Buffer, chains_at
-from e2train.devices.resident import DeviceTensor, Operation, operands, results
+from e2train.devices.resident import DeviceTensor, Operation
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 
 __all__ = ["BoardResident", "chain_bytes"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from e2train.config import EngineConfig
 from e2train.devices.chains.jobs import Job, plan_job
+from e2train.devices.chains.operands import operands, results
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import Area, FrameReply, failure, lay_out, read_replies, scratch_bytes
 from e2train.devices.memory import HostMemory, check_access
@@ -18,8 +19,6 @@ from e2train.devices.protocol import Counters, DeviceError, at_once
 from e2train.devices.resident import (
     DeviceTensor,
     Operation,
-    operands,
-    results,
 )
 from e2train.packing.descriptors import (
     DESCRIPTOR_BYTES,

@@ -15,8 +15,9 @@ from typing import Any
 from e2train.config import EngineConfig
 from e2train.devices.chains.batch import Step, join
 from e2train.devices.chains.jobs import Job, plan_share
+from e2train.devices.chains.operands import operands, results
 from e2train.devices.chains.plan import Range
-from e2train.devices.resident import DeviceTensor, Operation, operands, results
+from e2train.devices.resident import DeviceTensor, Operation
 
 __all__ = ["Round", "Rounds", "plan_rounds", "shares_of"]
 

@@ -19,14 +19,19 @@ from e2train.devices.resident import (
     ResidentDevice,
     WeightGradient,
 )
-from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import LARGEST, Kind, Written, kind_range
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats, kind_exponent, mantissas
 from e2train.runtime.ledger import Ledger, LedgerMode, LedgerRow
 from e2train.runtime.resident.network import Activation, ConvNorm
 from e2train.runtime.resident.queue import Later, OperationQueue
-from e2train.runtime.resident.scaled import Scaled, ceiling, integer_ceiling
+from e2train.runtime.resident.scaled import (
+    Scaled,
+    addressed_bytes,
+    addressed_values,
+    ceiling,
+    integer_ceiling,
+)
 from e2train.runtime.resident.scales import Scales
 
 __all__ = ["TRIAL", "Operations"]
@@ -347,8 +352,8 @@ class Operations:
     ) -> None:
         if trial and written:
             name, written = TRIAL, replace(written, saturations=0)
-        addressed = [_addressed(tensor, writes) for tensor in reads if tensor is not None]
-        values = [_addressed_values(tensor, writes) for tensor in reads if tensor is not None]
+        addressed = [addressed_bytes(tensor, writes) for tensor in reads if tensor is not None]
+        values = [addressed_values(tensor, writes) for tensor in reads if tensor is not None]
         self._ledger.enter(
             LedgerRow(
                 name=name,
@@ -375,22 +380,6 @@ def _tensor(scaled: Scaled | None) -> DeviceTensor | None:
 
 def _values(tensor: DeviceTensor) -> int:
     return tensor.N * tensor.C * tensor.H * tensor.W
-
-
-def _pixels(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
-    """Pixels of a sample that an operation reads: a strided view leaves some out."""
-    own = tensor.H * tensor.W
-    return own if out is None or tensor.view != "strided" else out.H * out.W
-
-
-def _addressed_values(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
-    return tensor.N * tensor.C * _pixels(tensor, out)
-
-
-def _addressed(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
-    """Bytes that an operation reads of a tensor, lanes left over included."""
-    lanes = block_count(tensor.C) * LANES * np.dtype(tensor.kind).itemsize
-    return tensor.N * lanes * _pixels(tensor, out)
 
 
 def _overlap(one: DeviceTensor, other: DeviceTensor) -> bool:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.devices.resident import DeviceTensor
+from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import LARGEST, View, kind_range
 from e2train.runtime.resident.network import Activation
 
-__all__ = ["Scaled", "ceiling", "integer_ceiling"]
+__all__ = ["Scaled", "addressed_bytes", "addressed_values", "ceiling", "integer_ceiling"]
 
 Indices = NDArray[np.int64]
 
@@ -62,3 +63,20 @@ def integer_ceiling(activation: Activation, exponent: int) -> int:
     """
     real = np.ldexp(ceiling(activation), -exponent)
     return max(1, round(min(float(real), LARGEST)))
+
+
+def _pixels(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
+    """Pixels of a sample that an operation reads: a strided view leaves some out."""
+    own = tensor.H * tensor.W
+    return own if out is None or tensor.view != "strided" else out.H * out.W
+
+
+def addressed_values(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
+    """Values that an operation with this result reads of a tensor."""
+    return tensor.N * tensor.C * _pixels(tensor, out)
+
+
+def addressed_bytes(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
+    """Bytes that an operation reads of a tensor, lanes left over included."""
+    lanes = block_count(tensor.C) * LANES * np.dtype(tensor.kind).itemsize
+    return tensor.N * lanes * _pixels(tensor, out)
