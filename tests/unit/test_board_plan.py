@@ -53,6 +53,12 @@ def test_engines_share_the_cycles():
     assert [round(cycles[0] / each, 1) for each in cycles] == [1.0, 1.9, 3.5]
 
 
+def test_one_engine_takes_at_most_300_calls_a_step():
+    config = replace(load_config("zcu104"), engines=1)
+    planned = plan_step(NETWORK, config, samples=128, result="int16", gradient="int8", bits=(4, 8))
+    assert planned.calls == planned.calls_in_a_row == 7 * planned.rounds + 4 <= 300
+
+
 def test_the_plan_is_told_by_a_command(monkeypatch, capsys):
     def run(*words):
         monkeypatch.setattr("sys.argv", ["e2train", "board", "plan", *words])

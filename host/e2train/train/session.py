@@ -69,7 +69,7 @@ class Session:
     steps_dropped: int = 0
     samples: int = 0
     block_runs: list[int] = field(default_factory=list)  # samples that ran each block, over the training
-    enter: Callable[[Phase], None] = field(default=lambda phase: None, repr=False)  # told of phases of a step
+    enter: Callable[[Phase], None] = field(default=lambda phase: None, repr=False)  # gets each phase
 
     @classmethod
     def start(

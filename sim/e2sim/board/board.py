@@ -51,7 +51,7 @@ class Board:
         faults: FaultPlan,
         interrupt: Callable[[FaultKind], None] = lambda kind: None,
     ) -> None:
-        """``build`` gives the simulated SoC's library for a design; ``interrupt`` is told of its faults."""
+        """``build`` gives the simulated SoC's library for a design; ``interrupt`` is called with faults."""
         self.model = model
         self.lock = threading.RLock()
         base = 0x1680_0000 if model.architecture == "armv7l" else 0x6000_0000
