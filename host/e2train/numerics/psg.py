@@ -78,7 +78,7 @@ def sign(raw: Any) -> Any:
 
 
 class Prediction(NamedTuple):
-    """Signs of a weight gradient, which of them its high bits decided, and the mean magnitude of these."""
+    """Signs of a weight gradient, which of them its high bits decided, and the mean magnitude of all."""
 
     signs: Any
     predicted: Any
@@ -86,7 +86,7 @@ class Prediction(NamedTuple):
 
 
 def predict_signs(psg: Psg, compute: Callable[[int, int], Any]) -> Prediction:
-    """Signs of a weight gradient, as far as they are wanted.
+    """Predict the signs of a weight gradient from its high bits.
 
     ``compute`` gives its integers from so many high bits of x and gy (0: all). The full-precision gradient is
     computed in mode ``resolve`` alone, and only where a sign is left open.
