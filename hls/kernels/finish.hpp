@@ -8,7 +8,6 @@
 
 // How the values of a frame are finished.
 struct FinishSettings {
-  ap_uint<6> shift;
   bool relu;
   bool capped;
   ap_uint<32> ceiling;
@@ -17,7 +16,6 @@ struct FinishSettings {
 
   void set(const StoreCommand& command) {
     #pragma HLS INLINE
-    shift = command.shift;
     relu = command.relu;
     capped = command.ceiling != 0;
     ceiling = command.ceiling;
@@ -33,16 +31,15 @@ struct Finished {
   ap_uint<4> clamped;   // which ones did not fit
   ap_uint<31> largest;  // magnitude before they were made to, at most that of int32
 
-  void take(const FinishSettings& how, const ap_int<kAccBits> raw[4], ap_uint<4> closed) {
+  void take(const FinishSettings& how, const RoundShift<kSumBits> shifted[4], ap_uint<4> closed) {
     #pragma HLS INLINE
     ap_uint<31> magnitudes[4];
   lanes:
     for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
-      const ap_int<kSumBits> sum = raw[i];
-      const ap_int<kSumBits> rounded = round_shift<kSumBits>(sum, how.shift);
+      const ap_int<kSumBits> rounded = shifted[i].rounded();
       // Rounding takes no sum below zero above it, so the sign is known before.
-      const bool zero = closed[i] || (how.relu && sum < 0);
+      const bool zero = closed[i] || (how.relu && shifted[i].doubled < 0);
       const bool above = how.capped && rounded > ap_int<kSumBits>(how.ceiling);
       const ap_int<kSumBits> capped = above ? ap_int<kSumBits>(how.ceiling) : rounded;
       const ap_int<kSumBits> whole = zero ? ap_int<kSumBits>(0) : capped;

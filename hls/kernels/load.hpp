@@ -136,17 +136,32 @@ struct MaskWords {
 struct PartTurn {
   ap_uint<kParts> now;
   ap_uint<kParts> rest;
+  bool last;  // none is
 
   void next() {
     #pragma HLS INLINE
     const ap_uint<kParts> others = rest & ap_uint<kParts>(rest - 1);
     now = rest ^ others;
     rest = others;
+    last = others == 0;
   }
 };
 
+// Whether the next word is the last one of its part.
+template <int kBits>
+bool ends_part(const PartTurn& turn, const Part<kBits> parts[kParts]) {
+  #pragma HLS INLINE
+  bool ends = false;
+parts:
+  for (int k = 0; k < kParts; ++k) {
+    #pragma HLS UNROLL
+    ends = ends || (turn.now[k] && parts[k].last);
+  }
+  return ends;
+}
+
 // Fill the buffers; returns whether the payload came to its end. One loop takes all parts: whether a part
-// ends and which one follows rests on registers.
+// ends and which one follows rests on registers, known one word ahead.
 template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kBits>
 bool load_payload(hls::stream<Beat>& words_in, Receiver& receiver, const Header<kBits>& header,
                   ap_uint<16 * kIcLanes> x_buf[kXDepth],
@@ -159,7 +174,7 @@ bool load_payload(hls::stream<Beat>& words_in, Receiver& receiver, const Header<
   WWords<kIcLanes, 2 * kOcLanes> w = {0, 0};
   MaskWords mask = {0};
   Part<kBits> parts[kParts];
-  PartTurn turn = {0, 0};
+  PartTurn turn = {0, 0, false};
 parts:
   for (int k = 0; k < kParts; ++k) {
     #pragma HLS UNROLL
@@ -169,6 +184,7 @@ parts:
   bool complete = turn.rest == 0;
   bool more = !complete && !receiver.ended;
   turn.next();
+  bool ends = ends_part(turn, parts);
   ap_uint<kBits> i = 0;
 payload:
   while (more) {
@@ -179,21 +195,20 @@ payload:
     x.template put<kBits, kXDepth>(word, i, turn.now[kX], header, x_buf);
     w.template put<kBits, kWDepth / 2>(word, i, turn.now[kW], header, w_buf);
     mask.template put<kBits, kXDepth>(word, i, turn.now[kMask], header, mask_buf);
-    bool ends = false;
   counts:
     for (int k = 0; k < kParts; ++k) {
       #pragma HLS UNROLL
-      ends = ends || (turn.now[k] && parts[k].last);
       if (turn.now[k]) {
         parts[k].step();
       }
     }
-    complete = ends && turn.rest == 0;
+    complete = ends && turn.last;
     more = !receiver.ended && !complete;
     i = ends ? ap_uint<kBits>(0) : ap_uint<kBits>(i + 1);
     if (ends) {
       turn.next();
     }
+    ends = ends_part(turn, parts);
   }
   return complete;
 }

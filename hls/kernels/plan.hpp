@@ -10,11 +10,12 @@
 constexpr int kMaxShift = 63;  // leaves 0 of any sum, as longer shifts do
 
 // Read the plan into registers that shift: word 0 arrives first. One bit ends the loop, not a comparison.
-// Returns whether there is something to compute.
+// Returns whether there is something to compute: the last word has no part in it, so this rests on registers.
 inline bool read_plan(hls::stream<Word>& plan_in, Word plan[kPlanWords]) {
   #pragma HLS INLINE
   bool identify = false;
   bool good = false;
+  bool computes = false;
 plan:
   for (ap_uint<kPlanWords + 1> turn = 1; !turn[kPlanWords]; turn <<= 1) {
     #pragma HLS PIPELINE II=1
@@ -23,12 +24,13 @@ plan:
       #pragma HLS UNROLL
       plan[k] = plan[k + 1];
     }
+    computes = good && !identify;
     const Word word = plan_in.read();
     plan[kPlanWords - 1] = word;
     identify = turn[header::Mode::word] ? header::Mode::of(word) == kIdentify : identify;
     good = turn[kHeaderWords] ? word(7, 0) == kStatusOk : good;
   }
-  return good && !identify;
+  return computes;
 }
 
 // What the processes behind compute are told of a frame.

@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Divide by 2**shift, rounding halves up. Spec: numerics.round_shift.
+// Divide by 2**shift, rounding halves up, in two steps. Spec: numerics.round_shift.
 // (raw + half) >> shift equals raw >> shift plus the highest bit shifted out: one shifter, no decoder for
 // half. Its 64 bits take any shift of six, so that nothing compares the shift with a width.
 template <int kBits>
-ap_int<kBits> round_shift(ap_int<kBits> raw, ap_uint<6> shift) {
-  #pragma HLS INLINE
-  static_assert(kBits < 64, "round_shift: the number and the bit below it must fit 64 bits");
-  const ap_int<64> doubled = ap_int<64>(raw) << 1;
-  const ap_int<64> shifted = doubled >> shift;
-  return (shifted >> 1) + ap_int<2>(shifted & 1);
-}
+struct RoundShift {
+  ap_int<kBits + 1> doubled;  // raw >> shift, and the highest bit shifted out
+
+  void take(ap_int<kBits> raw, ap_uint<6> shift) {
+    #pragma HLS INLINE
+    static_assert(kBits < 64, "RoundShift: the number and the bit below it must fit 64 bits");
+    doubled = (ap_int<64>(raw) << 1) >> shift;
+  }
+  ap_int<kBits> rounded() const {
+    #pragma HLS INLINE
+    return (doubled >> 1) + ap_int<2>(doubled & 1);
+  }
+};
 
 // Clamp to kTo bits; `clamped` tells whether the number did not fit. Spec: numerics.saturate.
 template <int kTo, int kFrom>

@@ -42,9 +42,11 @@ struct Report {
   }
 };
 
-// Four values on their way out, from sums of lanes or from elements.
+// Four values on their way out, from sums of lanes or from elements, also shifted: the shifter's result goes
+// into a register, not into an adder.
 struct Values {
   ap_int<kAccBits> value[4];
+  RoundShift<kSumBits> shifted[4];
   ap_int<16> other[4];
   ap_uint<4> closed;
   bool last;
@@ -70,6 +72,14 @@ struct Values {
     }
     closed = elements.closed;
     last = elements.last;
+  }
+  void shift(ap_uint<6> bits) {
+    #pragma HLS INLINE
+  lanes:
+    for (int i = 0; i < 4; ++i) {
+      #pragma HLS UNROLL
+      shifted[i].take(value[i], bits);
+    }
   }
 };
 
@@ -149,7 +159,7 @@ results:
   while (!done) {
     #pragma HLS PIPELINE II=1
     Finished finished;
-    finished.take(how, held.value, held.closed);
+    finished.take(how, held.shifted, held.closed);
     const bool full = !format.bytes || half || format.outer;
     const bool sends = filled && full && !reduce;
     const Word word = format.word(held.value, finished.value, kept, turn);
@@ -179,6 +189,7 @@ results:
       } else {
         held.take(quads_in.read());
       }
+      held.shift(command.shift);
     }
     const bool last_follows = turn == format.last_turn;
     takes = last_follows && !held.last;
