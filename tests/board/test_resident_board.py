@@ -12,6 +12,7 @@ from e2sim.board import BoardServer, Fault
 from e2sim.board.faults import FaultKind
 from e2train.config import load_config
 from e2train.devices import DeviceError, open_resident
+from e2train.devices.chains.kept import KeptChains
 from e2train.devices.protocol import StepLostError
 from e2train.devices.pynq_board import CHAIN_CALLS, MOVE_CALLS, WRITE_CALLS
 from e2train.devices.resident import Convolution, DeviceTensor
@@ -54,6 +55,19 @@ def emulated(tmp_path_factory):
 
 
 @pytest.fixture
+def kept(monkeypatch):
+    """For each round of a run, the descriptors that it found ready on the board, or none."""
+    rounds, find = [], KeptChains.find
+
+    def watched(self, *args, **options):
+        rounds.append(find(self, *args, **options))
+        return rounds[-1]
+
+    monkeypatch.setattr(KeptChains, "find", watched)
+    return rounds
+
+
+@pytest.fixture
 def on_board(overlay):
     """The configuration of a run on a server's board."""
 
@@ -66,7 +80,7 @@ def on_board(overlay):
 
 # One engine, and four with unequal shares.
 @pytest.mark.parametrize(("board", "batch"), [(BOARD, 2), ("zcu104", 5)])
-def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, board, batch):
+def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, kept, board, batch):
     config = DIGITS.changed(batch=batch, board=board)
     emulated = run_emulated(config, tmp_path / "emulated")
     engines = load_config(board).engines
@@ -79,17 +93,21 @@ def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, board, bat
     for key in ("weights_sha256", "state_sha256", "test_accuracy", "macs", "host_bytes_per_step"):
         assert getattr(summary, key) == getattr(emulated, key), key
     assert summary.cycles is None
-    # What chains of all engines send and receive moves at once; images and gradients are sent.
+    # What chains of all engines send and receive moves at once; images and gradients are sent, and each round
+    # that comes again is kept.
     chains, rounds = server.board.logic.transfers, calls["invalidate"] - (engines - 1)
     assert rounds <= chains <= engines * rounds
     assert chains > (engines - 1) * rounds
-    assert calls["flush"] - calls["invalidate"] == 2 * summary.steps_run + 1
+    assert calls["flush"] - calls["invalidate"] == 2 * summary.steps_run + 1 + len({*kept} - {None})
     registers = calls["write"] - calls["flush"]
     assert 2 * chains <= registers < 2 * chains + 40 * engines
 
 
-def test_a_step_takes_what_was_planned(on_board, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("board", "batch"), [(BOARD, 2), pytest.param("zcu104", 9, marks=pytest.mark.slow)])
+def test_a_step_takes_what_was_planned(overlay, tmp_path, monkeypatch, board, batch):
     """Chains and bytes, as the client moves them; calls but for looks whether a chain is done."""
+    config, engines = DIGITS.changed(method="smb-int8", steps=4, batch=batch, board=board), load_config(board)
+    emulated = run_training(config, out=tmp_path / "emulated")
     moved = {"sent": 0, "received": 0, "calls": 0}
 
     def counted(name, size, calls):
@@ -103,18 +121,21 @@ def test_a_step_takes_what_was_planned(on_board, tmp_path, monkeypatch):
         monkeypatch.setattr(RemoteBuffer, name, move)
 
     counted("flush", "sent", WRITE_CALLS)
-    counted("invalidate", "received", CHAIN_CALLS + MOVE_CALLS - WRITE_CALLS)
+    counted("invalidate", "received", CHAIN_CALLS * engines.engines + MOVE_CALLS - WRITE_CALLS)
     after = []
-    with BoardServer(MODEL, build_logic, port=0) as server:
+    with BoardServer(board_model(load_board(board)), build_logic, port=0) as server:
 
         def watch(row):
             after.append({"chains": server.board.logic.transfers, **moved})
 
-        run_training(on_board(server, method="smb-int8", steps=3), out=tmp_path, watch=watch)
+        where = {"device": f"pynq:127.0.0.1:{server.port}", "overlay": str(overlay(board))}
+        summary = run_training(config.changed(**where), out=tmp_path / "board", watch=watch)
+    assert summary.state_sha256 == emulated.state_sha256
     planned = plan_step(
-        describe(*build_model("digits")), load_config(BOARD), samples=2, result="int16", gradient="int8"
+        describe(*build_model("digits")), engines, samples=batch, result="int16", gradient="int8"
     )
-    step = {key: after[2][key] - after[1][key] for key in after[1]}  # all scales are known
+    # All scales are known in the second step, and the descriptors of its rounds are kept from the third on.
+    step = {key: after[3][key] - after[2][key] for key in after[1]}
     assert step == {
         "chains": planned.chains,
         "sent": planned.sent_bytes,
@@ -133,6 +154,26 @@ def test_faults_in_the_middle_of_steps_change_nothing(on_board, emulated, tmp_pa
         assert not server.faults.left
     assert summary.state_sha256 == emulated.state_sha256
     assert summary.macs == emulated.macs
+
+
+def test_descriptors_on_the_board_are_not_relied_on_after_a_fault(on_board, tmp_path, kept):
+    """Faults in the middle of a step that sends them, and of one that finds all; the fifty have others."""
+    config = {"method": "smb-int8", "steps": 5}
+    emulated = run_training(DIGITS.changed(**config), out=tmp_path / "emulated")
+    found = {}
+    with BoardServer(MODEL, build_logic, port=0) as server:
+
+        def watch(row):
+            found[row.step] = sum(each is not None for each in kept)
+            kept.clear()
+            if kind := {2: "dma-slverr", 4: "restart"}.get(row.step):
+                server.faults.add(Fault(kind=kind, transfer=server.faults.transfers + 12))
+
+        summary = run_training(on_board(server, **config), out=tmp_path / "board", watch=watch)
+        assert not server.faults.left
+        assert server.board.memory.used_bytes == 0
+    assert summary.state_sha256 == emulated.state_sha256
+    assert 0 < found[3] == found[5] < found[4]
 
 
 def test_a_fault_that_stays_is_one_line(on_board, tmp_path):

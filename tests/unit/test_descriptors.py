@@ -13,6 +13,7 @@ from e2train.packing.descriptors import (
     Pieces,
     check_received,
     interpret,
+    kept_descriptors,
     write_descriptors,
 )
 
@@ -117,6 +118,25 @@ def test_the_first_descriptor_may_stand_apart(memory):
     assert memory[RESULTS : RESULTS + 24].view(np.uint64).tolist() == [1, 2, 3]
     with pytest.raises(ChainError, match=r"^3 descriptors at 0x10000100 are not at a multiple of 64 within"):
         write_descriptors(memory, sources, BASE + 0x100, base=BASE, first=BASE - 64)
+
+
+def test_the_last_descriptors_may_be_kept_elsewhere(memory):
+    """All but the first one of some pieces; others may come before these."""
+    own = pieces((DATA, 8, False), (DATA + 8, 8, False), (DATA + 16, 8, True))
+    sources = pieces((DATA + 64, 8, True)).then(own)
+    assert sources.ends.tolist() == [False, False, False, True]
+    places = pieces((RESULTS, 32, True))
+    memory[0x800:0x880] = kept_descriptors(own, BASE + 0x800, first=BASE)
+    kept = Chain(first=BASE + 0x800, last=BASE + 0x840)
+    assert kept.count == 2
+    mm2s = write_descriptors(memory, sources, BASE + 0x100, base=BASE, first=BASE, kept=kept)
+    assert mm2s == Chain(first=BASE, last=kept.last)
+    s2mm = write_descriptors(memory, places, BASE + PLACES, base=BASE)
+    table = memory.view(np.uint64).reshape(-1, 8)[:, 0]
+    assert [int(table[at // 64]) - BASE for at in (0, 0x100, 0x800, 0x840)] == [0x100, 0x800, 0x840, 0]
+    assert not memory[0x140:0x180].any()
+    interpret(memory, mm2s, s2mm, plus_one, base=BASE)
+    assert memory[RESULTS : RESULTS + 32].view(np.uint64).tolist() == [9, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

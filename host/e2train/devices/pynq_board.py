@@ -26,11 +26,12 @@ from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_dma import ChainDma, run_at_once
 from e2train.overlay import OverlaySet
 from e2train.overlay.hwh import dma_name
-from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces, write_descriptors
+from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, Pieces, write_descriptors
 
 __all__ = [
     "CHAIN_CALLS",
     "MOVE_CALLS",
+    "SMALLEST_BUFFER",
     "WRITE_CALLS",
     "Board",
     "Buffer",
@@ -44,7 +45,6 @@ _T = TypeVar("_T")
 _PORT = 7967
 _PROGRAM_S = 60.0  # at least, for a bitstream on its way
 _FILE_S = 3.0  # at most, for a file of a sensor or the lock, which are small
-_FIRST_BUFFER = 8 << 10  # smaller ones share pages, which PYNQ.remote flushes wrongly
 _MEMINFO, _CMA_FREE = "/proc/meminfo", re.compile(rb"CmaFree:\s+(\d+) kB")
 _LARGEST_BUFFER = 48 << 20  # of those whose content is moved: above it PYNQ.remote is slow
 
@@ -54,6 +54,8 @@ MOVE_CALLS = 4
 """And of what chains that run at once send and receive together: two each."""
 WRITE_CALLS = 2
 """And of bytes that are sent alone."""
+SMALLEST_BUFFER = 8 << 10
+"""Bytes of a buffer: smaller ones share pages, which PYNQ.remote flushes wrongly."""
 
 
 class LostError(DeviceError):
@@ -107,6 +109,11 @@ class Board:
         """How many there are."""
         return len(self._dmas)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether bytes go over a network."""
+        return self._remote
+
     def _programmed(self, bit: Path) -> Any:
         """The overlay of a bitstream, which the board then runs."""
         try:
@@ -139,13 +146,14 @@ class Board:
         pieces: Mapping[int, tuple[Pieces, Pieces]],
         receive: Buffer,
         *,
+        kept: Mapping[int, tuple[Chain | None, Chain | None]] | None = None,
         planned_s: float = 0.0,
     ) -> float:
         """Let engines, by their numbers, take and give pieces, MM2S and S2MM, all at once.
 
         Gives the seconds that moving bytes to and from the board took. Of the buffer that is sent so many
-        bytes are in use; descriptors stand at its begin, and behind these. Nobody looks before ``planned_s``
-        is over whether all is done.
+        bytes are in use; descriptors stand at its begin, and behind these, but for the last ones of a chain
+        that the board has ``kept``. Nobody looks before ``planned_s`` is over whether all is done.
         """
         buffer, used = send
         memory, base = buffer.memory, buffer.address
@@ -155,8 +163,9 @@ class Board:
             chains = []
             for way, listed in enumerate(ways):
                 first = base + (2 * engine + way) * DESCRIPTOR_BYTES
-                chains.append(write_descriptors(memory, listed, after, base=base, first=first))
-                after += (listed.addresses.size - 1) * DESCRIPTOR_BYTES
+                there = kept[engine][way] if kept else None
+                chains.append(write_descriptors(memory, listed, after, base=base, first=first, kept=there))
+                after += (listed.addresses.size - (there.count if there else 0) - 1) * DESCRIPTOR_BYTES
             work.append((self._dmas[engine], chains[0], chains[1]))
         begin = time.monotonic()
         self._answered(buffer.array[: after - base].flush, calls=2)
@@ -322,10 +331,10 @@ def buffer_bytes(nbytes: int) -> int:
     """
     if nbytes > _LARGEST_BUFFER:
         raise DeviceError(f"a transfer of {nbytes} bytes is more than the {_LARGEST_BUFFER} of a buffer")
-    unit = _FIRST_BUFFER // 8
+    unit = SMALLEST_BUFFER // 8
     while 16 * unit < nbytes:
         unit *= 2
-    return max(_FIRST_BUFFER, -(-nbytes // unit) * unit)
+    return max(SMALLEST_BUFFER, -(-nbytes // unit) * unit)
 
 
 def _device(pynq: Any, address: str, deadline: Deadline) -> Any:

@@ -24,6 +24,7 @@ __all__ = [
     "Pieces",
     "check_received",
     "interpret",
+    "kept_descriptors",
     "received",
     "write_descriptors",
 ]
@@ -90,6 +91,16 @@ class Pieces:
             ends=np.array(columns[2], np.bool_),
         )
 
+    def then(self, others: Pieces) -> Pieces:
+        """These and others as one packet."""
+        ends = np.concatenate([self.ends, others.ends])
+        ends[self.ends.size - 1] = False
+        return Pieces(
+            addresses=np.concatenate([self.addresses, others.addresses]),
+            nbytes=np.concatenate([self.nbytes, others.nbytes]),
+            ends=ends,
+        )
+
     @property
     def words(self) -> int:
         """Words that move."""
@@ -103,17 +114,29 @@ class Chain:
     first: int
     last: int
 
+    @property
+    def count(self) -> int:
+        """Descriptors, where they stand one behind the other."""
+        return (self.last - self.first) // DESCRIPTOR_BYTES + 1
+
 
 def write_descriptors(
-    memory: Bytes, pieces: Pieces, at: int, *, base: int = 0, first: int | None = None
+    memory: Bytes,
+    pieces: Pieces,
+    at: int,
+    *,
+    base: int = 0,
+    first: int | None = None,
+    kept: Chain | None = None,
 ) -> Chain:
     """Write one descriptor per piece into the memory, one behind the other from the address ``at`` on.
 
     Addresses are those of the DMA, for which the memory begins at ``base``; the last one points to the first,
-    which may have a place of its own at ``first``.
+    which may have a place of its own at ``first``. The last ones may stand elsewhere already, ``kept`` there.
     Raises: ChainError when there is no room.
     """
-    count = pieces.addresses.size
+    behind = np.zeros(0, np.int64) if kept is None else kept.first + DESCRIPTOR_BYTES * np.arange(kept.count)
+    count = pieces.addresses.size - behind.size
     places = at + DESCRIPTOR_BYTES * np.arange(count)
     if first is not None:
         places = np.concatenate([[first], places[:-1]])
@@ -123,14 +146,26 @@ def write_descriptors(
             f"{count} descriptors at {at:#x} are not at a multiple of {DESCRIPTOR_BYTES} within the memory "
             f"at {base:#x} to {base + memory.size:#x}"
         )
-    table = np.zeros(count, _DESCRIPTOR)
+    every = np.concatenate([places, behind])
+    _table(memory).view(_RAW)[(places - base) // DESCRIPTOR_BYTES] = _rows(pieces, every)[:count].view(_RAW)
+    return Chain(first=int(every[0]), last=int(every[-1]))
+
+
+def kept_descriptors(pieces: Pieces, at: int, *, first: int) -> Bytes:
+    """The descriptors of all pieces but the first one, from ``at`` on; the last one points to ``first``."""
+    places = np.concatenate([[first], at + DESCRIPTOR_BYTES * np.arange(pieces.addresses.size - 1)])
+    return _rows(pieces, places)[1:].view(np.uint8)
+
+
+def _rows(pieces: Pieces, places: NDArray[np.int64]) -> NDArray[np.void]:
+    """A descriptor for each piece, which stands at its place and points to the next one."""
+    table = np.zeros(pieces.addresses.size, _DESCRIPTOR)
     table["next"] = np.roll(places, -1)
     table["address"] = pieces.addresses
     control = pieces.nbytes.astype(np.uint32) | np.where(pieces.ends, _END, np.uint32(0))
     starts = np.concatenate([[True], pieces.ends[:-1]])
     table["control"] = control | np.where(starts, _START, np.uint32(0))
-    _table(memory).view(_RAW)[(places - base) // DESCRIPTOR_BYTES] = table.view(_RAW)
-    return Chain(first=int(places[0]), last=int(places[-1]))
+    return table
 
 
 def check_received(memory: Bytes, pieces: Pieces, chain: Chain, *, base: int = 0) -> None:

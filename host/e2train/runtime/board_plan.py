@@ -14,6 +14,7 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.board import chain_bytes
 from e2train.devices.chains.device import SCRATCH_BYTES
+from e2train.devices.chains.kept import is_kept, kept_rows, mending_frames
 from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.rounds import Round, plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out, reply_bytes
@@ -29,7 +30,7 @@ from e2train.runtime.resident.schedule import CountingDevice, count_step
 __all__ = ["Link", "StepPlan", "plan_step"]
 
 _KEY = "0" * 16  # as long as any
-_REPLIES, _ARENA = 1 << 40, 1 << 41  # addresses, apart from each other
+_REPLIES, _TABLE, _COPY, _ARENA = 1 << 40, 3 << 39, 7 << 38, 1 << 41  # addresses, apart from each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,7 @@ class _Planning(CountingDevice):
         self._scratch = np.zeros(SCRATCH_BYTES, np.uint8)
         self._puts: list[Put] = []
         self._places = AddressMap()
+        self._used: dict[int, int] = {}  # kept descriptors of the last round by engine
         self.reserved = 0
         self.forget()
 
@@ -149,19 +151,31 @@ class _Planning(CountingDevice):
         return outcomes
 
     def _count(self, chains: Round) -> None:
+        """Count a round as one that has come before."""
         area = Area(memory=self._scratch, base=0, at=chains_at(self._cfg.engines))
         replies = Area(memory=self._scratch, base=_REPLIES, at=_REPLIES)
-        nbytes = pieces = cycles = 0
-        for chain in chains.values():
-            frames = [frame for _, frame in chain]
-            laid = lay_out(frames, area, replies, self._places.translate)
-            pieces += laid.mm2s.addresses.size + laid.s2mm.addresses.size - 2
-            nbytes += reply_bytes(frames)
-            cycles = max(cycles, sum(map(frame_cycles, frames)))
+        frames = {engine: [frame for _, frame in chain] for engine, chain in chains.items()}
+        laid = {
+            engine: lay_out(
+                frames[engine], area, replies, self._places.translate, owners=[owner for owner, _ in chain]
+            )
+            for engine, chain in chains.items()
+        }
+        rows = {engine: kept_rows(each) for engine, each in laid.items()}
+        kept = is_kept(laid.values(), self._cfg)
+        pieces = 0 if kept else sum(rows.values())
+        cycles = {engine: sum(map(frame_cycles, each)) for engine, each in frames.items()}
+        for engine in chains:
+            if mending := mending_frames(self._used.pop(engine, 0), self._cfg, table=_TABLE, copy=_COPY):
+                before = lay_out(mending, area, replies, more=True)
+                pieces += before.mm2s.addresses.size + before.s2mm.addresses.size
+                cycles[engine] += sum(map(frame_cycles, mending))
+        if kept:
+            self._used |= rows
         self.rounds += 1
         self.chains += len(chains)
         self.calls += MOVE_CALLS + CHAIN_CALLS * len(chains)
         self.in_a_row += MOVE_CALLS + CHAIN_CALLS
         self.sent += -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES + pieces * DESCRIPTOR_BYTES
-        self.received += buffer_bytes(nbytes)
-        self.cycles += cycles
+        self.received += buffer_bytes(sum(map(reply_bytes, frames.values())))
+        self.cycles += max(cycles.values())

@@ -32,13 +32,20 @@ class FaultPlan:
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self.transfers = 0
-        self._kinds = {fault.transfer: fault.kind for fault in faults}
+        self._kinds: dict[int, FaultKind] = {}
         self._lock = threading.Lock()
+        for fault in faults:
+            self.add(fault)
 
     @property
     def left(self) -> int:
         """How many are still to come."""
         return len(self._kinds)
+
+    def add(self, fault: Fault) -> None:
+        """Plan one more."""
+        with self._lock:
+            self._kinds[fault.transfer] = fault.kind
 
     def started(self) -> FaultKind | None:
         """Count a transfer, and give the fault that it is to have."""

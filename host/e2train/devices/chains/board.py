@@ -15,22 +15,29 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import BARRIER_BYTES
 from e2train.devices.chains.device import SCRATCH_BYTES, named
+from e2train.devices.chains.kept import MENDING_BYTES, MENDING_REPLY_BYTES, KeptChains
 from e2train.devices.chains.operands import operands, results
-from e2train.devices.chains.plan import PlannedFrame, frame_cycles
-from e2train.devices.chains.rounds import plan_rounds
-from e2train.devices.chains.transfer import Area, FrameReply, lay_out, read_replies, reply_bytes
+from e2train.devices.chains.plan import frame_cycles
+from e2train.devices.chains.rounds import Round, plan_rounds
+from e2train.devices.chains.transfer import (
+    Area,
+    ChainPieces,
+    FrameReply,
+    lay_out,
+    read_replies,
+    reply_bytes,
+)
 from e2train.devices.memory import check_access, check_values
 from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Closing, Counters, DeviceError, DeviceLostError, StepLostError
 from e2train.devices.pynq import PynqDevice
-from e2train.devices.pynq_board import Board, Buffer, chains_at
+from e2train.devices.pynq_board import SMALLEST_BUFFER, Board, Buffer, chains_at
 from e2train.devices.resident import DeviceTensor, Operation
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 
 __all__ = ["BoardResident", "chain_bytes"]
 
 _OWN_BYTES = SCRATCH_BYTES + (2 << 20)  # of chains and their replies, beside the tensors
-_SMALLEST = 8 << 10  # of a buffer: smaller ones share pages, which PYNQ.remote flushes wrongly
 
 
 def chain_bytes(config: EngineConfig) -> int:
@@ -38,9 +45,9 @@ def chain_bytes(config: EngineConfig) -> int:
 
     >>> from e2train.config import load_config
     >>> [chain_bytes(load_config(name)) >> 10 for name in ("pynq_z2", "zcu104")]
-    [4095, 1023]
+    [4063, 991]
     """
-    return SCRATCH_BYTES // config.engines - 2 * chains_at(1)
+    return SCRATCH_BYTES // config.engines - 2 * chains_at(1) - MENDING_BYTES
 
 
 class BoardResident(OneByOne, Closing):
@@ -65,6 +72,7 @@ class BoardResident(OneByOne, Closing):
         self._counters = Counters()
         self._closed = False
         self.config = device.config
+        self._kept = KeptChains(device.config)
 
     @property
     def memory_bytes(self) -> int | None:
@@ -72,7 +80,7 @@ class BoardResident(OneByOne, Closing):
         with self._attended() as board:
             left = board.free_bytes()
         own = sum(buffer.memory.size for buffer in (self._arena, *self._written.values()) if buffer)
-        return None if left is None else max(0, left + own - _OWN_BYTES)
+        return None if left is None else max(0, left + own + self._kept.nbytes - _OWN_BYTES)
 
     def reserve(self, nbytes: int) -> None:
         """Have at least so much memory; where it has to grow, what was in it is lost.
@@ -127,9 +135,7 @@ class BoardResident(OneByOne, Closing):
             own = sorted({index for chain in chains.values() for index, _ in chain if index is not None})
             labels = planned.labels[own[0]], planned.labels[own[-1]]
             with named(" to ".join(dict.fromkeys(labels)), self.name):
-                found, counted = self._run_round(
-                    {engine: [frame for _, frame in chain] for engine, chain in chains.items()}
-                )
+                found, counted = self._run_round(chains)
             counters[own[0]] += counted + self.take_counters()
             for engine, chain in chains.items():
                 for (index, _), reply in zip(chain, found[engine], strict=True):
@@ -171,12 +177,13 @@ class BoardResident(OneByOne, Closing):
     def _allocate(self, board: Board, nbytes: int) -> None:
         """Have memory for tensors, in place of what there was."""
         if board is self._owner:
-            for buffer in (*self._written.values(), self._arena):
+            for buffer in (*self._written.values(), *self._kept.take_buffers(), self._arena):
                 if buffer is not None:
                     board.free(buffer)
+        self._kept = KeptChains(self.config)
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
         nbytes = max(nbytes, BARRIER_BYTES)
-        self._arena = board.allocate(nbytes)
+        self._arena = board.allocate(nbytes + MENDING_REPLY_BYTES)
         self._tensors = nbytes
         self._places = AddressMap()
         self._places.put(0, nbytes, self._arena.address)
@@ -185,7 +192,7 @@ class BoardResident(OneByOne, Closing):
         """Write bytes of the tensors' memory from ``first`` on, into a buffer that takes their place."""
         buffer = self._written.get(first)
         if buffer is None or buffer.memory.size < raw.size:
-            self._written[first] = board.allocate(max(raw.size, _SMALLEST))
+            self._written[first] = board.allocate(max(raw.size, SMALLEST_BUFFER))
             if buffer is not None:  # all of it is written now
                 board.free(buffer)
             buffer = self._written[first]
@@ -193,31 +200,19 @@ class BoardResident(OneByOne, Closing):
         board.flush(buffer, raw.size)
         self._places.put(first, raw.size, buffer.address)
 
-    def _run_round(
-        self, chains: dict[int, list[PlannedFrame]]
-    ) -> tuple[dict[int, list[FrameReply]], Counters]:
+    def _run_round(self, chains: Round) -> tuple[dict[int, list[FrameReply]], Counters]:
         """Let engines run a chain each, and give what they replied."""
         begin = time.monotonic()
         with self._attended() as board:
             if board is not self._owner:
                 raise DeviceError("the board was connected again, and the tensors in its memory are lost")
             calls = board.calls
-            send, receive = (
-                board.sending(SCRATCH_BYTES),
-                board.receiving(sum(map(reply_bytes, chains.values()))),
-            )
-            area = Area(memory=send.memory, base=send.address, at=send.address + chains_at(board.engines))
-            replies = Area(memory=receive.memory, base=receive.address, at=receive.address)
-            laid = {
-                engine: lay_out(frames, area, replies, self._places.translate)
-                for engine, frames in chains.items()
-            }
-            pieces = {engine: (each.mm2s, each.s2mm) for engine, each in laid.items()}
-            cycles = max(sum(map(frame_cycles, frames)) for frames in chains.values())
-            moving_s = board.run_chains(
-                (send, area.at - area.base), pieces, receive, planned_s=1e-9 * self.config.period_ns * cycles
-            )
-            found = {engine: read_replies(each, receive.memory) for engine, each in laid.items()}
+            try:
+                laid, receive, moving_s = self._move_round(board, chains)
+                found = {engine: read_replies(each, receive.memory) for engine, each in laid.items()}
+            except BaseException:  # Ctrl-C too leaves a chain under way
+                self._kept.forget()
+                raise
         return found, Counters(
             words_in=sum(each.mm2s.words for each in laid.values()),
             words_out=sum(each.s2mm.words for each in laid.values()),
@@ -226,6 +221,44 @@ class BoardResident(OneByOne, Closing):
             device_s=time.monotonic() - begin,
             moving_s=moving_s,
         )
+
+    def _move_round(self, board: Board, chains: Round) -> tuple[dict[int, ChainPieces], Buffer, float]:
+        """Send and start the chains of a round, each behind frames that mend kept descriptors; await them.
+
+        Gives the chains, the buffer with what came back, and the seconds that moving bytes took.
+        """
+        assert self._arena is not None
+        send = board.sending(SCRATCH_BYTES)
+        own = {engine: [frame for _, frame in chain] for engine, chain in chains.items()}
+        receive = board.receiving(sum(map(reply_bytes, own.values())))
+        area = Area(memory=send.memory, base=send.address, at=send.address + chains_at(board.engines))
+        replies = Area(memory=receive.memory, base=receive.address, at=receive.address)
+        laid = {
+            engine: lay_out(
+                own[engine], area, replies, self._places.translate, owners=[owner for owner, _ in chain]
+            )
+            for engine, chain in chains.items()
+        }
+        kept = self._kept.find(board, laid, firsts=send.address)
+        pieces = {engine: (each.mm2s, each.s2mm) for engine, each in laid.items()}
+        cycles = {engine: sum(map(frame_cycles, frames)) for engine, frames in own.items()}
+        mending = {engine: frames for engine in chains if (frames := self._kept.mending(engine))}
+        for engine, frames in mending.items():
+            nowhere = Area(memory=receive.memory, base=0, at=self._arena.address + self._tensors)
+            before = lay_out(frames, area, nowhere, more=True)
+            pieces[engine] = before.mm2s.then(laid[engine].mm2s), before.s2mm.then(laid[engine].s2mm)
+            cycles[engine] += sum(map(frame_cycles, frames))
+        if kept:
+            self._kept.use(kept)
+        moving_s = board.run_chains(
+            (send, area.at - area.base),
+            pieces,
+            receive,
+            kept=kept.tables if kept else None,
+            planned_s=1e-9 * self.config.period_ns * max(cycles.values()),
+        )
+        self._kept.mended(mending)
+        return laid, receive, moving_s
 
     def _check(self, *tensors: DeviceTensor | None) -> None:
         if self._closed:

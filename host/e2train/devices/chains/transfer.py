@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +52,14 @@ class Area:
     memory: NDArray[np.uint8]
     base: int
     at: int
+    _placed: dict[Any, Run] = field(default_factory=dict, init=False)
+
+    def put_once(self, values: NDArray[np.uint8], *, key: tuple[int | None, int] | None = None) -> Run:
+        """Write bytes, or say where they stand already, written with the same key."""
+        named = key, values.tobytes()
+        if named not in self._placed:
+            self._placed[named] = self.put(values)
+        return self._placed[named]
 
     def put(self, values: NDArray[np.uint8]) -> Run:
         """Write bytes, and say where."""
@@ -80,7 +90,7 @@ class ChainPieces:
     """The pieces of a chain of frames, and where each frame's reply to the host is to be found."""
 
     frames: Sequence[PlannedFrame]
-    nonce: int  # of the first
+    nonce: int  # of all of them
     mm2s: Pieces
     s2mm: Pieces
     replies: Sequence[int]  # where they begin in the memory of their area
@@ -100,25 +110,37 @@ def reply_bytes(frames: Sequence[PlannedFrame]) -> int:
 
 
 def lay_out(
-    frames: Sequence[PlannedFrame], send: Area, receive: Area, places: Places = lambda runs: runs
+    frames: Sequence[PlannedFrame],
+    send: Area,
+    receive: Area,
+    places: Places = lambda runs: runs,
+    *,
+    owners: Sequence[int | None] = (),
+    more: bool = False,
 ) -> ChainPieces:
     """Write what the host sends to one area, leave replies their room in another, and collect all pieces.
 
-    ``places`` says where in the DMA's addresses runs of the device's memory lie.
+    ``places`` says where in the DMA's addresses runs of the device's memory lie; with ``more`` other frames
+    follow in the chain. What several frames of an operation, their owner, are sent alike stands once in the
+    area, be it for one engine or several; places depend on sizes alone, not on values.
     """
     nonce = secrets.randbits(32)
-    placed: dict[int, Run] = {}  # what several frames send alike
+    arrays: dict[int, Run] = {}  # by identity
+    counts: Counter[int | None] = Counter()  # of arrays by owner
     mm2s: list[Run] = []
     s2mm: list[Run] = []
     replies = []
     for index, frame in enumerate(frames):
-        header = _header_words(frame.header, index + 1 < len(frames), (nonce + index) % (1 << 32))
-        mm2s.append(send.put(header.view(np.uint8)))
+        header = _header_words(frame.header, more or index + 1 < len(frames), nonce)
+        mm2s.append(send.put_once(header.view(np.uint8)))
         for part in frame.sources:
             if isinstance(part, np.ndarray):
-                if id(part) not in placed:
-                    placed[id(part)] = send.put(part.reshape(-1).view(np.uint8))
-                mm2s.append(placed[id(part)])
+                if id(part) not in arrays:
+                    owner = owners[index] if owners else None
+                    key = owner, counts[owner]
+                    counts[owner] += 1
+                    arrays[id(part)] = send.put_once(part.reshape(-1).view(np.uint8), key=key)
+                mm2s.append(arrays[id(part)])
             else:
                 mm2s.extend(places(part))
         s2mm.extend(places(frame.results))
@@ -136,9 +158,8 @@ def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameRep
     found = []
     for index, (frame, at) in enumerate(zip(chain.frames, chain.replies, strict=True)):
         words = memory[at : at + _reply_words(frame) * _WORD_BYTES].view(np.uint64)
-        nonce = (chain.nonce + index) % (1 << 32)
         try:
-            found.append(_parse(frame, words, nonce))
+            found.append(_parse(frame, words, chain.nonce))
         except DeviceError as error:
             raise DeviceError(f"frame {index + 1} of {len(chain.frames)}: {error}") from None
     return found

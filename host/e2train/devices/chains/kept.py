@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptors that a board keeps from one step to the next.
+
+Tensors have fixed places, and what the host sends stands where it stood in the step before; so where steps
+repeat, the descriptors of a round are the same bytes in each of them. From the second time on the board keeps
+them, all but the first one of each channel: a table that the DMA follows, and a copy. The DMA marks each
+descriptor as complete and refuses one that is marked; so the next chain of the engine begins with frames that
+write the copy over the table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from e2train.config import EngineConfig
+from e2train.devices.chains.elements import plan_affine
+from e2train.devices.chains.plan import PlannedFrame
+from e2train.devices.chains.transfer import ChainPieces
+from e2train.devices.protocol import DeviceError
+from e2train.devices.pynq_board import SMALLEST_BUFFER, Board, Buffer, LostError
+from e2train.devices.resident import Affine, DeviceTensor
+from e2train.numerics.blocks import LANES
+from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, kept_descriptors
+
+__all__ = ["MENDING_BYTES", "MENDING_REPLY_BYTES", "KeptChains", "is_kept", "kept_rows", "mending_frames"]
+
+MENDING_BYTES = 32 << 10
+"""At most of an engine's scratch memory, for the frames that make a table ready again."""
+MENDING_REPLY_BYTES = 8 << 10
+"""At most of their replies, which stay on the board."""
+
+_MOST_FRAMES = 64  # of an engine's table
+_WORTH_ROWS = 16  # of an engine, on the average; to send fewer costs less than to mend them
+_MOST_BYTES = 32 << 20  # of all tables and copies
+_SPARE_BYTES = 8 << 20  # of contiguous memory that is left to others
+_MOST_SEEN = 4096  # rounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KeptRound:
+    """Where the descriptors of a round stand, by engine and channel, and the frames that make them ready."""
+
+    buffer: Buffer
+    tables: Mapping[int, tuple[Chain | None, Chain | None]]
+    mending: Mapping[int, Sequence[PlannedFrame]]
+
+
+def kept_rows(chain: ChainPieces) -> int:
+    """Descriptors of both channels but their first ones."""
+    return chain.mm2s.addresses.size + chain.s2mm.addresses.size - 2
+
+
+def is_kept(chains: Iterable[ChainPieces], config: EngineConfig) -> bool:
+    """Whether descriptors of a round are kept once it has come again."""
+    rows = [kept_rows(chain) for chain in chains]
+    most = _MOST_FRAMES * config.x_depth * LANES // (2 * DESCRIPTOR_BYTES)  # halves: frames share evenly
+    return sum(rows) >= _WORTH_ROWS * len(rows) and max(rows) <= most
+
+
+def mending_frames(rows: int, config: EngineConfig, *, table: int, copy: int) -> tuple[PlannedFrame, ...]:
+    """Frames that write so many descriptors over others. Both are addresses of the DMA."""
+    if not rows:
+        return ()
+    width = DESCRIPTOR_BYTES // LANES
+    source, place = (
+        DeviceTensor(kind="int8", C=LANES, H=rows, W=width, offsets=np.array([at], np.int64))
+        for at in (copy, table)
+    )
+    one = np.ones(LANES, np.int64)
+    call = Affine(u=source, out=place, a=one, b=0 * one, d=0 * one, shift=0, name="descriptors")
+    return tuple(plan_affine(call, replace(config, engines=1)))
+
+
+class KeptChains:
+    """The rounds whose descriptors one board keeps; the least recently used go first."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._kept: OrderedDict[bytes, KeptRound] = OrderedDict()
+        self._used: dict[int, list[KeptRound]] = {}  # whose tables of an engine are not ready
+        self._stale: list[Buffer] = []
+        self._full = False
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the board that is taken."""
+        return sum(buffer.memory.size for buffer in self._buffers())
+
+    def find(self, board: Board, laid: Mapping[int, ChainPieces], *, firsts: int) -> KeptRound | None:
+        """The ready descriptors of a round, which are sent where it comes for the second time.
+
+        ``firsts`` is the address of the first descriptors.
+        """
+        for buffer in self._stale:
+            board.free(buffer)
+        self._stale.clear()
+        if not board.is_remote or not is_kept(laid.values(), self._config):
+            return None
+        key = _key(laid, firsts)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            found = self._kept[key]
+            return None if any(found in used for used in self._used.values()) else found
+        if key in self._seen:
+            return self._keep(board, key, laid, firsts)
+        self._seen[key] = None
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.popitem(last=False)
+        return None
+
+    def mending(self, engine: int) -> Sequence[PlannedFrame]:
+        """Frames with which the next chain of an engine begins."""
+        used = self._used.get(engine)
+        return used[0].mending[engine] if used else ()
+
+    def use(self, kept: KeptRound) -> None:
+        """A round is about to run; its tables are not ready any more."""
+        for engine in kept.mending:
+            self._used.setdefault(engine, []).append(kept)
+
+    def mended(self, engines: Iterable[int]) -> None:
+        """The frames of ``mending`` of these have run."""
+        for engine in engines:
+            del self._used[engine][0]
+
+    def forget(self) -> None:
+        """Rely on nothing that the board holds, as after a failure."""
+        self._stale = self._buffers()
+        self._seen.clear()
+        self._kept.clear()
+        self._used.clear()
+        self._full = False
+
+    def take_buffers(self) -> list[Buffer]:
+        """All buffers, for others to free."""
+        self.forget()
+        buffers, self._stale = self._stale, []
+        return buffers
+
+    def _buffers(self) -> list[Buffer]:
+        return [*self._stale, *(kept.buffer for kept in self._kept.values())]
+
+    def _keep(
+        self, board: Board, key: bytes, laid: Mapping[int, ChainPieces], firsts: int
+    ) -> KeptRound | None:
+        """Write table and copy of a round, where there is room."""
+        rows = {engine: kept_rows(chain) for engine, chain in laid.items()}
+        half = DESCRIPTOR_BYTES * sum(rows.values())
+        buffer = self._room(board, 2 * half)
+        if buffer is None:
+            return None
+        tables, mending, at = {}, {}, buffer.address
+        for engine, chain in laid.items():
+            mending[engine] = mending_frames(rows[engine], self._config, table=at, copy=at + half)
+            ways: list[Chain | None] = []
+            for way, pieces in enumerate((chain.mm2s, chain.s2mm)):
+                first = firsts + (2 * engine + way) * DESCRIPTOR_BYTES
+                table = kept_descriptors(pieces, at, first=first)
+                start = at - buffer.address
+                buffer.memory[start : start + table.size] = table
+                at += table.size
+                ways.append(Chain(first=at - table.size, last=at - DESCRIPTOR_BYTES) if table.size else None)
+            tables[engine] = ways[0], ways[1]
+        buffer.memory[half : 2 * half] = buffer.memory[:half]
+        board.flush(buffer, 2 * half)
+        self._kept[key] = KeptRound(buffer=buffer, tables=tables, mending=mending)
+        return self._kept[key]
+
+    def _room(self, board: Board, nbytes: int) -> Buffer | None:
+        """A buffer, in place of old ones where they are too many."""
+        if self._full:
+            return None
+        while self._kept and self.nbytes + nbytes > _MOST_BYTES:
+            _, oldest = self._kept.popitem(last=False)
+            for used in self._used.values():
+                used[:] = [each for each in used if each is not oldest]
+            board.free(oldest.buffer)
+        left = board.free_bytes()
+        if left is None or left < nbytes + _SPARE_BYTES:
+            self._full = True
+            return None
+        try:
+            return board.allocate(max(nbytes, SMALLEST_BUFFER))
+        except LostError:
+            raise
+        except DeviceError:  # there is none in one piece
+            self._full = True
+            return None
+
+
+def _key(laid: Mapping[int, ChainPieces], firsts: int) -> bytes:
+    """Of all that descriptors tell."""
+    hashed = hashlib.blake2b(firsts.to_bytes(8, "little"), digest_size=16)
+    for engine, chain in laid.items():
+        for pieces in (chain.mm2s, chain.s2mm):
+            hashed.update(np.array([engine, pieces.addresses.size], np.int64).tobytes())
+            for column in (pieces.addresses, pieces.nbytes, pieces.ends):
+                hashed.update(column.tobytes())
+    return hashed.digest()
