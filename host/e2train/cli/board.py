@@ -214,11 +214,12 @@ def step_figures(model: str, board: str, batch: int, method: str, link: Link) ->
         bits=(4, 8) if signs else (0, 0),
         gates=gates,
     )
-    compute_s = planned.compute_s(1e9 / config.period_ns)
+    clock_hz = 1e9 / config.period_ns
+    compute_s = planned.compute_s(clock_hz)
     return asdict(planned) | {
         "compute_s": compute_s,
         "transfer_s": planned.transfer_s(link),
-        "step_s": compute_s + planned.transfer_s(link),
+        "step_s": compute_s + planned.kept_s(clock_hz) + planned.transfer_s(link),
         "step_through_agent_s": compute_s + planned.request_s(link),
     }
 

@@ -8,10 +8,11 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,39 +24,37 @@ from e2train.devices.address import parse_address
 from e2train.devices.board_lock import BoardLock
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
-from e2train.devices.pynq_dma import ChainDma, run_at_once
+from e2train.devices.pynq_buffer import Buffer, buffer_bytes, chains_at
+from e2train.devices.pynq_dma import ChainDma, call_at_once
 from e2train.overlay import OverlaySet
 from e2train.overlay.hwh import dma_name
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, Pieces, write_descriptors
 
 __all__ = [
-    "CHAIN_CALLS",
-    "MOVE_CALLS",
-    "SMALLEST_BUFFER",
+    "LOOK_CALLS",
+    "ROUND_CALLS",
+    "START_CALLS",
     "WRITE_CALLS",
     "Board",
-    "Buffer",
     "LostError",
-    "buffer_bytes",
-    "chains_at",
 ]
 
 _T = TypeVar("_T")
 
 _PORT = 7967
 _PROGRAM_S = 60.0  # at least, for a bitstream on its way
+_LOOKS = 64  # rounds, after one that took longer than planned
 _FILE_S = 3.0  # at most, for a file of a sensor or the lock, which are small
 _MEMINFO, _CMA_FREE = "/proc/meminfo", re.compile(rb"CmaFree:\s+(\d+) kB")
-_LARGEST_BUFFER = 48 << 20  # of those whose content is moved: above it PYNQ.remote is slow
 
-CHAIN_CALLS = 3
-"""Remote calls of a chain: two to start it, and a look whether it is done."""
-MOVE_CALLS = 4
-"""And of what chains that run at once send and receive together: two each."""
+ROUND_CALLS = 4
+"""Remote calls of chains that run at once: two to send and two to receive."""
+LOOK_CALLS = 1
+"""And of a look whether a chain is done, where the time that was planned for it does not tell."""
+START_CALLS = 2
+"""And of each of them; all start at once."""
 WRITE_CALLS = 2
 """And of bytes that are sent alone."""
-SMALLEST_BUFFER = 8 << 10
-"""Bytes of a buffer: smaller ones share pages, which PYNQ.remote flushes wrongly."""
 
 
 class LostError(DeviceError):
@@ -92,6 +91,7 @@ class Board:
             self._overlay = self._programmed(bit)
         self._dmas = [self._opened_dma(engine, overlay) for engine in range(overlay.manifest.engines)]
         self._buffers: list[Buffer] = []
+        self._to_look = 0  # rounds in which the longest chain is looked at before anything is fetched
         self._sending: Buffer | None = None
         self._receiving: dict[int, Buffer] = {}  # by size
         self.reset()
@@ -147,18 +147,20 @@ class Board:
         receive: Buffer,
         *,
         kept: Mapping[int, tuple[Chain | None, Chain | None]] | None = None,
-        planned_s: float = 0.0,
+        planned_s: Mapping[int, float] = MappingProxyType({}),
+        is_done: Callable[[int], bool] | None = None,
     ) -> float:
         """Let engines, by their numbers, take and give pieces, MM2S and S2MM, all at once.
 
         Gives the seconds that moving bytes to and from the board took. Of the buffer that is sent so many
         bytes are in use; descriptors stand at its begin, and behind these, but for the last ones of a chain
-        that the board has ``kept``. Nobody looks before ``planned_s`` is over whether all is done.
+        that the board has ``kept``. Nobody looks before the time of the longest chain is over; where
+        ``is_done`` tells by what was received which ones are done, the others alone are looked at.
         """
         buffer, used = send
         memory, base = buffer.memory, buffer.address
         after = base + -(-used // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
-        work = []
+        starts: list[Callable[[], None]] = []
         for engine, ways in pieces.items():
             chains = []
             for way, listed in enumerate(ways):
@@ -166,14 +168,48 @@ class Board:
                 there = kept[engine][way] if kept else None
                 chains.append(write_descriptors(memory, listed, after, base=base, first=first, kept=there))
                 after += (listed.addresses.size - (there.count if there else 0) - 1) * DESCRIPTOR_BYTES
-            work.append((self._dmas[engine], chains[0], chains[1]))
+            starts += self._dmas[engine].starts(chains[0], chains[1])
         begin = time.monotonic()
         self._answered(buffer.array[: after - base].flush, calls=2)
         moving_s = time.monotonic() - begin
-        run_at_once(work, self._deadline, planned_s=planned_s)
+        self._start(starts)
+        time.sleep(min(max(planned_s.values(), default=0.0), max(self._deadline.left_s(), 0.0)))
+        if is_done is None or not self._remote:  # a look costs nothing on the board itself
+            self._wait(pieces)
+            return moving_s + self._received(receive)
+        if self._to_look:
+            self._to_look -= 1
+            self._wait([max(pieces, key=lambda engine: planned_s.get(engine, 0.0))])
+        return moving_s + self._collected(receive, pieces, is_done)
+
+    def _collected(self, receive: Buffer, engines: Iterable[int], is_done: Callable[[int], bool]) -> float:
+        """Fetch what engines reply, again where some were not done; gives the seconds that moving it took."""
+        moving_s = self._received(receive)
+        late = [engine for engine in engines if not is_done(engine)]
+        if late:
+            self._to_look = _LOOKS
+            self._wait(late)
+            moving_s += self._received(receive)
+        return moving_s
+
+    def _wait(self, engines: Iterable[int]) -> None:
+        """Wait until engines are done."""
+        for engine in engines:
+            self._dmas[engine].wait()
+
+    def _start(self, starts: Sequence[Callable[[], None]]) -> None:
+        """Start channels, at once where each takes a remote call."""
+        if self._remote:
+            call_at_once(starts, self._deadline)
+            return
+        for start in starts:
+            start()
+
+    def _received(self, receive: Buffer) -> float:
+        """Fetch a buffer; gives the seconds that it took."""
         begin = time.monotonic()
-        self._answered(receive.array.invalidate, calls=2)
-        return moving_s + time.monotonic() - begin
+        self.invalidate(receive)
+        return time.monotonic() - begin
 
     def reset(self) -> None:
         """Reset all DMAs and engines."""
@@ -303,38 +339,6 @@ class Board:
         if self._has_answered:
             return f"{self.where} no longer answers ({_short(error)})"
         return f"{self.where} does not answer ({_short(error)}); look at the address and at the board"
-
-
-class Buffer:
-    """A pynq buffer, its bytes as this program sees them, and its physical address."""
-
-    __slots__ = ("address", "array", "memory")
-
-    def __init__(self, array: Any, address: int) -> None:
-        self.array = array
-        self.memory: NDArray[np.uint8] = np.asarray(array)
-        self.address = address
-
-
-def chains_at(engines: int) -> int:
-    """Bytes of the first descriptors of each engine's channels, at the begin of a buffer that is sent."""
-    return 2 * engines * DESCRIPTOR_BYTES
-
-
-def buffer_bytes(nbytes: int) -> int:
-    """What a buffer for so many bytes has: the next of 8, 9, ... 15, 16, 18, ... KiB.
-
-    >>> [buffer_bytes(size) >> 10 for size in (1, 8193, 16385)]
-    [8, 9, 18]
-
-    Raises: DeviceError when there is none.
-    """
-    if nbytes > _LARGEST_BUFFER:
-        raise DeviceError(f"a transfer of {nbytes} bytes is more than the {_LARGEST_BUFFER} of a buffer")
-    unit = SMALLEST_BUFFER // 8
-    while 16 * unit < nbytes:
-        unit *= 2
-    return max(SMALLEST_BUFFER, -(-nbytes // unit) * unit)
 
 
 def _device(pynq: Any, address: str, deadline: Deadline) -> Any:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
 from e2train.packing.descriptors import Chain
 
-__all__ = ["ChainDma", "run_at_once"]
+__all__ = ["ChainDma", "call_at_once"]
 
 # Each direction's registers from its own base on.
 _MM2S, _S2MM = 0x00, 0x30
@@ -62,25 +63,20 @@ class ChainDma:
         self._write(_MM2S + _CONTROL, _RESET)
         self._await(_MM2S + _CONTROL, _RESET, 0)
 
-    def run(
-        self, mm2s: Chain, s2mm: Chain, *, planned_s: float = 0.0, given_up: threading.Event | None = None
-    ) -> None:
-        """Run a chain each way, and wait until all has been received, or nobody wants it any more.
+    def starts(self, mm2s: Chain, s2mm: Chain) -> list[Callable[[], None]]:
+        """What starts a chain each way, in any order."""
+        return [partial(self._start, _S2MM, s2mm), partial(self._start, _MM2S, mm2s)]
 
-        Nobody looks before ``planned_s`` is over.
+    def wait(self) -> None:
+        """Wait until all has been received.
 
         Raises: DeviceError for an error of the DMA, or when the time of the operation is over.
         """
-        self._start(_S2MM, s2mm)
-        self._start(_MM2S, mm2s)
-        time.sleep(min(planned_s, max(self._deadline.left_s(), 0.0)))
         pause_s = 0.0
         while not self._state(_S2MM) & _IDLE:
             self._state(_MM2S)
             if self._deadline.left_s() <= 0:
                 raise DeviceError(f"no whole reply within {self._deadline.whole_s:g} s")
-            if given_up is not None and given_up.is_set():
-                return
             time.sleep(pause_s)
             pause_s = min(0.02, pause_s + 0.0005)
 
@@ -118,36 +114,26 @@ class ChainDma:
                 raise DeviceError(f"{self._name} does not come out of its reset; program the board again")
 
 
-def run_at_once(
-    work: Sequence[tuple[ChainDma, Chain, Chain]], deadline: Deadline, *, planned_s: float = 0.0
-) -> None:
-    """Let DMAs run chains, MM2S and S2MM of each, at the same time.
+def call_at_once(calls: Sequence[Callable[[], None]], deadline: Deadline) -> None:
+    """Make calls that may each take a while, all at the same time.
 
-    Raises: the first error of one of them, after which the others are still to be reset.
+    Raises: the first error of one of them.
     """
-    if len(work) == 1:
-        dma, *chains = work[0]
-        dma.run(*chains, planned_s=planned_s)
-        return
     errors: list[BaseException] = []
-    given_up, left_s = threading.Event(), deadline.left_s()
+    left_s = deadline.left_s()
 
-    def run(dma: ChainDma, mm2s: Chain, s2mm: Chain) -> None:
+    def make(call: Callable[[], None]) -> None:
         try:
             with deadline.running(left_s):
-                dma.run(mm2s, s2mm, planned_s=planned_s, given_up=given_up)
+                call()
         except BaseException as error:
             errors.append(error)
-            given_up.set()
 
     # Of a silent board a call may take as long as the deadline: the end of the program does not wait for it.
-    threads = [threading.Thread(target=run, args=each, daemon=True) for each in work]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:  # Ctrl-C
-        given_up.set()
+    threads = [threading.Thread(target=make, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     if errors:
         raise errors[0]

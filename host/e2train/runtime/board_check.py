@@ -11,7 +11,7 @@ import numpy as np
 
 from e2train.devices.protocol import MODES, ConvShape, LayerCall, StreamDevice
 from e2train.devices.pynq import PynqDevice
-from e2train.devices.pynq_board import CHAIN_CALLS, MOVE_CALLS
+from e2train.devices.pynq_board import LOOK_CALLS, ROUND_CALLS
 from e2train.devices.spec import SpecDevice
 from e2train.energy.meters import find_hwmon
 from e2train.numerics.frames import Header, Mode
@@ -85,7 +85,7 @@ def link_of(device: PynqDevice) -> Link:
     counters = execute(mode_call("forward", rng, _BANDWIDTH_SAMPLES), device).counters
     moved = 8 * (counters.words_in + counters.words_out)
     return Link(
-        call_s=_latency_s(device) / (MOVE_CALLS + CHAIN_CALLS),
+        call_s=_latency_s(device) / (ROUND_CALLS + 1 + LOOK_CALLS),
         bytes_per_s=moved / max(counters.moving_s, 1e-9),
     )
 

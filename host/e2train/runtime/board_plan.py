@@ -19,7 +19,8 @@ from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.rounds import Round, plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out, reply_bytes
 from e2train.devices.protocol import Counters
-from e2train.devices.pynq_board import CHAIN_CALLS, MOVE_CALLS, WRITE_CALLS, buffer_bytes, chains_at
+from e2train.devices.pynq_board import ROUND_CALLS, START_CALLS, WRITE_CALLS
+from e2train.devices.pynq_buffer import buffer_bytes, chains_at
 from e2train.devices.resident import DeviceTensor, Operation, run_operation
 from e2train.devices.resident_wire import Batch, Put, encode_batch, encode_outcomes
 from e2train.numerics.elementwise import Kind
@@ -49,13 +50,14 @@ class StepPlan:
     engines: int
     rounds: int  # in which each engine runs a chain at most
     chains: int
-    calls: int  # of pynq's client, where each chain is looked at once
-    calls_in_a_row: int  # those of chains that run at once count once
+    calls: int  # of pynq's client, where chains take the cycles planned
+    calls_in_a_row: int  # those that start the chains of a round count once
     sent_bytes: int
     received_bytes: int
     requests: int  # through an agent
     request_bytes: int  # both ways
     cycles: int  # of the engine that takes longest in each round
+    kept_cycles: int  # more of them through pynq's client, for descriptors that the board keeps
     memory_bytes: int
 
     def transfer_s(self, link: Link) -> float:
@@ -67,8 +69,12 @@ class StepPlan:
         return self.requests * link.call_s + self.request_bytes / link.bytes_per_s
 
     def compute_s(self, clock_hz: float) -> float:
-        """Seconds for the cycles."""
+        """Seconds for the cycles, through an agent."""
         return self.cycles / clock_hz
+
+    def kept_s(self, clock_hz: float) -> float:
+        """Seconds for those that pynq's client adds."""
+        return self.kept_cycles / clock_hz
 
 
 def plan_step(
@@ -100,6 +106,7 @@ def plan_step(
         sent_bytes=device.sent,
         received_bytes=device.received,
         cycles=device.cycles,
+        kept_cycles=device.kept_cycles,
         memory_bytes=device.reserved,
         requests=device.requests,
         request_bytes=device.request_bytes,
@@ -121,7 +128,7 @@ class _Planning(CountingDevice):
     def forget(self) -> None:
         """Count from zero on."""
         self.rounds = self.chains = self.calls = self.in_a_row = 0
-        self.sent = self.received = self.cycles = 0
+        self.sent = self.received = self.cycles = self.kept_cycles = 0
         self.requests = self.request_bytes = 0
 
     def reserve(self, nbytes: int) -> None:
@@ -165,6 +172,7 @@ class _Planning(CountingDevice):
         kept = is_kept(laid.values(), self._cfg)
         pieces = 0 if kept else sum(rows.values())
         cycles = {engine: sum(map(frame_cycles, each)) for engine, each in frames.items()}
+        own = max(cycles.values())
         for engine in chains:
             if mending := mending_frames(self._used.pop(engine, 0), self._cfg, table=_TABLE, copy=_COPY):
                 before = lay_out(mending, area, replies, more=True)
@@ -174,8 +182,9 @@ class _Planning(CountingDevice):
             self._used |= rows
         self.rounds += 1
         self.chains += len(chains)
-        self.calls += MOVE_CALLS + CHAIN_CALLS * len(chains)
-        self.in_a_row += MOVE_CALLS + CHAIN_CALLS
+        self.calls += ROUND_CALLS + START_CALLS * len(chains)
+        self.in_a_row += ROUND_CALLS + 1
         self.sent += -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES + pieces * DESCRIPTOR_BYTES
         self.received += buffer_bytes(sum(map(reply_bytes, frames.values())))
-        self.cycles += max(cycles.values())
+        self.cycles += own
+        self.kept_cycles += max(cycles.values()) - own

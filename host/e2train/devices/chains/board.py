@@ -23,6 +23,7 @@ from e2train.devices.chains.transfer import (
     Area,
     ChainPieces,
     FrameReply,
+    is_whole,
     lay_out,
     read_replies,
     reply_bytes,
@@ -31,7 +32,8 @@ from e2train.devices.memory import check_access, check_values
 from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Closing, Counters, DeviceError, DeviceLostError, StepLostError
 from e2train.devices.pynq import PynqDevice
-from e2train.devices.pynq_board import SMALLEST_BUFFER, Board, Buffer, chains_at
+from e2train.devices.pynq_board import Board
+from e2train.devices.pynq_buffer import SMALLEST_BUFFER, Buffer, chains_at
 from e2train.devices.resident import DeviceTensor, Operation
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 
@@ -255,7 +257,8 @@ class BoardResident(OneByOne, Closing):
             pieces,
             receive,
             kept=kept.tables if kept else None,
-            planned_s=1e-9 * self.config.period_ns * max(cycles.values()),
+            planned_s={engine: 1e-9 * self.config.period_ns * count for engine, count in cycles.items()},
+            is_done=lambda engine: is_whole(laid[engine], receive.memory),
         )
         self._kept.mended(mending)
         return laid, receive, moving_s

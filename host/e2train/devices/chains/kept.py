@@ -22,7 +22,8 @@ from e2train.devices.chains.elements import plan_affine
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import ChainPieces
 from e2train.devices.protocol import DeviceError
-from e2train.devices.pynq_board import SMALLEST_BUFFER, Board, Buffer, LostError
+from e2train.devices.pynq_board import Board, LostError
+from e2train.devices.pynq_buffer import SMALLEST_BUFFER, Buffer
 from e2train.devices.resident import Affine, DeviceTensor
 from e2train.numerics.blocks import LANES
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, kept_descriptors

@@ -32,6 +32,7 @@ __all__ = [
     "ChainPieces",
     "FrameReply",
     "failure",
+    "is_whole",
     "lay_out",
     "read_replies",
     "reply_bytes",
@@ -150,6 +151,14 @@ def lay_out(
     return ChainPieces(frames=frames, nonce=nonce, mm2s=_joined(mm2s), s2mm=_joined(s2mm), replies=replies)
 
 
+def is_whole(chain: ChainPieces, memory: NDArray[np.uint8]) -> bool:
+    """Whether the last reply of a chain is there; it comes behind all others."""
+    frame, at = chain.frames[-1], chain.replies[-1]
+    words = memory[at : at + _reply_words(frame) * _WORD_BYTES].view(np.uint64)[-_report_words(frame) :]
+    matches = check_sums(words[:-2]) == (int(words[-2]), int(words[-1]))
+    return matches and decode_trailer(words[-TRAILER_WORDS:]).nonce == chain.nonce
+
+
 def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReply]:
     """What the engine said of each frame.
 
@@ -167,7 +176,7 @@ def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameRep
 
 def _parse(frame: PlannedFrame, words: Words, nonce: int) -> FrameReply:
     header = frame.header
-    to_host = 0 if frame.results else header.result_words
+    to_host = words.size - _report_words(frame)
     results, reported = words[:to_host], words[to_host:]
     if check_sums(reported[:-2]) != (int(reported[-2]), int(reported[-1])):
         raise DeviceError("the reply's check words do not match")
@@ -224,7 +233,12 @@ def _encoded(header: Header, more: bool) -> Words:
 
 def _reply_words(frame: PlannedFrame) -> int:
     """Words of a reply that come to the host."""
-    return frame.header.reply_words - (frame.header.result_words if frame.results else 0)
+    return _report_words(frame) + (0 if frame.results else frame.header.result_words)
+
+
+def _report_words(frame: PlannedFrame) -> int:
+    """Words behind the results: sums and trailer."""
+    return frame.header.reply_words - frame.header.result_words
 
 
 def _joined(runs: Sequence[Run]) -> Pieces:
