@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of chains on a board of stand-ins: what is called when, and how often."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from e2train.devices.deadline import Deadline
+from e2train.devices.protocol import DeviceError
+from e2train.devices.pynq_board import LOOK_CALLS, ROUND_CALLS, Board
+from e2train.devices.pynq_buffer import Buffer
+from e2train.packing.descriptors import Pieces
+
+ENGINES = 3
+
+
+class Moved(np.ndarray):
+    """A buffer that tells when it moves."""
+
+    log: list[str]
+
+    def __array_finalize__(self, other: Any) -> None:
+        self.log = getattr(other, "log", [])
+
+    def flush(self) -> None:
+        self.log.append("send")
+
+    def invalidate(self) -> None:
+        self.log.append("receive")
+
+
+class Dma:
+    """One that is done once it was waited for, or fails."""
+
+    def __init__(self, number: int, log: list[str]) -> None:
+        self.number, self.log = number, log
+        self.error: DeviceError | None = None
+
+    def starts(self, *chains: Any) -> list[Callable[[], None]]:
+        return [lambda: self._start(), lambda: self._start()]
+
+    def _start(self) -> None:
+        if self.error:
+            raise self.error
+        self.log.append(f"start {self.number}")
+
+    def wait(self) -> None:
+        self.log.append(f"wait {self.number}")
+
+
+@pytest.fixture
+def board() -> Board:
+    found: Any = object.__new__(Board)
+    log: list[str] = []
+    found.log, found.calls = log, 0
+    found._remote, found._to_look, found._has_answered = True, 0, True
+    found._deadline, found._counting = Deadline(5.0), threading.Lock()
+    found._dmas = [Dma(number, log) for number in range(ENGINES)]
+    return found
+
+
+def run(board: Any, done: list[set[int]] | None) -> list[str]:
+    """What a round calls; ``done`` are the engines that are, at each time that their replies are received."""
+    log = board.log
+    log.clear()
+    buffers = []
+    for address in (0, 1 << 16):
+        array = np.zeros(4096, np.uint8).view(Moved)
+        array.log = log
+        buffers.append(Buffer(array, address))
+    pieces = {
+        engine: (Pieces.of([(512, 8, True)]), Pieces.of([(1 << 16, 8, True)])) for engine in range(ENGINES)
+    }
+    planned = {0: 1e-4, 1: 2e-4, 2: 1e-5}
+
+    def is_done(engine: int) -> bool:
+        return engine in done[log.count("receive") - 1]
+
+    board.run_chains(
+        (buffers[0], 512), pieces, buffers[1], planned_s=planned, is_done=None if done is None else is_done
+    )
+    assert sorted(log[1:7]) == [f"start {engine}" for engine in range(ENGINES) for _ in range(2)]
+    return [log[0], *log[7:]]
+
+
+def test_a_round_that_takes_the_planned_time_is_not_looked_at(board: Any) -> None:
+    assert run(board, [{0, 1, 2}]) == ["send", "receive"]
+    assert board.calls == ROUND_CALLS  # stand-ins count no calls of their own
+
+
+def test_who_is_late_is_waited_for_and_the_longest_is_looked_at_first_for_a_while(board: Any) -> None:
+    assert run(board, [{1}, {0, 1, 2}]) == ["send", "receive", "wait 0", "wait 2", "receive"]
+    for _ in range(64):
+        assert run(board, [{0, 1, 2}]) == ["send", "wait 1", "receive"]
+    assert run(board, [{0, 1, 2}]) == ["send", "receive"]
+    assert LOOK_CALLS == 1
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_all_are_waited_for_where_nothing_tells_or_looks_cost_nothing(board: Any, remote: bool) -> None:
+    board._remote = remote
+    waits = [f"wait {engine}" for engine in range(ENGINES)]
+    assert run(board, None if remote else [{0, 1, 2}]) == ["send", *waits, "receive"]
+
+
+def test_an_engine_that_does_not_start_is_the_rounds_error(board: Any) -> None:
+    board._dmas[1].error = DeviceError("axi_dma_1 does not come out of its reset; program the board again")
+    with pytest.raises(
+        DeviceError, match=r"^axi_dma_1 does not come out of its reset; program the board again$"
+    ):
+        run(board, [{0, 1, 2}])
+    assert "receive" not in board.log
