@@ -53,6 +53,24 @@ def test_engines_share_the_cycles():
     assert [round(cycles[0] / each, 1) for each in cycles] == [1.0, 1.9, 3.5]
 
 
+def test_descriptors_that_find_no_room_are_sent_in_every_step(monkeypatch):
+    def planned():
+        return plan_step(
+            describe(*build_model("digits")),
+            load_config("zcu104"),
+            samples=9,
+            result="int16",
+            gradient="int8",
+        )
+
+    kept = planned()
+    monkeypatch.setattr("e2train.runtime.board_plan.MOST_KEPT_BYTES", 0)
+    sent = planned()
+    assert (kept.kept_cycles > 0, sent.kept_cycles) == (True, 0)
+    assert sent.sent_bytes > 1.5 * kept.sent_bytes
+    assert sent.calls == kept.calls
+
+
 def test_one_engine_takes_at_most_300_calls_a_step():
     config = replace(load_config("zcu104"), engines=1)
     planned = plan_step(NETWORK, config, samples=128, result="int16", gradient="int8", bits=(4, 8))

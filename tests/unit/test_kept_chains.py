@@ -167,21 +167,26 @@ def test_after_a_failure_nothing_is_relied_on() -> None:
     assert chains.nbytes == 0
 
 
-def test_the_least_recently_used_round_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "_MOST_BYTES", 40_000)
+def test_rounds_that_do_not_come_again_make_room_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a step with more rounds than there is room for would send each of them twice."""
+    monkeypatch.setattr(kept, "MOST_KEPT_BYTES", 40_000)
+    monkeypatch.setattr(kept, "_UNUSED_ROUNDS", 10)
     board, chains = FakeBoard(), KeptChains(CONFIG)
     laid = [{0: chain(100, at=8 * number)} for number in range(4)]  # 12,800 bytes each
-    rounds = []
-    for each in laid[:3]:
-        found(chains, board, each)
-        rounds.append(found(chains, board, each))
-    assert found(chains, board, laid[0]) is rounds[0]
+    steps = [[found(chains, board, each) for each in laid] for _ in range(4)]
+    assert steps[0] == [None] * 4
+    assert steps[1] == steps[2] == steps[3]
+    assert [each is None for each in steps[1]] == [False, False, False, True]
+    assert len(board.flushed) == 3
+    rounds = steps[1]
     chains.use(rounds[1])  # type: ignore[arg-type]
-    found(chains, board, laid[3])
-    assert found(chains, board, laid[3]) is not None
-    assert (list(chains.mending(0)), len(board.buffers)) == ([], 3)
+    for _ in range(3):  # the last of which is ten rounds behind the second one's
+        assert [found(chains, board, laid[number]) for number in (0, 2)] == [rounds[0], rounds[2]]
+        last = found(chains, board, laid[3])
+    assert last is not None
+    assert (list(chains.mending(0)), len(board.buffers), len(board.flushed)) == ([], 3, 4)
+    assert found(chains, board, laid[1]) is None
     assert found(chains, board, laid[0]) is rounds[0]
-    assert found(chains, board, laid[2]) is rounds[2]
 
 
 @pytest.mark.parametrize("room", [None, 8 << 20])

@@ -14,7 +14,7 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.board import chain_bytes
 from e2train.devices.chains.device import SCRATCH_BYTES
-from e2train.devices.chains.kept import is_kept, kept_rows, mending_frames
+from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, mending_frames
 from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.rounds import Round, plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out, reply_bytes
@@ -128,7 +128,7 @@ class _Planning(CountingDevice):
     def forget(self) -> None:
         """Count from zero on."""
         self.rounds = self.chains = self.calls = self.in_a_row = 0
-        self.sent = self.received = self.cycles = self.kept_cycles = 0
+        self.sent = self.received = self.cycles = self.kept_cycles = self._kept_bytes = 0
         self.requests = self.request_bytes = 0
 
     def reserve(self, nbytes: int) -> None:
@@ -169,7 +169,8 @@ class _Planning(CountingDevice):
             for engine, chain in chains.items()
         }
         rows = {engine: kept_rows(each) for engine, each in laid.items()}
-        kept = is_kept(laid.values(), self._cfg)
+        size = kept_bytes(laid.values())
+        kept = is_kept(laid.values(), self._cfg) and self._kept_bytes + size <= MOST_KEPT_BYTES
         pieces = 0 if kept else sum(rows.values())
         cycles = {engine: sum(map(frame_cycles, each)) for engine, each in frames.items()}
         own = max(cycles.values())
@@ -179,6 +180,7 @@ class _Planning(CountingDevice):
                 pieces += before.mm2s.addresses.size + before.s2mm.addresses.size
                 cycles[engine] += sum(map(frame_cycles, mending))
         if kept:
+            self._kept_bytes += size
             self._used |= rows
         self.rounds += 1
         self.chains += len(chains)

@@ -28,18 +28,30 @@ from e2train.devices.resident import Affine, DeviceTensor
 from e2train.numerics.blocks import LANES
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, kept_descriptors
 
-__all__ = ["MENDING_BYTES", "MENDING_REPLY_BYTES", "KeptChains", "is_kept", "kept_rows", "mending_frames"]
+__all__ = [
+    "MENDING_BYTES",
+    "MENDING_REPLY_BYTES",
+    "MOST_KEPT_BYTES",
+    "KeptChains",
+    "is_kept",
+    "kept_bytes",
+    "kept_rows",
+    "mending_frames",
+]
 
 MENDING_BYTES = 32 << 10
 """At most of an engine's scratch memory, for the frames that make a table ready again."""
 MENDING_REPLY_BYTES = 8 << 10
 """At most of their replies, which stay on the board."""
 
+MOST_KEPT_BYTES = 32 << 20
+"""Of a board's memory, for all tables and copies."""
+
 _MOST_FRAMES = 64  # of an engine's table
 _WORTH_ROWS = 16  # of an engine, on the average; to send fewer costs less than to mend them
-_MOST_BYTES = 32 << 20  # of all tables and copies
 _SPARE_BYTES = 8 << 20  # of contiguous memory that is left to others
 _MOST_SEEN = 4096  # rounds
+_UNUSED_ROUNDS = 2048  # after which one makes room: many more than a step has, which uses each of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,6 +66,11 @@ class KeptRound:
 def kept_rows(chain: ChainPieces) -> int:
     """Descriptors of both channels but their first ones."""
     return chain.mm2s.addresses.size + chain.s2mm.addresses.size - 2
+
+
+def kept_bytes(chains: Iterable[ChainPieces]) -> int:
+    """Of the buffer for the descriptors of a round, twice."""
+    return max(SMALLEST_BUFFER, 2 * DESCRIPTOR_BYTES * sum(map(kept_rows, chains)))
 
 
 def is_kept(chains: Iterable[ChainPieces], config: EngineConfig) -> bool:
@@ -78,12 +95,14 @@ def mending_frames(rows: int, config: EngineConfig, *, table: int, copy: int) ->
 
 
 class KeptChains:
-    """The rounds whose descriptors one board keeps; the least recently used go first."""
+    """The rounds whose descriptors one board keeps; those that have not come for long make room."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
         self._seen: OrderedDict[bytes, None] = OrderedDict()
-        self._kept: OrderedDict[bytes, KeptRound] = OrderedDict()
+        self._kept: OrderedDict[bytes, KeptRound] = OrderedDict()  # the least recently used first
+        self._last: dict[bytes, int] = {}  # use of each, by the round's number
+        self._number = 0
         self._used: dict[int, list[KeptRound]] = {}  # whose tables of an engine are not ready
         self._stale: list[Buffer] = []
         self._full = False
@@ -103,9 +122,11 @@ class KeptChains:
         self._stale.clear()
         if not board.is_remote or not is_kept(laid.values(), self._config):
             return None
+        self._number += 1
         key = _key(laid, firsts)
         if key in self._kept:
             self._kept.move_to_end(key)
+            self._last[key] = self._number
             found = self._kept[key]
             return None if any(found in used for used in self._used.values()) else found
         if key in self._seen:
@@ -135,6 +156,7 @@ class KeptChains:
         self._stale = self._buffers()
         self._seen.clear()
         self._kept.clear()
+        self._last.clear()
         self._used.clear()
         self._full = False
 
@@ -153,7 +175,7 @@ class KeptChains:
         """Write table and copy of a round, where there is room."""
         rows = {engine: kept_rows(chain) for engine, chain in laid.items()}
         half = DESCRIPTOR_BYTES * sum(rows.values())
-        buffer = self._room(board, 2 * half)
+        buffer = self._room(board, kept_bytes(laid.values()))
         if buffer is None:
             return None
         tables, mending, at = {}, {}, buffer.address
@@ -171,23 +193,27 @@ class KeptChains:
         buffer.memory[half : 2 * half] = buffer.memory[:half]
         board.flush(buffer, 2 * half)
         self._kept[key] = KeptRound(buffer=buffer, tables=tables, mending=mending)
+        self._last[key] = self._number
         return self._kept[key]
 
     def _room(self, board: Board, nbytes: int) -> Buffer | None:
-        """A buffer, in place of old ones where they are too many."""
+        """A buffer, in place of unused ones where they are too many."""
         if self._full:
             return None
-        while self._kept and self.nbytes + nbytes > _MOST_BYTES:
-            _, oldest = self._kept.popitem(last=False)
+        while self.nbytes + nbytes > MOST_KEPT_BYTES:
+            oldest = next(iter(self._kept), None)
+            if oldest is None or self._number - self._last[oldest] < _UNUSED_ROUNDS:
+                return None
+            unused = self._kept.pop(oldest)
             for used in self._used.values():
-                used[:] = [each for each in used if each is not oldest]
-            board.free(oldest.buffer)
+                used[:] = [each for each in used if each is not unused]
+            board.free(unused.buffer)
         left = board.free_bytes()
         if left is None or left < nbytes + _SPARE_BYTES:
             self._full = True
             return None
         try:
-            return board.allocate(max(nbytes, SMALLEST_BUFFER))
+            return board.allocate(nbytes)
         except LostError:
             raise
         except DeviceError:  # there is none in one piece
