@@ -31,7 +31,7 @@ from resident_cases import is_refused
 DEVICES: dict[str, Callable[[], ResidentDevice]] = {
     "native": lambda: NativeResident(threads=1),
     "native, 2 threads": lambda: NativeResident(threads=2),
-    "native, portable": lambda: NativeResident(threads=2, defines=("-DE2_PORTABLE",)),
+    "native, portable": lambda: NativeResident(threads=2, defines=("-DE2_PORTABLE", "-march=x86_64")),
     "torch": TorchResident,
     "csim": lambda: open_resident("csim"),
 }

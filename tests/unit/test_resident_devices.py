@@ -28,7 +28,8 @@ INT32_MAX = (1 << 31) - 1
 DEVICES: dict[str, Callable[[], ResidentDevice]] = {
     "native": lambda: NativeResident(threads=1),
     "native, 2 threads": lambda: NativeResident(threads=2),
-    "native, portable": lambda: NativeResident(threads=2, defines=("-DE2_PORTABLE",)),
+    "native, AVX2": lambda: NativeResident(threads=1, defines=("-march=x86_64_v3",)),
+    "native, portable": lambda: NativeResident(threads=2, defines=("-DE2_PORTABLE", "-march=x86_64")),
     "torch": TorchResident,
     "frames": lambda: open_resident("spec"),
     "frames, 4 engines": lambda: open_resident("spec", config="zcu104"),

@@ -196,7 +196,7 @@ def test_nothing_goes_back_through_a_ceiling(model: ResidualNet) -> None:
 
 DEVICES: dict[str, Callable[[], ResidentDevice]] = {
     "native": lambda: NativeResident(threads=2),
-    "native, portable": lambda: NativeResident(defines=("-DE2_PORTABLE",)),
+    "native, portable": lambda: NativeResident(defines=("-DE2_PORTABLE", "-march=x86_64")),
     "torch": TorchResident,
 }
 

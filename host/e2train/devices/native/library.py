@@ -36,6 +36,7 @@ _OPTIONS = (
     "-c",
     "-fno-sanitize=undefined",
     "-fvisibility=hidden",
+    "-Wno-psabi",  # wide vectors are passed within the library alone
 )
 _KINDS = {"uint8": 0, "int8": 1, "int16": 2}
 _VIEWS = {"whole": 0, "strided": 1, "spread": 2, "broadcast": 3}
