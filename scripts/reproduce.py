@@ -175,7 +175,7 @@ def finished(settings: RunConfig, where: Path) -> FinishedRun | None:
             record = replace(read_run(where), steps=[])
         except TrainError:
             return None
-        if record.summary.config_sha256 != settings.hash:
+        if record.summary.config_sha256 != settings.changed(host=record.config.host).hash:
             return None
         RECORDS[where] = record
     return RECORDS[where]

@@ -2,6 +2,7 @@
 """The emulator against the NumPy spec, with operands chosen to break floating point."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cases
 import numpy as np
@@ -186,12 +187,21 @@ def test_one_group_where_the_operands_are_small() -> None:
     assert single.channel_groups(torch.ones((2, 500, 3, 3), dtype=torch.int8), 255) == [slice(0, 500)]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(
+    "host",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+        ),
+    ],
+)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_cuda_equals_spec(shape: ConvShape) -> None:
+def test_tensors_of_a_host_equal_spec(shape: ConvShape, host: str) -> None:
     for call in calls(shape, "sparse extremes", np.random.default_rng(8)):
-        a, b = torch.tensor(call.a).cuda(), torch.tensor(call.b).cuda()
-        result = Emulator().compute(LayerCall(mode=call.mode, shape=shape, a=a, b=b, shift=call.shift))
+        a, b = torch.tensor(call.a).to(host), torch.tensor(call.b).to(host)
+        result = Emulator().compute(replace(call, a=a, b=b))
         want, saturations = spec(call)
+        assert result.value.device.type == host
         np.testing.assert_array_equal(result.value.cpu().numpy(), want, strict=True)
         assert result.saturations == saturations
