@@ -46,7 +46,11 @@ def test_two_ranks_learn_digits(tmp_path, combine):
 
 
 @pytest.mark.parametrize(
-    "setting", ["combine=sum", "execution=offload", pytest.param("combine=vote", marks=pytest.mark.slow)]
+    "setting",
+    [
+        "combine=sum",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("execution=offload", "combine=vote")),
+    ],
 )
 def test_ranks_count_what_one_would(tmp_path, setting):
     """The same shares of the same batches: as many steps, blocks and MACs, whatever the weights."""
@@ -58,7 +62,8 @@ def test_ranks_count_what_one_would(tmp_path, setting):
         assert getattr(one, key) == two[key], key
 
 
-@pytest.mark.parametrize("execution", ["offload", pytest.param("resident", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("execution", ["offload", "resident"])
 def test_a_stopped_run_resumes_to_the_undisturbed_state(tmp_path, execution):
     options = ("train", "digits", "--steps", "30", "--batch", "12", "--seed", "3", *LESS)
     options += ("--set", f"execution={execution}")
