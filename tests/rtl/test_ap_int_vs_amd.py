@@ -104,7 +104,7 @@ QUICK = {
             "NUMBERS(ap_uint<3>, ap_int<2>)",
             "ALONE(ap_int<3>)",
             "NATIVE(ap_uint<3>, signed char)",
-            *references("ap_int<3>", "ap_uint<2>"),
+            *(f"{group}(ap_int<3>, ap_uint<2>)" for group in ("BIT", "CONCAT", "CONCAT_TARGETS")),
         ),
         bits=3,
         places=3,
