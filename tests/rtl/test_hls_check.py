@@ -227,7 +227,8 @@ def test_intervals_that_cannot_be_had_are_left_out(tmp_path: Path) -> None:
     assert report.note.endswith(
         "; II= of PIPELINE is left out, and loops run at the interval that they can, since "
         f"{source}:4:23: two reads of array x in one iteration (lines 4), but each of its memories has one "
-        "read port; use ARRAY_PARTITION, or read it once per iteration"
+        "read port; use ARRAY_PARTITION, or read it once per iteration, or ask for "
+        "`#pragma HLS PIPELINE II=2` in loop@2"
     )
 
 

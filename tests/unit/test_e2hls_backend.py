@@ -40,7 +40,8 @@ def test_two_reads_of_one_memory_are_refused(tmp_path: Path) -> None:
         generate(buffered(extra=(again,)), RtlOptions(), tmp_path)
     assert str(caught.value) == (
         "k.cpp:10:0: two reads of array buf in one iteration (lines 9 and 10), but each of its memories has "
-        "one read port; use ARRAY_PARTITION, or read it once per iteration"
+        "one read port; use ARRAY_PARTITION, or read it once per iteration, or ask for "
+        "`#pragma HLS PIPELINE II=2` in drain"
     )
 
 
@@ -90,14 +91,15 @@ def built(tmp_path: Path, body: str, *, ii: int, bits: int = 4, period_ns: float
             4,
             10.0,
             "6:3: words cannot start an iteration every 1 cycle(s): array a depends on b, which is read at "
-            "an address or under a condition that depends on it; ask for `#pragma HLS PIPELINE II=2`",
+            "an address or under a condition that depends on it; ask for `#pragma HLS PIPELINE II=2` "
+            "in words",
         ),
         (
             POWERS,
             32,
             3.9,
             "4:1: array a is written with what is computed from its own elements, which takes longer than "
-            "1 cycle(s); compute less in one iteration, or ask for `#pragma HLS PIPELINE II=2`",
+            "1 cycle(s); compute less in one iteration, or ask for `#pragma HLS PIPELINE II=2` in words",
         ),
     ],
     ids=["links", "powers"],
@@ -145,7 +147,8 @@ def test_a_wide_division_is_pipelined(tmp_path: Path) -> None:
     [
         (
             "    const int x = x_in.read();\n    y_out.write(x_in.empty() ? x : -x);\n",
-            "7:22: x_in.empty() stands behind an access in one iteration; put it first, or leave out II=",
+            "7:22: x_in.empty() stands behind an access in one iteration; put it first, or ask for "
+            "`#pragma HLS PIPELINE II=2` in words",
         ),
         (
             "    y_out.write(x_in.empty());\n",

@@ -9,7 +9,8 @@ from e2hls.backend.codegen import ThroughputError
 from e2hls.backend.emit import ProcessEmitter
 from e2hls.backend.xls_nodes import CycleError
 from e2hls.base.errors import HlsError, Loc
-from e2hls.ir import Const, Instr, Process
+from e2hls.ir import Const, Instr, LoopInfo, Process
+from e2hls.passes.intervals import innermost
 
 __all__ = ["blame", "joint_arrays"]
 
@@ -52,13 +53,13 @@ def _blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error:
     """The error for an initiation interval that XLS cannot reach."""
     for state, memory in emitter.text.late_states():
         loops = [loop for label, loop in process.loops.items() if emitter.owns(label, state)]
+        loops += _loops_with(process, emitter, memory)
         loop = loops[0] if loops else next(iter(process.loops.values()), None)
         what = "its exit or the next loop" if state == "pc" else _held(emitter, state)
         where = loop.name if loop else f"process {process.name}"
         return HlsError(
             f"{where} cannot start an iteration every {ii} cycle(s): {what} depends on {memory}, which is "
-            "read at an address or under a condition that depends on it; ask for "
-            f"`#pragma HLS PIPELINE II={ii + 1}`",
+            "read at an address or under a condition that depends on it",
             loop.loc if loop else _loc(process),
         )
     slow = _slowest(process)
@@ -72,10 +73,26 @@ def _blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error:
         array = next(array for array in process.arrays if array.name == name)
         return HlsError(
             f"array {name} is written with what is computed from its own elements, which takes longer than "
-            f"{ii} cycle(s); compute less in one iteration, or ask for `#pragma HLS PIPELINE II={ii + 1}`",
+            f"{ii} cycle(s); compute less in one iteration",
             array.loc,
         )
     return HlsError(f"process {process.name} cannot be scheduled at II={ii}: {error}", _loc(process))
+
+
+def _loops_with(process: Process, emitter: ProcessEmitter, bank: str) -> list[LoopInfo]:
+    """The innermost loops that read the array of a bank."""
+    arrays = {ram.array for ram in emitter.memories.rams if ram.name == bank}
+    return [
+        process.loops[header]
+        for header, body in innermost(process, emitter.flow).items()
+        if header in process.loops
+        if any(
+            instr.op == "load" and instr.target in arrays
+            for block in process.blocks
+            if block.label in body
+            for instr in block.instrs
+        )
+    ]
 
 
 def _slowest(process: Process) -> Instr | None:

@@ -304,8 +304,7 @@ class ProcessEmitter:
             if access.label == site.label or site.label in self.flow.reached[access.label]:
                 asked = test.op.removeprefix("stream_")
                 raise HlsError(
-                    f"{test.target}.{asked}() stands behind an access in one iteration; put it first, or "
-                    "leave out II=",
+                    f"{test.target}.{asked}() stands behind an access in one iteration; put it first",
                     test.loc,
                 )
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from e2hls.backend.codegen import Compiled, ThroughputError, compile_proc
 from e2hls.backend.diagnostics import blame, joint_arrays
@@ -15,12 +15,14 @@ from e2hls.backend.xls_text import Channel
 from e2hls.base.errors import HlsError, ScheduleError
 from e2hls.base.rtl_design import ProcessReport, RegionReport, RtlOptions
 from e2hls.ir import Design, Process, Stream
+from e2hls.passes.intervals import activations, fastest, innermost, is_mixed
 from e2hls.passes.port_conflicts import cut_ports
-from e2hls.passes.regions import analyse
+from e2hls.passes.regions import Flow, analyse
 
 __all__ = ["ScheduledProcess", "schedule"]
 
-_MOST_CYCLES = 16  # for one iteration of a loop that asks for no interval
+_MOST_CYCLES = 16  # for one activation where no loop asks for an interval
+_MOST_INSTRS = 2000  # of a process for which the smallest possible interval is looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,25 +47,67 @@ def schedule(process: Process, design: Design, options: RtlOptions) -> Scheduled
     try:
         return _scheduled_somehow(process, design, options)
     except HlsError as error:
-        raise ScheduleError(error.message, error.loc) from None
+        cause = error
+    advice = _slower(process, design, options)
+    if advice:
+        advice = f"{', or' if ';' in cause.message else ';'} {advice}"
+    raise ScheduleError(f"{cause.message}{advice}", cause.loc)
 
 
 def _scheduled_somehow(process: Process, design: Design, options: RtlOptions) -> ScheduledProcess:
+    """Raises: HlsError."""
     search = _Search(process, design, options)
     merged, apart = (len(analyse(process, merge=merge).headers) for merge in (True, False))
-    try:
-        return search.run(merge=True)
-    except HlsError as error:
-        first = error
+    plans = [_Plan(merge=True)]
     if merged != apart:
+        plans.append(_Plan())
+    mixed = is_mixed(process, analyse(process, merge=False))
+    if mixed or not all(loop.ii for loop in process.loops.values()):
+        # There are loops that may take more cycles: no access of theirs waits for another of the same memory.
+        plans.append(_Plan(single=True, early=mixed))
+    error: HlsError | None = None
+    for relax in (False, True) if mixed else (None,):
+        for plan in plans:
+            try:
+                return search.run(plan, _attempts(process, relax=relax))
+            except HlsError as cause:
+                error = error if error and plan.early else cause  # cut as the source is, it tells more
+    assert error
+    raise error
+
+
+def _slower(process: Process, design: Design, options: RtlOptions) -> str:
+    """Which loops ask for too much, and the smallest interval with which the process can be built."""
+    if sum(len(block.instrs) for block in process.blocks) > _MOST_INSTRS:
+        return ""
+    asked = {header: loop for header, loop in process.loops.items() if loop.ii}
+
+    def works(headers: Iterable[str], ii: int) -> bool:
+        """Whether the process can be built where these loops ask for no shorter interval."""
+        slow = {header: replace(asked[header], ii=max(ii, asked[header].ii)) for header in headers}
         try:
-            return search.run(merge=False)
-        except HlsError as error:
-            first = error
-    if all(loop.ii for loop in process.loops.values()):
-        raise first
-    # Nobody asks for an interval: no access then waits for another of the same memory.
-    return search.run(merge=False, single=True)
+            _scheduled_somehow(replace(process, loops={**process.loops, **slow}), design, options)
+        except HlsError:
+            return False
+        return True
+
+    for headers in (*((header,) for header in asked), tuple(asked)):
+        low = min((asked[header].ii for header in headers), default=_MOST_CYCLES)
+        if works(headers, _MOST_CYCLES):
+            least = next(ii for ii in range(low + 1, _MOST_CYCLES + 1) if works(headers, ii))
+            names = " and ".join(asked[header].name for header in headers if asked[header].ii < least)
+            return f"ask for `#pragma HLS PIPELINE II={least}` in {names}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """How a process is cut into activations, and the arrays whose recent writes are forwarded."""
+
+    merge: bool = False  # loop nests run as one loop
+    single: bool = False  # a memory is accessed once in an activation, where loops allow for it
+    early: bool = False  # what is computed between two accesses has an activation of its own
+    forwarded: frozenset[str] = frozenset()
 
 
 class _Search:
@@ -78,37 +122,41 @@ class _Search:
         self._module = f"{design.name}_{name}"
         self._names = frozenset(array.name for each in design.processes for array in each.arrays)
 
-    def run(
-        self, *, merge: bool, single: bool = False, forwarded: frozenset[str] = frozenset()
-    ) -> ScheduledProcess:
-        """Search with loop nests merged or not; recent writes to the arrays ``forwarded`` are forwarded."""
-        process = cut_ports(self._process, ram_arrays(self._process), merge=merge, single=single)
+    def run(self, plan: _Plan, attempts: Sequence[tuple[int, bool]]) -> ScheduledProcess:
+        """Search with the attempts in their order.
+
+        Raises: HlsError.
+        """
+        rams = ram_arrays(self._process)
+        process = cut_ports(self._process, rams, merge=plan.merge, single=plan.single, early=plan.early)
         error: HlsError | None = None
-        for ii, relax in _attempts(process):
+        for ii, relax in attempts:
             try:
-                return self._attempt(process, ii=ii, relax=relax, merge=merge, forwarded=forwarded)
+                return self._attempt(process, plan, ii=ii, relax=relax)
             except _FailedError as failed:
                 if failed.joint:
-                    return self.run(merge=merge, single=single, forwarded=failed.joint | forwarded)
+                    forwarded = failed.joint | plan.forwarded
+                    return self.run(replace(plan, forwarded=forwarded), attempts)
                 error = failed.error
                 if not failed.curable:
                     break
+            except _SlowError as slow:
+                error = slow
         assert error
         raise error
 
-    def _attempt(
-        self, process: Process, *, ii: int, relax: bool, merge: bool, forwarded: frozenset[str]
-    ) -> ScheduledProcess:
-        depths = dict.fromkeys(forwarded, ii)
+    def _attempt(self, process: Process, plan: _Plan, *, ii: int, relax: bool) -> ScheduledProcess:
+        depths = dict.fromkeys(plan.forwarded, ii)
         emitter = ProcessEmitter(
-            self._module, process, self._streams, merge=merge, forwarded=depths, names=self._names
+            self._module, process, self._streams, merge=plan.merge, forwarded=depths, names=self._names
         )
+        intervals = _intervals(process, emitter.flow, ii)
         emitter.run()
         try:
-            compiled = self._compile(emitter, ii=ii, relax=relax, elastic=not forwarded)
+            compiled = self._compile(emitter, ii=ii, relax=relax, elastic=not plan.forwarded)
         except (CycleError, ThroughputError) as cause:
             raise _FailedError(process, emitter, ii, cause) from None
-        return _scheduled(process, emitter, compiled, ii)
+        return _scheduled(process, emitter, compiled, ii, intervals)
 
     def _compile(self, emitter: ProcessEmitter, *, ii: int, relax: bool, elastic: bool) -> Compiled:
         tokens = _token_constraints(self._process, self._streams, emitter.memories.rams)
@@ -135,16 +183,38 @@ class _FailedError(Exception):
         self.curable = isinstance(cause, ThroughputError)  # by more cycles or a longer one
 
 
-def _attempts(process: Process) -> list[tuple[int, bool]]:
+class _SlowError(HlsError):
+    """An attempt in which a loop takes more cycles than it asks for."""
+
+
+def _attempts(process: Process, *, relax: bool | None) -> list[tuple[int, bool]]:
     """Cycles per activation, and whether the clock period may be relaxed for them, the best first.
 
-    As few cycles as keep the period, at most what the loops ask for; else throughput counts more. Where no
-    loop asks for anything, the period counts more.
+    As few cycles as keep the period, at most what the fastest loop asks for; else throughput counts more.
+    Where no loop asks for anything, the period counts more. ``relax`` picks some of them, None gives all.
     """
-    asked = [loop.ii for loop in process.loops.values() if loop.ii]
-    most = max(asked, default=_MOST_CYCLES)
+    most = fastest(process) or _MOST_CYCLES
     counts = range(1, most + 1)
+    if relax is not None:
+        return [(ii, relax) for ii in counts]
     return [*((ii, False) for ii in counts if most > 1), *((ii, True) for ii in counts)]
+
+
+def _intervals(process: Process, flow: Flow, ii: int) -> dict[str, int]:
+    """Cycles for an iteration of each innermost loop, by header, with so many for an activation.
+
+    Raises: _SlowError for a loop that asks for fewer.
+    """
+    found = {header: count * ii for header, count in activations(process, flow).items()}
+    for header, cycles in found.items():
+        loop = process.loops.get(header)
+        if loop and 0 < loop.ii < cycles:
+            raise _SlowError(
+                f"{loop.name} cannot start an iteration every {loop.ii} cycle(s): what it accesses takes "
+                f"{cycles}",
+                loop.loc,
+            )
+    return found
 
 
 def _token_constraints(process: Process, streams: Mapping[str, Stream], rams: Sequence[Ram]) -> Iterator[str]:
@@ -165,12 +235,18 @@ def _token_constraints(process: Process, streams: Mapping[str, Stream], rams: Se
                 yield f"{ram.name}_rreq:send:{free.name}:send:1:none"
 
 
-def _scheduled(process: Process, emitter: ProcessEmitter, compiled: Compiled, ii: int) -> ScheduledProcess:
+def _scheduled(
+    process: Process, emitter: ProcessEmitter, compiled: Compiled, ii: int, intervals: Mapping[str, int]
+) -> ScheduledProcess:
     regions = []
-    for header in emitter.flow.headers:
+    heads = dict(zip(emitter.flow.headers, emitter.flow.headers, strict=True))
+    for header, body in innermost(process, emitter.flow).items():
+        # A loop that consists of steps may start with one of them.
+        heads[next(first for first in emitter.flow.headers if first in body)] = header
+    for header in heads.values():
         loop = process.loops.get(header)
-        name = "entry" if header == emitter.flow.headers[0] else "step"
-        regions.append(RegionReport(name=loop.name if loop else name, ii=ii))
+        name = "step" if regions else "entry"
+        regions.append(RegionReport(name=loop.name if loop else name, ii=intervals.get(header, ii)))
     report = ProcessReport(
         name=process.name,
         module=emitter.text.name,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from e2hls.ir import Array, Block, Branch, Const, Instr, Operand, Process
+from e2hls.passes.intervals import innermost
 from e2hls.passes.regions import Flow, analyse
 
 __all__ = ["cut_ports"]
@@ -36,22 +37,30 @@ class _Use:
     index: int
 
 
-def cut_ports(process: Process, rams: frozenset[str], *, merge: bool, single: bool = False) -> Process:
+def cut_ports(
+    process: Process, rams: frozenset[str], *, merge: bool, single: bool = False, early: bool = False
+) -> Process:
     """Cut a process until no activation uses a port twice, innermost loops excepted.
 
     With ``single``, reads and writes of a memory count as uses of one port: no access waits for another of
-    the same memory.
+    the same memory. With ``early``, an activation ends behind the first use rather than before the second:
+    what is computed between them has a cycle of its own.
     """
     while True:
         flow = analyse(process, merge=merge)
         found = _second_use(process, flow, rams, single=single)
         if found is None:
             return process
-        process = _cut_before(process, found)
+        first, second = found
+        if early and first.label == second.label:
+            second = replace(second, index=first.index + 1)
+        process = _cut_before(process, second)
 
 
-def _second_use(process: Process, flow: Flow, rams: frozenset[str], *, single: bool) -> _Use | None:
-    """A use that cannot share an activation with an earlier one, and may be moved out of it."""
+def _second_use(
+    process: Process, flow: Flow, rams: frozenset[str], *, single: bool
+) -> tuple[_Use, _Use] | None:
+    """A use, and one that cannot share an activation with it and may be moved out of it."""
     leaves = _leaf_loops(flow, process)
     uses = list(_uses(process, flow, rams, single=single))
     for second in uses:
@@ -64,7 +73,7 @@ def _second_use(process: Process, flow: Flow, rams: frozenset[str], *, single: b
                 continue
             leaf = leaves.get(second.label)
             if leaf is None or leaf != leaves.get(first.label):
-                return second
+                return first, second
     return None
 
 
@@ -110,14 +119,10 @@ def _follows(first: _Use, second: _Use, flow: Flow) -> bool:
 
 def _leaf_loops(flow: Flow, process: Process) -> dict[str, str]:
     """The innermost loop's header, for each block in a loop that holds no other and is to run at II=1."""
-    bodies = {loop.header: set(loop.blocks) for loop in flow.loops}
-    if flow.headers[0] in process.loops:  # a pipelined function
-        bodies[flow.headers[0]] = set(flow.order)
     leaves: dict[str, str] = {}
-    for header, body in bodies.items():
-        holds_other = any(other != header and other in body for other in bodies)
+    for header, body in innermost(process, flow).items():
         info = process.loops.get(header)
-        if not holds_other and (info is None or info.ii == 1):
+        if info is None or info.ii == 1:
             leaves |= dict.fromkeys(body, header)
     return leaves
 
