@@ -238,7 +238,7 @@ def _token_constraints(process: Process, streams: Mapping[str, Stream], rams: Se
 def _scheduled(
     process: Process, emitter: ProcessEmitter, compiled: Compiled, ii: int, intervals: Mapping[str, int]
 ) -> ScheduledProcess:
-    regions = []
+    regions: list[RegionReport] = []
     heads = dict(zip(emitter.flow.headers, emitter.flow.headers, strict=True))
     for header, body in innermost(process, emitter.flow).items():
         # A loop that consists of steps may start with one of them.
