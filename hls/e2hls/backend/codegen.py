@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from e2hls.backend.foreign import define_products
-from e2hls.backend.xls_text import ProcText
+from e2hls.backend.xls_text import SPARE, ProcText
 from e2hls.base.rtl_design import RtlOptions
+from e2hls.xls_verilog.repeated_sends import sends_again, without
 from e2hls.xls_verilog.stall_cut import cut_stall_chain
 
 __all__ = ["Compiled", "ThroughputError", "compile_proc"]
@@ -78,12 +79,20 @@ def compile_proc(
     ram_ps = int(_RAM_NS[options.family] * 1000 * factor)
     texts = {registered: proc.text(dsp_products=registered) for registered in (True, False)}
 
+    def scheduled(period_ps: int, registered: bool) -> str:
+        # A foreign function as slow as a period has registers before and behind it.
+        return _schedule(period_ps, ii, period_ps if registered else ram_ps, constraints, options)
+
     @cache
     def attempt(period_ps: int, registered: bool, sv: bool) -> str:
-        # A foreign function as slow as a period has registers before and behind it.
-        foreign_ps = period_ps if registered else ram_ps
-        schedule = _schedule(period_ps, ii, foreign_ps, constraints, options)
-        return _codegen(texts[registered], proc.name, schedule, sv=sv)
+        return _codegen(texts[registered], proc.name, scheduled(period_ps, registered), sv=sv)
+
+    def final(period_ps: int, registered: bool, sv: bool) -> str:
+        made = attempt(period_ps, registered, sv)
+        if not sends_again(made):
+            return made
+        text = proc.text(dsp_products=registered, spare=True)
+        return without(SPARE, _codegen(text, proc.name, scheduled(period_ps, registered), sv=sv))
 
     levels = (True, False) if "ffi_proto" in texts[True] else (False,)
     try:
@@ -93,7 +102,7 @@ def compile_proc(
             raise
         shortest_ps = _shortest(lambda period_ps: attempt(period_ps, False, True), target_ps)
         period_ps, registered = _first(attempt, shortest_ps, levels)
-    sv, verilog = (attempt(period_ps, registered, sv) for sv in (True, False))
+    sv, verilog = (final(period_ps, registered, sv) for sv in (True, False))
     if elastic:
         sv, verilog = cut_stall_chain(sv), cut_stall_chain(verilog)
     stages = 1 + max((int(number) for number in re.findall(r"\bp(\d+)_", verilog)), default=0)

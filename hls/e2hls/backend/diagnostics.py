@@ -51,7 +51,8 @@ def _blame_cycle(process: Process, emitter: ProcessEmitter, error: CycleError) -
 
 def _blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error: ThroughputError) -> HlsError:
     """The error for an initiation interval that XLS cannot reach."""
-    for state, memory in emitter.text.late_states():
+    for state, port in emitter.text.late_states():
+        memory = next((ram.name for ram in emitter.memories.rams if port in ram.answers), port)
         loops = [loop for label, loop in process.loops.items() if emitter.owns(label, state)]
         loops += _loops_with(process, emitter, memory)
         loop = loops[0] if loops else next(iter(process.loops.values()), None)
@@ -112,7 +113,12 @@ def _held(emitter: ProcessEmitter, state: str) -> str:
 
 def _arrays(emitter: ProcessEmitter, nodes: Iterable[str], *, joint: bool = False) -> frozenset[str]:
     """Arrays whose responses are among the nodes of a process's text; only joint ones where asked for."""
-    banks = {f"{ram.name}_data_pair": ram.array for ram in emitter.memories.rams if ram.joint or not joint}
+    banks = {
+        f"{port}_data_pair": ram.array
+        for ram in emitter.memories.rams
+        for port in ram.answers or (ram.name,)
+        if ram.joint or not joint
+    }
     return frozenset(banks[node] for node in nodes if node in banks)
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from e2hls.backend.bit_slices import Value, concat, constant, shifted_left
 from e2hls.backend.dividers import divide
+from e2hls.backend.element_registers import Site
 from e2hls.backend.kernel_terms import term
-from e2hls.backend.memories import Memories, Site
+from e2hls.backend.memories import Memories
 from e2hls.backend.xls_text import Channel, ProcText
 from e2hls.base.errors import HlsError, Loc
 from e2hls.ir import STATE_SUFFIX, Block, Const, Instr, Operand, Phi, Process, Ref, Stream

@@ -3,7 +3,8 @@
 
 A RAM that its process both reads and writes has one request channel, so that the order of requests is
 the order of the program. Where one iteration writes what it made of what it read, there is one channel for
-each side, and what is on its way to the RAM is forwarded.
+each side, and what is on its way to the RAM is forwarded. Where one iteration reads twice, or writes twice,
+the RAM has two ports, each of which reads or writes, and one request channel for both.
 """
 
 from __future__ import annotations
@@ -14,27 +15,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from e2hls.backend.bit_slices import Value, concat, constant, disjoint
+from e2hls.backend.element_registers import Access, Registers, Site, in_registers, matches, usage_of
 from e2hls.backend.forwarding import RecentWrites
 from e2hls.backend.xls_text import Channel, ProcText
-from e2hls.base.errors import HlsError, Loc
-from e2hls.ir import Array, Const, Process
+from e2hls.base.errors import HlsError
+from e2hls.ir import Array, Process
 from e2hls.passes.regions import Flow
 
-__all__ = ["Memories", "Ram", "Site", "address_bits", "ram_arrays"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Where an access stands: its block, and whether this activation runs it."""
-
-    label: str
-    when: Value
-    loc: Loc | None
+__all__ = ["Memories", "Ram", "address_bits", "ram_arrays"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ram:
-    """One bank as the wrapper builds it; ``joint`` says that reads and writes share a request channel."""
+    """One bank as the wrapper builds it; ``joint`` says that reads and writes share a request channel.
+
+    ``answers`` are the ports of a RAM of two ports that read, by the stems of their channels' names.
+    """
 
     name: str
     array: str  # that it is a bank of
@@ -44,22 +40,15 @@ class Ram:
     reads: bool
     writes: bool
     joint: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Access:
-    site: Site
-    chosen: Value  # whether the indices name this bank or register
-    when: Value
-    address: Value
-    data: Value | None = None
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
 class _Bank:
     name: str
-    reads: list[_Access] = field(default_factory=list)
-    writes: list[_Access] = field(default_factory=list)
+    reads: list[Access] = field(default_factory=list)
+    second: list[Access] = field(default_factory=list)  # reads that coincide with others
+    writes: list[Access] = field(default_factory=list)
 
 
 def address_bits(depth: int) -> int:
@@ -69,18 +58,13 @@ def address_bits(depth: int) -> int:
 
 def ram_arrays(process: Process) -> frozenset[str]:
     """Arrays whose memories have ports to share: neither registers nor tables, which are copied per load."""
-    usage = _usage(process)
+    usage = usage_of(process)
     return frozenset(
         array.name
         for array in process.arrays
-        if (used := usage.get(array.name)) and not _in_registers(array, used)
+        if (used := usage.get(array.name)) and not in_registers(array, used)
         if used.stores or array.scope == "shared"
     )
-
-
-def _in_registers(array: Array, used: _Usage) -> bool:
-    indices = zip(array.partitioned, used.constant, strict=True)
-    return array.scope != "shared" and all(split or fixed for split, fixed in indices)
 
 
 class Memories:
@@ -104,14 +88,14 @@ class Memories:
         self.forwarded = forwarded
         self.rams: list[Ram] = []
         self.constraints: list[str] = []
-        usage = _usage(process)
-        self._memories: dict[str, _Registers | _Banks] = {}
+        usage = usage_of(process)
+        self._memories: dict[str, Registers | _Banks] = {}
         for array in process.arrays:
             used = usage.get(array.name)
             if used is None:
                 continue
-            if _in_registers(array, used):
-                self._memories[array.name] = _Registers(self, array)
+            if in_registers(array, used):
+                self._memories[array.name] = Registers(text, flow, array)
             else:
                 copies = used.loads if used.stores == 0 and array.scope != "shared" else 0
                 self._memories[array.name] = _Banks(self, array, rom_copies=copies)
@@ -126,92 +110,6 @@ class Memories:
         """Make the ports and registers that the accesses ask for."""
         for memory in self._memories.values():
             memory.finish()
-
-
-@dataclass(slots=True, kw_only=True)
-class _Usage:
-    constant: list[bool]  # by dimension: every index is a constant
-    loads: int = 0
-    stores: int = 0
-
-
-def _usage(process: Process) -> dict[str, _Usage]:
-    usage: dict[str, _Usage] = {}
-    dims = {array.name: len(array.dims) for array in process.arrays}
-    for block in process.blocks:
-        for instr in block.instrs:
-            if instr.op in ("load", "store"):
-                used = usage.setdefault(instr.target, _Usage(constant=[True] * dims[instr.target]))
-                for dim in range(dims[instr.target]):
-                    used.constant[dim] &= isinstance(instr.args[dim], Const)
-                used.loads += instr.op == "load"
-                used.stores += instr.op == "store"
-    return usage
-
-
-def _matches(
-    text: ProcText, array: Array, dims: Sequence[int], indices: Sequence[Value]
-) -> list[tuple[tuple[int, ...], Value]]:
-    """All positions along ``dims`` that the indices may name, each with the condition that they do."""
-    out = []
-    for place in itertools.product(*(range(array.dims[dim]) for dim in dims)):
-        when = constant(1, 1)
-        for dim, at in zip(dims, place, strict=True):
-            when = text.bit_and(when, text.equals(indices[dim], at))
-        if not when.is_zero():
-            out.append((place, when))
-    return out
-
-
-class _Registers:
-    """An array whose elements are state elements."""
-
-    def __init__(self, home: Memories, array: Array) -> None:
-        self.home = home
-        self.array = array
-        self.dims = range(len(array.dims))
-        self.stores: dict[tuple[int, ...], list[_Access]] = {}
-
-    def _element(self, place: tuple[int, ...]) -> Value:
-        index = 0
-        for dim, at in zip(self.array.dims, place, strict=True):
-            index = index * dim + at
-        init = self.array.init[index] if self.array.init else 0
-        return self.home.text.state(f"{self.array.name}_{index}", self.array.width, init)
-
-    def load(self, site: Site, indices: Sequence[Value]) -> Value:
-        text, flow = self.home.text, self.home.flow
-        result: Value | None = None
-        for place, when in _matches(text, self.array, self.dims, indices):
-            value = self._element(place)
-            for store in self.stores.get(place, []):
-                assert store.data is not None
-                if site.label == store.site.label:
-                    value = text.select(store.address, store.data, value)
-                elif site.label in flow.reached[store.site.label]:
-                    value = text.select(store.when, store.data, value)
-            result = value if result is None else text.select(when, value, result)
-        return constant(self.array.width, 0) if result is None else result
-
-    def store(self, site: Site, indices: Sequence[Value], value: Value) -> None:
-        text = self.home.text
-        for place, chosen in _matches(text, self.array, self.dims, indices):
-            self._element(place)
-            when = text.bit_and(site.when, chosen)
-            access = _Access(site=site, chosen=chosen, when=when, address=chosen, data=value)
-            self.stores.setdefault(place, []).append(access)
-
-    def finish(self) -> None:
-        text, flow = self.home.text, self.home.flow
-        for place, stores in self.stores.items():
-            name = self._element(place).parts[0].node
-            for index, store in enumerate(stores):
-                later = [
-                    s.when for s in stores[index + 1 :] if s.site.label in flow.reached[store.site.label]
-                ]
-                when = text.bit_and(store.when, text.bit_not(text.any(later)))
-                assert store.data is not None
-                text.next_value(name, store.data, when)
 
 
 class _Banks:
@@ -231,6 +129,8 @@ class _Banks:
             self.depth *= array.dims[dim]
         self.banks: dict[tuple[int, ...], _Bank] = {}
         self.loads = 0
+        # The other end of a shared array has a port, and so has each side of one that is forwarded.
+        self._dual = not rom_copies and array.scope != "shared" and array.name not in home.forwarded
         # A bank a_1 is not the bank of an array a_1, nor that array.
         longer = rf"{re.escape(array.name)}_\d+(?:_.*)?"
         taken = any(re.fullmatch(longer, each) for each in home.names)
@@ -259,10 +159,10 @@ class _Banks:
         text = self.home.text
         address = self._address(indices)
         result: Value | None = None
-        for place, chosen in _matches(text, self.array, self.split, indices):
+        for place, chosen in matches(text, self.array, self.split, indices):
             bank = self._bank(place, self.loads)
-            self._read(bank, site, chosen, address)
-            value = text.placeholder(self.array.width, f"{bank.name}_data")
+            port = self._read(bank, site, chosen, address)
+            value = text.placeholder(self.array.width, f"{port}_data")
             if recent := self._recent(bank):
                 value = recent.content(address, value)
             for write in bank.writes:
@@ -274,12 +174,25 @@ class _Banks:
         self.loads += 1
         return constant(self.array.width, 0) if result is None else result
 
-    def _read(self, bank: _Bank, site: Site, chosen: Value, address: Value) -> None:
-        """Ask for a read, unless one that always comes before it reads the same."""
+    def _read(self, bank: _Bank, site: Site, chosen: Value, address: Value) -> str:
+        """Ask for a read, unless one that always comes before it reads the same; the port that does it."""
         above = self.home.flow.dominators[site.label]
-        if not any(r.site.label in above and (r.chosen, r.address) == (chosen, address) for r in bank.reads):
-            when = self.home.text.bit_and(site.when, chosen)
-            bank.reads.append(_Access(site=site, chosen=chosen, when=when, address=address))
+        ports = ((bank.name, bank.reads), (_second(bank), bank.second))
+        for name, reads in ports:
+            if any(r.site.label in above and (r.chosen, r.address) == (chosen, address) for r in reads):
+                return name
+        when = self.home.text.bit_and(site.when, chosen)
+        read = Access(site=site, chosen=chosen, when=when, address=address)
+        taken = self._dual and any(self._coincide(read, other) for other in bank.reads)
+        name, reads = ports[taken]
+        reads.append(read)
+        return name
+
+    def _coincide(self, one: Access, other: Access) -> bool:
+        """Whether one port would have to do both in one iteration."""
+        if self.home.flow.exclusive(one.site.label, other.site.label):
+            return False
+        return one.data is not None or other.data is not None or one.address != other.address
 
     def _recent(self, bank: _Bank) -> RecentWrites | None:
         depth = self.home.forwarded.get(self.array.name)
@@ -288,48 +201,44 @@ class _Banks:
     def store(self, site: Site, indices: Sequence[Value], value: Value) -> None:
         text = self.home.text
         address = self._address(indices)
-        for place, chosen in _matches(text, self.array, self.split, indices):
+        for place, chosen in matches(text, self.array, self.split, indices):
             when = text.bit_and(site.when, chosen)
-            access = _Access(site=site, chosen=chosen, when=when, address=address, data=value)
+            access = Access(site=site, chosen=chosen, when=when, address=address, data=value)
             self._bank(place, 0).writes.append(access)
 
     def finish(self) -> None:
         for place, bank in self.banks.items():
-            self._check(bank.reads, "read", "reads of")
-            self._check(bank.writes, "write", "writes to")
-            if bank.reads or self.array.scope == "shared":
-                self._ports(place[: len(self.split)], bank)
+            if not bank.reads and self.array.scope != "shared":
+                continue
+            init = self._init(place[: len(self.split)])
+            pairs = itertools.combinations(bank.writes, 2)
+            if self._dual and (bank.second or any(self._coincide(*pair) for pair in pairs)):
+                self._two_ports(bank, init)
+                continue
+            for accesses, verb, what in (
+                (bank.reads, "read", "reads of"),
+                (bank.writes, "write", "writes to"),
+            ):
+                advice = f"{verb} it once per iteration"
+                self._check(accesses, f"two {what}", f"one {verb} port", advice)
+            self._ports(bank, init)
 
-    def _check(self, accesses: list[_Access], verb: str, verbs: str) -> None:
+    def _check(self, accesses: list[Access], what: str, ports: str, advice: str) -> None:
         """Raises: HlsError where one port would have to do two accesses in one iteration."""
         for one, other in itertools.combinations(accesses, 2):
-            if self.home.flow.exclusive(one.site.label, other.site.label):
-                continue
-            if verb == "read" and one.address == other.address:
-                continue
-            lines = sorted({a.site.loc.line for a in (one, other) if a.site.loc})
-            at = f" (lines {' and '.join(map(str, lines))})" if lines else ""
-            raise HlsError(
-                f"two {verbs} array {self.array.name} in one iteration{at}, but each of its memories has one "
-                f"{verb} port; use ARRAY_PARTITION, or {verb} it once per iteration",
-                other.site.loc or self.array.loc,
-            )
+            if self._coincide(one, other):
+                lines = sorted({a.site.loc.line for a in (one, other) if a.site.loc})
+                at = f" (lines {' and '.join(map(str, lines))})" if lines else ""
+                raise HlsError(
+                    f"{what} array {self.array.name} in one iteration{at}, but each of its memories has "
+                    f"{ports}; use ARRAY_PARTITION, or {advice}",
+                    other.site.loc or self.array.loc,
+                )
 
-    def _ports(self, place: tuple[int, ...], bank: _Bank) -> None:
+    def _ports(self, bank: _Bank, init: tuple[int, ...]) -> None:
         both = bool(bank.reads and bank.writes)
         joint = both and self.array.name not in self.home.forwarded
-        self.home.rams.append(
-            Ram(
-                name=bank.name,
-                array=self.array.name,
-                width=self.array.width,
-                depth=self.depth,
-                init=self._init(place),
-                reads=bool(bank.reads),
-                writes=bool(bank.writes),
-                joint=joint,
-            )
-        )
+        self._add(bank, init, joint=joint)
         if joint:
             self._joint_port(bank)
             return
@@ -339,6 +248,21 @@ class _Banks:
             self._read_port(bank)
         if both and (recent := self._recent(bank)):
             self.home.constraints.append(recent.constraint)
+
+    def _add(self, bank: _Bank, init: tuple[int, ...], *, joint: bool, answers: tuple[str, ...] = ()) -> None:
+        self.home.rams.append(
+            Ram(
+                name=bank.name,
+                array=self.array.name,
+                width=self.array.width,
+                depth=self.depth,
+                init=init,
+                reads=bool(bank.reads),
+                writes=bool(bank.writes),
+                joint=joint,
+                answers=answers,
+            )
+        )
 
     def _joint_port(self, bank: _Bank) -> None:
         text = self.home.text
@@ -351,7 +275,49 @@ class _Banks:
         request = concat((*fields, write, read))
         channel = Channel(name=f"{bank.name}_req", width=request.width, sends=True)
         token = text.send(channel, request, text.any([read, write]))
-        self._respond(bank, channel.name, read, token)
+        self._respond(bank.name, channel.name, read, token)
+
+    def _two_ports(self, bank: _Bank, init: tuple[int, ...]) -> None:
+        """Ports that read or write; a write goes to the one that is free."""
+        text, bits = self.home.text, address_bits(self.depth)
+        ports: tuple[tuple[list[Access], list[Access]], ...] = ((bank.reads, []), (bank.second, []))
+        for write in bank.writes:
+            free = (
+                writes
+                for reads, writes in reversed(ports)
+                if not any(self._coincide(write, other) for other in (*reads, *writes))
+            )
+            next(free, ports[1][1]).append(write)
+        for reads, writes in ports:
+            advice = "access it twice per iteration"
+            self._check([*reads, *writes], "three accesses to", "two ports", advice)
+        fields, flags, answers = [], [], []
+        for reads, writes in ports:
+            accesses = [*reads, *writes]
+            data = _merged(text, writes, data=True) if writes else constant(self.array.width, 0)
+            fields += [data, _merged(text, accesses) if accesses else constant(bits, 0)]
+            flags += [
+                text.any([self._last(bank, write) for write in writes]),
+                text.any([r.when for r in reads]),
+            ]
+        channel = Channel(name=f"{bank.name}_req", width=2 * (self.array.width + bits + 2), sends=True)
+        token = text.send(channel, concat((*fields, *flags)), text.any(flags))
+        for name, (reads, _), read in zip((bank.name, _second(bank)), ports, flags[1::2], strict=True):
+            if reads:
+                self._respond(name, channel.name, read, token)
+                answers.append(name)
+        self._add(bank, init, joint=True, answers=tuple(answers))
+
+    def _last(self, bank: _Bank, write: Access) -> Value:
+        """Whether the write happens, and none behind it in this activation to the same place."""
+        text = self.home.text
+        later = bank.writes[bank.writes.index(write) + 1 :]
+        again = [
+            text.bit_and(other.when, text.binary("eq", other.address, write.address, 1))
+            for other in later
+            if other.site.label in self.home.flow.reached[write.site.label]
+        ]
+        return text.bit_and(write.when, text.bit_not(text.any(again)))
 
     def _write_port(self, bank: _Bank) -> None:
         text = self.home.text
@@ -367,11 +333,11 @@ class _Banks:
         channel = Channel(name=f"{bank.name}_rreq", width=address_bits(self.depth), sends=True)
         when = text.any([read.when for read in bank.reads])
         token = text.send(channel, _merged(text, bank.reads), when)
-        self._respond(bank, channel.name, when, token)
+        self._respond(bank.name, channel.name, when, token)
 
-    def _respond(self, bank: _Bank, request: str, when: Value, token: str) -> None:
-        channel = Channel(name=f"{bank.name}_rresp", width=self.array.width, sends=False)
-        self.home.text.receive(channel, when, f"{bank.name}_data", after=token, late=True)
+    def _respond(self, port: str, request: str, when: Value, token: str) -> None:
+        channel = Channel(name=f"{port}_rresp", width=self.array.width, sends=False)
+        self.home.text.receive(channel, when, f"{port}_data", after=token, late=True)
         self.home.constraints.append(f"{request}:send:{channel.name}:recv:1:1")
 
     def _init(self, place: tuple[int, ...]) -> tuple[int, ...]:
@@ -389,7 +355,12 @@ class _Banks:
         return tuple(words)
 
 
-def _merged(text: ProcText, accesses: list[_Access], *, data: bool = False) -> Value:
+def _second(bank: _Bank) -> str:
+    """Stem of the names of the second port's channels."""
+    return f"{bank.name}_second"
+
+
+def _merged(text: ProcText, accesses: list[Access], *, data: bool = False) -> Value:
     """The address (or the data) of the one access that happens."""
     result: Value | None = None
     for access in accesses:

@@ -25,6 +25,7 @@ from e2hls.xls_verilog.registers import split_registers
 __all__ = ["Rtl", "add_top", "schedule_all", "split_register_blocks", "write"]
 
 _LIBRARY = Path(__file__).parents[1] / "rtl"
+_DUAL = "e2hls_ram_dual"  # which few designs have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ def write(rtl: Rtl, directory: Path) -> RtlDesign:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{design.name}.{suffix}").write_text(rtl.top)
         for source in sorted(_LIBRARY.glob("*.sv")):
+            if source.stem == _DUAL and f"{_DUAL} #" not in rtl.top:
+                continue
             (folder / f"{source.stem}.{suffix}").write_text(source.read_text())
         for each in rtl.processes:
             text = each.sv if suffix == "sv" else each.verilog

@@ -144,6 +144,37 @@ def _fifo(
 
 
 def _memory(use: RamUse) -> list[str]:
+    return _dual_memory(use.ram) if use.ram.answers else _simple_memory(use)
+
+
+def _dual_memory(ram: Ram) -> list[str]:
+    """A memory of two ports; a request has data and address of each, then whether they write and read."""
+    name, bits = ram.name, address_bits(ram.depth)
+    request, ready = f"{name}_req", f"{name}_ready"
+    pins = []
+    for at, (port, stem) in enumerate((("a", name), ("b", f"{name}_second"))):
+        low, flags = at * (ram.width + bits), 2 * (ram.width + bits) + 2 * at
+        data, last = f"{request}_data", low + ram.width + bits - 1
+        valid, taken, word = _ends(f"{stem}_rresp_r") if stem in ram.answers else ("", "1'b1", "")
+        pins += [
+            f"  .{port}_write_i({data}[{flags}]), .{port}_read_i({data}[{flags + 1}]),",
+            f"  .{port}_addr_i({data}[{last}:{low + ram.width}]), "
+            f".{port}_data_i({data}[{low + ram.width - 1}:{low}]),",
+            f"  .{port}_valid_o({valid}), .{port}_ready_i({taken}), .{port}_data_o({word}),",
+        ]
+    return [
+        f"logic {ready};",
+        *_skid(request, 2 * (ram.width + bits + 2), ready),
+        f"e2hls_ram_dual #({_parameters(ram, bits)}) ram_{name} (",
+        "  .clk_i(clk), .rst_ni(rst_n),",
+        *pins,
+        f"  .valid_i({request}_valid), .ready_o({ready})",
+        ");",
+    ]
+
+
+def _simple_memory(use: RamUse) -> list[str]:
+    """A memory of a write port and a read port."""
     ram = use.ram
     name, bits = ram.name, address_bits(ram.depth)
     lines, write, read = [], ("1'b0", "'0", "'0"), ("1'b0", "'0")

@@ -9,8 +9,9 @@ from e2hls.backend.bit_slices import Part, Value, concat, constant, mask_runs, o
 from e2hls.backend.foreign import Foreign
 from e2hls.backend.xls_nodes import Node, ordered
 
-__all__ = ["Channel", "ProcText"]
+__all__ = ["SPARE", "Channel", "ProcText"]
 
+SPARE = "hls_spare"  # a channel that no kernel has: its names are no C++ of a user's
 _TOKEN = "tok"  # that a proc starts with
 
 
@@ -250,8 +251,8 @@ class ProcText:
 
     # -- text
 
-    def text(self, *, dsp_products: bool = False) -> str:
-        """The package with this proc as its top.
+    def text(self, *, dsp_products: bool = False, spare: bool = False) -> str:
+        """The package with this proc as its top; with a ``spare`` channel it sends a bit there as well.
 
         Late words, and with ``dsp_products`` all products that one DSP slice makes, are results of foreign
         functions: their delay is an option of the schedule.
@@ -262,7 +263,8 @@ class ProcText:
         ]
         functions = {function.name: function for _, function in written if function}
         lines = [f"package {self.name}", ""]
-        for index, channel in enumerate(self.channels):
+        extra = [Channel(name=SPARE, width=1, sends=True)] if spare else []
+        for index, channel in enumerate([*self.channels, *extra]):
             ops = "send_only" if channel.sends else "receive_only"
             lines.append(
                 f"chan {channel.name}(bits[{channel.width}], id={index}, kind=streaming, ops={ops}, "
@@ -274,6 +276,9 @@ class ProcText:
         head = f"{params}, init={{{inits}}}" if params else "init={}"
         lines += ["", f"top proc {self.name}({head}) {{", f"  {_TOKEN}: token = literal(value=token)"]
         lines += [f"  {line}" for nodes, _ in written for line in nodes]
+        if spare:
+            lines.append(f"  {SPARE}_bit: bits[1] = literal(value=1)")
+            lines.append(f"  {SPARE}_sent: token = send({_TOKEN}, {SPARE}_bit, channel={SPARE})")
         return "\n".join([*lines, "}", ""])
 
     def _written(self, name: str, *, dsp_products: bool) -> tuple[list[str], Foreign | None]:
