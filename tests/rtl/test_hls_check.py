@@ -220,15 +220,15 @@ def test_intervals_that_cannot_be_had_are_left_out(tmp_path: Path) -> None:
     source = tmp_path / "pairs.cpp"
     source.write_text(
         "void pairs(const int x[8], int y[4]) {\n  for (int i = 0; i < 4; ++i) {\n"
-        "#pragma HLS PIPELINE II=1 rewind\n    y[i] = x[2 * i] + x[2 * i + 1];\n  }\n}\n"
+        "#pragma HLS PIPELINE II=1 rewind\n    y[i] = x[i] + x[i + 1] + x[i + 2];\n  }\n}\n"
     )
     report = check(source)
     assert report.exact, report.lines
     assert report.note.endswith(
         "; II= of PIPELINE is left out, and loops run at the interval that they can, since "
-        f"{source}:4:23: two reads of array x in one iteration (lines 4), but each of its memories has one "
-        "read port; use ARRAY_PARTITION, or read it once per iteration, or ask for "
-        "`#pragma HLS PIPELINE II=2` in loop@2"
+        f"{source}:4:28: three accesses to array x in one iteration (lines 4), but each of its memories has "
+        "two ports; use ARRAY_PARTITION, or access it twice per iteration, or ask for "
+        "`#pragma HLS PIPELINE II=3` in loop@2"
     )
 
 

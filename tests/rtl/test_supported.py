@@ -114,6 +114,22 @@ static ap_int<12> fit(ap_fixed<16, 7> v) {
         "  for (int i = 0; i < 8; ++i) total += found[i] * i;\n  y.write(total);\n}\n",
         "#pragma HLS DATAFLOW\n  int found[8];\n  count(x, found);\n  sum(found, y);\n",
     ),
+    "two accesses to an array per iteration": (
+        "",
+        """
+  static ap_int<16> held[32];
+  const ap_int<16> word = x.read();
+  for (int i = 0; i < 32; i += 2) {
+#pragma HLS PIPELINE II=1
+    held[i] = word + i;
+    held[i + 1] = word ^ i;
+  }
+  for (int i = 0; i < 31; ++i) {
+#pragma HLS PIPELINE II=1
+    y.write(held[i] - held[i + 1]);
+  }
+""",
+    ),
     "structs with arrays, by value": (
         "struct Four {\n  short of[4];\n};\n"
         "static Four turned(Four f, int by) {\n  Four g;\n"
@@ -129,6 +145,11 @@ static ap_int<12> fit(ap_fixed<16, 7> v) {
 PER_CALL = {"`hls::split::round_robin`, `hls::merge::round_robin`": 2, "arrays between processes": 3}  # words
 # By row: bodies, or headers, that are refused.
 REFUSED = {
+    "three accesses to an array per iteration": (
+        "  static ap_int<16> held[32];\n  for (int i = 0; i < 30; ++i) held[i] = x.read();\n"
+        "  for (int i = 0; i < 30; ++i) {\n#pragma HLS PIPELINE II=1\n"
+        "    y.write(held[i] + held[i + 1] + held[i + 2]);\n  }\n",
+    ),
     "`float`, `double`": ("  y.write(int(x.read() * 0.3f));\n",),
     "`hls::task`, `hls::stream_of_blocks`, `hls::burst_maxi`, `hls::directio`": ("#include <hls_task.h>\n",),
     "`m_axi`, `s_axilite`, `ap_memory` ports": (
@@ -189,6 +210,6 @@ def test_what_is_refused_is_refused_in_these_words(name: str, tmp_path: Path) ->
         above = body if body.startswith("#include") else ""
         source.write_text(f"{above}{HEAD}void k(In& x, Out& y) {{\n{body if not above else ''}}}\n")
         with pytest.raises(HlsError) as caught:
-            lower(Kernel("k", source))
+            generate(lower(Kernel("k", source)), RtlOptions(), tmp_path / "rtl")
         quoted = re.findall(r"refused: `([^`]+)`", rows()[name])
         assert any(line in caught.value.message for line in quoted), caught.value.message

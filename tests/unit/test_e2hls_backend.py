@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,32 @@ def test_a_shared_array_has_both_halves(tmp_path: Path) -> None:
     assert generate(pingpong(), RtlOptions(), tmp_path).report.rams == (("buf", 16, 16),)
 
 
-def test_two_reads_of_one_memory_are_refused(tmp_path: Path) -> None:
-    again = ins("load", 16, "again", Ref(4, "drain.i"), target="buf", loc=Loc("k.cpp", 10))
+AGAIN = ins("load", 16, "again", Ref(4, "drain.i"), target="buf", loc=Loc("k.cpp", 10))
+
+
+def test_two_reads_of_one_memory_take_both_ports(tmp_path: Path) -> None:
+    one, two = (
+        generate(buffered(extra=extra), RtlOptions(), tmp_path / str(len(extra))) for extra in ((), (AGAIN,))
+    )
+    assert [process.ii for process in two.report.processes] == [1]
+    found = [{path.stem for path in design.verilog_files} for design in (one, two)]
+    assert found[1] - found[0] == {"e2hls_ram_dual"}
+
+
+def test_two_reads_of_what_another_process_writes_are_refused(tmp_path: Path) -> None:
+    design = pingpong()
+    load, store = design.processes
+    blocks = [
+        replace(block, instrs=(block.instrs[0], AGAIN, *block.instrs[1:]))
+        if block.label == "drain"
+        else block
+        for block in store.blocks
+    ]
+    store = replace(store, blocks=tuple(blocks))
     with pytest.raises(HlsError) as caught:
-        generate(buffered(extra=(again,)), RtlOptions(), tmp_path)
+        generate(replace(design, processes=(load, store)), RtlOptions(), tmp_path)
     assert str(caught.value) == (
-        "k.cpp:10:0: two reads of array buf in one iteration (lines 9 and 10), but each of its memories has "
+        "k.cpp:9:0: two reads of array buf in one iteration (lines 9 and 10), but each of its memories has "
         "one read port; use ARRAY_PARTITION, or read it once per iteration, or ask for "
         "`#pragma HLS PIPELINE II=2` in drain"
     )

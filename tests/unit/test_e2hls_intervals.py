@@ -80,8 +80,8 @@ def test_a_loop_keeps_its_interval_beside_one_that_takes_more(
             ALONE,
             1,
             THREE,
-            "10:17: two reads of array a in one iteration (lines 10), but each of its memories has one read "
-            "port; use ARRAY_PARTITION, or read it once per iteration, or ask for "
+            "10:24: three accesses to array a in one iteration (lines 10), but each of its memories has two "
+            "ports; use ARRAY_PARTITION, or access it twice per iteration, or ask for "
             "`#pragma HLS PIPELINE II=3` in words",
         ),
     ],
