@@ -226,7 +226,7 @@ def test_intervals_that_cannot_be_had_are_left_out(tmp_path: Path) -> None:
     assert report.exact, report.lines
     assert report.note.endswith(
         "; II= of PIPELINE is left out, and loops run at the interval that they can, since "
-        f"{source}:4:28: three accesses to array x in one iteration (lines 4), but each of its memories has "
+        f"{source}:4:30: three accesses to array x in one iteration (lines 4), but each of its memories has "
         "two ports; use ARRAY_PARTITION, or access it twice per iteration, or ask for "
         "`#pragma HLS PIPELINE II=3` in loop@2"
     )

@@ -12,7 +12,7 @@ extern "C" void links(hls::stream<ap_uint<4>>& x_in, hls::stream<ap_uint<8>>& li
   ap_uint<4> back[kNodes];
 reset:
   for (int node = 0; node < kNodes; ++node) {
-    #pragma HLS PIPELINE II=1
+    #pragma HLS PIPELINE II=2
     next[node] = node;
     back[node] = 15 - node;
   }
