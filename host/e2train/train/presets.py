@@ -37,9 +37,9 @@ _CIFAR = {
 }
 _OWN: dict[str, object] = {"epochs": 30, "label_smoothing": 0.1}
 # sign_lr: in 1,000 steps of ResNet-14 as good as 0.0004, better than 0.0015 and more. Weights that move by
-# signs forget in (1 - momentum) / (sign_lr * sign_weight_decay) steps. In 6,000 steps of ResNet-8 psg has 76.2,
-# 76.8, 77.8 and 77.1 % of held-out images right with decays of 0.022, 0.067, 0.2 and 0.5; half of the best
-# for the 64,000 steps of the schedule is a guess.
+# signs forget in (1 - momentum) / (sign_lr * sign_weight_decay) steps. In 6,000 steps of ResNet-8 psg has
+# 76.2, 76.8, 77.8 and 77.1 % of held-out images right with decays of 0.022, 0.067, 0.2 and 0.5; half of the
+# best for the 64,000 steps of the schedule is a guess.
 _SIGNED = {"sign_lr": 7e-4, "sign_weight_decay": 0.1}
 # With skip 0.2, slu in 300 steps of ResNet-14 is 4.5 points better on held-out images within stages than
 # anywhere. In 1,000 steps of ResNet-8, which has one block a stage, it costs 9.5 points and saves 8 % of the
