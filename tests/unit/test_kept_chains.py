@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from e2train.config import load_config
 from e2train.devices.chains import kept
+from e2train.devices.chains.board import BoardResident
 from e2train.devices.chains.kept import KeptChains, KeptRound, is_kept, kept_rows, mending_frames
 from e2train.devices.chains.plan import PlannedFrame
-from e2train.devices.chains.transfer import Area, ChainPieces, lay_out
+from e2train.devices.chains.transfer import Area, ChainPieces, is_whole, lay_out
 from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_board import LostError
 from e2train.devices.spec import SpecDevice
@@ -39,6 +40,26 @@ def test_frames_write_the_copy_over_the_table(rng: np.random.Generator, rows: in
     words = laid.s2mm.words
     interpret(memory, mm2s, s2mm, lambda sent: device.transfer(sent, reply_words=words).reply)
     np.testing.assert_array_equal(memory[: want.size], want)
+
+
+def test_a_round_is_whole_when_no_part_of_any_reply_is_missing(rng: np.random.Generator) -> None:
+    """A copy of the memory that was made meanwhile may lack early parts, and have later ones."""
+    table, copy, own = 4096, 1 << 18, 1 << 19
+    memory = np.zeros(1 << 20, np.uint8)
+    device = SpecDevice(CONFIG)
+    area = Area(memory=memory, base=0, at=own)
+    laid = lay_out(mending_frames(1001, CONFIG, table=table, copy=copy), area, area)
+    assert len(laid.replies) > 1
+    mm2s = write_descriptors(memory, laid.mm2s, -(-area.at // 64) * 64)
+    s2mm = write_descriptors(memory, laid.s2mm, mm2s.last + 64)
+    assert not is_whole(laid, memory)
+    words = laid.s2mm.words
+    interpret(memory, mm2s, s2mm, lambda sent: device.transfer(sent, reply_words=words).reply)
+    assert is_whole(laid, memory)
+    for at in laid.replies:
+        lacking = memory.copy()
+        lacking[at : at + 8] = 0xA5
+        assert not is_whole(laid, lacking)
 
 
 def sent_frames(weights: list[np.ndarray], *, results: int) -> list[PlannedFrame]:
@@ -218,3 +239,21 @@ def test_few_rows_and_a_board_of_its_own_keep_nothing() -> None:
     board, chains = FakeBoard(), KeptChains(CONFIG)
     board.is_remote = False
     assert [found(chains, board, many) for _ in range(3)] == [None] * 3
+
+
+def test_kept_descriptors_make_room_for_what_a_step_needs() -> None:
+    board: Any = FakeBoard()
+    device = object.__new__(BoardResident)
+    device._kept = KeptChains(CONFIG)
+    held = board.allocate(64)
+    device._kept._kept[b"round"] = KeptRound(buffer=held, tables={}, mending={})
+
+    def allocate() -> Any:
+        if board.buffers:
+            raise DeviceError("no contiguous memory left")
+        return board.allocate(32)
+
+    assert device._making_room(board, allocate).memory.size == 32
+    assert [each.memory.size for each in board.buffers] == [32]
+    with pytest.raises(DeviceError, match=r"^no contiguous memory left$"):  # nothing is kept any more
+        device._making_room(board, allocate)

@@ -114,3 +114,16 @@ def test_an_engine_that_does_not_start_is_the_rounds_error(board: Any) -> None:
     ):
         run(board, [{0, 1, 2}])
     assert "receive" not in board.log
+
+
+def test_a_buffer_that_could_not_be_given_back_is_not_given_back_again(board: Any) -> None:
+    class Stuck(Moved):
+        def freebuffer(self) -> None:
+            raise DeviceError("the board does not give it back")
+
+    buffer = Buffer(np.zeros(8, np.uint8).view(Stuck), 0)
+    board._buffers = [buffer]
+    with pytest.raises(DeviceError, match="does not give it back"):
+        board.free(buffer)
+    board.free(buffer)
+    assert board._buffers == []

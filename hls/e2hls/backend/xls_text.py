@@ -11,7 +11,7 @@ from e2hls.backend.xls_nodes import Node, ordered
 
 __all__ = ["SPARE", "Channel", "ProcText"]
 
-SPARE = "hls_spare"  # a channel that no kernel has: its names are no C++ of a user's
+SPARE = "hls__spare"  # a channel that no kernel has, as C++ keeps such names to itself
 _TOKEN = "tok"  # that a proc starts with
 
 

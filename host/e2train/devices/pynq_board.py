@@ -292,7 +292,9 @@ class Board:
         return buffer
 
     def free(self, buffer: Buffer) -> None:
-        """Give memory back."""
+        """Give memory back; a buffer with which that has failed before is not the board's any more."""
+        if buffer not in self._buffers:
+            return
         self._buffers.remove(buffer)
         self._answered(buffer.array.freebuffer, calls=1)
 

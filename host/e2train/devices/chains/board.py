@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ from e2train.devices.memory import check_access, check_values
 from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Closing, Counters, DeviceError, DeviceLostError, StepLostError
 from e2train.devices.pynq import PynqDevice
-from e2train.devices.pynq_board import Board
+from e2train.devices.pynq_board import Board, LostError
 from e2train.devices.pynq_buffer import SMALLEST_BUFFER, Buffer, chains_at
 from e2train.devices.resident import DeviceTensor, Operation
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
@@ -194,13 +194,28 @@ class BoardResident(OneByOne, Closing):
         """Write bytes of the tensors' memory from ``first`` on, into a buffer that takes their place."""
         buffer = self._written.get(first)
         if buffer is None or buffer.memory.size < raw.size:
-            self._written[first] = board.allocate(max(raw.size, SMALLEST_BUFFER))
+            size = max(raw.size, SMALLEST_BUFFER)
+            self._written[first] = self._making_room(board, lambda: board.allocate(size))
             if buffer is not None:  # all of it is written now
                 board.free(buffer)
             buffer = self._written[first]
         buffer.memory[: raw.size] = raw
         board.flush(buffer, raw.size)
         self._places.put(first, raw.size, buffer.address)
+
+    def _making_room(self, board: Board, allocate: Callable[[], Buffer]) -> Buffer:
+        """A buffer, if need be in place of kept descriptors."""
+        try:
+            return allocate()
+        except LostError:
+            raise
+        except DeviceError:
+            kept = self._kept.take_buffers()
+            if not kept:
+                raise
+            for buffer in kept:
+                board.free(buffer)
+            return allocate()
 
     def _run_round(self, chains: Round) -> tuple[dict[int, list[FrameReply]], Counters]:
         """Let engines run a chain each, and give what they replied."""
@@ -232,7 +247,8 @@ class BoardResident(OneByOne, Closing):
         assert self._arena is not None
         send = board.sending(SCRATCH_BYTES)
         own = {engine: [frame for _, frame in chain] for engine, chain in chains.items()}
-        receive = board.receiving(sum(map(reply_bytes, own.values())))
+        replied = sum(map(reply_bytes, own.values()))
+        receive = self._making_room(board, lambda: board.receiving(replied))
         area = Area(memory=send.memory, base=send.address, at=send.address + chains_at(board.engines))
         replies = Area(memory=receive.memory, base=receive.address, at=receive.address)
         laid = {

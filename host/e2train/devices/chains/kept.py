@@ -117,9 +117,8 @@ class KeptChains:
 
         ``firsts`` is the address of the first descriptors.
         """
-        for buffer in self._stale:
-            board.free(buffer)
-        self._stale.clear()
+        while self._stale:
+            board.free(self._stale.pop())
         if not board.is_remote or not is_kept(laid.values(), self._config):
             return None
         self._number += 1
@@ -191,9 +190,9 @@ class KeptChains:
                 ways.append(Chain(first=at - table.size, last=at - DESCRIPTOR_BYTES) if table.size else None)
             tables[engine] = ways[0], ways[1]
         buffer.memory[half : 2 * half] = buffer.memory[:half]
-        board.flush(buffer, 2 * half)
         self._kept[key] = KeptRound(buffer=buffer, tables=tables, mending=mending)
         self._last[key] = self._number
+        board.flush(buffer, 2 * half)
         return self._kept[key]
 
     def _room(self, board: Board, nbytes: int) -> Buffer | None:

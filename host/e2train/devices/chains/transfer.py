@@ -41,6 +41,7 @@ __all__ = [
 
 _WORD_BYTES = 8
 _NONCE_WORD = 3
+_HEADER = -1  # in the place of an array's number
 
 
 Places = Callable[[Sequence[Run]], Sequence[Run]]
@@ -123,7 +124,7 @@ def lay_out(
 
     ``places`` says where in the DMA's addresses runs of the device's memory lie; with ``more`` other frames
     follow in the chain. What several frames of an operation, their owner, are sent alike stands once in the
-    area, be it for one engine or several; places depend on sizes alone, not on values.
+    area, arrays be it for one engine or several. Places do not depend on the scales of a step.
     """
     nonce = secrets.randbits(32)
     arrays: dict[int, Run] = {}  # by identity
@@ -133,11 +134,11 @@ def lay_out(
     replies = []
     for index, frame in enumerate(frames):
         header = _header_words(frame.header, more or index + 1 < len(frames), nonce)
-        mm2s.append(send.put_once(header.view(np.uint8)))
+        owner = owners[index] if owners else None
+        mm2s.append(send.put_once(header.view(np.uint8), key=(owner, _HEADER)))
         for part in frame.sources:
             if isinstance(part, np.ndarray):
                 if id(part) not in arrays:
-                    owner = owners[index] if owners else None
                     key = owner, counts[owner]
                     counts[owner] += 1
                     arrays[id(part)] = send.put_once(part.reshape(-1).view(np.uint8), key=key)
@@ -152,11 +153,22 @@ def lay_out(
 
 
 def is_whole(chain: ChainPieces, memory: NDArray[np.uint8]) -> bool:
-    """Whether the last reply of a chain is there; it comes behind all others."""
-    frame, at = chain.frames[-1], chain.replies[-1]
-    words = memory[at : at + _reply_words(frame) * _WORD_BYTES].view(np.uint64)[-_report_words(frame) :]
-    matches = check_sums(words[:-2]) == (int(words[-2]), int(words[-1]))
-    return matches and decode_trailer(words[-TRAILER_WORDS:]).nonce == chain.nonce
+    """Whether all replies of a chain are there, of which a copy made while they came may lack any part."""
+    replies = zip(reversed(chain.frames), reversed(chain.replies), strict=True)  # the last comes last
+    return all(
+        _is_there(frame, memory[at : at + _reply_words(frame) * _WORD_BYTES].view(np.uint64), chain.nonce)
+        for frame, at in replies
+    )
+
+
+def _is_there(frame: PlannedFrame, words: Words, nonce: int) -> bool:
+    to_host = words.size - _report_words(frame)
+    results, reported = words[:to_host], words[to_host:]
+    if check_sums(reported[:-2]) != (int(reported[-2]), int(reported[-1])):
+        return False
+    trailer = decode_trailer(reported[-TRAILER_WORDS:])
+    written = trailer.written_s1, trailer.written_s2
+    return trailer.nonce == nonce and (not to_host or check_sums(results) == written)
 
 
 def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReply]:
