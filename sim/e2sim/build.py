@@ -8,7 +8,7 @@ from pathlib import Path
 
 from e2hls.base.cache import cached, content_key
 from e2hls.base.clang import SHARED_LIBRARY, system_library
-from e2hls.simulation.toolchain import JOBS, LINKS, RUNTIME, WITHOUT_RUNTIME, Rtl, Toolchain, machine
+from e2hls.simulation.toolchain import EXACT, JOBS, LINKS, RUNTIME, WITHOUT_RUNTIME, Rtl, Toolchain, machine
 from e2hls.sources import source_folder
 from e2hls.xls_verilog import lanes, wide_outputs
 
@@ -51,7 +51,9 @@ def build_soc(design: Rtl, *, activity: bool = False) -> Path:
     inputs += sorted(Path(lanes.__file__).parent.glob("*.py"))
     common = (*_COMMON, *(_ACTIVITY if activity else ()))
     cxx = " ".join((_CXX, *system_library(), *(("-DSOC_ACTIVITY",) if activity else ())))
-    key = content_key("soc", design.name, _VERILATOR, common, _MAKE, cxx, SHARED_LIBRARY, machine(), *inputs)
+    key = content_key(
+        "soc", design.name, EXACT, _VERILATOR, common, _MAKE, cxx, SHARED_LIBRARY, machine(), *inputs
+    )
 
     def build(directory: Path) -> None:
         for source in (*sources, *headers):

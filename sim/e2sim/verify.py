@@ -20,6 +20,7 @@ from cocotb_tools.config import libs_dir, share_dir
 from cocotb_tools.runner import Verilator
 from e2hls.base.cache import cached, content_key
 from e2hls.simulation.toolchain import (
+    EXACT,
     JOBS,
     LINKS,
     RUNTIME,
@@ -141,7 +142,7 @@ def _nothing(target: VerifyTarget, log: Path) -> VerifyRow:
 
 def _build(design: Rtl, runner: _BenchRunner, *, waves: bool) -> Path:
     arguments = runner.arguments(design.name, waves=waves)
-    key = content_key(design.name, arguments, _PORTS, sys.version, *design.sv_files)
+    key = content_key(design.name, EXACT, arguments, _PORTS, sys.version, *design.sv_files)
 
     def build(directory: Path) -> None:
         try:

@@ -18,7 +18,7 @@ from e2hls.base.cache import cached, content_key
 from e2hls.base.clang import system_library
 from e2hls.base.rtl_design import PortReport, RtlDesign, RtlReport
 from e2hls.native import Words
-from e2hls.simulation.toolchain import RUNTIME, WITHOUT_RUNTIME, SimulationError, Toolchain
+from e2hls.simulation.toolchain import EXACT, RUNTIME, WITHOUT_RUNTIME, SimulationError, Toolchain
 
 __all__ = [
     "Simulation",
@@ -207,7 +207,7 @@ def build_simulation(design: RtlDesign, folder: Path | None = None, *, quick: bo
     table, make = _port_table(design), _make(quick)
     if folder is None:
         key = content_key(
-            design.name, table, _OPTIONS, make, system_library(), _SOURCE, _PROBE, *design.sv_files
+            design.name, table, EXACT, _OPTIONS, make, system_library(), _SOURCE, _PROBE, *design.sv_files
         )
         folder = cached("simulation", key, lambda made: _build(design, made, table, make))
     else:

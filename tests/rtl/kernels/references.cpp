@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranges, bits and concatenations, read and written, with constant and with variable indices.
+// Ranges, bits and concatenations, read and written, with constant and with variable indices; shifts of shifts.
 #include <ap_int.h>
 #include <hls_stream.h>
 
@@ -28,5 +28,10 @@ extern "C" void references(hls::stream<ap_uint<32>>& x_in, hls::stream<ap_uint<3
   (left(i & 15, 3), right[j & 7], right(0, 5)) = word;
   y_out.write((left, right));
   y_out.write((word[3] << 5) + (word(7, 4) << 2) - word(3, 0));
-  y_out.write(left(3, 7) == 5 && right(2, 1) < a(1, 0));
+  // Amounts whose sum needs a bit more than each of them.
+  const ap_uint<9> bits = word;
+  const ap_uint<3> near = word >> 9, far = word >> 12;
+  const ap_uint<9> up = bits << near, down = bits >> near;
+  const ap_uint<1> ordered = left(3, 7) == 5 && right(2, 1) < a(1, 0);
+  y_out.write((ordered, ap_uint<9>(up << far), ap_uint<9>(down >> far)));
 }
