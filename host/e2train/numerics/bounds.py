@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
-__all__ = ["GRAD_INPUT_TERMS", "GRAD_WEIGHT_TERMS", "OUTPUT_TERMS", "ExactnessError", "check_exact"]
+__all__ = [
+    "GRAD_INPUT_TERMS",
+    "GRAD_WEIGHT_TERMS",
+    "OUTPUT_TERMS",
+    "PAIRED_GRAD_WEIGHT_TERMS",
+    "ExactnessError",
+    "check_exact",
+]
 
 OUTPUT_TERMS = 66_000  # 255 * 127 * C*R*S fits int32
 GRAD_INPUT_TERMS = 132_104  # 32768 * 127 * K*R*S fits int40
 GRAD_WEIGHT_TERMS = 16_800_000  # 255 * 32768 * N*P*Q fits int48
+PAIRED_GRAD_WEIGHT_TERMS = 65_793  # 255 * 128 * N*P*Q fits int32, two products per multiplier
 
 _LIMITS = {
     "forward": ("C*R*S", OUTPUT_TERMS, "int32", "split the layer over its input channels"),

@@ -15,8 +15,9 @@ from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.board import chain_bytes
 from e2train.devices.chains.device import SCRATCH_BYTES
 from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, mending_frames
+from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums
 from e2train.devices.chains.plan import frame_cycles
-from e2train.devices.chains.rounds import Round, plan_rounds
+from e2train.devices.chains.rounds import Round, last_round, plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out, reply_bytes
 from e2train.devices.protocol import Counters
 from e2train.devices.pynq_board import ROUND_CALLS, START_CALLS, WRITE_CALLS
@@ -31,7 +32,13 @@ from e2train.runtime.resident.schedule import CountingDevice, count_step
 __all__ = ["Link", "StepPlan", "plan_step"]
 
 _KEY = "0" * 16  # as long as any
-_REPLIES, _TABLE, _COPY, _ARENA = 1 << 40, 3 << 39, 7 << 38, 1 << 41  # addresses, apart from each other
+_REPLIES, _TABLE, _COPY, _ARENA, _SUMS = (
+    1 << 40,
+    3 << 39,
+    7 << 38,
+    1 << 41,
+    1 << 60,
+)  # addresses, apart from each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +64,7 @@ class StepPlan:
     requests: int  # through an agent
     request_bytes: int  # both ways
     cycles: int  # of the engine that takes longest in each round
-    kept_cycles: int  # more of them through pynq's client, for descriptors that the board keeps
+    kept_cycles: int  # more of them through pynq's client, for descriptors and sums that the board keeps
     memory_bytes: int
 
     def transfer_s(self, link: Link) -> float:
@@ -96,6 +103,7 @@ def plan_step(
     for _ in range(2):  # the second step finds the buffers of the first
         device.forget()
         count_step(network, device, result=result, gradient=gradient, samples=samples, bits=bits, gates=gates)
+        device.finish()
     return StepPlan(
         samples=samples,
         engines=cfg.engines,
@@ -121,6 +129,8 @@ class _Planning(CountingDevice):
         self._scratch = np.zeros(SCRATCH_BYTES, np.uint8)
         self._puts: list[Put] = []
         self._places = AddressMap()
+        self._places.put(SUMS_AT, SUMS_BYTES, _SUMS)
+        self._sums = PartialSums(cfg, lambda: True)
         self._used: dict[int, int] = {}  # kept descriptors of the last round by engine
         self.reserved = 0
         self.forget()
@@ -146,7 +156,8 @@ class _Planning(CountingDevice):
         self._puts.append(Put(tensor=tensor, values=values))
 
     def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
-        for chains in plan_rounds(calls, self._cfg, room=chain_bytes(self._cfg)).rounds:
+        planned = plan_rounds(calls, self._cfg, room=chain_bytes(self._cfg), sums=self._sums)
+        for chains in planned.rounds:
             self._count(chains)
         outcomes = [(run_operation(self, call), Counters()) for call in calls]
         batch = Batch(key=_KEY, number=self.requests, reserve=self.reserved, steps=(*self._puts, *calls))
@@ -156,6 +167,11 @@ class _Planning(CountingDevice):
         self.requests += 1
         self.request_bytes += len(request) + len(reply)
         return outcomes
+
+    def finish(self) -> None:
+        """Count the round that adds up the last partial sums."""
+        if self._sums.is_due:
+            self._count(last_round(self._sums))
 
     def _count(self, chains: Round) -> None:
         """Count a round as one that has come before."""
@@ -173,7 +189,11 @@ class _Planning(CountingDevice):
         kept = is_kept(laid.values(), self._cfg) and self._kept_bytes + size <= MOST_KEPT_BYTES
         pieces = 0 if kept else sum(rows.values())
         cycles = {engine: sum(map(frame_cycles, each)) for engine, each in frames.items()}
-        own = max(cycles.values())
+        adding = {
+            engine: sum(frame_cycles(frame) for frame in each if self._sums.adds(frame))
+            for engine, each in frames.items()
+        }
+        own = max(cycles[engine] - adding[engine] for engine in chains)
         for engine in chains:
             if mending := mending_frames(self._used.pop(engine, 0), self._cfg, table=_TABLE, copy=_COPY):
                 before = lay_out(mending, area, replies, more=True)

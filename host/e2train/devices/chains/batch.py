@@ -25,14 +25,20 @@ BARRIER_BYTES = 16 * 8 * 64  # of the memory, from its begin on
 
 
 def join(
-    calls: Sequence[Operation], jobs: Sequence[Job], cfg: EngineConfig, *, room: int
+    calls: Sequence[Operation],
+    jobs: Sequence[Job],
+    cfg: EngineConfig,
+    *,
+    room: int,
+    before: Sequence[PlannedFrame] = (),
 ) -> Iterator[list[Step]]:
     """The frames of operations in order, as chains that take at most ``room`` bytes of scratch memory.
 
-    Where an operation reads what one before it in its chain wrote, a barrier comes between them.
+    Where an operation reads what one before it in its chain wrote, a barrier comes between them. Frames
+    ``before`` all others have nothing to do with these.
     """
-    chain: list[Step] = []
-    used, fresh = 0, list[Range]()  # bytes taken, and what was written since the last barrier
+    chain: list[Step] = [(None, frame) for frame in before]
+    used, fresh = _bytes(chain), list[Range]()  # bytes taken, and what was written since the last barrier
     for index, (call, job) in enumerate(zip(calls, jobs, strict=True)):
         steps: list[Step] = [(index, frame) for frame in job.frames]
         if _meet(operands(call), fresh):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain as chained
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import BARRIER_BYTES
 from e2train.devices.chains.device import SCRATCH_BYTES, named
-from e2train.devices.chains.kept import MENDING_BYTES, MENDING_REPLY_BYTES, KeptChains
+from e2train.devices.chains.kept import MENDING_BYTES, MENDING_REPLY_BYTES, SPARE_BYTES, KeptChains
 from e2train.devices.chains.operands import operands, results
+from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums, SumsLater
 from e2train.devices.chains.plan import frame_cycles
-from e2train.devices.chains.rounds import Round, plan_rounds
+from e2train.devices.chains.rounds import Round, last_round, plan_rounds
 from e2train.devices.chains.transfer import (
     Area,
     ChainPieces,
@@ -70,6 +72,9 @@ class BoardResident(OneByOne, Closing):
         self._arena: Buffer | None = None
         self._written: dict[int, Buffer] = {}  # by the first byte
         self._places = AddressMap()
+        self._summing: Buffer | None = None  # where partial sums stay
+        self._has_room_for_sums = True
+        self._sums = PartialSums(device.config, self._reserve_sums)
         self._tensors = 0  # bytes for them
         self._counters = Counters()
         self._closed = False
@@ -81,7 +86,8 @@ class BoardResident(OneByOne, Closing):
         """Contiguous memory for tensors, what they have already included."""
         with self._attended() as board:
             left = board.free_bytes()
-        own = sum(buffer.memory.size for buffer in (self._arena, *self._written.values()) if buffer)
+        buffers = self._arena, self._summing, *self._written.values()
+        own = sum(buffer.memory.size for buffer in buffers if buffer)
         return None if left is None else max(0, left + own + self._kept.nbytes - _OWN_BYTES)
 
     def reserve(self, nbytes: int) -> None:
@@ -127,10 +133,15 @@ class BoardResident(OneByOne, Closing):
         return from_blocks(blocks, tensor.C)
 
     def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
-        """Operations in order, in as few rounds; counters of a round are those of its first operation."""
+        """Operations in order, in as few rounds; counters of a round are those of its first operation.
+
+        A weight gradient may come as ``SumsLater``.
+        """
         for call in calls:
             self._check(*operands(call), *results(call))
-        planned = plan_rounds(calls, self.config, room=chain_bytes(self.config))
+        planned = plan_rounds(
+            calls, self.config, room=chain_bytes(self.config), sums=self._sums, finish=self._finish_sums
+        )
         replies: list[list[FrameReply]] = [[] for _ in calls]
         counters = [Counters() for _ in calls]
         for chains in planned.rounds:
@@ -141,7 +152,9 @@ class BoardResident(OneByOne, Closing):
             counters[own[0]] += counted + self.take_counters()
             for engine, chain in chains.items():
                 for (index, _), reply in zip(chain, found[engine], strict=True):
-                    if index is not None:
+                    if index is None:
+                        self._sums.take(reply)
+                    else:
                         replies[index].append(reply)
         outcomes = (collect(found) for collect, found in zip(planned.collect, replies, strict=True))
         return list(zip(outcomes, counters, strict=True))
@@ -150,7 +163,7 @@ class BoardResident(OneByOne, Closing):
         """The outcome of an operation."""
         ((outcome, counters),) = self.run_batch([call])
         self._counters += counters
-        return outcome
+        return outcome.get() if isinstance(outcome, SumsLater) else outcome
 
     def read_file(self, path: str) -> bytes | None:
         """A file of the board, such as a sensor's; None where there is none."""
@@ -179,10 +192,12 @@ class BoardResident(OneByOne, Closing):
     def _allocate(self, board: Board, nbytes: int) -> None:
         """Have memory for tensors, in place of what there was."""
         if board is self._owner:
-            for buffer in (*self._written.values(), *self._kept.take_buffers(), self._arena):
+            for buffer in (*self._written.values(), *self._kept.take_buffers(), self._summing, self._arena):
                 if buffer is not None:
                     board.free(buffer)
         self._kept = KeptChains(self.config)
+        self._summing, self._has_room_for_sums = None, True
+        self._sums = PartialSums(self.config, self._reserve_sums)
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
         nbytes = max(nbytes, BARRIER_BYTES)
         self._arena = board.allocate(nbytes + MENDING_REPLY_BYTES)
@@ -217,6 +232,30 @@ class BoardResident(OneByOne, Closing):
                 board.free(buffer)
             return allocate()
 
+    def _reserve_sums(self) -> bool:
+        """Have memory for partial sums, where the host is not the board itself and there is enough."""
+        if self._summing is None and self._has_room_for_sums:
+            with self._attended() as board:
+                self._summing = _spare(board, SUMS_BYTES) if board is self._owner else None
+            self._has_room_for_sums = self._summing is not None
+            if self._summing is not None:
+                self._places.put(SUMS_AT, SUMS_BYTES, self._summing.address)
+        return self._summing is not None
+
+    def _finish_sums(self) -> None:
+        """Fetch the sums of what is due.
+
+        Raises: StepLostError where they are lost.
+        """
+        chains = last_round(self._sums)
+        if not chains:
+            raise StepLostError("partial sums of a weight gradient were lost with the board's memory")
+        with named("sums of weight gradients", self.name):
+            found, counted = self._run_round(chains)
+        self._counters += counted
+        for reply in chained.from_iterable(found.values()):
+            self._sums.take(reply)
+
     def _run_round(self, chains: Round) -> tuple[dict[int, list[FrameReply]], Counters]:
         """Let engines run a chain each, and give what they replied."""
         begin = time.monotonic()
@@ -229,6 +268,7 @@ class BoardResident(OneByOne, Closing):
                 found = {engine: read_replies(each, receive.memory) for engine, each in laid.items()}
             except BaseException:  # Ctrl-C too leaves a chain under way
                 self._kept.forget()
+                self._sums.forget()
                 raise
         return found, Counters(
             words_in=sum(each.mm2s.words for each in laid.values()),
@@ -283,6 +323,19 @@ class BoardResident(OneByOne, Closing):
         if self._closed:
             raise DeviceError(f"device {self.name} is closed")
         check_access(self._tensors, *tensors)
+
+
+def _spare(board: Board, nbytes: int) -> Buffer | None:
+    """A buffer of a remote board that has room to spare."""
+    left = board.free_bytes() if board.is_remote else None
+    if left is None or left < nbytes + SPARE_BYTES:
+        return None
+    try:
+        return board.allocate(nbytes)
+    except LostError:
+        raise
+    except DeviceError:  # there is none in one piece
+        return None
 
 
 def _content(buffers: Sequence[Buffer], address: int, nbytes: int) -> NDArray[np.uint8]:

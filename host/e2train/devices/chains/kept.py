@@ -32,6 +32,7 @@ __all__ = [
     "MENDING_BYTES",
     "MENDING_REPLY_BYTES",
     "MOST_KEPT_BYTES",
+    "SPARE_BYTES",
     "KeptChains",
     "is_kept",
     "kept_bytes",
@@ -46,10 +47,11 @@ MENDING_REPLY_BYTES = 8 << 10
 
 MOST_KEPT_BYTES = 32 << 20
 """Of a board's memory, for all tables and copies."""
+SPARE_BYTES = 8 << 20
+"""Of contiguous memory, left to others."""
 
 _MOST_FRAMES = 64  # of an engine's table
 _WORTH_ROWS = 16  # of an engine, on the average; to send fewer costs less than to mend them
-_SPARE_BYTES = 8 << 20  # of contiguous memory that is left to others
 _MOST_SEEN = 4096  # rounds
 _UNUSED_ROUNDS = 2048  # after which one makes room: many more than a step has, which uses each of its own
 
@@ -208,7 +210,7 @@ class KeptChains:
                 used[:] = [each for each in used if each is not unused]
             board.free(unused.buffer)
         left = board.free_bytes()
-        if left is None or left < nbytes + _SPARE_BYTES:
+        if left is None or left < nbytes + SPARE_BYTES:
             self._full = True
             return None
         try:

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import pairwise, zip_longest
-from typing import Any
+from typing import Any, cast
 
 from e2train.config import EngineConfig
 from e2train.devices.chains.batch import Step, join
 from e2train.devices.chains.jobs import Job, plan_share
 from e2train.devices.chains.operands import operands, results
-from e2train.devices.chains.plan import Range
-from e2train.devices.resident import DeviceTensor, Operation
+from e2train.devices.chains.partial_sums import PartialSums, Parts, SumsLater
+from e2train.devices.chains.plan import PlannedFrame, Range
+from e2train.devices.chains.transfer import FrameReply
+from e2train.devices.resident import DeviceTensor, Operation, WeightGradient
 
-__all__ = ["Round", "Rounds", "plan_rounds", "shares_of"]
+__all__ = ["Round", "Rounds", "last_round", "plan_rounds", "shares_of"]
 
 Round = dict[int, list[Step]]  # the chain of each engine that has one; steps by their operation's number
 
@@ -33,8 +36,18 @@ class Rounds:
     rounds: Iterator[Round]
 
 
-def plan_rounds(calls: Sequence[Operation], cfg: EngineConfig, *, room: int) -> Rounds:
+def plan_rounds(
+    calls: Sequence[Operation],
+    cfg: EngineConfig,
+    *,
+    room: int,
+    sums: PartialSums | None = None,
+    finish: Callable[[], None] = lambda: None,
+) -> Rounds:
     """Plan operations in order, in chains that take at most ``room`` bytes of scratch memory each.
+
+    With ``sums`` the first round adds up what is due of these, and partial sums of weight gradients stay on
+    the board, whose outcomes are ``SumsLater`` then: ``finish`` fetches them if no other round does.
 
     Raises: ShapeError when one does not fit the buffers of an engine.
     """
@@ -44,18 +57,44 @@ def plan_rounds(calls: Sequence[Operation], cfg: EngineConfig, *, room: int) -> 
         [plan_share(share, call, one, first=first) for first, share in shares]
         for call, shares in zip(calls, shared, strict=True)
     ]
+    collect: list[Callable[..., Any]] = [each[0].collect for each in jobs]
+    due: list[list[PlannedFrame]] = [[] for _ in range(cfg.engines)]
+    if sums is not None:
+        due = sums.take_due()
+        jobs, placed = sums.place(calls, jobs)
+        for number, parts in placed.items():
+            collect[number] = partial(
+                _later, cast("WeightGradient", calls[number]), collect[number], parts, finish
+            )
 
     def rounds() -> Iterator[Round]:
         for low, high in _apart(shared):
             chains = [
-                _chains(range(low, high), shared, jobs, engine, one, room) for engine in range(cfg.engines)
+                _chains(range(low, high), shared, jobs, engine, one, room, () if low else due[engine])
+                for engine in range(cfg.engines)
             ]
             for turn in zip_longest(*chains):
                 yield {engine: chain for engine, chain in enumerate(turn) if chain}
 
-    return Rounds(
-        labels=[each[0].label for each in jobs], collect=[each[0].collect for each in jobs], rounds=rounds()
-    )
+    return Rounds(labels=[each[0].label for each in jobs], collect=collect, rounds=rounds())
+
+
+def last_round(sums: PartialSums) -> Round:
+    """A round that adds up what is due and does nothing else."""
+    return {
+        engine: [(None, frame) for frame in frames] for engine, frames in enumerate(sums.take_due()) if frames
+    }
+
+
+def _later(
+    call: WeightGradient,
+    collect: Callable[..., Any],
+    parts: Sequence[Parts],
+    finish: Callable[[], None],
+    replies: Sequence[FrameReply],
+) -> SumsLater:
+    """The outcome of an operation whose partial sums are on the board."""
+    return SumsLater(call=call, collect=collect, replies=replies, parts=parts, finish=finish)
 
 
 def shares_of(call: Operation, engines: int) -> list[tuple[int, Operation]]:
@@ -85,11 +124,12 @@ def _chains(
     engine: int,
     cfg: EngineConfig,
     room: int,
+    before: Sequence[PlannedFrame],
 ) -> Iterator[list[Step]]:
     """The chains of one engine for some of the operations."""
     own = [number for number in numbers if engine < len(shared[number])]
     calls, work = [shared[number][engine][1] for number in own], [jobs[number][engine] for number in own]
-    for chain in join(calls, work, cfg, room=room):
+    for chain in join(calls, work, cfg, room=room, before=before):
         yield [(None if index is None else own[index], frame) for index, frame in chain]
 
 

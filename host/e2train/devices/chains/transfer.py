@@ -85,6 +85,7 @@ class FrameReply:
     sides: Ints  # (planes, 2, 16)
     largest: int
     saturations: int
+    written: int  # sum of the results' words modulo 2**64, wherever they went
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -216,6 +217,7 @@ def _parse(frame: PlannedFrame, words: Words, nonce: int) -> FrameReply:
         sides=reported[: header.side_words].view(np.int64).reshape(-1, 2, PIXEL_LANES).copy(),
         largest=trailer.largest,
         saturations=trailer.saturations,
+        written=trailer.written_s1,
     )
 
 

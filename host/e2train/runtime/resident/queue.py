@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from e2train.devices.chains.partial_sums import SumsLater
 from e2train.devices.protocol import Counters
 from e2train.devices.resident import BatchDevice, Operation, ResidentDevice, run_one_by_one
 from e2train.runtime.execute import stoppable
@@ -53,8 +54,11 @@ class OperationQueue:
             self.settle()
 
         def outcome() -> Any:
-            if entry in self._waiting:
-                self.settle()
+            if entry in self._waiting or isinstance(entry.outcome, SumsLater):
+                self.settle()  # which may bring the sums along
+            if isinstance(entry.outcome, SumsLater):
+                with stoppable():
+                    entry.outcome = entry.outcome.get()
             return entry.outcome
 
         return Later(outcome)
