@@ -136,6 +136,14 @@ def test_a_sum_that_changed_in_the_memory_is_noticed(board, rng):
         later.get()
 
 
+def test_sums_that_are_lost_are_noticed(board, rng):
+    (later,) = board.run(operands(board, rng))
+    board.sums.forget()
+    message = r"^partial sums of a weight gradient were lost with the board's memory$"
+    with pytest.raises(StepLostError, match=message):
+        later.get()
+
+
 def test_parts_whose_sum_could_leave_int32_are_not_added_up(board, rng, monkeypatch):
     call = operands(board, rng, samples=8)
     assert 255 * 128 * PAIRED_GRAD_WEIGHT_TERMS < 1 << 31 <= 255 * 128 * (PAIRED_GRAD_WEIGHT_TERMS + 1)

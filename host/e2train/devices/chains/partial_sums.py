@@ -91,7 +91,7 @@ class SumsLater:
     collect: Callable[..., Any]
     replies: Sequence[FrameReply]
     parts: Sequence[Parts]
-    finish: Callable[[], None]  # fetches what is due, or says why it cannot
+    finish: Callable[[], None]  # fetches what is due
 
     @property
     def size(self) -> int:
@@ -105,6 +105,8 @@ class SumsLater:
         """
         if not all(each.is_whole for each in self.parts):
             self.finish()
+        if not all(each.is_whole for each in self.parts):
+            raise StepLostError("partial sums of a weight gradient were lost with the board's memory")
         written = {id(reply.frame): reply.written for reply in self.replies}
         added = [each.whole(sum(written[id(frame)] for frame in each.frames)) for each in self.parts]
         fetched = [reply for reply in self.replies if not reply.frame.results]
