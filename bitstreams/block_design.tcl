@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The block design of every board: processing system, an AXI DMA in scatter-gather mode for each engine, which
 # is between the DMA's two streams. The DMA's reset output resets the engine, so that a driver's reset finds
-# both idle.
+# both idle. A kernel in the engine's place may have registers of its own.
 
 proc build_block_design {description} {
   upvar #0 $description board
@@ -22,7 +22,8 @@ proc build_block_design {description} {
 
   set engines [llength $board(memory_ports)]
   create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 control_0
-  set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI [expr {$engines + 1}]] [get_bd_cells control_0]
+  set control [info exists board(control_base)]
+  set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI [expr {$engines + 1 + $control}]] [get_bd_cells control_0]
   connect_bd_intf_net [get_bd_intf_pins $ps/$board(control_port)] [get_bd_intf_pins control_0/S00_AXI]
   connect_bd_intf_net [get_bd_intf_pins control_0/[format M%02d_AXI $engines]] [get_bd_intf_pins axi_gpio_0/S_AXI]
 
@@ -33,6 +34,11 @@ proc build_block_design {description} {
     lappend clocked axi_dma_$i/s_axi_lite_aclk axi_dma_$i/m_axi_mm2s_aclk axi_dma_$i/m_axi_s2mm_aclk \
       axi_dma_$i/m_axi_sg_aclk engine_$i/clk memory_$i/aclk
     lappend resets axi_dma_$i/axi_resetn memory_$i/aresetn
+  }
+  if {$control} {
+    connect_bd_intf_net [get_bd_intf_pins control_0/[format M%02d_AXI [expr {$engines + 1}]]] \
+      [get_bd_intf_pins engine_0/s_axi_control]
+    lappend resets engine_0/s_axi_aresetn
   }
   foreach pin $clocked {
     connect_bd_net [get_bd_pins $clock] [get_bd_pins $pin]
@@ -47,6 +53,10 @@ proc build_block_design {description} {
   }
   assign_bd_address -offset $board(gpio_base) -range $board(dma_range) \
     [get_bd_addr_segs axi_gpio_0/S_AXI/Reg]
+  if {$control} {
+    assign_bd_address -offset $board(control_base) -range $board(dma_range) \
+      [get_bd_addr_segs engine_0/s_axi_control/*]
+  }
   assign_bd_address
 }
 
@@ -71,7 +81,7 @@ proc build_engine {description i memory_port} {
     CONFIG.c_s2mm_burst_size 64 \
   ] [get_bd_cells $dma]
 
-  create_bd_cell -type module -reference engine_axis engine_$i
+  create_bd_cell -type module -reference $board(engine_module) engine_$i
   connect_bd_intf_net [get_bd_intf_pins $dma/M_AXIS_MM2S] [get_bd_intf_pins engine_$i/s_axis]
   connect_bd_intf_net [get_bd_intf_pins engine_$i/m_axis] [get_bd_intf_pins $dma/S_AXIS_S2MM]
   connect_bd_net [get_bd_pins $dma/mm2s_prmry_reset_out_n] [get_bd_pins engine_$i/rst_n]

@@ -16,7 +16,7 @@ create_project -force overlay [file join $out project] -part $e2train(part)
 set_property board_part $e2train(board_part) [current_project]
 add_files -norecurse $rtl
 set_property file_type SystemVerilog [get_files $rtl]
-add_files -norecurse [file join $here engine_axis.v]
+add_files -norecurse [file join $here $e2train(engine_module).v]
 update_compile_order -fileset sources_1
 
 create_bd_design overlay

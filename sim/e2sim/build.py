@@ -36,11 +36,12 @@ _CXX = (
 )
 
 
-def build_soc(design: Rtl, *, activity: bool = False) -> Path:
+def build_soc(design: Rtl, *, activity: bool = False, control: bool = False) -> Path:
     """Compile the SoC with ``design`` as its kernel; the same design is compiled once.
 
     With ``activity`` it can count how often the kernel's signals switch, and is slower. Without, like
     lanes are arrays and loops, and wide words between processes have a value only while they are valid.
+    With ``control`` the kernel has registers of its own, behind ``s_axi_control``.
 
     Raises: SimulationError when a tool is missing or the RTL does not compile; HlsError when g++ fails.
     """
@@ -50,7 +51,8 @@ def build_soc(design: Rtl, *, activity: bool = False) -> Path:
     inputs = [*sources, *headers, *design.sv_files, Path(wide_outputs.__file__)]
     inputs += sorted(Path(lanes.__file__).parent.glob("*.py"))
     common = (*_COMMON, *(_ACTIVITY if activity else ()))
-    cxx = " ".join((_CXX, *system_library(), *(("-DSOC_ACTIVITY",) if activity else ())))
+    flags = (*(("-DSOC_ACTIVITY",) if activity else ()), *(("-DSOC_CONTROL",) if control else ()))
+    cxx = " ".join((_CXX, *system_library(), *flags))
     key = content_key(
         "soc", design.name, EXACT, _VERILATOR, common, _MAKE, cxx, SHARED_LIBRARY, machine(), *inputs
     )

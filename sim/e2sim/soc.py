@@ -206,6 +206,20 @@ class Soc:
         """Write a 32-bit DMA register."""
         self._api.soc_reg_write(self._open_handle(), register, value)
 
+    def control_read(self, register: int) -> int:
+        """Read a 32-bit register of the kernel itself, which takes two clock cycles; 0 where it has none.
+
+        Raises: SimulationError when an assertion in the kernel failed.
+        """
+        value = int(self._api.soc_control_read(self._open_handle(), register))
+        self.run(0)
+        return value
+
+    def control_write(self, register: int, value: int) -> None:
+        """Write a 32-bit register of the kernel itself; see ``control_read``."""
+        self._api.soc_control_write(self._open_handle(), register, value)
+        self.run(0)
+
     def fail_next(self, direction: Literal["mm2s", "s2mm"], status_bit: int) -> None:
         """Let the next transfer of a direction end with an error bit of its status register."""
         self._api.soc_fail_next(self._open_handle(), int(direction == "s2mm"), status_bit)
@@ -356,6 +370,8 @@ def _load(library: Path) -> ctypes.CDLL:
         "soc_close": (None, [handle]),
         "soc_reg_read": (u32, [handle, u32]),
         "soc_reg_write": (None, [handle, u32, u32]),
+        "soc_control_read": (u32, [handle, u32]),
+        "soc_control_write": (None, [handle, u32, u32]),
         "soc_fail_next": (None, [handle, ctypes.c_int, u32]),
         "soc_run": (ctypes.c_int, [handle, u64, ctypes.c_int]),
         "soc_cycles": (u64, [handle]),

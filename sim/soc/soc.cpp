@@ -57,7 +57,16 @@ class Soc {
     kernel_ = std::make_unique<Vkernel>(&context_);
     kernel_->clk = 0;
     kernel_->rst_n = 0;
+#ifdef SOC_CONTROL
+    kernel_->s_axi_aresetn = 0;
+    kernel_->s_axi_control_awvalid = kernel_->s_axi_control_wvalid = kernel_->s_axi_control_arvalid = 0;
+    kernel_->s_axi_control_wstrb = 0xf;
+    kernel_->s_axi_control_bready = kernel_->s_axi_control_rready = 1;
+#endif
     while (dma_.in_reset()) step();
+#ifdef SOC_CONTROL
+    kernel_->s_axi_aresetn = 1;
+#endif
   }
   ~Soc() {
     record(nullptr);
@@ -95,6 +104,30 @@ class Soc {
       return kStopped;
     }
   }
+
+#ifdef SOC_CONTROL
+  // One access to the kernel's own registers, in the clock's time; the slave takes it at once.
+  uint32_t control_read(uint32_t offset) {
+    kernel_->s_axi_control_araddr = offset & 0xfff;
+    kernel_->s_axi_control_arvalid = 1;
+    const bool done = run(1, kUntilDeadline) == kReached;
+    kernel_->s_axi_control_arvalid = 0;
+    const uint32_t value = kernel_->s_axi_control_rdata;
+    if (done) run(1, kUntilDeadline);
+    return value;
+  }
+  void control_write(uint32_t offset, uint32_t value) {
+    kernel_->s_axi_control_awaddr = offset & 0xfff;
+    kernel_->s_axi_control_wdata = value;
+    kernel_->s_axi_control_awvalid = kernel_->s_axi_control_wvalid = 1;
+    const bool done = run(1, kUntilDeadline) == kReached;
+    kernel_->s_axi_control_awvalid = kernel_->s_axi_control_wvalid = 0;
+    if (done) run(1, kUntilDeadline);
+  }
+#else
+  uint32_t control_read(uint32_t) { return 0; }
+  void control_write(uint32_t, uint32_t) {}
+#endif
 
   SocStats stats() const { return {cycle_, dma_.mm2s.beats(), dma_.s2mm.beats()}; }
   soc::Dma& dma() { return dma_; }
@@ -177,6 +210,10 @@ uint32_t soc_reg_read(Soc* soc, uint32_t offset) { return soc->dma().read(offset
 void soc_fail_next(Soc* soc, int s2mm, uint32_t status_bit) { soc->dma().fail_next(s2mm != 0, status_bit); }
 
 void soc_reg_write(Soc* soc, uint32_t offset, uint32_t value) { soc->dma().write(offset, value); }
+
+// Registers of the kernel itself, where it has some.
+uint32_t soc_control_read(Soc* soc, uint32_t offset) { return soc->control_read(offset); }
+void soc_control_write(Soc* soc, uint32_t offset, uint32_t value) { soc->control_write(offset, value); }
 
 int soc_run(Soc* soc, uint64_t max_cycles, int until) { return soc->run(max_cycles, until); }
 

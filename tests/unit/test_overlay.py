@@ -24,7 +24,8 @@ from e2train.overlay import (
     simulated_overlay,
     write_overlay,
 )
-from e2train.overlay.hwh import check_hwh, hwh_text
+from e2train.overlay.control import scalar_registers, scalars
+from e2train.overlay.hwh import check_hwh, hwh_text, with_registers
 from e2train.overlay.vivado import VivadoBuild, board_tcl
 
 BOARDS = board_names()
@@ -111,6 +112,39 @@ def test_hand_off_and_tcl_say_the_same(name):
     assert parameters["c_include_sg"] == "1"
 
 
+def test_registers_of_a_kernel_in_the_hand_off():
+    """In that of the simulated board and, where Vivado has written one without them, added to it."""
+    board = load_board("zcu104").of_kernel()
+    registers = scalar_registers(scalars({"gain": 16, "offset": 40}))
+    text, tcl = hwh_text(board, registers).encode(), board_tcl(board, control=True)
+    variables = dict(re.findall(r"set e2train\((\w+)\) (\S+)", tcl))
+    assert (variables["control_base"], variables["engine_module"]) == ("0xa0050000", "engine_axis_control")
+    plain = ET.fromstring(text)
+    for module in plain.iter("MODULE"):
+        if module.get("INSTANCE") == "engine_0":
+            module.remove(module.find("ADDRESSBLOCKS"))
+    for written in (text, with_registers(ET.tostring(plain), board, registers)):
+        check_hwh(written, control=True)
+        root = ET.fromstring(written)
+        (kernel,) = (each for each in root.iter("MODULE") if each.get("INSTANCE") == "engine_0")
+        (block,) = kernel.iter("ADDRESSBLOCK")
+        assert block.get("INTERFACE") == "s_axi_control"
+        offsets = [
+            entry.get("VALUE") for entry in block.iterfind(".//REGISTER/PROPERTY[@NAME='ADDRESS_OFFSET']")
+        ]
+        assert offsets == ["0x0", "0x4", "0x8", "0xC", "0x10", "0x18", "0x1C"]
+        (entry,) = (each for each in root.iter("MEMRANGE") if each.get("INSTANCE") == "engine_0")
+        assert (entry.get("BASEVALUE"), entry.get("SLAVEBUSINTERFACE")) == ("0xA0050000", "s_axi_control")
+    with pytest.raises(OverlayError, match=r"^the \.hwh file gives engine_0 no address for its registers$"):
+        with_registers(hwh_text(board).encode(), board, registers)
+
+
+def test_boards_have_room_for_the_registers_of_a_kernel():
+    for board in map(load_board, BOARDS):
+        assert board.control_base % board.dma_range == 0
+        assert board.control_base not in (*board.dma_bases, board.gpio_base)
+
+
 @pytest.mark.parametrize("value", ["0", None])
 def test_a_dma_of_single_transfers_is_refused(value):
     """Vivado writes names of parameters in capitals."""
@@ -127,15 +161,16 @@ def test_a_dma_of_single_transfers_is_refused(value):
 
 
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh on PATH (apt install tcl)")
+@pytest.mark.parametrize("control", [False, True])
 @pytest.mark.parametrize("name", BOARDS)
-def test_the_tcl_runs_to_its_end(tmp_path, name):
+def test_the_tcl_runs_to_its_end(tmp_path, name, control):
     """With Vivado's commands replaced by ones that take notes."""
     board = load_board(name)
     for folder in ("run", "project/overlay.gen/sources_1/bd/overlay/hw_handoff"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "run" / "overlay_wrapper.bit").write_text("bit")
     (tmp_path / "project/overlay.gen/sources_1/bd/overlay/hw_handoff/overlay.hwh").write_text("hwh")
-    (tmp_path / "board.tcl").write_text(board_tcl(board))
+    (tmp_path / "board.tcl").write_text(board_tcl(board, control=control))
     script = tmp_path / "test.tcl"
     script.write_text(
         f"{VIVADO}\nset argv [list {tmp_path / 'board.tcl'} {tmp_path} engine.v engine_load.v]\n"
@@ -164,7 +199,11 @@ def test_the_tcl_runs_to_its_end(tmp_path, name):
         )
     engines = board.config.engines
     assert calls.count("CONFIG.c_include_sg 1 ") == engines
-    assert f"CONFIG.NUM_MI {engines + 1}" in calls
+    assert f"CONFIG.NUM_MI {engines + 1 + control} " in f"{calls} ".replace("}", " ").replace("\n", " ")
+    assert ("engine_axis_control.v" in calls) == control
+    assert (f"connect_bd_intf_net control_0/M0{engines + 1}_AXI engine_0/s_axi_control" in calls) == control
+    assert ("connect_bd_net reset_0/peripheral_aresetn engine_0/s_axi_aresetn" in calls) == control
+    assert (f"assign_bd_address -offset {board.control_base:#x}" in calls) == control
     assert f"connect_bd_intf_net control_0/M0{engines}_AXI axi_gpio_0/S_AXI" in calls
     ports = re.findall(r"CONFIG\.P(?:CW|SU_)_USE_{1,2}S_AXI_(?:HP|GP)(\d) 1", calls)
     first = 0 if board.processing_system == "processing_system7" else 2

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernels fit behind the DMA, and the module that has the engine's streams."""
+"""Which kernels fit behind the DMA, the module that has the engine's streams, and its registers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from e2hls.base.kernel import Kernel
-from e2hls.base.rtl_design import PortReport, RtlDesign, RtlReport
-from e2hls.checking import Wrapped
+from e2hls.base.errors import HlsError, Loc
+from e2hls.base.kernel import DONE, Kernel
+from e2hls.base.rtl_design import FifoReport, PortReport, RtlDesign, RtlReport
+from e2hls.frontend.top_function import TopFunction
 from e2train.config import load_config
 from e2train.devices import DeviceError
 from e2train.devices.own_kernel import OwnKernel, own_kernel
@@ -31,8 +32,9 @@ def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
             RtlReport(ports=ports, processes=(), rams=()),
         )
         module = "e2train.devices.own_kernel"
-        found = Wrapped(kernel=Kernel(name, Path("fir.cpp")))
-        monkeypatch.setattr(f"{module}.find_kernel", lambda source, **options: found)
+        kernel = Kernel(name, Path("fir.cpp"))
+        top = TopFunction(name=name, parameters=(), returns=False, loc=Loc("fir.cpp", 1))
+        monkeypatch.setattr(f"{module}.find_function", lambda source, **options: (kernel, top))
         monkeypatch.setattr("e2hls.build_rtl", lambda kernel, options: design)
         return own_kernel(Path("fir.cpp"), load_config("pynq_z2"))
 
@@ -94,3 +96,114 @@ def test_what_does_not_fit_is_one_line(build, ports, name: str, message: str) ->
     with pytest.raises(DeviceError) as raised:
         build(*ports, name=name)
     assert str(raised.value) == f"fir.cpp: {message}"
+
+
+STREAMS = "hls::stream<ap_axiu<32, 0, 0, 0>>& x, hls::stream<ap_axiu<32, 0, 0, 0>>& y"
+INTERFACE = "#pragma HLS INTERFACE "
+RETURN = f"{INTERFACE}s_axilite port=return"
+GAIN = f"{INTERFACE}s_axilite port=gain"
+WAYS = "on a board a kernel has streams, scalars by value in registers, and a result"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "lines", "message"),
+    [
+        ("int gain[4]", (GAIN, RETURN), f"gain of fir is an array; {WAYS}"),
+        ("int *gain", (GAIN, RETURN), f"gain of fir is a pointer; {WAYS}"),
+        ("int& gain", (GAIN, RETURN), f"gain of fir is a reference; {WAYS}"),
+        (
+            *("int gain", (RETURN,)),
+            "gain of fir must be a register to be set on a board; add #pragma HLS INTERFACE s_axilite "
+            "port=gain",
+        ),
+        (
+            *("int gain", (GAIN,)),
+            "nothing starts fir on a board; add #pragma HLS INTERFACE s_axilite port=return",
+        ),
+        (
+            *("int gain", (GAIN, f"{INTERFACE}ap_ctrl_none port=return")),
+            "fir has registers and ap_ctrl_none, with which it is not known what call takes a new value; use "
+            "#pragma HLS INTERFACE s_axilite port=return",
+        ),
+        (
+            *("int gain", (GAIN, RETURN, f"{INTERFACE}mode=ap_ctrl_chain port=return")),
+            "fir has ap_ctrl_chain; on a board it is started by ap_ctrl_hs",
+        ),
+        (
+            *("int gain", (GAIN, RETURN, "#pragma HLS DATAFLOW")),
+            "fir has registers and DATAFLOW; put one or the other into a kernel for a board",
+        ),
+        (
+            *("int gain", (f"{GAIN} offset=0x40", RETURN)),
+            "offset= of INTERFACE is not taken for registers of fir on a board; leave it out",
+        ),
+        (
+            *("int gain", (f"{GAIN} bundle=a", f"{RETURN} bundle=b")),
+            "registers of fir are in a and b; on a board they are in one bundle",
+        ),
+        ("int ap_return", (RETURN,), "ap_return of fir has the name of the result's register; rename it"),
+    ],
+)
+def test_registers_that_are_refused(
+    tmp_path: Path, parameters: str, lines: tuple[str, ...], message: str
+) -> None:
+    source = tmp_path / "fir.cpp"
+    pragmas = "\n".join(lines)
+    source.write_text(
+        "#include <ap_axi_sdata.h>\n#include <hls_stream.h>\n"
+        f"void fir({STREAMS}, {parameters}) {{\n{pragmas}\n  y.write(x.read());\n}}\n"
+    )
+    with pytest.raises(HlsError) as raised:
+        own_kernel(source, load_config("pynq_z2"))
+    assert raised.value.message == message
+
+
+def controlled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, gain: int, writer: str = "fir"
+) -> OwnKernel:
+    monkeypatch.setenv("E2TRAIN_CACHE", str(tmp_path))
+    source = tmp_path / "fir.cpp"
+    source.write_text(
+        "#include <ap_axi_sdata.h>\n#include <hls_stream.h>\n"
+        f"void fir({STREAMS}, const ap_int<9>& gain) {{\n{GAIN}\n{RETURN}\n"
+        f"{INTERFACE}ap_ctrl_hs port=return\n}}\n"
+    )
+    ports = (X, Y, port("gain_in", gain, axis=False), port(DONE, 1, axis=False, output=True))
+    fifos = (
+        *(FifoReport(name=name, depth=2, writer="", reader="fir") for name in ("x", "gain_in")),
+        FifoReport(name="y", depth=2, writer=writer, reader=""),
+        FifoReport(name=DONE, depth=2, writer="fir", reader=""),
+    )
+    report = RtlReport(ports=ports, processes=(), rams=(), fifos=fifos)
+    design = RtlDesign("fir_wrapper", tmp_path, (), (tmp_path / "fir.v",), report)
+    monkeypatch.setattr("e2hls.build_rtl", lambda kernel, options: design)
+    return own_kernel(source, load_config("pynq_z2"))
+
+
+def test_registers_of_a_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = controlled(monkeypatch, tmp_path, gain=33)
+    assert made.kernel == "fir"
+    assert [(each.name, each.offset) for each in made.registers] == [
+        *(("CTRL", 0), ("GIER", 4), ("IP_IER", 8), ("IP_ISR", 12)),
+        *(("gain_1", 16), ("gain_2", 20)),
+    ]
+    assert made.registers[-1].fields == {"gain_2": (0, 1)}
+
+
+def test_a_scalar_of_more_than_two_registers_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(DeviceError) as raised:
+        controlled(monkeypatch, tmp_path, gain=65)
+    assert str(raised.value) == (
+        f"{tmp_path / 'fir.cpp'}: gain of fir has 65 bits; registers of a board hold at most 64"
+    )
+
+
+def test_a_stream_of_another_process_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError) as raised:
+        controlled(monkeypatch, tmp_path, gain=9, writer="merge")
+    assert str(raised.value) == (
+        f"{tmp_path / 'fir.cpp'}: y of fir belongs to a process of its own, so that the end of a call is not "
+        "known; leave the registers out"
+    )

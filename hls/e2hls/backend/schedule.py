@@ -13,6 +13,7 @@ from e2hls.backend.memories import Ram, ram_arrays
 from e2hls.backend.xls_nodes import CycleError
 from e2hls.backend.xls_text import Channel
 from e2hls.base.errors import HlsError, ScheduleError
+from e2hls.base.kernel import DONE
 from e2hls.base.rtl_design import ProcessReport, RegionReport, RtlOptions
 from e2hls.ir import Design, Process, Stream
 from e2hls.passes.intervals import activations, fastest, innermost, is_mixed
@@ -160,7 +161,7 @@ class _Search:
 
     def _compile(self, emitter: ProcessEmitter, *, ii: int, relax: bool, elastic: bool) -> Compiled:
         tokens = _token_constraints(self._process, self._streams, emitter.memories.rams)
-        constraints = [*emitter.memories.constraints, *tokens]
+        constraints = [*emitter.memories.constraints, *tokens, *_done_constraints(self._process)]
         return compile_proc(
             emitter.text,
             ii=ii,
@@ -233,6 +234,14 @@ def _token_constraints(process: Process, streams: Mapping[str, Stream], rams: Se
             elif ("stream_read", full.name) in ops:
                 yield f"{full.name}:recv:{ram.name}_rreq:send:0:none"
                 yield f"{ram.name}_rreq:send:{free.name}:send:1:none"
+
+
+def _done_constraints(process: Process) -> Iterator[str]:
+    """Those that let the word of DONE follow all others of its activation, which earlier ones do anyway."""
+    ends = {"stream_read": "recv", "stream_write": "send"}
+    ops = {(instr.op, instr.target) for block in process.blocks for instr in block.instrs if instr.op in ends}
+    if ("stream_write", DONE) in ops:
+        yield from (f"{name}:{ends[op]}:{DONE}:send:1:none" for op, name in sorted(ops) if name != DONE)
 
 
 def _scheduled(

@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Kernel"]
+__all__ = ["DONE", "Kernel"]
+
+DONE = "ap_done_out"  # the stream whose word tells that all others of a call are there
 
 _MACRO = re.compile(r"[^\W\d]\w*(=.*)?", re.ASCII)
 

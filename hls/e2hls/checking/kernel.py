@@ -18,7 +18,7 @@ from e2hls.checking.native_side import Reference, reference, undefined_words
 from e2hls.checking.stimuli import Stimuli, given_words
 from e2hls.checking.wrapper import Wrapped, wrap
 from e2hls.frontend.compile import INTERVALS, preprocess
-from e2hls.frontend.top_function import find_top
+from e2hls.frontend.top_function import TopFunction, find_top
 from e2hls.simulation.harness import Simulation, build_simulation
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "build_checked",
     "check",
     "compare_with_native",
+    "find_function",
     "find_kernel",
 ]
 
@@ -114,6 +115,24 @@ def find_kernel(
 
     Raises: HlsError where there is no such function, or the number of elements of a parameter is not known.
     """
+    kernel, function = find_function(
+        source, others=others, top=top, include_dirs=include_dirs, defines=defines
+    )
+    return wrap(kernel, function, depths or {})
+
+
+def find_function(
+    source: Path,
+    *,
+    others: Sequence[Path] = (),
+    top: str | None = None,
+    include_dirs: Sequence[Path] = (),
+    defines: Sequence[str] = (),
+) -> tuple[Kernel, TopFunction]:
+    """The same function as it is, and the kernel that it would be.
+
+    Raises: HlsError where there is no such function.
+    """
     sources = (*others, source)
     for each in sources:
         if not each.is_file():
@@ -125,8 +144,7 @@ def find_kernel(
     except ValueError as error:
         raise HlsError(str(error)) from None
     function = find_top(preprocess(kernel), source, top)
-    named = Kernel(function.name, joined, kernel.include_dirs, kernel.defines)
-    return wrap(named, function, depths or {})
+    return Kernel(function.name, joined, kernel.include_dirs, kernel.defines), function
 
 
 def _joined(sources: Sequence[Path]) -> Path:

@@ -15,10 +15,10 @@ from e2hls.checking.wrapper_text import SUFFIX, WrapperPort, wrapper_text
 from e2hls.frontend.compile import accesses
 from e2hls.frontend.top_function import Parameter, TopFunction
 
-__all__ = ["Wrapped", "wrap"]
+__all__ = ["INTERFACE", "Wrapped", "wrap", "wrapper_kernel"]
 
 _NO_DEPTHS: Mapping[str, int] = MappingProxyType({})
-_INTERFACE, _DATAFLOW = "INTERFACE", "DATAFLOW"
+INTERFACE, _DATAFLOW = "INTERFACE", "DATAFLOW"
 _STREAM_MODES = ("axis", "ap_ctrl_none", "")
 
 
@@ -51,7 +51,7 @@ def wrap(kernel: Kernel, top: TopFunction, depths: Mapping[str, int] = _NO_DEPTH
         if not other:
             return Wrapped(kernel=kernel)
         return Wrapped(
-            kernel=replace(kernel, left_out=(_INTERFACE,)),
+            kernel=replace(kernel, left_out=(INTERFACE,)),
             note=f"the interface itself is not checked: {', '.join(other)} of {top.name}",
         )
     dimensions = {
@@ -62,26 +62,31 @@ def wrap(kernel: Kernel, top: TopFunction, depths: Mapping[str, int] = _NO_DEPTH
     dataflow = top.dataflow and not serial
     ports = tuple(_port(each, dimensions.get(each.name), used, dataflow) for each in top.parameters)
     text = wrapper_text(kernel, top, ports, dataflow=dataflow)
-    name = f"{kernel.source.stem}{SUFFIX}.cpp"
-
-    def write(folder: Path) -> None:
-        (folder / name).write_text(text, encoding="utf-8")
-
     described = [_describe(each, top) for each in ports if not each.parameter.stream]
     described += ["the result"] * top.returns
     return Wrapped(
-        kernel=replace(
-            kernel,
-            name=f"{top.name}{SUFFIX}",
-            source=cached("wrapper", content_key(name, text), write) / name,
-            include_dirs=(*kernel.include_dirs, kernel.source.resolve().parent),
-            left_out=(_INTERFACE, _DATAFLOW) if serial else (_INTERFACE,),
-        ),
+        kernel=wrapper_kernel(kernel, top, text, (INTERFACE, _DATAFLOW) if serial else (INTERFACE,)),
         note=f"the interface itself is not checked: {', '.join(described)} of {top.name} go through streams"
         + (f"; DATAFLOW is left out, since {serial}: functions run one after the other" if serial else ""),
         scalars=frozenset(
             f"{each.parameter.name}_in" for each in ports if each.fills and not each.dimensions
         ),
+    )
+
+
+def wrapper_kernel(kernel: Kernel, top: TopFunction, text: str, left_out: tuple[str, ...]) -> Kernel:
+    """The kernel of a wrapper's source, which includes that of ``kernel``."""
+    name = f"{kernel.source.stem}{SUFFIX}.cpp"
+
+    def write(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return replace(
+        kernel,
+        name=f"{top.name}{SUFFIX}",
+        source=cached("wrapper", content_key(name, text), write) / name,
+        include_dirs=(*kernel.include_dirs, kernel.source.resolve().parent),
+        left_out=left_out,
     )
 
 

@@ -86,13 +86,19 @@ class TopFunction:
     def interface(self, port: str) -> dict[str, str]:
         """The options of all INTERFACE pragmas on a port, by lower-case name; its mode as ``mode``."""
         found: dict[str, str] = {}
+        for options in self.interfaces(port):
+            found |= options
+        return found
+
+    def interfaces(self, port: str) -> list[dict[str, str]]:
+        """The options of each INTERFACE pragma on a port."""
+        found = []
         for kind, rest in self.pragmas:
             options = {name.lower(): value for name, value in KEY_VALUE.findall(rest)}
             if kind != "INTERFACE" or options.get("port") != port:
                 continue
             words = KEY_VALUE.sub(" ", rest).split()
-            found |= {"mode": words[0]} if words and "mode" not in options else {}
-            found |= options
+            found.append(({"mode": words[0]} if words and "mode" not in options else {}) | options)
         return found
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from e2train.cli.hls_check import Defines, IncludeDirs, Top
+
+if TYPE_CHECKING:
+    from e2train.overlay.registers import Register
 
 __all__ = ["OwnSource", "app"]
 
@@ -49,21 +52,25 @@ def build(
 
     description = load_board(board)
     dry = dry_run and not simulated
+    registers: tuple[Register, ...] = ()
     if kernel is None:
         name, files = ENGINE, () if dry else engine_rtl(description.config).verilog_files
     else:
         own = own_kernel(
             kernel, description.config, top=top, include_dirs=include_dirs or (), defines=defines or ()
         )
-        name, files = own.kernel, own.verilog_files
-    if dry:
-        for step in VivadoBuild(description, out, rtl=files, kernel=name).steps():
-            typer.echo(step)
-        return
+        name, files, registers = own.kernel, own.verilog_files, own.registers
     if simulated:
-        overlay = simulated_overlay(description, source_sha256=source_hash(files), kernel=name)
+        overlay = simulated_overlay(
+            description, source_sha256=source_hash(files), kernel=name, registers=registers
+        )
     else:
-        overlay = VivadoBuild(description, out, rtl=files, kernel=name).run()
+        vivado = VivadoBuild(description, out, rtl=files, kernel=name, registers=registers)
+        if dry:
+            for step in vivado.steps():
+                typer.echo(step)
+            return
+        overlay = vivado.run()
     typer.echo(write_overlay(overlay, out))
 
 

@@ -47,7 +47,8 @@ def build_logic(design: Design) -> Path:
 
 def kernel_logic(kernel: OwnKernel) -> Callable[[Design], Path]:
     """The same for a board that serves a user's kernel, which is built here."""
-    library, wanted = build_soc(kernel), source_hash(kernel.verilog_files)
+    library = build_soc(kernel, control=bool(kernel.registers))
+    wanted = source_hash(kernel.verilog_files)
 
     def build(design: Design) -> Path:
         if (design.kernel, design.source_sha256) != (kernel.kernel, wanted):

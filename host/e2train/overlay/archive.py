@@ -15,6 +15,7 @@ from e2train.overlay.bitfile import read_bit_header, simulated_bitstream
 from e2train.overlay.description import BoardDescription
 from e2train.overlay.hwh import check_hwh, hwh_text
 from e2train.overlay.manifest import ENGINE, Manifest, OverlayError, read_manifest
+from e2train.overlay.registers import Register, offsets
 
 __all__ = ["OverlaySet", "read_overlay", "simulated_overlay", "write_overlay"]
 
@@ -54,12 +55,22 @@ class OverlaySet:
         return folder / f"{self.name}.bit"
 
 
-def simulated_overlay(board: BoardDescription, *, source_sha256: str, kernel: str = ENGINE) -> OverlaySet:
-    """The overlay that the simulated board takes, of the engine or of another kernel."""
+def simulated_overlay(
+    board: BoardDescription,
+    *,
+    source_sha256: str,
+    kernel: str = ENGINE,
+    registers: tuple[Register, ...] = (),
+) -> OverlaySet:
+    """The overlay that the simulated board takes, of the engine or of another kernel, with its registers."""
     if kernel != ENGINE:
         board = board.of_kernel()
-    hwh = hwh_text(board).encode()
-    own = {} if kernel == ENGINE else {"kernel": kernel, "source_sha256": source_sha256}
+    hwh = hwh_text(board, registers).encode()
+    own: dict[str, str | int] = {}
+    if kernel != ENGINE:
+        own = {"kernel": kernel, "source_sha256": source_sha256}
+    if registers:
+        own["control_base"] = board.control_base
     bit = simulated_bitstream(board, _sha256(hwh), own)
     manifest = Manifest(
         board=board.name,
@@ -75,6 +86,7 @@ def simulated_overlay(board: BoardDescription, *, source_sha256: str, kernel: st
         hwh_sha256=_sha256(hwh),
         kernel=kernel,
         engines=board.engines,
+        registers=offsets(registers),
     )
     return OverlaySet(manifest=manifest, bit=bit, hwh=hwh)
 
@@ -167,7 +179,7 @@ def _check_content(overlay: OverlaySet) -> None:
             f"the .bit file is for {kinds[header.simulated]}, its manifest says it is for "
             f"{kinds[manifest.simulated]}"
         )
-    check_hwh(overlay.hwh, engines=manifest.engines)
+    check_hwh(overlay.hwh, engines=manifest.engines, control=bool(manifest.registers))
 
 
 def _sha256(content: bytes) -> str:

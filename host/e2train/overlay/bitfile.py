@@ -68,10 +68,10 @@ def read_bit_header(bit: bytes) -> BitHeader:
     return BitHeader(part=texts[b"b"], simulated=data.startswith(_SYNC + _MARK))
 
 
-def simulated_bitstream(board: BoardDescription, hwh_sha256: str, own: Mapping[str, str]) -> bytes:
+def simulated_bitstream(board: BoardDescription, hwh_sha256: str, own: Mapping[str, str | int]) -> bytes:
     """The .bit file of a simulated overlay; it differs when the .hwh does, since pynq caches by its hash.
 
-    ``own`` says which kernel is in the engine's place, if one is.
+    ``own`` says which kernel is in the engine's place, if one is, and where its registers are.
     """
     payload: dict[str, Any] = {
         "board": board.name,

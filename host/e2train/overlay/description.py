@@ -83,6 +83,11 @@ class BoardDescription:
         return replace(self, engines=1)
 
     @property
+    def control_base(self) -> int:
+        """Address of the registers of a kernel that has some."""
+        return max(self.dma_bases[-1], self.gpio_base) + self.dma_range
+
+    @property
     def clock_mhz(self) -> float:
         """Clock of the engines and their streams."""
         return 1000 / self.config.period_ns

@@ -13,15 +13,17 @@ from xml.parsers import expat
 
 from e2train.overlay.description import PROCESSING_SYSTEMS, BoardDescription
 from e2train.overlay.manifest import OverlayError
-from e2train.overlay.registers import DMA_REGISTERS, GPIO_REGISTERS, add_registers
+from e2train.overlay.registers import DMA_REGISTERS, GPIO_REGISTERS, Register, add_registers
 
-__all__ = ["check_hwh", "divisors", "dma_name", "hwh_text"]
+__all__ = ["check_hwh", "divisors", "dma_name", "hwh_text", "with_registers"]
 
 _DECLARATION = "<?xml version='1.0' encoding='utf-8'?>"  # whatever the locale
 _SCATTER_GATHER = "c_include_sg"
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _AXI = "xilinx.com:interface:aximm:1.0"
 _AXIS = "xilinx.com:interface:axis:1.0"
+_CONTROL = "s_axi_control"  # the kernel's own registers
+_KERNEL = "engine_0"
 _FIRST_HP = 2  # among the slave ports of an UltraScale+
 _PL_CLOCKS = 4  # pynq asks for all of them
 _IO_PLL_MHZ = {"processing_system7": 1000, "zynq_ultra_ps_e": 1500}
@@ -36,8 +38,8 @@ def dma_name(engine: int) -> str:
     return f"axi_dma_{engine}"
 
 
-def hwh_text(board: BoardDescription) -> str:
-    """The file's content."""
+def hwh_text(board: BoardDescription, registers: tuple[Register, ...] = ()) -> str:
+    """The file's content; ``registers`` are those of a kernel in the engine's place."""
     root = ET.Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION="simulated")
     ET.SubElement(root, "SYSTEMINFO", NAME=f"e2train_{board.name}", DEVICE=board.config.part)
     ET.SubElement(root, "EXTERNALPORTS")
@@ -45,16 +47,32 @@ def hwh_text(board: BoardDescription) -> str:
     modules = ET.SubElement(root, "MODULES")
     for engine in range(board.engines):
         _dma(modules, board, engine)
-        _engine(modules, board, engine)
+        _engine(modules, board, engine, registers)
     _gpio(modules, board)
-    _processing_system(modules, board)
+    _processing_system(modules, board, control=bool(registers))
     ET.indent(root)
     return f"{_DECLARATION}\n{ET.tostring(root, encoding='unicode')}\n"
 
 
-def check_hwh(hwh: bytes, *, engines: int = 1) -> None:
+def with_registers(hwh: bytes, board: BoardDescription, registers: tuple[Register, ...]) -> bytes:
+    """Vivado's hand-off with the names of the kernel's registers, which it does not know of a module.
+
+    Raises: OverlayError when the kernel is not in it.
+    """
+    check_hwh(hwh, control=True)
+    root = ET.fromstring(hwh)
+    for module in root.iter("MODULE"):
+        if module.get("INSTANCE") == _KERNEL:
+            for blocks in module.findall("ADDRESSBLOCKS"):
+                module.remove(blocks)
+            add_registers(module, _CONTROL, registers, size=board.dma_range)
+    return f"{_DECLARATION}\n{ET.tostring(root, encoding='unicode')}\n".encode()
+
+
+def check_hwh(hwh: bytes, *, engines: int = 1, control: bool = False) -> None:
     """Look whether a hand-off can be one of an overlay: its processing system, and each DMA at an address.
 
+    With ``control`` the kernel has registers, at an address too.
     Raises: OverlayError.
     """
     reader = _HwhReader()
@@ -73,6 +91,8 @@ def check_hwh(hwh: bytes, *, engines: int = 1) -> None:
             raise OverlayError(f"the .hwh file gives {name} no address")
         if reader.parameters.get((name, _SCATTER_GATHER)) != "1":
             raise OverlayError(f"the .hwh file's {name} has no scatter-gather port; rebuild the overlay")
+    if control and not _ADDRESS.fullmatch(reader.addresses.get(_KERNEL, "")):
+        raise OverlayError(f"the .hwh file gives {_KERNEL} no address for its registers")
 
 
 class _HwhReader:
@@ -158,15 +178,22 @@ def _gpio(modules: ET.Element, board: BoardDescription) -> None:
     _buses(module, ("S_AXI", "SLAVE", _AXI, "control"))
 
 
-def _engine(modules: ET.Element, board: BoardDescription, engine: int) -> None:
+def _engine(
+    modules: ET.Element, board: BoardDescription, engine: int, registers: tuple[Register, ...]
+) -> None:
+    vlnv = board.engine_vlnv.replace("engine_axis", "engine_axis_control") if registers else board.engine_vlnv
+    module = _module(modules, f"engine_{engine}", vlnv, {})
+    if registers:
+        add_registers(module, _CONTROL, registers, size=board.dma_range)
     _buses(
-        _module(modules, f"engine_{engine}", board.engine_vlnv, {}),
+        module,
+        *([(_CONTROL, "SLAVE", _AXI, "control")] if registers else []),
         ("s_axis", "SLAVE", _AXIS, f"words_in_{engine}"),
         ("m_axis", "MASTER", _AXIS, f"words_out_{engine}"),
     )
 
 
-def _processing_system(modules: ET.Element, board: BoardDescription) -> None:
+def _processing_system(modules: ET.Element, board: BoardDescription, *, control: bool) -> None:
     kind = board.processing_system
     zynq7 = kind == "processing_system7"
     module = _module(
@@ -180,6 +207,7 @@ def _processing_system(modules: ET.Element, board: BoardDescription) -> None:
     for instance, bus, base in (
         *((dma_name(engine), "S_AXI_LITE", base) for engine, base in enumerate(board.dma_bases)),
         ("axi_gpio_0", "S_AXI", board.gpio_base),
+        *([(_KERNEL, _CONTROL, board.control_base)] if control else []),
     ):
         ET.SubElement(
             ranges,

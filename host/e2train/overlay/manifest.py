@@ -21,6 +21,7 @@ _MAX_SLACK_NS = 1000.0
 _MAX_COUNT = 1 << 32
 _MAX_TOOL = 200
 _MAX_ENGINES = 16
+_MAX_OFFSET = 1 << 16
 
 
 class OverlayError(ValueError):
@@ -44,6 +45,7 @@ class Manifest:
     hwh_sha256: str
     kernel: str = ENGINE  # the name of what is behind a DMA
     engines: int = 1  # DMAs with such a kernel behind
+    registers: dict[str, int] | None = None  # of the kernel itself: offsets by name
 
     def __post_init__(self) -> None:
         for name in ("board", "config", "kernel"):
@@ -77,6 +79,16 @@ class Manifest:
                     f"resources must count {', '.join(_RESOURCES)} from 0 on, not {quoted({name: count})}"
                 )
 
+        _check_registers(self.registers or {})
+
+
+def _check_registers(registers: dict[str, int]) -> None:
+    for name, offset in registers.items():
+        if not _NAME.fullmatch(name) or type(offset) is not int or not 0 <= offset < _MAX_OFFSET:
+            raise OverlayError(
+                f"registers must have names and offsets below {_MAX_OFFSET}, not {quoted({name: offset})}"
+            )
+
 
 def read_manifest(text: bytes) -> Manifest:
     """A manifest from its JSON.
@@ -93,7 +105,7 @@ def read_manifest(text: bytes) -> Manifest:
         raise OverlayError("must hold an object")
     try:
         # archives of before carry nothing else
-        payload = {"kernel": ENGINE, "engines": 1} | payload
+        payload = {"kernel": ENGINE, "engines": 1, "registers": None} | payload
         check_record(payload, kinds_of(Manifest))
     except RecordError as error:
         raise OverlayError(str(error)) from None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-__all__ = ["DMA_REGISTERS", "GPIO_REGISTERS", "Register", "add_registers"]
+__all__ = ["DMA_REGISTERS", "GPIO_REGISTERS", "Register", "add_registers", "offsets"]
 
 _BITS = 32
 
@@ -82,6 +82,11 @@ GPIO_REGISTERS = (
         fields={"Channel_1_GPIO_TRI": (0, _BITS)},
     ),
 )
+
+
+def offsets(registers: tuple[Register, ...]) -> dict[str, int] | None:
+    """The registers' offsets by name, as a manifest has them; None where there are none."""
+    return {register.name: register.offset for register in registers} or None
 
 
 def add_registers(module: ET.Element, interface: str, registers: tuple[Register, ...], *, size: int) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from e2train.overlay.archive import OverlaySet
 from e2train.overlay.description import BITSTREAMS, BoardDescription
+from e2train.overlay.hwh import with_registers
 from e2train.overlay.manifest import ENGINE, Manifest, OverlayError
+from e2train.overlay.registers import Register, offsets
 
 __all__ = ["VivadoBuild", "board_tcl", "source_hash"]
 
@@ -34,11 +36,18 @@ class VivadoBuild:
     """One build in a folder of its own."""
 
     def __init__(
-        self, board: BoardDescription, out: Path, *, rtl: Sequence[Path], kernel: str = ENGINE
+        self,
+        board: BoardDescription,
+        out: Path,
+        *,
+        rtl: Sequence[Path],
+        kernel: str = ENGINE,
+        registers: tuple[Register, ...] = (),
     ) -> None:
-        """``rtl`` has a module ``engine``: the engine, or ``kernel`` in its place."""
+        """``rtl`` has a module ``engine``: the engine, or ``kernel`` in its place, with its registers."""
         self.board = board if kernel == ENGINE else board.of_kernel()
         self.kernel = kernel
+        self.registers = registers
         self.rtl = tuple(rtl)
         self.folder = out.resolve() / f"vivado-{board.name}"  # Vivado runs in it
 
@@ -47,7 +56,7 @@ class VivadoBuild:
         return [
             *([f"e2train hls build --board {self.board.config.name}"] if self.kernel == ENGINE else []),
             f"write {self.folder / 'board.tcl'}:",
-            *(f"    {line}" for line in board_tcl(self.board).splitlines()),
+            *(f"    {line}" for line in self._tcl().splitlines()),
             shlex.join([*self._command(), *([] if self.rtl else ["RTL..."])]),  # what the first step writes
             f"pack {self.folder / 'overlay.bit'}, {self.folder / 'overlay.hwh'} and manifest.json",
         ]
@@ -63,7 +72,7 @@ class VivadoBuild:
                 "(--dry-run prints the steps, --simulated needs none)"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "board.tcl").write_text(board_tcl(self.board), encoding="utf-8")
+        (self.folder / "board.tcl").write_text(self._tcl(), encoding="utf-8")
         log = self.folder / "vivado.log"
         done = subprocess.run(self._command(), cwd=self.folder, capture_output=True, text=True, check=False)
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
@@ -71,6 +80,9 @@ class VivadoBuild:
             errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR")]
             raise OverlayError(f"Vivado failed: {(errors or ['no error line'])[0]} (see {log})")
         return self._collected()
+
+    def _tcl(self) -> str:
+        return board_tcl(self.board, control=bool(self.registers))
 
     def _command(self) -> list[str]:
         return [
@@ -91,6 +103,8 @@ class VivadoBuild:
                 f"the timing is not met: slack {result.slack_ns} ns at {self.board.clock_mhz:g} MHz; raise "
                 f"period_ns of [{self.board.config.name}] in boards.toml"
             )
+        if self.registers:
+            hwh = with_registers(hwh, self.board, self.registers)
         manifest = Manifest(
             board=self.board.name,
             config=self.board.config.name,
@@ -105,12 +119,15 @@ class VivadoBuild:
             hwh_sha256=hashlib.sha256(hwh).hexdigest(),
             kernel=self.kernel,
             engines=self.board.engines,
+            registers=offsets(self.registers),
         )
         return OverlaySet(manifest=manifest, bit=bit, hwh=hwh)
 
 
-def board_tcl(board: BoardDescription) -> str:
+def board_tcl(board: BoardDescription, *, control: bool = False) -> str:
     """The description as Tcl variables, from which the block design is built.
+
+    With ``control`` the kernel in the engine's place has registers.
 
     >>> from e2train.overlay import load_board
     >>> board_tcl(load_board("zcu104")).splitlines()[3]
@@ -131,7 +148,10 @@ def board_tcl(board: BoardDescription) -> str:
         "processing_system_vlnv": board.processing_system_vlnv,
         "control_port": board.control_port,
         "memory_ports": f"{{{' '.join(board.memory_ports)}}}",
+        "engine_module": "engine_axis_control" if control else "engine_axis",
     }
+    if control:
+        values["control_base"] = f"{board.control_base:#x}"
     return "".join(f"set e2train({key}) {value}\n" for key, value in values.items())
 
 

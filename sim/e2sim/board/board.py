@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2hls.simulation.toolchain import SimulationError
+
 from e2sim.board.bitstream import BitstreamError, Design, read_bitstream
 from e2sim.board.faults import FaultKind, FaultPlan
 from e2sim.board.files import Files
@@ -75,14 +77,20 @@ class Board:
 
         Raises: BusError.
         """
-        return self._at(address).read(address)
+        try:
+            return self._at(address).read(address)
+        except SimulationError as error:  # the kernel behind it has stopped
+            raise BusError(f"nothing answers at {address:#x}: {error}") from error
 
     def write(self, address: int, value: int) -> None:
         """Write the 32-bit register at a physical address.
 
         Raises: BusError.
         """
-        self._at(address).write(address, value)
+        try:
+            self._at(address).write(address, value)
+        except SimulationError as error:
+            raise BusError(f"nothing answers at {address:#x}: {error}") from error
 
     def close(self) -> None:
         """Switch off."""

@@ -77,6 +77,8 @@ class Logic:
         design = self._design
         if design is None or self._gpio is None:
             return False
+        if self._controls(address) is not None:
+            return True
         end = design.dma_base + len(self._engines) * design.dma_range
         return design.dma_base <= address < end or self._gpio.holds(address)
 
@@ -84,6 +86,9 @@ class Logic:
         """Read a register."""
         if self._gpio is not None and self._gpio.holds(address):
             return self._gpio.read(address)
+        control = self._controls(address)
+        if control is not None:
+            return self._engines[0].read_control(control)
         engine, offset = self._at(address)
         return engine.read(offset)
 
@@ -91,6 +96,10 @@ class Logic:
         """Write a register; the tail of an MM2S chain sets it going."""
         if self._gpio is not None and self._gpio.holds(address):
             self._gpio.write(address, value)
+            return
+        control = self._controls(address)
+        if control is not None:
+            self._engines[0].write_control(control, value)
             return
         engine, offset = self._at(address)
         if offset == DmaRegister.MM2S_TAILDESC and self._started(engine) == "hang":
@@ -103,6 +112,14 @@ class Logic:
         for engine in engines:
             engine.close()
             self._past_s += engine.busy_s
+
+    def _controls(self, address: int) -> int | None:
+        """The offset among the kernel's own registers, None where they are not."""
+        design = self._design
+        if design is None or not design.control_base:
+            return None
+        offset = address - design.control_base
+        return offset if 0 <= offset < design.dma_range else None
 
     def _at(self, address: int) -> tuple[_Engine, int]:
         assert self._design is not None
@@ -159,6 +176,16 @@ class _Engine:
                 while soc.read(offset) & _RESET:
                     soc.run(8)
         self._work.set()
+
+    def read_control(self, offset: int) -> int:
+        """Read a register of the kernel, whose clock runs on between two accesses."""
+        with self._lock:
+            self._soc.run(_SLICE_CYCLES)
+            return self._soc.control_read(offset)
+
+    def write_control(self, offset: int, value: int) -> None:
+        with self._lock:
+            self._soc.control_write(offset, value)
 
     def fail_next(self) -> None:
         with self._lock:
