@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from checked_flow import lower
 from designs import accumulate, buffered, ins, pingpong
+from e2hls.backend.codegen import ThroughputError
+from e2hls.backend.diagnostics import blame
 from e2hls.backend.emit import ProcessEmitter
 from e2hls.base.errors import HlsError, Loc
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import RtlDesign, RtlOptions
-from e2hls.ir import Const, Ref
+from e2hls.ir import Const, LoopInfo, Process, Ref
 from e2hls.pipeline import generate
 
 
@@ -236,3 +240,32 @@ def test_a_word_is_on_its_way_before_the_process_that_wrote_it_waits_for_it(tmp_
     emitter = ProcessEmitter("k_core", design.processes[0], streams, merge=True, forwarded={})
     emitter.run()
     assert emitter.memories.constraints == ["own:send:own_kept:recv:1:none"]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            "INVALID_ARGUMENT: top_k: cannot achieve full throughput. Try `--worst_case_throughput=2`",
+            "k.cpp:7:3: rows cannot start an iteration every 1 cycle(s): what one hands to the next, in "
+            "variables or arrays, takes longer to compute",
+        ),
+        (
+            "INTERNAL: top_k: the solver gave up",
+            "k.cpp:4:1: process k cannot be scheduled at II=1: the solver gave up",
+        ),
+    ],
+)
+def test_what_the_scheduler_says_is_put_into_words(said: str, message: str) -> None:
+    loops = {
+        "a": LoopInfo(name="fill", ii=0, loc=Loc("k.cpp", 4, 1)),
+        "b": LoopInfo(name="rows", ii=1, loc=Loc("k.cpp", 7, 3)),
+    }
+    process = Process(name="k", blocks=(), arrays=(), loops=loops)
+    emitter = cast(
+        ProcessEmitter,
+        SimpleNamespace(
+            text=SimpleNamespace(late_states=lambda: ()), memories=SimpleNamespace(forwarded=(), rams=())
+        ),
+    )
+    assert str(blame(process, emitter, 1, ThroughputError(said))) == message

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from e2hls.backend.codegen import ThroughputError
@@ -13,6 +14,8 @@ from e2hls.ir import Const, Instr, LoopInfo, Process
 from e2hls.passes.intervals import innermost
 
 __all__ = ["blame", "joint_arrays"]
+
+_CODE = re.compile(r"^[A-Z_]+: (?:\w+: )?")  # that XLS puts in front of what it says
 
 
 def joint_arrays(emitter: ProcessEmitter, error: CycleError | ThroughputError) -> frozenset[str]:
@@ -77,7 +80,16 @@ def _blame_throughput(process: Process, emitter: ProcessEmitter, ii: int, error:
             f"{ii} cycle(s); compute less in one iteration",
             array.loc,
         )
-    return HlsError(f"process {process.name} cannot be scheduled at II={ii}: {error}", _loc(process))
+    if "throughput" not in str(error):
+        said = _CODE.sub("", str(error))
+        return HlsError(f"process {process.name} cannot be scheduled at II={ii}: {said}", _loc(process))
+    asked = [loop for loop in process.loops.values() if 0 < loop.ii <= ii]
+    where = asked[0].name if len(asked) == 1 else f"process {process.name}"
+    return HlsError(
+        f"{where} cannot start an iteration every {ii} cycle(s): what one hands to the next, in variables or "
+        "arrays, takes longer to compute",
+        asked[0].loc if asked else _loc(process),
+    )
 
 
 def _loops_with(process: Process, emitter: ProcessEmitter, bank: str) -> list[LoopInfo]:
