@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -26,6 +26,7 @@ from e2train.overlay import (
 )
 from e2train.overlay.control import scalar_registers, scalars
 from e2train.overlay.hwh import check_hwh, hwh_text, with_registers
+from e2train.overlay.manifest import read_manifest
 from e2train.overlay.vivado import VivadoBuild, board_tcl
 
 BOARDS = board_names()
@@ -137,6 +138,16 @@ def test_registers_of_a_kernel_in_the_hand_off():
         assert (entry.get("BASEVALUE"), entry.get("SLAVEBUSINTERFACE")) == ("0xA0050000", "s_axi_control")
     with pytest.raises(OverlayError, match=r"^the \.hwh file gives engine_0 no address for its registers$"):
         with_registers(hwh_text(board).encode(), board, registers)
+
+
+@pytest.mark.parametrize("wrong", [{"a b": 16}, {"gain": -4}, {"gain": 1 << 16}, {"gain": "16"}])
+def test_registers_of_a_manifest_are_checked(wrong):
+    manifest = asdict(simulated_overlay(load_board("zcu104"), source_sha256="0" * 64).manifest)
+    with pytest.raises(OverlayError) as raised:
+        read_manifest(json.dumps(manifest | {"registers": wrong}).encode())
+    assert str(raised.value) == (
+        f"is wrong: registers must have names and offsets below 65536, not {wrong!r}"
+    )
 
 
 def test_boards_have_room_for_the_registers_of_a_kernel():
