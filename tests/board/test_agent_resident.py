@@ -90,8 +90,9 @@ def test_an_agent_on_an_emulator_has_its_bits_by_one_request_a_chain(
     assert second - first <= 2 * 9 + 4 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["pynq_z2", pytest.param("zcu104", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["pynq_z2", "zcu104"])
 def test_an_agent_on_a_board_has_the_emulators_bits(emulated, overlay, token_file, tmp_path, name):
     with BoardServer(board_model(load_board(name)), build_logic, port=0) as board:
         address = f"pynq:127.0.0.1:{board.port}"

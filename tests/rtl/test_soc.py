@@ -47,6 +47,7 @@ def test_second_build_does_nothing(library: Path) -> None:
     assert library.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_any_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the cache, the RTL, Verilator, zig and Python: make splits paths at spaces, and $ is its own."""
     folder = tmp_path / "it's $a b"
@@ -258,6 +259,7 @@ def test_closed_soc_says_so(library: Path) -> None:
         soc.run(1)
 
 
+@pytest.mark.slow
 def test_activity_counts_every_clock_edge(tmp_path: Path, library: Path) -> None:
     file = tmp_path / "activity.saif"
     with Soc(build_soc(StandIn(), activity=True), memory_bytes=8 << 20) as soc:
