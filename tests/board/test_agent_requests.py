@@ -165,7 +165,7 @@ def test_what_nobody_has_foreseen_is_answered(capfd):
             500,
             b"the agent failed: ZeroDivisionError: no such thing",
         )
-    assert "ZeroDivisionError" in capfd.readouterr().err  # for whoever mends the agent
+    assert "ZeroDivisionError" in capfd.readouterr().err  # for whoever corrects the agent
 
 
 def test_no_head_makes_a_traceback(agent, capfd):

@@ -11,7 +11,7 @@ import pytest
 from e2train.config import load_config
 from e2train.devices.chains import kept
 from e2train.devices.chains.board import BoardResident
-from e2train.devices.chains.kept import KeptChains, KeptRound, is_kept, kept_rows, mending_frames
+from e2train.devices.chains.kept import KeptChains, KeptRound, is_kept, kept_rows, restoring_frames
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import Area, ChainPieces, is_whole, lay_out
 from e2train.devices.protocol import DeviceError
@@ -34,7 +34,7 @@ def test_frames_write_the_copy_over_the_table(rng: np.random.Generator, rows: in
     want[table : table + size] = memory[copy : copy + size]
     device = SpecDevice(CONFIG)
     area = Area(memory=memory, base=0, at=own)
-    laid = lay_out(mending_frames(rows, CONFIG, table=table, copy=copy), area, area)
+    laid = lay_out(restoring_frames(rows, CONFIG, table=table, copy=copy), area, area)
     mm2s = write_descriptors(memory, laid.mm2s, -(-area.at // 64) * 64)
     s2mm = write_descriptors(memory, laid.s2mm, mm2s.last + 64)
     words = laid.s2mm.words
@@ -48,7 +48,7 @@ def test_a_round_is_whole_when_no_part_of_any_reply_is_missing(rng: np.random.Ge
     memory = np.zeros(1 << 20, np.uint8)
     device = SpecDevice(CONFIG)
     area = Area(memory=memory, base=0, at=own)
-    laid = lay_out(mending_frames(1001, CONFIG, table=table, copy=copy), area, area)
+    laid = lay_out(restoring_frames(1001, CONFIG, table=table, copy=copy), area, area)
     assert len(laid.replies) > 1
     mm2s = write_descriptors(memory, laid.mm2s, -(-area.at // 64) * 64)
     s2mm = write_descriptors(memory, laid.s2mm, mm2s.last + 64)
@@ -144,11 +144,11 @@ def test_a_round_is_kept_from_the_second_time_on_and_ready_once_it_was_mended() 
     }
     chains.use(first)
     assert found(chains, board, laid) is None  # the DMA has marked its descriptors
-    assert chains.mending(0) == first.mending[0]
-    chains.mended([0])
+    assert chains.restoring(0) == first.restoring[0]
+    chains.restored([0])
     assert found(chains, board, laid) is None
-    assert (list(chains.mending(0)), chains.mending(2)) == ([], first.mending[2])
-    chains.mended([2])
+    assert (list(chains.restoring(0)), chains.restoring(2)) == ([], first.restoring[2])
+    chains.restored([2])
     assert found(chains, board, laid) is first
     assert len(board.flushed) == 1
 
@@ -179,7 +179,7 @@ def test_after_a_failure_nothing_is_relied_on() -> None:
     assert kept_one is not None
     chains.use(kept_one)
     chains.forget()
-    assert (list(chains.mending(0)), chains.nbytes) == ([], kept_one.buffer.memory.size)
+    assert (list(chains.restoring(0)), chains.nbytes) == ([], kept_one.buffer.memory.size)
     assert found(chains, board, laid) is None
     assert (board.buffers, chains.nbytes) == ([], 0)
     assert found(chains, board, laid) is not kept_one
@@ -205,7 +205,7 @@ def test_rounds_that_do_not_come_again_make_room_and_others_do_not(monkeypatch: 
         assert [found(chains, board, laid[number]) for number in (0, 2)] == [rounds[0], rounds[2]]
         last = found(chains, board, laid[3])
     assert last is not None
-    assert (list(chains.mending(0)), len(board.buffers), len(board.flushed)) == ([], 3, 4)
+    assert (list(chains.restoring(0)), len(board.buffers), len(board.flushed)) == ([], 3, 4)
     assert found(chains, board, laid[1]) is None
     assert found(chains, board, laid[0]) is rounds[0]
 
@@ -246,7 +246,7 @@ def test_kept_descriptors_make_room_for_what_a_step_needs() -> None:
     device = object.__new__(BoardResident)
     device._kept = KeptChains(CONFIG)
     held = board.allocate(64)
-    device._kept._kept[b"round"] = KeptRound(buffer=held, tables={}, mending={})
+    device._kept._kept[b"round"] = KeptRound(buffer=held, tables={}, restoring={})
 
     def allocate() -> Any:
         if board.buffers:

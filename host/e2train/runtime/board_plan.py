@@ -14,7 +14,7 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.board import chain_bytes
 from e2train.devices.chains.device import SCRATCH_BYTES
-from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, mending_frames
+from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, restoring_frames
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums
 from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
@@ -195,10 +195,10 @@ class _Planning(CountingDevice):
         }
         own = max(cycles[engine] - adding[engine] for engine in chains)
         for engine in chains:
-            if mending := mending_frames(self._used.pop(engine, 0), self._cfg, table=_TABLE, copy=_COPY):
-                before = lay_out(mending, area, replies, more=True)
+            if restoring := restoring_frames(self._used.pop(engine, 0), self._cfg, table=_TABLE, copy=_COPY):
+                before = lay_out(restoring, area, replies, more=True)
                 pieces += before.mm2s.addresses.size + before.s2mm.addresses.size
-                cycles[engine] += sum(map(frame_cycles, mending))
+                cycles[engine] += sum(map(frame_cycles, restoring))
         if kept:
             self._kept_bytes += size
             self._used |= rows

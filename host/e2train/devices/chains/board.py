@@ -277,7 +277,7 @@ class BoardResident(OneByOne, Closing):
         )
 
     def _move_round(self, board: Board, chains: Round) -> tuple[dict[int, ChainPieces], Buffer, float]:
-        """Send and start the chains of a round, each behind frames that mend kept descriptors; await them.
+        """Send and start the chains of a round, each behind frames that restore kept descriptors; await them.
 
         Gives the chains, the buffer with what came back, and the seconds that moving bytes took.
         """
@@ -297,8 +297,8 @@ class BoardResident(OneByOne, Closing):
         kept = self._kept.find(board, laid, firsts=send.address)
         pieces = {engine: (each.mm2s, each.s2mm) for engine, each in laid.items()}
         cycles = {engine: sum(map(frame_cycles, frames)) for engine, frames in own.items()}
-        mending = {engine: frames for engine in chains if (frames := self._kept.mending(engine))}
-        for engine, frames in mending.items():
+        restoring = {engine: frames for engine in chains if (frames := self._kept.restoring(engine))}
+        for engine, frames in restoring.items():
             nowhere = Area(memory=receive.memory, base=0, at=self._arena.address + self._tensors)
             before = lay_out(frames, area, nowhere, more=True)
             pieces[engine] = before.mm2s.then(laid[engine].mm2s), before.s2mm.then(laid[engine].s2mm)
@@ -313,7 +313,7 @@ class BoardResident(OneByOne, Closing):
             planned_s={engine: 1e-9 * self.config.period_ns * count for engine, count in cycles.items()},
             is_done=lambda engine: is_whole(laid[engine], receive.memory),
         )
-        self._kept.mended(mending)
+        self._kept.restored(restoring)
         return laid, receive, moving_s
 
     def _check(self, *tensors: DeviceTensor | None) -> None:

@@ -37,7 +37,7 @@ __all__ = [
     "is_kept",
     "kept_bytes",
     "kept_rows",
-    "mending_frames",
+    "restoring_frames",
 ]
 
 MENDING_BYTES = 32 << 10
@@ -51,7 +51,7 @@ SPARE_BYTES = 8 << 20
 """Of contiguous memory, left to others."""
 
 _MOST_FRAMES = 64  # of an engine's table
-_WORTH_ROWS = 16  # of an engine, on the average; to send fewer costs less than to mend them
+_WORTH_ROWS = 16  # of an engine, on the average; to send fewer costs less than to restore them
 _MOST_SEEN = 4096  # rounds
 _UNUSED_ROUNDS = 2048  # after which one makes room: many more than a step has, which uses each of its own
 
@@ -62,7 +62,7 @@ class KeptRound:
 
     buffer: Buffer
     tables: Mapping[int, tuple[Chain | None, Chain | None]]
-    mending: Mapping[int, Sequence[PlannedFrame]]
+    restoring: Mapping[int, Sequence[PlannedFrame]]
 
 
 def kept_rows(chain: ChainPieces) -> int:
@@ -82,7 +82,7 @@ def is_kept(chains: Iterable[ChainPieces], config: EngineConfig) -> bool:
     return sum(rows) >= _WORTH_ROWS * len(rows) and max(rows) <= most
 
 
-def mending_frames(rows: int, config: EngineConfig, *, table: int, copy: int) -> tuple[PlannedFrame, ...]:
+def restoring_frames(rows: int, config: EngineConfig, *, table: int, copy: int) -> tuple[PlannedFrame, ...]:
     """Frames that write so many descriptors over others. Both are addresses of the DMA."""
     if not rows:
         return ()
@@ -137,18 +137,18 @@ class KeptChains:
             self._seen.popitem(last=False)
         return None
 
-    def mending(self, engine: int) -> Sequence[PlannedFrame]:
+    def restoring(self, engine: int) -> Sequence[PlannedFrame]:
         """Frames with which the next chain of an engine begins."""
         used = self._used.get(engine)
-        return used[0].mending[engine] if used else ()
+        return used[0].restoring[engine] if used else ()
 
     def use(self, kept: KeptRound) -> None:
         """A round is about to run; its tables are not ready any more."""
-        for engine in kept.mending:
+        for engine in kept.restoring:
             self._used.setdefault(engine, []).append(kept)
 
-    def mended(self, engines: Iterable[int]) -> None:
-        """The frames of ``mending`` of these have run."""
+    def restored(self, engines: Iterable[int]) -> None:
+        """The frames of ``restoring`` of these have run."""
         for engine in engines:
             del self._used[engine][0]
 
@@ -179,9 +179,9 @@ class KeptChains:
         buffer = self._room(board, kept_bytes(laid.values()))
         if buffer is None:
             return None
-        tables, mending, at = {}, {}, buffer.address
+        tables, restoring, at = {}, {}, buffer.address
         for engine, chain in laid.items():
-            mending[engine] = mending_frames(rows[engine], self._config, table=at, copy=at + half)
+            restoring[engine] = restoring_frames(rows[engine], self._config, table=at, copy=at + half)
             ways: list[Chain | None] = []
             for way, pieces in enumerate((chain.mm2s, chain.s2mm)):
                 first = firsts + (2 * engine + way) * DESCRIPTOR_BYTES
@@ -192,7 +192,7 @@ class KeptChains:
                 ways.append(Chain(first=at - table.size, last=at - DESCRIPTOR_BYTES) if table.size else None)
             tables[engine] = ways[0], ways[1]
         buffer.memory[half : 2 * half] = buffer.memory[:half]
-        self._kept[key] = KeptRound(buffer=buffer, tables=tables, mending=mending)
+        self._kept[key] = KeptRound(buffer=buffer, tables=tables, restoring=restoring)
         self._last[key] = self._number
         board.flush(buffer, 2 * half)
         return self._kept[key]
