@@ -69,6 +69,7 @@ def test_a_fault_that_stays_ends_in_one_line(serve, overlay, call, fault, cause)
         assert execute(call, device).counters.retries == 0  # the board is ready again
 
 
+@pytest.mark.slow
 def test_training_on_a_board_that_fails_resumes_with_nothing_lost(serve, overlay, tmp_path):
     """The checkpoint stands, and another board goes on from it to the undisturbed state."""
     config = PRESETS["digits"].changed(

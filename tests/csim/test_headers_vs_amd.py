@@ -138,6 +138,7 @@ def _difference(folder: Path, pair: str, operation: str) -> Iterator[str]:
             return
 
 
+@pytest.mark.slow
 def test_engine_under_amd_headers_equals_spec(tmp_path, amd_headers, rng, assert_same_bits):
     config = load_config("pynq_z2")
     (tmp_path / "engine_config.hpp").write_text(config_header(config))
