@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from e2hls.base.rtl_design import FifoReport, PortReport, RtlDesign, RtlReport
 from e2hls.frontend.top_function import TopFunction
 from e2train.config import load_config
 from e2train.devices import DeviceError
+from e2train.devices.control_slave import control_slave
 from e2train.devices.own_kernel import OwnKernel, own_kernel
+from e2train.overlay.control import scalars
 
 
 def port(name: str, bits: int = 32, *, axis: bool = True, output: bool = False, sides=()) -> PortReport:
@@ -159,16 +162,25 @@ def test_registers_that_are_refused(
 
 
 def controlled(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, gain: int, writer: str = "fir"
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    gain: int,
+    writer: str = "fir",
+    others: dict[str, int] | None = None,
 ) -> OwnKernel:
+    others = others or {}
     monkeypatch.setenv("E2TRAIN_CACHE", str(tmp_path))
     source = tmp_path / "fir.cpp"
     source.write_text(
         "#include <ap_axi_sdata.h>\n#include <hls_stream.h>\n"
-        f"void fir({STREAMS}, const ap_int<9>& gain) {{\n{GAIN}\n{RETURN}\n"
+        f"void fir({', '.join([STREAMS, 'const ap_int<9>& gain', *(f'int {name}' for name in others)])}) {{\n"
+        + "".join(f"{INTERFACE}s_axilite port={name}\n" for name in others)
+        + f"{GAIN}\n{RETURN}\n"
         f"{INTERFACE}ap_ctrl_hs port=return\n}}\n"
     )
-    ports = (X, Y, port("gain_in", gain, axis=False), port(DONE, 1, axis=False, output=True))
+    registers = [port(f"{name}_in", bits, axis=False) for name, bits in {"gain": gain, **others}.items()]
+    ports = (X, Y, *registers, port(DONE, 1, axis=False, output=True))
     fifos = (
         *(FifoReport(name=name, depth=2, writer="", reader="fir") for name in ("x", "gain_in")),
         FifoReport(name="y", depth=2, writer=writer, reader=""),
@@ -198,6 +210,35 @@ def test_a_scalar_of_more_than_two_registers_is_refused(
     assert str(raised.value) == (
         f"{tmp_path / 'fir.cpp'}: gain of fir has 65 bits; registers of a board hold at most 64"
     )
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"gain_1": 8}, "two registers of fir are called gain_1; rename a scalar"),
+        ({"CTRL": 8}, "two registers of fir are called CTRL; rename a scalar"),
+        (
+            {f"s{number}": 64 for number in range(400)},
+            "registers of fir end at 0x12d8, those of a board at 0x1000 at most; take fewer scalars",
+        ),
+    ],
+    ids=["halves", "control", "too many"],
+)
+def test_registers_of_one_name_or_beyond_the_map_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, others: dict[str, int], message: str
+) -> None:
+    with pytest.raises(DeviceError) as raised:
+        controlled(monkeypatch, tmp_path, gain=33, others=others)
+    assert str(raised.value) == f"{tmp_path / 'fir.cpp'}: {message}"
+
+
+def test_scalars_of_any_names_have_registers_of_their_own() -> None:
+    text = "\n".join(control_slave(scalars({"x": 8, "x_q": 8, "start": 8, "b": 8})))
+    declared = re.findall(
+        r"^ *(?:input|output|reg|wire)(?: +wire)?(?: \[[^]]*\])? +(\w+)", text, re.MULTILINE
+    )
+    assert {"arg_x", "q_x", "arg_x_q", "q_x_q", "start_q", "b_q"} <= set(declared)
+    assert len(declared) == len(set(declared))
 
 
 def test_a_stream_of_another_process_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

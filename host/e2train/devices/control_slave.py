@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 
 from e2train.overlay.control import RESULT, Scalar
 
-__all__ = ["AXI_PINS", "control_slave"]
+__all__ = ["ADDRESS_BITS", "AXI_PINS", "control_slave"]
 
-_ADDRESS_BITS = 12
+ADDRESS_BITS = 12
 _BUS = "s_axi_control"
 # name, bits, whether the slave drives it
 AXI_PINS = (
-    (f"{_BUS}_awaddr", _ADDRESS_BITS, False),
+    (f"{_BUS}_awaddr", ADDRESS_BITS, False),
     (f"{_BUS}_awvalid", 1, False),
     (f"{_BUS}_awready", 1, True),
     (f"{_BUS}_wdata", 32, False),
@@ -27,7 +27,7 @@ AXI_PINS = (
     (f"{_BUS}_bresp", 2, True),
     (f"{_BUS}_bvalid", 1, True),
     (f"{_BUS}_bready", 1, False),
-    (f"{_BUS}_araddr", _ADDRESS_BITS, False),
+    (f"{_BUS}_araddr", ADDRESS_BITS, False),
     (f"{_BUS}_arvalid", 1, False),
     (f"{_BUS}_arready", 1, True),
     (f"{_BUS}_rdata", 32, True),
@@ -134,10 +134,10 @@ def control_slave(scalars: Sequence[Scalar]) -> Iterator[str]:
     for each in inputs:
         yield from _argument(each)
     if result is not None:
-        yield f"  reg [{result.bits - 1}:0] arg_{RESULT}_q;"
+        yield f"  reg [{result.bits - 1}:0] q_{RESULT};"
         yield "  always @(posedge clk) begin"
-        yield f"    if (!s_axi_aresetn) arg_{RESULT}_q <= {result.bits}'d0;"
-        yield f"    else if (done) arg_{RESULT}_q <= result;"
+        yield f"    if (!s_axi_aresetn) q_{RESULT} <= {result.bits}'d0;"
+        yield f"    else if (done) q_{RESULT} <= result;"
         yield "  end"
     yield from _reads(scalars)
     yield "endmodule"
@@ -149,14 +149,14 @@ def _direction(output: bool) -> str:
 
 
 def _argument(scalar: Scalar) -> Iterator[str]:
-    name = f"arg_{scalar.name}"
-    yield f"  reg [{scalar.bits - 1}:0] {name}_q;"
-    yield f"  assign {name} = {name}_q;"
+    held = f"q_{scalar.name}"
+    yield f"  reg [{scalar.bits - 1}:0] {held};"
+    yield f"  assign arg_{scalar.name} = {held};"
     yield "  always @(posedge clk) begin"
-    yield f"    if (!s_axi_aresetn) {name}_q <= {scalar.bits}'d0;"
+    yield f"    if (!s_axi_aresetn) {held} <= {scalar.bits}'d0;"
     yield "    else if (write) begin"
     for offset, low, width in scalar.halves:
-        part, bits = f"{name}_q[{low + width - 1}:{low}]", f"[{width - 1}:0]"
+        part, bits = f"{held}[{low + width - 1}:{low}]", f"[{width - 1}:0]"
         yield f"      if (write_at == 12'h{offset:03x})"
         yield f"        {part} <= (data{bits} & mask{bits}) | ({part} & ~mask{bits});"
     yield "    end"
@@ -174,7 +174,7 @@ def _reads(scalars: Sequence[Scalar]) -> Iterator[str]:
     for each in scalars:
         for offset, low, width in each.halves:
             above = f"{32 - width}'d0, " if width < 32 else ""
-            part = f"arg_{each.name}_q[{low + width - 1}:{low}]"
+            part = f"q_{each.name}[{low + width - 1}:{low}]"
             yield f"        12'h{offset:03x}: rdata_q <= {{{above}{part}}};"
     yield "        default: rdata_q <= 32'd0;"
     yield "      endcase"

@@ -21,7 +21,7 @@ from e2hls.checking.wrapper_text import RESULT, START
 
 from e2train.config import EngineConfig
 from e2train.devices.build import rtl_options
-from e2train.devices.control_slave import AXI_PINS, control_slave
+from e2train.devices.control_slave import ADDRESS_BITS, AXI_PINS, control_slave
 from e2train.devices.protocol import DeviceError
 from e2train.overlay.control import RESULT as RESULT_REGISTER
 from e2train.overlay.control import Scalar, scalar_registers, scalars
@@ -80,7 +80,7 @@ def own_kernel(
 def _scalars(source: Path, design: e2hls.RtlDesign, controlled: Controlled) -> tuple[Scalar, ...]:
     """The result, then the parameters, at their offsets.
 
-    Raises: DeviceError for one that two registers cannot hold.
+    Raises: DeviceError for one that two registers cannot hold, or where names or addresses would be shared.
     """
     ports = {port.name: port.data_bits for port in design.report.ports}
     streams = {RESULT_REGISTER: RESULT} if controlled.returns else {}
@@ -91,7 +91,20 @@ def _scalars(source: Path, design: e2hls.RtlDesign, controlled: Controlled) -> t
             raise DeviceError(
                 f"{source}: {what} has {ports[stream]} bits; registers of a board hold at most {_BITS}"
             )
-    return scalars({name: ports[stream] for name, stream in streams.items()})
+    found = scalars({name: ports[stream] for name, stream in streams.items()})
+    registers = scalar_registers(found)
+    names = [register.name for register in registers]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise DeviceError(
+            f"{source}: two registers of {controlled.name} are called {double}; rename a scalar"
+        )
+    if registers[-1].offset >= 1 << ADDRESS_BITS:
+        raise DeviceError(
+            f"{source}: registers of {controlled.name} end at {registers[-1].offset + 4:#x}, those of a "
+            f"board at {1 << ADDRESS_BITS:#x} at most; take fewer scalars"
+        )
+    return found
 
 
 def _ports(
