@@ -16,7 +16,7 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import BARRIER_BYTES
 from e2train.devices.chains.device import SCRATCH_BYTES, named
-from e2train.devices.chains.kept import MENDING_BYTES, MENDING_REPLY_BYTES, SPARE_BYTES, KeptChains
+from e2train.devices.chains.kept import RESTORING_BYTES, RESTORING_REPLY_BYTES, KeptChains, spare_buffer
 from e2train.devices.chains.operands import operands, results
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums, SumsLater
 from e2train.devices.chains.plan import frame_cycles
@@ -51,7 +51,7 @@ def chain_bytes(config: EngineConfig) -> int:
     >>> [chain_bytes(load_config(name)) >> 10 for name in ("pynq_z2", "zcu104")]
     [4063, 991]
     """
-    return SCRATCH_BYTES // config.engines - 2 * chains_at(1) - MENDING_BYTES
+    return SCRATCH_BYTES // config.engines - 2 * chains_at(1) - RESTORING_BYTES
 
 
 class BoardResident(OneByOne, Closing):
@@ -200,7 +200,7 @@ class BoardResident(OneByOne, Closing):
         self._sums = PartialSums(self.config, self._reserve_sums)
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
         nbytes = max(nbytes, BARRIER_BYTES)
-        self._arena = board.allocate(nbytes + MENDING_REPLY_BYTES)
+        self._arena = board.allocate(nbytes + RESTORING_REPLY_BYTES)
         self._tensors = nbytes
         self._places = AddressMap()
         self._places.put(0, nbytes, self._arena.address)
@@ -236,7 +236,8 @@ class BoardResident(OneByOne, Closing):
         """Have memory for partial sums, where the host is not the board itself and there is enough."""
         if self._summing is None and self._has_room_for_sums:
             with self._attended() as board:
-                self._summing = _spare(board, SUMS_BYTES) if board is self._owner else None
+                spares = board is self._owner and board.is_remote
+                self._summing = spare_buffer(board, SUMS_BYTES) if spares else None
             self._has_room_for_sums = self._summing is not None
             if self._summing is not None:
                 self._places.put(SUMS_AT, SUMS_BYTES, self._summing.address)
@@ -320,19 +321,6 @@ class BoardResident(OneByOne, Closing):
         if self._closed:
             raise DeviceError(f"device {self.name} is closed")
         check_access(self._tensors, *tensors)
-
-
-def _spare(board: Board, nbytes: int) -> Buffer | None:
-    """A buffer of a remote board that has room to spare."""
-    left = board.free_bytes() if board.is_remote else None
-    if left is None or left < nbytes + SPARE_BYTES:
-        return None
-    try:
-        return board.allocate(nbytes)
-    except LostError:
-        raise
-    except DeviceError:  # there is none in one piece
-        return None
 
 
 def _content(buffers: Sequence[Buffer], address: int, nbytes: int) -> NDArray[np.uint8]:

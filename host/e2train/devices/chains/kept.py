@@ -29,28 +29,27 @@ from e2train.numerics.blocks import LANES
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, kept_descriptors
 
 __all__ = [
-    "MENDING_BYTES",
-    "MENDING_REPLY_BYTES",
     "MOST_KEPT_BYTES",
-    "SPARE_BYTES",
+    "RESTORING_BYTES",
+    "RESTORING_REPLY_BYTES",
     "KeptChains",
     "is_kept",
     "kept_bytes",
     "kept_rows",
     "restoring_frames",
+    "spare_buffer",
 ]
 
-MENDING_BYTES = 32 << 10
+RESTORING_BYTES = 32 << 10
 """At most of an engine's scratch memory, for the frames that make a table ready again."""
-MENDING_REPLY_BYTES = 8 << 10
+RESTORING_REPLY_BYTES = 8 << 10
 """At most of their replies, which stay on the board."""
 
 MOST_KEPT_BYTES = 32 << 20
 """Of a board's memory, for all tables and copies."""
-SPARE_BYTES = 8 << 20
-"""Of contiguous memory, left to others."""
 
 _MOST_FRAMES = 64  # of an engine's table
+_SPARE_BYTES = 8 << 20  # of contiguous memory, left to others
 _WORTH_ROWS = 16  # of an engine, on the average; to send fewer costs less than to restore them
 _MOST_SEEN = 4096  # rounds
 _UNUSED_ROUNDS = 2048  # after which one makes room: many more than a step has, which uses each of its own
@@ -209,17 +208,22 @@ class KeptChains:
             for used in self._used.values():
                 used[:] = [each for each in used if each is not unused]
             board.free(unused.buffer)
-        left = board.free_bytes()
-        if left is None or left < nbytes + SPARE_BYTES:
-            self._full = True
-            return None
-        try:
-            return board.allocate(nbytes)
-        except LostError:
-            raise
-        except DeviceError:  # there is none in one piece
-            self._full = True
-            return None
+        buffer = spare_buffer(board, nbytes)
+        self._full = buffer is None
+        return buffer
+
+
+def spare_buffer(board: Board, nbytes: int) -> Buffer | None:
+    """A buffer that leaves enough of the contiguous memory to others; None where there is none."""
+    left = board.free_bytes()
+    if left is None or left < nbytes + _SPARE_BYTES:
+        return None
+    try:
+        return board.allocate(nbytes)
+    except LostError:
+        raise
+    except DeviceError:  # there is none in one piece
+        return None
 
 
 def _key(laid: Mapping[int, ChainPieces], firsts: int) -> bytes:
