@@ -141,9 +141,9 @@ def weight_gradient(context: OffloadContext, call: LayerCall) -> torch.Tensor:
 def summed(group: Group, seed: int) -> None:
     whole, parts = joined_calls(seed)
     every = (None, *(Psg(mode=mode) for mode in ("predict", "sparsify", "resolve")))
-    for psg, scaled in product(every, (False, True)):
-        alone = OffloadContext(device=Emulator(), psg=psg, scaled=scaled)
-        shared = OffloadContext(device=Emulator(), psg=psg, scaled=scaled, group=group)
+    for psg, scale in product(every, SIGN_SCALES):
+        alone = OffloadContext(device=Emulator(), psg=psg, magnitudes=scale)
+        shared = OffloadContext(device=Emulator(), psg=psg, magnitudes=scale, group=group)
         assert torch.equal(weight_gradient(shared, parts[group.rank]), weight_gradient(alone, whole)), psg
 
 
@@ -158,9 +158,9 @@ def voted(group: Group, seed: int) -> None:
     want = sum(weight_gradient(alone, part) for part in parts).sign()
     assert torch.equal(weight_gradient(shared, parts[group.rank]), want)
 
-    both = [weight_gradient(replace(alone, scaled=True), part) for part in parts]
+    both = [weight_gradient(replace(alone, magnitudes="mean"), part) for part in parts]
     magnitude = sum(float(each.abs().sum() / each.count_nonzero()) for each in both)
-    got = weight_gradient(replace(shared, scaled=True), parts[group.rank])
+    got = weight_gradient(replace(shared, magnitudes="mean"), parts[group.rank])
     assert torch.equal(got.sign(), want)
     assert got.abs().max() == got.abs()[want != 0].min() == pytest.approx(magnitude, rel=0.01)
 

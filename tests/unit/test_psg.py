@@ -97,7 +97,7 @@ def test_signs_equal_the_paper_written_out(device, kept, mode, rng):
         ledger.add(part, result)
         return result.value
 
-    signs, decided_by_high_bits, magnitude = predict_signs(
+    signs, decided_by_high_bits, gw_msb, again = predict_signs(
         Psg(mode=mode, x_bits=kept[0], g_bits=kept[1], beta=0.25), compute
     )
     geometry = {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1, 1, 1)}
@@ -112,7 +112,8 @@ def test_signs_equal_the_paper_written_out(device, kept, mode, rng):
         "predict": np.sign(predicted),
     }[mode]
     assert (np.asarray(signs) == want).all()
-    assert magnitude == np.abs(predicted).mean()
+    assert (np.asarray(gw_msb) == predicted).all()
+    assert (again is None) if mode != "resolve" else (np.asarray(again) == full).all()
     count = np.count_nonzero(predicted) if mode == "predict" else sure.sum()
     assert int(decided_by_high_bits.sum()) == count
     passes = ["grad_msb", "grad_weight"] if mode == "resolve" else ["grad_msb"]
@@ -141,7 +142,7 @@ def test_scaled_signs_are_as_large_as_the_gradient_that_they_are_signs_of(psg):
     gy = torch.full((1, 3, 2, 2), -16384, dtype=torch.int16)
     gy[0, 1], gy[0, 2] = 16384, 0
     call = LayerCall(mode="grad_weight", shape=ConvShape(N=1, C=1, H=2, W=2, K=3, R=1, S=1), a=x, b=gy)
-    context = OffloadContext(device=Emulator(), psg=psg, scaled=True)
+    context = OffloadContext(device=Emulator(), psg=psg, magnitudes="mean")
 
     def compute(x_bits: int, g_bits: int) -> torch.Tensor:
         return context.run(call.of_high_bits(x_bits, g_bits))

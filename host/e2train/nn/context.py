@@ -14,7 +14,7 @@ from torch import Tensor
 from e2train.devices.protocol import LayerCall, StreamDevice, TensorDevice
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.parallel import Group
-from e2train.numerics.psg import Psg, mean_magnitude, predict_signs
+from e2train.numerics.psg import Prediction, Psg, SignScale, mean_magnitude, predict_signs
 from e2train.runtime import Ledger, execute
 
 __all__ = ["OffloadContext"]
@@ -26,8 +26,8 @@ _X_BITS = 8  # of activations
 class OffloadContext:
     """A device whose work is entered in a ledger; with ``psg`` or ``votes``, weight gradients are signs.
 
-    Where ``scaled`` is set, a weight gradient is signs times the mean magnitude of what they are signs of, so
-    that a layer moves as far as its gradient would move it.
+    With ``magnitudes`` "mean", a weight gradient is signs times the mean magnitude of what they are signs of,
+    so that a layer moves as far as its gradient would move it; with "each", every sign has its own magnitude.
 
     Output gradients are rounded to ``gradient_bits`` on their way to the device.
 
@@ -41,7 +41,11 @@ class OffloadContext:
     gradient_bits: int = 16
     group: Group = field(default_factory=Group)
     votes: bool = False
-    scaled: bool = False
+    magnitudes: SignScale = "none"
+
+    def __post_init__(self) -> None:
+        if self.votes and self.magnitudes == "each":
+            raise ValueError("signs that are voted on have no magnitudes of their own")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OffloadContext:
         """Itself: a copy of a model shares the device and the ledger."""
@@ -68,7 +72,7 @@ class OffloadContext:
     def weight_gradient(
         self, name: str, compute: Callable[[int, int], Tensor], scale: float, *, gy_bits: int
     ) -> Tensor:
-        """A layer's weight gradient over all ranks in float64, or its predicted or voted signs.
+        """A layer's weight gradient over all ranks in float64, or its predicted or voted signs, as scaled.
 
         ``compute`` gives this rank's integers from so many high bits of x and gy (0: all); ``scale`` is that
         of its integers, ``gy_bits`` the width of gy in the device's memory.
@@ -79,16 +83,26 @@ class OffloadContext:
 
         ask = compute if self.votes else total
         if self.psg is not None:
-            signs, predicted, magnitude = predict_signs(self.psg, ask)
-            self.ledger.add_signs(name, elements=signs.numel(), predicted=int(predicted.sum()))
-            scale *= 2.0 ** (_X_BITS - self.psg.x_bits + gy_bits - self.psg.g_bits)
-        elif self.votes or self.scaled:
+            found = predict_signs(self.psg, ask)
+            self.ledger.add_signs(name, elements=found.signs.numel(), predicted=int(found.predicted.sum()))
+            msb_scale = scale * 2.0 ** (_X_BITS - self.psg.x_bits + gy_bits - self.psg.g_bits)
+            if self.magnitudes == "each":
+                return _values(found, msb_scale, scale)
+            signs, raw, scale = found.signs, found.gw_msb, msb_scale
+        elif self.votes or self.magnitudes == "mean":
             raw = ask(0, 0)
-            signs, magnitude = raw.sign(), mean_magnitude(raw)
+            signs = raw.sign()
         else:
             return total(0, 0).double() * scale
+        magnitude = mean_magnitude(raw)
         if self.votes:
             signs = self.group.vote(signs)
             magnitude = float(self.group.sum(torch.tensor(magnitude, dtype=torch.float64)))
-        result: Tensor = signs.double() * (magnitude * scale) if self.scaled else signs
+        result: Tensor = signs.double() * (magnitude * scale) if self.magnitudes == "mean" else signs
         return result
+
+
+def _values(found: Prediction, msb_scale: float, scale: float) -> Tensor:
+    """What the signs were taken of: the predicted gradient, in full where the prediction left a sign open."""
+    values: Tensor = found.gw_msb.double() * msb_scale * found.predicted
+    return values if found.full is None else values + found.full.double() * scale * ~found.predicted

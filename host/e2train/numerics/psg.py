@@ -14,10 +14,23 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from e2train.numerics.frames.layout import G_BITS, X_BITS
 
-__all__ = ["PSG_MODES", "Prediction", "Psg", "PsgMode", "decided", "mean_magnitude", "predict_signs", "sign"]
+__all__ = [
+    "PSG_MODES",
+    "SIGN_SCALES",
+    "Prediction",
+    "Psg",
+    "PsgMode",
+    "SignScale",
+    "decided",
+    "mean_magnitude",
+    "predict_signs",
+    "sign",
+]
 
 PsgMode = Literal["resolve", "sparsify", "predict"]
 PSG_MODES: tuple[PsgMode, ...] = get_args(PsgMode)
+SignScale = Literal["none", "mean", "each"]
+SIGN_SCALES: tuple[SignScale, ...] = get_args(SignScale)
 
 _Q = 16  # fraction bits of beta
 
@@ -78,11 +91,12 @@ def sign(raw: Any) -> Any:
 
 
 class Prediction(NamedTuple):
-    """Signs of a weight gradient, which of them its high bits decided, and the mean magnitude of all."""
+    """Signs of a weight gradient, which of them its high bits decided, and the integers they are signs of."""
 
     signs: Any
     predicted: Any
-    magnitude: float
+    gw_msb: Any
+    full: Any  # None where no sign was left open
 
 
 def predict_signs(psg: Psg, compute: Callable[[int, int], Any]) -> Prediction:
@@ -91,21 +105,21 @@ def predict_signs(psg: Psg, compute: Callable[[int, int], Any]) -> Prediction:
     ``compute`` gives its integers from so many high bits of x and gy (0: all). The full-precision gradient is
     computed in mode ``resolve`` alone, and only where a sign is left open.
 
-    Shapes: signs and what was decided have that of the gradient, (K, C, R, S). Units: the magnitude, over all
-    elements, is in LSBs of the predicted gradient.
+    Shapes: all have that of the gradient, (K, C, R, S).
 
     >>> import numpy as np
     >>> integers = {(4, 10): np.array([100, -3, 0]), (0, 0): np.array([6400, -200, 17])}
-    >>> signs, predicted, _ = predict_signs(Psg(mode="resolve"), lambda *bits: integers[bits])
-    >>> signs.tolist(), predicted.tolist()
+    >>> found = predict_signs(Psg(mode="resolve"), lambda *bits: integers[bits])
+    >>> found.signs.tolist(), found.predicted.tolist()
     ([1, -1, 1], [True, False, False])
     """
     gw_msb = compute(psg.x_bits, psg.g_bits)
     predicted = decided(gw_msb, psg.beta_q16)
     signs = sign(gw_msb) * predicted
-    if psg.mode == "resolve" and not bool(predicted.all()):
-        signs = signs + sign(compute(0, 0)) * ~predicted
-    return Prediction(signs, predicted, mean_magnitude(gw_msb))
+    if psg.mode != "resolve" or bool(predicted.all()):
+        return Prediction(signs, predicted, gw_msb, None)
+    full = compute(0, 0)
+    return Prediction(signs + sign(full) * ~predicted, predicted, gw_msb, full)
 
 
 def mean_magnitude(raw: Any) -> float:

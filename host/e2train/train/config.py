@@ -13,7 +13,7 @@ from e2train.config import config_names
 from e2train.config.records import RecordError, check_record, load_toml
 from e2train.devices import DeviceError, check_device
 from e2train.energy import EnergyError, check_meter
-from e2train.numerics.psg import Psg, PsgMode
+from e2train.numerics.psg import SIGN_SCALES, Psg, PsgMode, SignScale
 from e2train.runtime import Widths
 from e2train.train.errors import TrainError
 from e2train.train.presets import METHODS, OWN, PRESET_NAMES, SETTINGS
@@ -72,8 +72,9 @@ class RunConfig:
     skip: float = 0.2  # share of block executions that SLU or stochastic depth aims to skip; 0: no gates
     skip_where: str = "anywhere"  # or "within-stages": the first block of each stage always runs
     gate_weight: float = 1.0  # of the term that steers
-    # Of signs: "mean", the mean magnitude of what they are signs of, so that lr and weight_decay suit them.
-    sign_scale: str = "none"
+    # Of signs: "mean", the mean magnitude of what they are signs of, so that lr and weight_decay suit them;
+    # "each", of each sign the magnitude of its own predicted gradient.
+    sign_scale: SignScale = "none"
     sign_lr: float = 0.003  # sign_scale none: peak for convolutions that move by signs
     sign_weight_decay: float = 1e-4  # of these, whose updates do not shrink with their gradients
     swa_first: float = (
@@ -116,6 +117,8 @@ class RunConfig:
             )
         if self.combine == "vote" and METHODS[self.method].signs == "none":
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
+        if self.combine == "vote" and self.sign_scale == "each":
+            raise TrainError("signs that are voted on have no magnitudes of their own; use sign_scale=mean")
         if self.resident:
             self._check_resident(used)
         self._check_images()
@@ -173,7 +176,7 @@ class RunConfig:
         left_out = [*_WHERE_ONLY]
         left_out += [] if self.resident else _RESIDENT_ONLY
         left_out += [] if self.own_data else _OWN_DATA_ONLY
-        left_out += _BARE_SIGNS_ONLY if self.sign_scale == "mean" else ["sign_scale"]
+        left_out += ["sign_scale"] if self.sign_scale == "none" else _BARE_SIGNS_ONLY
         left_out += ["gradient_range"] if self.gradient_range == 1 else []
         left_out += [key for key in _IF_SET if not getattr(self, key)]
         widths = self.widths
@@ -224,7 +227,10 @@ class RunConfig:
 
 
 _ANY = float("inf")
-_KINDS = {field.name: str(field.type).replace("PsgMode", "str") for field in fields(RunConfig)}
+_KINDS = {
+    field.name: "str" if field.type in ("PsgMode", "SignScale") else str(field.type)
+    for field in fields(RunConfig)
+}
 _CHOICES: dict[str, tuple[str, ...]] = {
     "preset": PRESET_NAMES,
     "method": tuple(METHODS),
@@ -232,7 +238,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "host": ("cpu", "cuda"),
     "schedule": ("cosine", "steps"),
     "smd_mode": ("drop", "fewer"),
-    "sign_scale": ("none", "mean"),
+    "sign_scale": SIGN_SCALES,
     "skip_where": ("anywhere", "within-stages"),
     "combine": ("sum", "vote"),
     "log": ("none", "tensorboard"),

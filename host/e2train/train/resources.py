@@ -91,7 +91,7 @@ def open_context(config: RunConfig, group: Group) -> Iterator[OffloadContext | N
             gradient_bits=config.widths.gradient_bits,
             group=group,
             votes=config.combine == "vote",
-            scaled=method.signs != "none" and config.sign_scale == "mean",
+            magnitudes=config.sign_scale if method.signs != "none" else "none",
         )
     finally:
         device.close()
