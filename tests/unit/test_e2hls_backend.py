@@ -239,7 +239,29 @@ def test_a_word_is_on_its_way_before_the_process_that_wrote_it_waits_for_it(tmp_
     streams = {each.name: each for each in (*design.inputs, *design.outputs, *design.streams)}
     emitter = ProcessEmitter("k_core", design.processes[0], streams, merge=True, forwarded={})
     emitter.run()
-    assert emitter.memories.constraints == ["own:send:own_kept:recv:1:none"]
+    assert emitter.memories.constraints == [
+        "own:send:own_kept:recv:1:none",
+        "x_in:recv:own:send:0:none",
+        "x_in:recv:y_out:send:0:none",
+        "own_kept:recv:y_out:send:0:none",
+    ]
+
+
+def test_a_word_does_not_overtake_a_read_but_a_question_goes_before_its_answer(tmp_path: Path) -> None:
+    source = tmp_path / "k.cpp"
+    source.write_text(
+        "#include <hls_stream.h>\n"
+        'extern "C" void k(hls::stream<int>& x_in, hls::stream<int>& answer_in,\n'
+        "    hls::stream<int>& ask_out, hls::stream<int>& y_out) {\n"
+        "  x_in.read();\n  for (int i = 0; i < 4; ++i) y_out.write(i);\n"
+        "  ask_out.write(7);\n  answer_in.read();\n}\n"
+    )
+    design = lower(Kernel("k", source))
+    streams = {each.name: each for each in (*design.inputs, *design.outputs, *design.streams)}
+    emitter = ProcessEmitter("k_core", design.processes[0], streams, merge=False, forwarded={})
+    emitter.run()
+    # The last iteration of the loop goes on to ask and to wait for the answer.
+    assert emitter.memories.constraints == ["x_in:recv:y_out:send:0:none", "x_in:recv:ask_out:send:0:none"]
 
 
 @pytest.mark.parametrize(

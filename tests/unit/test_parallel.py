@@ -18,7 +18,7 @@ from e2train.devices.emulator import Emulator
 from e2train.devices.protocol import ConvShape, LayerCall
 from e2train.nn import Group, OffloadContext, SkipPolicy, digits_net, offload, share
 from e2train.nn.parallel import Processes, pack_signs, unpack_signs
-from e2train.numerics.psg import Psg
+from e2train.numerics.psg import SIGN_SCALES, Psg
 from e2train.runtime import Ledger
 from e2train.train import PRESETS, Session, TrainError
 from e2train.train.ranks import average_statistics, combine_gradients

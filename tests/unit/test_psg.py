@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predicted signs: corners worked by hand, and every device against the spec written out."""
 
+from dataclasses import replace
+
 import cases
 import numpy as np
 import pytest
@@ -150,3 +152,22 @@ def test_scaled_signs_are_as_large_as_the_gradient_that_they_are_signs_of(psg):
     got = context.weight_gradient("conv", compute, 0.5, gy_bits=16)
     each = 4 * 240 * 16384 * 0.5 * 2 / 3  # two of three elements have it
     assert got.flatten().tolist() == [-each, each, 0.0]
+
+
+@pytest.mark.parametrize("mode", PSG_MODES)
+def test_signs_with_magnitudes_of_their_own_are_the_predicted_gradient(mode):
+    """What beta leaves open is in full or absent; 3 bits of x and 10 of gy make 240 and 100 224 and 128."""
+    x = torch.tensor([240], dtype=torch.uint8).reshape(1, 1, 1, 1)
+    gy = torch.tensor([-16384, 100, 0], dtype=torch.int16).reshape(1, 3, 1, 1)
+    call = LayerCall(mode="grad_weight", shape=ConvShape(N=1, C=1, H=1, W=1, K=3, R=1, S=1), a=x, b=gy)
+    psg = Psg(mode=mode, x_bits=3, g_bits=10, beta=0.25)
+    context = OffloadContext(device=Emulator(), psg=psg, magnitudes="each")
+
+    def compute(x_bits: int, g_bits: int) -> torch.Tensor:
+        return context.run(call.of_high_bits(x_bits, g_bits))
+
+    got = context.weight_gradient("conv", compute, 0.5, gy_bits=16)
+    small = {"predict": 224 * 128, "sparsify": 0, "resolve": 240 * 100}[mode]
+    assert got.flatten().tolist() == [-224 * 16384 / 2, small / 2, 0.0]
+    with pytest.raises(ValueError, match="signs that are voted on have no magnitudes of their own"):
+        replace(context, votes=True)

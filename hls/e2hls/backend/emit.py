@@ -290,7 +290,10 @@ class ProcessEmitter:
                 data = self.text.select(site.when, value, data)
             channel = Channel(name=name, width=self.streams[name].width, sends=True)
             self.text.send(channel, data, self.text.any([site.when for site, _ in writes]))
-
+        for read, write in itertools.product(self._reads, self._writes):
+            if not self._written_before(write, read):
+                # No word overtakes a read of this iteration or an earlier one, even if it does not need it.
+                self.memories.constraints.append(f"{read}:recv:{write}:send:0:none")
         for (op, name), sites in self._tests.items():
             self._test_stream(op, name, sites)
 
