@@ -68,6 +68,10 @@ def test_hash_tells_what_is_trained_and_not_where():
     [
         ({"preset": "mnist"}, f"no preset 'mnist'; there are: {', '.join(PRESETS)}"),
         ({"method": "sgd"}, f"no method 'sgd'; there are: {', '.join(METHODS)}"),
+        (
+            {"method": "psg", "combine": "vote", "sign_scale": "each"},
+            "signs that are voted on have no magnitudes of their own; use sign_scale=mean",
+        ),
         ({"smd": 1.0}, "smd must be in 0..0.99, not 1.0"),
         ({"psg_x_bits": 5}, "psg_x_bits must be in 1..4, not 5"),
         ({"gradient_bits": 17}, "gradient_bits must be in 4..16, not 17"),

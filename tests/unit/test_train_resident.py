@@ -11,6 +11,7 @@ from e2train.devices import DeviceError, open_resident
 from e2train.devices.emulator.resident import TorchResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
+from e2train.numerics.psg import SIGN_SCALES
 from e2train.train import PRESETS, Interrupted, TrainError, run_training
 
 CONFIG = PRESETS["digits"].changed(
@@ -171,9 +172,12 @@ def test_a_resident_run_learns(tmp_path):
 def test_settings_of_gradients_count_where_they_change_something():
     plain = CONFIG.changed(method="psg").hash
     assert CONFIG.changed(method="psg", gradient_range=0.5).hash != plain
-    assert CONFIG.changed(method="psg", sign_scale="mean").hash != plain
+    scales = {CONFIG.changed(method="psg", sign_scale=scale).hash for scale in SIGN_SCALES}
+    assert len(scales) == 3
+    assert plain in scales
     offload = CONFIG.changed(method="psg", execution="offload")
     assert offload.changed(gradient_range=0.5).hash == offload.hash
     assert not {"gradient_range", "sign_scale"} & {*CONFIG.determining}
-    scaled = CONFIG.changed(method="psg", sign_scale="mean")
-    assert not {"sign_lr", "sign_weight_decay"} & {*scaled.determining}
+    for scale in ("mean", "each"):
+        scaled = CONFIG.changed(method="psg", sign_scale=scale)
+        assert not {"sign_lr", "sign_weight_decay"} & {*scaled.determining}
