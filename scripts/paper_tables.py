@@ -109,6 +109,7 @@ _LONG_ROWS = {
         for skip in (0.2, 0.4)
     },
     "psg, predict": Row(settings=_PSG["psg, predict"], tried=_SIGN_RATES),
+    "psg, predict, sign_scale each": Row(settings={**_PSG["psg, predict"], "sign_scale": "each"}),
     **{name: Row(settings=_PSG[name], seeds=1) for name in ("psg, sparsify", "psg, resolve")},
     **{name: Row(settings=settings) for name, settings in _E2TRAIN.items()},
 }
@@ -154,7 +155,11 @@ def _long(preset: str, long_rows: Mapping[str, Row]) -> Table:
 _PAPER_ROWS = {
     "smb-fp32": Row(settings={"method": "smb-fp32"}),
     "smb-int8": Row(settings={"method": "smb-int8"}, seeds=1),
-    **{name: Row(settings=_E2TRAIN[name]) for name in ("e2train, middle", "e2train, aggressive")},
+    **{
+        f"e2train, {name}{suffix}": Row(settings={**_E2TRAIN[f"e2train, {name}"], **scale})
+        for suffix, scale in (("", {}), (", sign_scale each", {"sign_scale": "each"}))
+        for name in ("middle", "aggressive")
+    },
 }
 
 
