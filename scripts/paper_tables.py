@@ -15,6 +15,8 @@ __all__ = ["TABLES", "Row", "Table", "slug"]
 
 Settings = Mapping[str, Any]
 
+_SIGNS_ALONE: Settings = {"sign_scale": "none"}  # as in the paper, unless a row says more
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -35,7 +37,7 @@ class Table:
 
     def config(self, name: str, changes: Settings, *, data: str) -> RunConfig:
         """The settings of one run of a row."""
-        settings = {**self.common, **self.rows[name].settings, **changes}
+        settings = {**_SIGNS_ALONE, **self.common, **self.rows[name].settings, **changes}
         return PRESETS[self.preset].changed(**settings, data=str(Path(data).resolve()))
 
 
