@@ -18,6 +18,7 @@ from e2hls.backend.kernel_terms import term
 from e2hls.backend.memories import Memories
 from e2hls.backend.xls_text import Channel, ProcText
 from e2hls.base.errors import HlsError, Loc
+from e2hls.base.kernel import DONE
 from e2hls.ir import STATE_SUFFIX, Block, Const, Instr, Operand, Phi, Process, Ref, Stream
 from e2hls.passes.regions import Edge, Flow, analyse
 
@@ -291,7 +292,7 @@ class ProcessEmitter:
             channel = Channel(name=name, width=self.streams[name].width, sends=True)
             self.text.send(channel, data, self.text.any([site.when for site, _ in writes]))
         for read, write in itertools.product(self._reads, self._writes):
-            if not self._written_before(write, read):
+            if write != DONE and not self._written_before(write, read):  # DONE waits for longer than this
                 # No word overtakes a read of this iteration or an earlier one, even if it does not need it.
                 self.memories.constraints.append(f"{read}:recv:{write}:send:0:none")
         for (op, name), sites in self._tests.items():
