@@ -19,7 +19,7 @@ from e2train.devices.rtl import RtlDevice
 from e2train.nn import Group, OffloadContext
 from e2train.train import PRESETS, Session, deterministic, train
 
-RUNS = {"full": {"method": "signsgd"}} | {
+RUNS = {"full": {"method": "signsgd", "sign_scale": "none"}} | {
     mode: {"method": "psg", "psg_mode": mode} for mode in ("resolve", "sparsify", "predict")
 }
 

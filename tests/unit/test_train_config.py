@@ -72,6 +72,11 @@ def test_hash_tells_what_is_trained_and_not_where():
             {"method": "psg", "combine": "vote", "sign_scale": "each"},
             "signs that are voted on have no magnitudes of their own; use sign_scale=mean",
         ),
+        (
+            {"method": "signsgd", "sign_scale": "each"},
+            "method signsgd with sign_scale each moves weights by the full gradient; "
+            "use --set sign_scale=none, or smb-int8",
+        ),
         ({"smd": 1.0}, "smd must be in 0..0.99, not 1.0"),
         ({"psg_x_bits": 5}, "psg_x_bits must be in 1..4, not 5"),
         ({"gradient_bits": 17}, "gradient_bits must be in 4..16, not 17"),

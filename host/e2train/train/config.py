@@ -117,8 +117,8 @@ class RunConfig:
             )
         if self.combine == "vote" and METHODS[self.method].signs == "none":
             raise TrainError(f"method {self.method} has no signs to vote on; use combine=sum")
-        if self.combine == "vote" and self.sign_scale == "each":
-            raise TrainError("signs that are voted on have no magnitudes of their own; use sign_scale=mean")
+        if self.sign_scale == "each":
+            self._check_own_magnitudes()
         if self.resident:
             self._check_resident(used)
         self._check_images()
@@ -131,6 +131,15 @@ class RunConfig:
             )
         if self.result_bits not in (8, 16):
             raise TrainError(f"result_bits must be 8 or 16 in resident runs, not {self.result_bits}")
+
+    def _check_own_magnitudes(self) -> None:
+        if self.combine == "vote":
+            raise TrainError("signs that are voted on have no magnitudes of their own; use sign_scale=mean")
+        if METHODS[self.method].signs == "of gradients":
+            raise TrainError(
+                f"method {self.method} with sign_scale each moves weights by the full gradient; "
+                "use --set sign_scale=none, or smb-int8"
+            )
 
     def _check_images(self) -> None:
         if self.image_size and not _SMALLEST_IMAGE <= self.image_size <= _LARGEST_IMAGE:
