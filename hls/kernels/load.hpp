@@ -189,8 +189,12 @@ parts:
 payload:
   while (more) {
     #pragma HLS PIPELINE II=1
-    const Word word = receiver.take(words_in);
-    receiver.sums.add(word, true);
+    const bool takes = !receiver.ended;  // decisions rest on registers, as in the header
+    Word word = 0;
+    if (takes) {
+      word = receiver.take(words_in);
+    }
+    receiver.sums.add(word, takes);
     coefficients.put(word, i, turn.now[kCoefficients], coefficient_buf);
     x.template put<kBits, kXDepth>(word, i, turn.now[kX], header, x_buf);
     w.template put<kBits, kWDepth / 2>(word, i, turn.now[kW], header, w_buf);
@@ -202,8 +206,8 @@ payload:
         parts[k].step();
       }
     }
-    complete = ends && turn.last;
-    more = !receiver.ended && !complete;
+    complete = takes && ends && turn.last;
+    more = takes && !complete;
     i = ends ? ap_uint<kBits>(0) : ap_uint<kBits>(i + 1);
     if (ends) {
       turn.next();

@@ -10,6 +10,8 @@ struct Level {
   ap_int<10> dx;
   ap_int<16> dxa;
   ap_int<16> dwa;
+  bool single;  // limit == 0
+  bool twice;   // limit == 1
   bool summed;  // belongs to the reduction, or to the plane
 
   void set(const Word& word, bool is_summed) {
@@ -19,16 +21,21 @@ struct Level {
     dx = level::Dx::of(word);
     dxa = level::Dxa::of(word);
     dwa = level::Dwa::of(word);
+    single = limit == 0;
+    twice = limit == 1;
     summed = is_summed;
   }
 };
 
 // The seven counters of the nest and the four positions that move with them.
 //
-// The flags close the loop, not the comparisons: `ended` is kept beside each counter.
+// The flags close the loop, not the comparisons: those of an iteration are made in the one before.
 struct LoopNest {
   ap_uint<12> left[kLevels];  // trips to go
+  bool one_left[kLevels];     // left == 1
   bool ended[kLevels];        // left == 0
+  bool wraps[kLevels];        // ended, and so are all loops inside this one
+  bool turns[kLevels];        // not ended, but all inside this one are; true of one loop at most
   ap_int<16> iy;
   ap_int<16> ix;
   ap_uint<16> xa;
@@ -40,8 +47,10 @@ struct LoopNest {
     for (int i = 0; i < kLevels; ++i) {
       #pragma HLS UNROLL
       left[i] = levels[i].limit;
-      ended[i] = levels[i].limit == 0;
+      one_left[i] = levels[i].twice;
+      ended[i] = levels[i].single;
     }
+    find_turn();
     iy = y0;
     ix = x0;
     xa = xa0;
@@ -51,8 +60,8 @@ struct LoopNest {
   // Go to the next iteration. `sum_ends` and `nest_ends` tell whether this one was a last one.
   void step(const Level levels[kLevels], bool& sum_ends, bool& nest_ends) {
     #pragma HLS INLINE
-    bool inner = true;  // all loops inside this one are at their end
-    bool sum_inner = true;
+    sum_ends = true;
+    nest_ends = wraps[kLevels - 1];
     ap_int<10> dy = 0;
     ap_int<10> dx = 0;
     ap_int<16> dxa = 0;
@@ -60,24 +69,32 @@ struct LoopNest {
   levels:
     for (int i = 0; i < kLevels; ++i) {
       #pragma HLS UNROLL
-      const bool turns = inner && !ended[i];
-      const bool wraps = inner && ended[i];
-      dy = turns ? levels[i].dy : dy;
-      dx = turns ? levels[i].dx : dx;
-      dxa = turns ? levels[i].dxa : dxa;
-      dwa = turns ? levels[i].dwa : dwa;
-      sum_inner = sum_inner && (ended[i] || !levels[i].summed);
-      const bool empty = levels[i].limit == 0;
-      const bool one_left = left[i] == 1;
-      ended[i] = wraps ? empty : turns ? one_left : ended[i];
-      left[i] = wraps ? levels[i].limit : turns ? ap_uint<12>(left[i] - 1) : left[i];
-      inner = wraps;
+      dy = turns[i] ? levels[i].dy : dy;
+      dx = turns[i] ? levels[i].dx : dx;
+      dxa = turns[i] ? levels[i].dxa : dxa;
+      dwa = turns[i] ? levels[i].dwa : dwa;
+      sum_ends = sum_ends && (ended[i] || !levels[i].summed);
+      const bool two_left = left[i] == 2;
+      ended[i] = wraps[i] ? levels[i].single : turns[i] ? one_left[i] : ended[i];
+      one_left[i] = wraps[i] ? levels[i].twice : turns[i] ? two_left : one_left[i];
+      left[i] = wraps[i] ? levels[i].limit : turns[i] ? ap_uint<12>(left[i] - 1) : left[i];
     }
+    find_turn();
     iy += dy;
     ix += dx;
     xa += dxa;
     wa += dwa;
-    sum_ends = sum_inner;
-    nest_ends = inner;
+  }
+
+  void find_turn() {
+    #pragma HLS INLINE
+    bool inner = true;  // all loops inside this one are at their end
+  levels:
+    for (int i = 0; i < kLevels; ++i) {
+      #pragma HLS UNROLL
+      wraps[i] = inner && ended[i];
+      turns[i] = inner && !ended[i];
+      inner = wraps[i];
+    }
   }
 };

@@ -18,9 +18,10 @@ struct StoreCommand {
   ap_uint<32> words;  // taken from the input
   Word read;          // their check sum
   bool relu;
-  bool pairs;   // two products per multiplier
-  bool times4;  // low sums of these come times 4
-  bool last;    // this reply ends the transfer
+  bool pairs;     // two products per multiplier
+  bool times4;    // low sums of these come times 4
+  bool last;      // this reply ends the transfer
+  bool computes;  // there are results
 
   // Whether w_buf holds output gradients, and every pair of lanes has a sum of its own.
   bool outer() const {

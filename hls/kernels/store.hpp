@@ -154,7 +154,7 @@ inline void store_results(const StoreCommand& command, CheckSums& written, Repor
   bool filled = false;  // held has values
   bool takes = true;    // the next ones are due
   bool ends = false;    // or the frame's last word is
-  bool done = !command.good() || command.mode == kIdentify;
+  bool done = !command.computes;
 results:
   while (!done) {
     #pragma HLS PIPELINE II=1

@@ -59,7 +59,6 @@ class ProcessEmitter:
         self._homes: dict[str, tuple[str, int]] = {}  # value -> defining block, width
         self._states: dict[str, str] = {}  # value -> its state element
         self._late: dict[str, str] = {}  # value that a later activation needs -> its state element
-        self._pc_bits = max(1, (len(self.flow.headers) - 1).bit_length())
         for label in self.flow.order:
             block = self.flow.blocks[label]
             made: tuple[Phi | Instr, ...] = (*block.phis, *block.instrs)
@@ -94,10 +93,14 @@ class ProcessEmitter:
     # -- control
 
     def _at(self, header: str) -> Value:
-        """Whether this activation is one of ``header``'s region."""
-        if len(self.flow.headers) == 1:
+        """Whether this activation is one of ``header``'s region: a bit for each, one of which is set.
+
+        What a loop does waits for its bit, not for a comparison.
+        """
+        regions = len(self.flow.headers)
+        if regions == 1:
             return constant(1, 1)
-        return self.text.equals(self.text.state("pc", self._pc_bits), self.flow.headers.index(header))
+        return self.text.state("pc", regions, init=1).cut(self.flow.headers.index(header), 1)
 
     def _condition(self, label: str) -> Value:
         if label in self.flow.headers:
@@ -128,8 +131,8 @@ class ProcessEmitter:
 
     def _go(self, header: str, taken: Value, source: str) -> None:
         if len(self.flow.headers) > 1 and self.flow.regions_of(source) != (header,):
-            target = constant(self._pc_bits, self.flow.headers.index(header))
-            self.text.next_value("pc", target, taken)
+            regions = len(self.flow.headers)
+            self.text.next_value("pc", constant(regions, 1 << self.flow.headers.index(header)), taken)
 
     # -- names, for messages and reports
 

@@ -164,7 +164,7 @@ def _dual_memory(ram: Ram) -> list[str]:
         ]
     return [
         f"logic {ready};",
-        *_skid(request, 2 * (ram.width + bits + 2), ready),
+        *_requests(request, 2 * (ram.width + bits + 2), ready),
         f"e2hls_ram_dual #({_parameters(ram, bits)}) ram_{name} (",
         "  .clk_i(clk), .rst_ni(rst_n),",
         *pins,
@@ -183,7 +183,7 @@ def _simple_memory(use: RamUse) -> list[str]:
         # fields of a request, lowest first: data, write address, read address, write, read
         low, request = ram.width, f"{name}_req"
         valid, data = f"{request}_valid", f"{request}_data"
-        lines += _skid(request, low + 2 * bits + 2, ready)
+        lines += _requests(request, low + 2 * bits + 2, ready)
         write = (
             f"{valid} && {ready} && {data}[{low + 2 * bits}]",
             f"{data}[{low + bits - 1}:{low}]",
@@ -200,7 +200,7 @@ def _simple_memory(use: RamUse) -> list[str]:
             )
             lines.append(f"assign {name}_wreq_w_ready = 1'b1;")
         if use.reads:
-            lines += _skid(f"{name}_rreq", bits, ready)
+            lines += _requests(f"{name}_rreq", bits, ready)
             read = (f"{name}_rreq_valid", f"{name}_rreq_data")
     response = _ends(f"{name}_rresp_r") if use.reads else ("", "1'b1", "")
     return [
@@ -215,15 +215,20 @@ def _simple_memory(use: RamUse) -> list[str]:
     ]
 
 
-def _skid(request: str, width: int, ready: str) -> list[str]:
-    """A request's way to its memory: a stall there does not reach the process in the same cycle."""
-    source = _ends(f"{request}_w")
+def _requests(request: str, width: int, ready: str) -> list[str]:
+    """A request's way to its memory: a stall there does not reach the process.
+
+    Requests come a stage before their answers are taken, so two at most wait for the answer before them to be
+    taken: that of the activation behind the stage, and of one in the stage's skid buffer.
+    """
+    source = f"{request}_w"
     return [
         f"logic {_range(width)}{request}_data;",
         f"logic {request}_valid;",
-        f"e2hls_skid #(.Width({width})) skid_{request} (",
+        f"assign {source}_ready = 1'b1;",
+        f"e2hls_requests #(.Width({width})) requests_{request} (",
         "  .clk_i(clk), .rst_ni(rst_n),",
-        f"  .in_valid_i({source[0]}), .in_ready_o({source[1]}), .in_data_i({source[2]}),",
+        f"  .in_valid_i({source}_valid), .in_data_i({source}_data),",
         f"  .out_valid_o({request}_valid), .out_ready_i({ready}), .out_data_o({request}_data)",
         ");",
     ]

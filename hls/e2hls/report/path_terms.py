@@ -9,7 +9,7 @@ from collections.abc import Mapping
 __all__ = ["in_kernel_terms"]
 
 _PROCESS = re.compile(r"u_(\w+)\.(?:p(\d+)_|skid\d+_|__)?(\w+)")
-_MEMORY = re.compile(r"(?:ram|skid)_(\w+?)(?:_r?req)?(?:\.|\Z)")
+_MEMORY = re.compile(r"(?:ram|requests)_(\w+?)(?:_r?req)?(?:\.|\Z)")
 _STREAM = re.compile(r"fifo_(\w+)")
 _DONE = re.compile(r"(\w+)_already_done_reg")
 _PARTS = re.compile(r"(?:_squeezed|_low|_high|_\d+)\Z")  # of a value that XLS has split
