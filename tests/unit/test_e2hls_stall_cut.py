@@ -149,4 +149,4 @@ def test_processes_of_several_stages_have_the_buffer(kernel: str, buffered: bool
     # Memories and streams are ready by registers too.
     top = next(path for path in design.verilog_files if path.stem == design.name).read_text()
     readers = re.findall(r"e2hls_ram #\(.*\) ram_(\w+) \($", top, re.M)
-    assert all(re.search(rf"e2hls_skid #\(.*\) skid_{name}_r?req \($", top, re.M) for name in readers)
+    assert all(re.search(rf"e2hls_requests #\(.*\) requests_{name}_r?req \($", top, re.M) for name in readers)

@@ -43,7 +43,9 @@ class ProcessEmitter:
         merge: bool,
         forwarded: Mapping[str, int],
         names: frozenset[str] = frozenset(),
+        one_hot: bool = True,
     ) -> None:
+        """``one_hot`` says whether a bit for each region tells which one is next, or its number does."""
         self.process = process
         self.streams = streams
         self.flow: Flow = analyse(process, merge=merge)
@@ -58,6 +60,8 @@ class ProcessEmitter:
         self._tests: dict[tuple[str, str], list[Site]] = {}  # of streams: the operation and the stream
         self._homes: dict[str, tuple[str, int]] = {}  # value -> defining block, width
         self._states: dict[str, str] = {}  # value -> its state element
+        self._one_hot = one_hot
+        self._pc_bits = max(1, (len(self.flow.headers) - 1).bit_length())
         self._late: dict[str, str] = {}  # value that a later activation needs -> its state element
         for label in self.flow.order:
             block = self.flow.blocks[label]
@@ -93,14 +97,13 @@ class ProcessEmitter:
     # -- control
 
     def _at(self, header: str) -> Value:
-        """Whether this activation is one of ``header``'s region: a bit for each, one of which is set.
-
-        What a loop does waits for its bit, not for a comparison.
-        """
-        regions = len(self.flow.headers)
+        """Whether this activation is one of ``header``'s region."""
+        regions, index = len(self.flow.headers), self.flow.headers.index(header)
         if regions == 1:
             return constant(1, 1)
-        return self.text.state("pc", regions, init=1).cut(self.flow.headers.index(header), 1)
+        if self._one_hot:
+            return self.text.state("pc", regions, init=1).cut(index, 1)
+        return self.text.equals(self.text.state("pc", self._pc_bits), index)
 
     def _condition(self, label: str) -> Value:
         if label in self.flow.headers:
@@ -131,8 +134,9 @@ class ProcessEmitter:
 
     def _go(self, header: str, taken: Value, source: str) -> None:
         if len(self.flow.headers) > 1 and self.flow.regions_of(source) != (header,):
-            regions = len(self.flow.headers)
-            self.text.next_value("pc", constant(regions, 1 << self.flow.headers.index(header)), taken)
+            index = self.flow.headers.index(header)
+            one_bit = constant(len(self.flow.headers), 1 << index)
+            self.text.next_value("pc", one_bit if self._one_hot else constant(self._pc_bits, index), taken)
 
     # -- names, for messages and reports
 

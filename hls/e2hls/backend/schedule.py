@@ -147,9 +147,26 @@ class _Search:
         raise error
 
     def _attempt(self, process: Process, plan: _Plan, *, ii: int, relax: bool) -> ScheduledProcess:
+        try:
+            return self._attempt_as(process, plan, ii=ii, relax=relax, one_hot=True)
+        except _FailedError as failed:
+            if not failed.curable:
+                raise
+            # Slower to tell apart, but XLS knows that no two of the numbers are equal.
+            return self._attempt_as(process, plan, ii=ii, relax=relax, one_hot=False)
+
+    def _attempt_as(
+        self, process: Process, plan: _Plan, *, ii: int, relax: bool, one_hot: bool
+    ) -> ScheduledProcess:
         depths = dict.fromkeys(plan.forwarded, ii)
         emitter = ProcessEmitter(
-            self._module, process, self._streams, merge=plan.merge, forwarded=depths, names=self._names
+            self._module,
+            process,
+            self._streams,
+            merge=plan.merge,
+            forwarded=depths,
+            names=self._names,
+            one_hot=one_hot,
         )
         intervals = _intervals(process, emitter.flow, ii)
         emitter.run()
