@@ -162,6 +162,9 @@ _PAPER_ROWS = {
         for suffix, scale in (("", {}), (", sign_scale each", {"sign_scale": "each"}))
         for name in ("middle", "aggressive")
     },
+    "e2train, aggressive, sign_scale each, lr 0.6": Row(
+        settings={**_E2TRAIN["e2train, aggressive"], "sign_scale": "each", "lr": 0.6}
+    ),
 }
 
 
