@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import e2train.devices.chains.soc as soc
 import numpy as np
@@ -15,10 +13,12 @@ import resident_cases
 from e2hls import HlsError
 from e2sim import MemoryTiming
 from e2train.config import load_config
-from e2train.devices import DeviceError, open_resident
+from e2train.devices import MODES, DeviceError, open_resident
 from e2train.devices.chains.soc import SocResident
 from e2train.devices.protocol import ConvShape
 from e2train.devices.resident import DeviceTensor, Reduction
+from e2train.nn.bench import BenchStep
+from e2train.runtime.ledger import ELEMENT_MODES
 from test_soc import ASSERT, StandIn
 
 PYNQ = load_config("pynq_z2")
@@ -112,18 +112,33 @@ def test_memory_that_grows_is_seen_by_the_simulation(device, rng):
     assert products.tolist() == (values**2).sum(axis=(0, 2, 3)).tolist()
 
 
-def test_cycles_of_a_resident_step_by_kind_of_operation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
-    bench = importlib.import_module("bench_resident")
-    row = bench.measure(name="resnet8", board="pynq_z2", batch=1, planned_batch=4, gradient_bits=8)
-    modes = row["modes"]
-    assert list(modes) == ["forward", "grad_input", "grad_weight", "affine", "reduce"]
-    assert [each["calls"] for each in modes.values()] == [7, 6, 7, 18, 7]
-    assert row["cycles"] == sum(each["cycles"] for each in modes.values())
-    assert row["planned"] == 4 * row["cycles"]
-    assert all(0.5 < modes[mode]["busy"] < 1 for mode in bench.CONVOLUTIONS)
-    elements = modes["affine"]["cycles"] + modes["reduce"]["cycles"]
-    assert row["element_wise_adds"] == pytest.approx(elements / (row["cycles"] - elements), abs=1e-3)
+def test_cycles_of_a_step_by_shape_direction_and_kind_of_operation() -> None:
+    step = BenchStep("resnet8", PYNQ, batch=1)
+    told: list[int] = []
+    with SocResident(PYNQ) as soc:
+        ledger = step.run(soc, told.append)
+    calls = {
+        mode: sum(row.calls for row in ledger if row.mode == mode) for mode in (*MODES[:3], *ELEMENT_MODES)
+    }
+    assert calls == {"forward": 7, "grad_input": 6, "grad_weight": 7, "affine": 18, "reduce": 7, "load": 2}
+    assert sum(told) >= 2 * sum(calls.values())
+    rows, cycles = step.by_shape(ledger), step.cycles(ledger)
+    assert cycles is not None
+    assert {mode: sum(row.count for row in rows if row.mode == mode) for mode in MODES[:3]} == {
+        "forward": 7,
+        "grad_input": 6,
+        "grad_weight": 7,
+    }
+    assert sum(row.cycles or 0 for row in rows) == cycles.convolutions
+    assert sum(row.macs for row in rows) == 2 * (cycles.convolutions - cycles.idle) * PYNQ.macs_per_cycle
+    elements = sum(row.counters.cycles or 0 for row in ledger if row.mode in ("affine", "reduce"))
+    assert cycles.total == cycles.convolutions + elements
+    assert cycles.elements_add == elements / cycles.convolutions
+    for mode in MODES[:3]:
+        rest = [row for row in rows if row.mode == mode and not row.first]
+        taken = sum(row.cycles or 0 for row in rest)
+        assert step.utilisation(ledger, mode) == sum(row.macs for row in rest) / (256 * taken)
+        assert 0.5 < sum(row.macs for row in rest) / (256 * taken) < 1
 
 
 @pytest.fixture

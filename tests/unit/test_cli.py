@@ -102,9 +102,19 @@ def test_bench_gives_a_line_per_layer_and_a_summary(run):
     rows = [json.loads(line) for line in stdout.splitlines()]
     assert code == 0
     assert [row["row"] for row in rows] == ["layer"] * (len(rows) - 1) + ["summary"]
-    names = {row["layer"] for row in rows[:-1]}
-    assert names == {"stem.0", "blocks.0.branch.0", "blocks.2.branch.0", "blocks.2.branch.3"}
-    assert rows[-1]["utilisation_but_first_layer"] == dict.fromkeys(MODES)
+    counts = {row["layer"]: row["count"] for row in rows[:-1]}
+    assert counts == {"stem.0": 1, "blocks.0.branch.0": 4, "blocks.2.branch.0": 1, "blocks.2.branch.3": 3}
+    assert {row["mode"] for row in rows[:-1]} == set(MODES) - {"grad_msb"}
+    assert rows[-1]["utilisation_but_first_layer"] == dict.fromkeys(("forward", "grad_input", "grad_weight"))
+    assert rows[-1]["cycles"] is None  # the emulator has no clock
+
+
+def test_bench_of_a_model_that_cannot_stay_on_a_device_is_refused(run):
+    code, stdout, stderr = run("bench", "--model", "resnet18", "--device", "emulator")
+    assert (code, stdout) == (2, "")
+    assert stderr.count("\n") == 1
+    assert "its stem cannot stay on the device" in stderr
+    assert "execution" not in stderr  # a setting of trainings
 
 
 def test_a_fault_of_ours_keeps_its_traceback(run, monkeypatch):

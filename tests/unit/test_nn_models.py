@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models: known sizes, 3x3 kernels only, shortcuts without parameters."""
 
+from contextlib import closing
+
 import pytest
 import torch
+from e2train.config import load_config
+from e2train.devices import open_resident
 from e2train.nn import MODEL_NAMES, ModelError, PaddedShortcut, build_model, digits_net, resnet, resnet18
-from e2train.nn.bench import bench_layers
+from e2train.nn.bench import BenchStep
 from torch import nn
 
 
@@ -54,10 +58,11 @@ def test_unknown_model_is_refused(name, message):
     assert str(error.value) == message
 
 
-def test_bench_layers_cover_every_mac_of_the_model():
-    layers = bench_layers("resnet20", batch=2)
-    assert sum(layer.count for layer in layers) == 19
-    assert [layer.name for layer in layers if layer.first] == ["stem.0"]
-    assert (
-        sum(layer.count * layer.shape.macs for layer in layers) == 2 * 40_550_400
-    )  # 40.55 M, classifier apart
+def test_a_bench_step_covers_every_mac_of_the_model():
+    step = BenchStep("resnet20", load_config("pynq_z2"), batch=2)
+    with closing(open_resident("emulator")) as device:
+        rows = step.by_shape(step.run(device))
+    forward = [row for row in rows if row.mode == "forward"]
+    assert sum(row.count for row in forward) == 19
+    assert [row.layer for row in forward if row.first] == ["stem.0"]
+    assert sum(row.macs for row in forward) == 2 * 40_550_400  # 40.55 M, classifier apart

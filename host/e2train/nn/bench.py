@@ -1,109 +1,198 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How busy a device's MAC array is, layer by layer."""
+"""How busy a device's multipliers are in a training step over resident tensors, by layer and direction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 
-from e2train.devices import (
-    MODES,
-    ConvShape,
-    LayerCall,
-    Mode,
-    StreamDevice,
-    TensorDevice,
-    products_per_multiplier,
-)
-from e2train.devices.protocol import OPERANDS
-from e2train.nn.functions import safe_shift
-from e2train.nn.trace import trace_convs
-from e2train.numerics.frames.layout import G_BITS, X_BITS
-from e2train.runtime import execute
+from e2train.config import EngineConfig
+from e2train.devices import ConvShape, Mode, products_per_multiplier
+from e2train.devices.protocol import MODES, Counters
+from e2train.devices.resident import ResidentDevice
+from e2train.nn.context import OffloadContext
+from e2train.nn.models import build_model
+from e2train.nn.resident import ResidentBody, bits_kind
+from e2train.nn.resident_network import ResidentError, describe
+from e2train.numerics.psg import Psg
+from e2train.runtime import Ledger
+from e2train.runtime.ledger import LedgerMode, LedgerRow
+from e2train.runtime.resident.schedule import CountingDevice, count_step
 
-__all__ = ["BenchLayer", "BenchRow", "bench_layers", "bench_rows", "weighted_utilisation"]
+__all__ = ["BenchRow", "BenchStep", "StepCycles"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchLayer:
-    """A shape of convolution that a model has, and how often."""
-
-    name: str
-    shape: ConvShape
-    count: int
-    first: bool  # takes the images: its few channels leave lanes idle, and nobody needs its grad_input
+_STEPS = 2  # in the first one scales have yet to be found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchRow:
-    """One layer in one mode, run once."""
+    """All convolutions of one shape in one direction; cycles are None where the device has no clock."""
 
-    layer: str
+    layer: str  # the first of them
     count: int
-    first: bool
+    first: bool  # takes the images, whose few channels leave lanes idle
     mode: Mode
     macs: int
     cycles: int | None
-    utilisation: float | None  # macs / (lanes * cycles), with two lanes a multiplier in grad_msb
+    utilisation: float | None  # MACs / (products that the multipliers can make in a cycle * cycles)
 
 
-def bench_layers(model_name: str, *, batch: int) -> list[BenchLayer]:
-    """The distinct convolutions of a model, in order of use.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCycles:
+    """Cycles of a whole step."""
 
-    >>> [(layer.name, layer.count) for layer in bench_layers("resnet8", batch=1)][:2]
-    [('stem.0', 1), ('blocks.0.branch.0', 2)]
+    convolutions: int
+    idle: int  # of these: what they take longer than if no multiplier ever were idle
+    affine: int
+    reduce: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.convolutions + self.affine + self.reduce
+
+    @property
+    def elements_add(self) -> float:
+        """What element-wise operations take, as a share of what convolutions take."""
+        return (self.affine + self.reduce) / self.convolutions
+
+
+class BenchStep:
+    """A training step of a model with random weights, on random images.
+
+    With ``predicted``, weight gradients are computed from high bits alone, as PSG does.
+    Raises: ModelError when there is no such model; ResidentError when it cannot stay on a device.
+
+    >>> from e2train.config import load_config
+    >>> BenchStep("resnet8", load_config("pynq_z2"), batch=2).operations
+    94
     """
-    names: dict[ConvShape, list[str]] = {}
-    convs = [conv for conv in trace_convs(model_name, batch=batch) if conv.groups == 1]  # others: the host's
-    for conv in convs:
-        names.setdefault(conv.shape, []).append(conv.name)
-    first = next(conv.shape for conv in convs if conv.first)
-    return [
-        BenchLayer(name=same[0], shape=shape, count=len(same), first=shape == first)
-        for shape, same in names.items()
-    ]
+
+    def __init__(
+        self,
+        model_name: str,
+        config: EngineConfig,
+        *,
+        batch: int,
+        gradient_bits: int = 8,
+        result_bits: int = 16,
+        predicted: bool = False,
+    ) -> None:
+        torch.manual_seed(1)
+        self._model, self._image = build_model(model_name)
+        try:
+            self._network = describe(self._model, self._image)
+        except ResidentError as error:  # without the hint to a setting of trainings
+            raise ResidentError(f"{model_name}: {str(error).rpartition(';')[0]}") from None
+        self._config = config
+        self._batch, self._result_bits, self._gradient_bits = batch, result_bits, gradient_bits
+        self._psg = Psg(g_bits=min(10, gradient_bits)) if predicted else None
+
+    @property
+    def operations(self) -> int:
+        """How many operations ``run`` has the device do, about."""
+        result, gradient = bits_kind(self._result_bits), bits_kind(self._gradient_bits)
+        kept = (0, 0) if self._psg is None else (self._psg.x_bits, self._psg.g_bits)
+        rows = count_step(
+            self._network,
+            CountingDevice(),
+            result=result,
+            gradient=gradient,
+            samples=self._batch,
+            bits=kept,
+        )
+        return _STEPS * sum(row.calls for row in rows)
+
+    def run(
+        self, device: ResidentDevice, done: Callable[[int], None] = lambda operations: None
+    ) -> tuple[LedgerRow, ...]:
+        """The ledger of the step, run after one in which scales are found; ``done`` is told of operations."""
+        images = torch.randn(self._batch, *self._image)
+        labels = torch.randint(0, 10, (self._batch,))
+        ledger = _Watched(done)
+        context = OffloadContext(
+            device=device, ledger=ledger, gradient_bits=self._gradient_bits, psg=self._psg
+        )
+        self._model.resident = ResidentBody(
+            self._model, context, image=self._image, result_bits=self._result_bits
+        )
+        for _ in range(_STEPS):
+            ledger.clear()
+            F.cross_entropy(self._model(images), labels).backward()  # type: ignore[no-untyped-call]
+        return ledger.snapshot()
+
+    def by_shape(self, ledger: Sequence[LedgerRow]) -> list[BenchRow]:
+        """The convolutions of a ledger, those of one shape together, in order of use."""
+        names: dict[ConvShape, list[str]] = {}
+        for conv in self._network.convs:
+            names.setdefault(conv.shape, []).append(conv.name)
+        rows = []
+        for same in names.values():
+            for mode in MODES:
+                mine = [row for row in ledger if row.mode == mode and row.name in same and row.calls]
+                if not mine:
+                    continue
+                counters = _total(mine)
+                rows.append(
+                    BenchRow(
+                        layer=same[0],
+                        count=len(mine),
+                        first=self._network.first.name in same,
+                        mode=mode,
+                        macs=counters.macs,
+                        cycles=counters.cycles,
+                        utilisation=self._utilisation(mode, counters),
+                    )
+                )
+        return rows
+
+    def utilisation(self, ledger: Sequence[LedgerRow], mode: Mode) -> float | None:
+        """Of all convolutions but the first in one direction; None without a clock."""
+        first = self._network.first.name
+        rows = [row for row in ledger if row.mode == mode and row.name != first]
+        return self._utilisation(mode, _total(rows))
+
+    def cycles(self, ledger: Sequence[LedgerRow]) -> StepCycles | None:
+        """Those of the whole step; None where the device has no clock."""
+
+        def of(mode: LedgerMode) -> Counters:
+            return _total([row for row in ledger if row.mode == mode])
+
+        convolutions = [of(mode) for mode in MODES]
+        spent = [counters.cycles or 0 for counters in convolutions]
+        if not sum(spent):
+            return None
+        least = sum(
+            counters.macs / self._products(mode) for mode, counters in zip(MODES, convolutions, strict=True)
+        )
+        return StepCycles(
+            convolutions=sum(spent),
+            idle=round(sum(spent) - least),
+            affine=of("affine").cycles or 0,
+            reduce=of("reduce").cycles or 0,
+        )
+
+    def _products(self, mode: Mode) -> int:
+        return self._config.macs_per_cycle * products_per_multiplier(mode, self._gradient_bits)
+
+    def _utilisation(self, mode: Mode, counters: Counters) -> float | None:
+        return counters.macs / (self._products(mode) * counters.cycles) if counters.cycles else None
 
 
-def bench_rows(
-    layers: list[BenchLayer], device: TensorDevice | StreamDevice, *, seed: int = 0
-) -> Iterator[BenchRow]:
-    """Run every layer in every mode once, on random integers."""
-    multipliers = device.config.macs_per_cycle if isinstance(device, StreamDevice) else None
-    rng = np.random.default_rng(seed)
-    for layer in layers:
-        for mode in MODES:
-            if layer.first and mode == "grad_input":
-                continue
-            counters = execute(_random_call(layer, mode, rng), device).counters
-            lanes = (multipliers or 0) * products_per_multiplier(mode)
-            busy = counters.macs / (lanes * counters.cycles) if lanes and counters.cycles else None
-            yield BenchRow(
-                layer=layer.name,
-                count=layer.count,
-                first=layer.first,
-                mode=mode,
-                macs=counters.macs,
-                cycles=counters.cycles,
-                utilisation=busy,
-            )
+class _Watched(Ledger):
+    """A ledger that tells how much is entered."""
+
+    def __init__(self, done: Callable[[int], None]) -> None:
+        super().__init__()
+        self._done = done
+
+    def enter(self, row: LedgerRow) -> None:
+        super().enter(row)
+        self._done(row.calls)
 
 
-def weighted_utilisation(rows: list[BenchRow], mode: Mode) -> float | None:
-    """Utilisation of a mode over all layers but the first, weighted by the model's MACs in each."""
-    chosen = [row for row in rows if row.mode == mode and not row.first and row.utilisation is not None]
-    macs = sum(row.macs * row.count for row in chosen)
-    return sum(row.macs * row.count * (row.utilisation or 0.0) for row in chosen) / macs if macs else None
-
-
-def _random_call(layer: BenchLayer, mode: Mode, rng: np.random.Generator) -> LayerCall:
-    s = layer.shape
-    x = rng.integers(0, 256, (s.N, s.C, s.H, s.W), np.uint8)
-    w = rng.integers(-127, 128, (s.K, s.C, s.R, s.S), np.int8)
-    gy = rng.integers(-(1 << 15), 1 << 15, (s.N, s.K, s.P, s.Q), np.int16)
-    a, b = ({"x": x, "w": w, "gy": gy}[role] for role in OPERANDS[mode])
-    shift = safe_shift(torch.from_numpy(w), 1 << 15) if mode == "grad_input" else 0
-    x_bits, g_bits = (X_BITS, G_BITS) if mode == "grad_msb" else (0, 0)
-    return LayerCall(mode=mode, shape=s, a=a, b=b, shift=shift, x_bits=x_bits, g_bits=g_bits, name=layer.name)
+def _total(rows: Sequence[LedgerRow]) -> Counters:
+    return sum((row.counters for row in rows), Counters())
