@@ -157,14 +157,18 @@ def _long(preset: str, long_rows: Mapping[str, Row]) -> Table:
 _PAPER_ROWS = {
     "smb-fp32": Row(settings={"method": "smb-fp32"}),
     "smb-int8": Row(settings={"method": "smb-int8"}, seeds=1),
+    "smb-int8, lr 0.3": Row(settings={"method": "smb-int8", "lr": 0.3}, seeds=1),
     **{
         f"e2train, {name}{suffix}": Row(settings={**_E2TRAIN[f"e2train, {name}"], **scale})
         for suffix, scale in (("", {}), (", sign_scale each", {"sign_scale": "each"}))
         for name in ("middle", "aggressive")
     },
-    "e2train, aggressive, sign_scale each, lr 0.6": Row(
-        settings={**_E2TRAIN["e2train, aggressive"], "sign_scale": "each", "lr": 0.6}
-    ),
+    **{
+        f"e2train, {name}, sign_scale each, lr {lr}": Row(
+            settings={**_E2TRAIN[f"e2train, {name}"], "sign_scale": "each", "lr": lr}
+        )
+        for name, lr in (("middle", 0.3), ("aggressive", 0.3), ("aggressive", 0.6))
+    },
 }
 
 

@@ -3,9 +3,11 @@
 """Train the rows of one of the paper's tables, and write it as Markdown, JSON and a plot.
 
 Every run is a process of its own under OUT/TABLE/ROW-seedN, one at a time unless --jobs says more; finished
-runs are kept, a stopped one goes on where it was. Accuracy is the mean and standard deviation over the
-seeds. Computation is MACs x bits x bits / 1024 of all that was executed, the final test apart; energy is
-modelled, and its factors by technique are in the JSON, with the hashes of the weights of each run.
+runs are kept, a stopped one goes on where it was. OUT/TABLE/table.json keeps what a table needs of each run:
+runs that it lists are not trained again, also where their folders are gone. Accuracy is the mean and standard
+deviation over the seeds. Computation is MACs x bits x bits / 1024 of all that was executed, the final test
+apart; energy is modelled, and its factors by technique are in the JSON, with the hashes of the weights of
+each run.
 
 With --choose, the settings that a row lists as tried are trained on a part of the training images and
 tested on the rest, under OUT/TABLE/choices/ROW; the table tells how many there are. What else lies there as
@@ -25,9 +27,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from e2train.train import FinishedRun, RunConfig, TrainError, read_config, read_run
+from e2train.train import RunConfig, TrainError, read_config, read_run
 from paper_tables import TABLES, Table, slug
-from table_files import write_choices, write_table
+from table_files import Record, read_records, record, write_choices, write_table
 
 Run = tuple[RunConfig, Path]
 VALIDATION = 0.1  # share of the training images that --choose holds out
@@ -48,6 +50,7 @@ def main() -> int:
         failures = train(candidates(table, names, choices, options), jobs=options.jobs)
         print(write_choices(choices, table))
     else:
+        KEPT.extend(read_records(out))
         planned = {name: seeds(table, name, out, options) for name in table.rows}
         most = max(len(runs) for runs in planned.values())
         runs = [planned[name][seed] for seed in range(most) for name in names if seed < len(planned[name])]
@@ -165,20 +168,21 @@ def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]
     return f"{where}: the run ended with exit code {code}; start again to go on" if code else None
 
 
-RECORDS: dict[Path, FinishedRun] = {}
+RECORDS: dict[Path, Record] = {}
+KEPT: list[Record] = []  # of runs that the table has listed before
 
 
-def finished(settings: RunConfig, where: Path) -> FinishedRun | None:
-    """The run in a folder, if it has ended and was set so; without its steps, which no table needs."""
+def finished(settings: RunConfig, where: Path) -> Record | None:
+    """What is known of a run, if it has ended and was set so."""
     if where not in RECORDS:
         try:
-            record = replace(read_run(where), steps=[])
+            found = [record(read_run(where))]
         except TrainError:
-            return None
-        if record.summary.config_sha256 != settings.changed(host=record.config.host).hash:
-            return None
-        RECORDS[where] = record
-    return RECORDS[where]
+            found = KEPT
+        for one in found:
+            if one["config_sha256"] == settings.changed(host=one["host"]).hash:
+                RECORDS[where] = one
+    return RECORDS.get(where)
 
 
 if __name__ == "__main__":

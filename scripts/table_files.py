@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``reproduce.py`` writes of the runs that are there: tables as JSON and Markdown, and a plot."""
+"""What ``reproduce.py`` writes of runs: tables as JSON and Markdown, and a plot.
+
+The JSON keeps a record of each run, from which the row is written again where the run's folder is gone.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from e2train.train.savings import TECHNIQUES, savings
 from matplotlib.figure import Figure
 from paper_tables import Table, slug
 
-__all__ = ["STEP_SECONDS", "write_choices", "write_table"]
+__all__ = ["STEP_SECONDS", "Record", "read_records", "record", "write_choices", "write_table"]
+
+Record = dict[str, Any]
 
 BASES = ("smb-fp32", "smb-int8")
 STEP_SECONDS = "step_seconds.json"  # as time_steps.py leaves it beside the table
@@ -29,11 +34,42 @@ TICKS = (5, 10, 20, 40, 60, 100)
 MARKERS = "osD^v<>p"
 
 
-def write_table(
-    out: Path, table: Table, found: Mapping[str, Sequence[FinishedRun]], *, choices: Path
-) -> None:
-    """Write the rows that have runs; ``choices`` is the folder of the runs that settings were chosen by."""
-    rows = [_row(name, runs) for name, runs in found.items() if runs]
+def record(run: FinishedRun) -> Record:
+    """What a table keeps of a run."""
+    summary = run.summary
+    saved = savings(run.config, run.ledger, load_costs())
+    kept = (
+        "seed",
+        "accuracy",
+        "weights_sha256",
+        "state_sha256",
+        "config_sha256",
+        "saturated_share",
+        "wall_s",
+    )
+    counted = ("steps_run", "psg_predicted_fraction")
+    return {
+        **{key: getattr(summary, key) for key in (*kept, *counted)},
+        "host": run.config.host,
+        "blocks_skipped": summary.blocks_skipped / (summary.blocks_run + summary.blocks_skipped),
+        "computation_to_smb-fp32": saved.computation_of_fp32,
+        "computation_to_smb-int8": saved.computation_of_int8,
+        "energy_of_smb_fp32": saved.run.total_j / saved.smb_fp32.total_j,
+        "energy_of_smb_int8": saved.run.total_j / saved.smb_int8.total_j,
+        "energy_factors": {technique: saved.factors[technique] for technique in TECHNIQUES},
+    }
+
+
+def read_records(out: Path) -> list[Record]:
+    """The records of a table that was written before; none where there is no table."""
+    path = out / "table.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return [one for row in rows for one in row["runs"] if "config_sha256" in one]
+
+
+def write_table(out: Path, table: Table, found: Mapping[str, Sequence[Record]], *, choices: Path) -> None:
+    """Write the rows that have records; ``choices`` is the folder of runs that settings were chosen by."""
+    rows = [_row(name, records) for name, records in found.items() if records]
     tried = _read_choices(choices, table)
     timed = out / STEP_SECONDS
     seconds = json.loads(timed.read_text(encoding="utf-8")) if timed.exists() else {}
@@ -66,37 +102,39 @@ def write_choices(choices: Path, table: Table) -> str:
     return text
 
 
-def _row(name: str, runs: Sequence[FinishedRun]) -> dict[str, Any]:
+def _row(name: str, records: Sequence[Record]) -> dict[str, Any]:
     """One row: means over its seeds."""
-    summaries = [run.summary for run in runs]
-    saved = [savings(run.config, run.ledger, load_costs()) for run in runs]
-    accuracies = [run.accuracy for run in summaries]
-    blocks = sum(run.blocks_run + run.blocks_skipped for run in summaries)
-    predicted = [run.psg_predicted_fraction for run in summaries if run.psg_predicted_fraction is not None]
-    mean = statistics.fmean
-    kept = ("seed", "accuracy", "weights_sha256", "state_sha256", "saturated_share", "wall_s")
+
+    def mean(key: str) -> float:
+        return statistics.fmean(each[key] for each in records)
+
+    accuracies = [each["accuracy"] for each in records]
+    predicted = [share for each in records if (share := each["psg_predicted_fraction"]) is not None]
+    shares = [f"computation_to_{base}" for base in BASES]
+    shares += [f"energy_of_{base.replace('-', '_')}" for base in BASES]
     return {
         "row": name,
-        "seeds": len(runs),
-        "accuracy": mean(accuracies),
+        "seeds": len(records),
+        "accuracy": mean("accuracy"),
         "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        "computation_to_smb-fp32": mean(each.computation_of_fp32 for each in saved),
-        "computation_to_smb-int8": mean(each.computation_of_int8 for each in saved),
-        "energy_of_smb_fp32": mean(each.run.total_j / each.smb_fp32.total_j for each in saved),
-        "energy_of_smb_int8": mean(each.run.total_j / each.smb_int8.total_j for each in saved),
+        **{key: mean(key) for key in shares},
         "energy_factors": {
-            technique: mean(each.factors[technique] for each in saved) for technique in TECHNIQUES
+            technique: statistics.fmean(each["energy_factors"][technique] for each in records)
+            for technique in TECHNIQUES
         },
-        "steps_run": mean(run.steps_run for run in summaries),
-        "blocks_skipped": sum(run.blocks_skipped for run in summaries) / blocks,
-        "predicted": mean(predicted) if predicted else None,
-        "wall_s": mean(run.wall_s for run in summaries),
-        "runs": [{key: getattr(run, key) for key in kept} for run in summaries],
+        "steps_run": mean("steps_run"),
+        "blocks_skipped": mean("blocks_skipped"),
+        "predicted": statistics.fmean(predicted) if predicted else None,
+        "wall_s": mean("wall_s"),
+        "runs": list(records),
     }
 
 
 def _read_choices(choices: Path, table: Table) -> list[dict[str, Any]]:
-    """The finished runs with a validation share in ROW/RUN folders, the best of each row first."""
+    """The finished runs with a validation share in ROW/RUN folders, the best of each row first.
+
+    Those that were listed before are kept, also where their folders are gone.
+    """
     common = asdict(PRESETS[table.preset].changed(**table.common))
     tried, settings = [], []
     for folder in sorted(choices.glob("*/*/")):
@@ -120,7 +158,16 @@ def _read_choices(choices: Path, table: Table) -> list[dict[str, Any]]:
     shown = [key for key in common if key not in _ELSEWHERE and any(s[key] != common[key] for s in settings)]
     for one, values in zip(tried, settings, strict=True):
         one["settings"] = {key: values[key] for key in shown}
+    listed = choices.parent / "choices.json"
+    before = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else []
+    tried += [one for one in before if not any(_same_choice(one, other) for other in tried)]
     return sorted(tried, key=lambda one: (one["row"], -one["validation_accuracy"]))
+
+
+def _same_choice(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two choices are of equal settings, as far as both list them."""
+    mine, others = ({**each["settings"], "row": each["row"], "steps": each["steps"]} for each in (one, other))
+    return all(mine[key] == others[key] for key in mine.keys() & others.keys())
 
 
 def _how_chosen(tried: Sequence[Mapping[str, Any]]) -> str:

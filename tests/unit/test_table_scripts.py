@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -42,11 +43,12 @@ def reproduce(scripts, monkeypatch, tmp_path, capsys):
             return f"{where}: {error}"
 
     monkeypatch.setattr(module, "TABLES", {"tiny": table})
-    monkeypatch.setattr(module, "RECORDS", {})
     monkeypatch.setattr(module, "run", run)
 
     def call(*options):
         trained.clear()
+        module.RECORDS.clear()  # as in a process of its own
+        module.KEPT.clear()
         arguments = ["reproduce.py", "--table", "tiny", "--data", "", "--out", str(tmp_path), *options]
         monkeypatch.setattr(sys, "argv", arguments)
         code = module.main()
@@ -67,12 +69,40 @@ def test_a_row_has_its_own_number_of_seeds_and_finished_runs_are_kept(reproduce,
     for row, name in zip(table_rows, ("smb-int8", "psg-predict"), strict=True):
         for one in row["runs"]:
             summary = json.loads((tmp_path / f"tiny/{name}-seed{one['seed']}/summary.json").read_text())
-            assert one == {key: summary["test_accuracy" if key == "accuracy" else key] for key in one}
+            share = summary["blocks_skipped"] / (summary["blocks_run"] + summary["blocks_skipped"])
+            written = summary | {"accuracy": summary["test_accuracy"], "blocks_skipped": share}
+            assert {key: value for key, value in one.items() if key in written} == {
+                key: written[key] for key in one if key in written
+            }
+            assert {"seed", "accuracy", "weights_sha256", "config_sha256"} <= one.keys() & written.keys()
     text = (tmp_path / "tiny/table.md").read_text()
     assert "No settings were tried: rows have those of the preset and those that their names tell." in text
     assert "one seed" in (tmp_path / "tiny/table.svg").read_text()
     assert reproduce()[1] == []
     assert reproduce("--seeds", "2", "--rows", "psg, predict")[1] == ["tiny/psg-predict-seed1"]
+
+
+def test_a_run_that_the_table_lists_is_not_needed_any_more(reproduce, tmp_path):
+    reproduce("--seeds", "1")
+    table, before = tmp_path / "tiny/table.json", (tmp_path / "tiny/table.json").read_text()
+    shutil.rmtree(tmp_path / "tiny/smb-int8-seed0")
+    code, trained, _ = reproduce("--seeds", "1")
+    assert (code, trained, table.read_text()) == (0, [], before)
+    assert reproduce("--seeds", "2", "--rows", "smb-int8")[1] == ["tiny/smb-int8-seed1"]
+    ones, others = json.loads(table.read_text())[0], json.loads(before)[0]
+    assert [run["seed"] for run in ones["runs"]] == [0, 1]
+    assert ones["runs"][:1] == others["runs"]
+    assert ones["accuracy"] == sum(run["accuracy"] for run in ones["runs"]) / 2
+
+
+def test_a_listed_run_of_other_settings_is_trained_again(reproduce, tmp_path):
+    reproduce("--seeds", "1", "--rows", "psg, predict")
+    table = tmp_path / "tiny/table.json"
+    rows = json.loads(table.read_text())
+    rows[0]["runs"][0]["config_sha256"] = "0" * 64
+    table.write_text(json.dumps(rows))
+    shutil.rmtree(tmp_path / "tiny/psg-predict-seed0")
+    assert reproduce("--seeds", "1", "--rows", "psg, predict")[1] == ["tiny/psg-predict-seed0"]
 
 
 def test_a_shorter_version_has_a_folder_of_its_own(reproduce, tmp_path):
@@ -100,6 +130,9 @@ def test_settings_are_chosen_on_held_out_images(reproduce, tmp_path):
     table_rows = json.loads((tmp_path / "tiny/table.json").read_text())
     assert [row["tried"] for row in table_rows] == [2, 0]
     assert "2 runs of 2 steps, listed in `choices.md`" in (tmp_path / "tiny/table.md").read_text()
+    shutil.rmtree(tmp_path / "tiny/choices/smb-int8/lr-0.2-2-steps")
+    assert reproduce("--choose", "--rows", "psg, predict")[1] == []
+    assert json.loads((tmp_path / "tiny/choices.json").read_text()) == tried
 
 
 def test_a_run_that_fails_does_not_stop_the_others(reproduce, tmp_path):
