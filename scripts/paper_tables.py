@@ -123,6 +123,18 @@ _WITHIN_STAGES = {
         ("e2train, 50 % dropped, 20 % skipped", {"method": "e2train", "smd": 0.5}),
     )
 }
+# In 6,000 steps of ResNet-8 smb-fp32 has 79.1 % of held-out images right with a learning rate of 0.1 and
+# 80.3 % with 0.3; psg with sign_scale each and 8-bit results 77.1, 77.8 and 79.3 % with 0.1, 0.3 and 0.6.
+# Over 64,000 steps 0.6 is too much: channels of weights fall below the LSB of their tensor.
+_FASTER = {
+    f"{name}, lr 0.3": replace(row, settings={**row.settings, "lr": 0.3})
+    for name, row in _LONG_ROWS.items()
+    if name in ("smb-fp32", "smb-int8", "psg, predict, sign_scale each")
+}
+_FASTER |= {
+    f"{name}, sign_scale each, lr 0.3": Row(settings={**settings, "sign_scale": "each", "lr": 0.3})
+    for name, settings in _E2TRAIN.items()
+}
 _COSINE: Settings = {"schedule": "cosine", "warmup": 0.05}
 _BY_STEPS: Settings = {"schedule": "steps", "warmup": 0.0}
 # What the paper says of E2-Train on ResNet-74, on this network and with 16-bit gradients.
@@ -189,7 +201,7 @@ TABLES = {
     ),
     "cifar10-resnet74": Table(preset="cifar10-resnet74", rows=_of_three_seeds(_RESNET74)),
     "long": _long("cifar10-resnet14", _LONG_ROWS | _WITHIN_STAGES),
-    "long-resnet8": _long("cifar10-resnet8", _LONG_ROWS),
+    "long-resnet8": _long("cifar10-resnet8", _LONG_ROWS | _FASTER),
     "paper-resnet8": Table(
         preset="cifar10-resnet8",
         common={**_COSINE, **_LONG, "steps": 64_000, "sign_weight_decay": 0.05},
