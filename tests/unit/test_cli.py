@@ -109,6 +109,15 @@ def test_bench_gives_a_line_per_layer_and_a_summary(run):
     assert rows[-1]["cycles"] is None  # the emulator has no clock
 
 
+def test_bench_with_predicted_gradients_runs_high_bits_in_place_of_full_ones(run):
+    options = ("--device", "emulator", "--batch", "1", "--gradient-bits", "16", "--result-bits", "8")
+    code, stdout, _ = run("bench", "--model", "digits", *options, "--psg", "--json")
+    *rows, summary = [json.loads(line) for line in stdout.splitlines()]
+    assert code == 0
+    assert {row["mode"] for row in rows} == set(MODES) - {"grad_weight"}
+    assert (summary["gradient_bits"], summary["result_bits"]) == (16, 8)
+
+
 def test_bench_of_a_model_that_cannot_stay_on_a_device_is_refused(run):
     code, stdout, stderr = run("bench", "--model", "resnet18", "--device", "emulator")
     assert (code, stdout) == (2, "")
