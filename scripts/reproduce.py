@@ -176,12 +176,13 @@ def finished(settings: RunConfig, where: Path) -> Record | None:
     """What is known of a run, if it has ended and was set so."""
     if where not in RECORDS:
         try:
-            found = [record(read_run(where))]
+            found = [record(read_run(where)), *KEPT]
         except TrainError:
             found = KEPT
         for one in found:
             if one["config_sha256"] == settings.changed(host=one["host"]).hash:
                 RECORDS[where] = one
+                break
     return RECORDS.get(where)
 
 
