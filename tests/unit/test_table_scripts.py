@@ -83,26 +83,20 @@ def test_a_row_has_its_own_number_of_seeds_and_finished_runs_are_kept(reproduce,
 
 
 def test_a_run_that_the_table_lists_is_not_needed_any_more(reproduce, tmp_path):
-    reproduce("--seeds", "1")
+    options = ("--rows", "psg, predict", "--seeds")
+    reproduce(*options, "1")
     table, before = tmp_path / "tiny/table.json", (tmp_path / "tiny/table.json").read_text()
-    shutil.rmtree(tmp_path / "tiny/smb-int8-seed0")
-    code, trained, _ = reproduce("--seeds", "1")
-    assert (code, trained, table.read_text()) == (0, [], before)
-    assert reproduce("--seeds", "2", "--rows", "smb-int8")[1] == ["tiny/smb-int8-seed1"]
-    ones, others = json.loads(table.read_text())[0], json.loads(before)[0]
-    assert [run["seed"] for run in ones["runs"]] == [0, 1]
-    assert ones["runs"][:1] == others["runs"]
-    assert ones["accuracy"] == sum(run["accuracy"] for run in ones["runs"]) / 2
-
-
-def test_a_listed_run_of_other_settings_is_trained_again(reproduce, tmp_path):
-    reproduce("--seeds", "1", "--rows", "psg, predict")
-    table = tmp_path / "tiny/table.json"
-    rows = json.loads(table.read_text())
-    rows[0]["runs"][0]["config_sha256"] = "0" * 64
-    table.write_text(json.dumps(rows))
     shutil.rmtree(tmp_path / "tiny/psg-predict-seed0")
-    assert reproduce("--seeds", "1", "--rows", "psg, predict")[1] == ["tiny/psg-predict-seed0"]
+    code, trained, _ = reproduce(*options, "1")
+    assert (code, trained, table.read_text()) == (0, [], before)
+    assert reproduce(*options, "2")[1] == ["tiny/psg-predict-seed1"]
+    (row,) = json.loads(table.read_text())
+    assert [run["seed"] for run in row["runs"]] == [0, 1]
+    assert row["runs"][:1] == json.loads(before)[0]["runs"]
+    assert row["accuracy"] == sum(run["accuracy"] for run in row["runs"]) / 2
+    row["runs"][0]["config_sha256"] = "0" * 64  # of other settings
+    table.write_text(json.dumps([row]))
+    assert reproduce(*options, "2")[1] == ["tiny/psg-predict-seed0"]
 
 
 def test_a_shorter_version_has_a_folder_of_its_own(reproduce, tmp_path):
