@@ -114,14 +114,14 @@ def test_memory_that_grows_is_seen_by_the_simulation(device, rng):
 
 def test_cycles_of_a_step_by_shape_direction_and_kind_of_operation() -> None:
     step = BenchStep("resnet8", PYNQ, batch=1)
-    told: list[int] = []
+    counts: list[int] = []
     with SocResident(PYNQ) as soc:
-        ledger = step.run(soc, told.append)
+        ledger = step.run(soc, counts.append)
     calls = {
         mode: sum(row.calls for row in ledger if row.mode == mode) for mode in (*MODES[:3], *ELEMENT_MODES)
     }
     assert calls == {"forward": 7, "grad_input": 6, "grad_weight": 7, "affine": 18, "reduce": 7, "load": 2}
-    assert sum(told) >= 2 * sum(calls.values())
+    assert sum(counts) >= 2 * sum(calls.values())
     rows, cycles = step.by_shape(ledger), step.cycles(ledger)
     assert cycles is not None
     assert {mode: sum(row.count for row in rows if row.mode == mode) for mode in MODES[:3]} == {

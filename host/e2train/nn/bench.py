@@ -109,7 +109,7 @@ class BenchStep:
     def run(
         self, device: ResidentDevice, done: Callable[[int], None] = lambda operations: None
     ) -> tuple[LedgerRow, ...]:
-        """The ledger of the step, run after one in which scales are found; ``done`` is told of operations."""
+        """The ledger of the step, run after one in which scales are found; ``done`` counts operations."""
         images = torch.randn(self._batch, *self._image)
         labels = torch.randint(0, 10, (self._batch,))
         ledger = _Watched(done)
