@@ -72,7 +72,11 @@ def bench(
         for row in rows:
             typer.echo(json.dumps({"row": "layer"} | asdict(row)))
         about = {"row": "summary", "model": model, "device": device, "board": board, "batch": batch}
-        whole = None if cycles is None else asdict(cycles) | {"total": cycles.total}
+        whole = (
+            None
+            if cycles is None
+            else asdict(cycles) | {"total": cycles.total, "elements_add": cycles.elements_add}
+        )
         about |= {"gradient_bits": int(gradient_bits), "result_bits": int(result_bits), "cycles": whole}
         planned_step = {"planned_batch": planned_batch, "planned_cycles": planned}
         typer.echo(json.dumps(about | {"utilisation_but_first_layer": busy} | planned_step))
