@@ -6,8 +6,10 @@ The JSON keeps a record of each run, from which the row is written again where t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -51,6 +53,7 @@ def record(run: FinishedRun) -> Record:
     return {
         **{key: getattr(summary, key) for key in (*kept, *counted)},
         "host": run.config.host,
+        "costs_sha256": _costs_sha256(),
         "blocks_skipped": summary.blocks_skipped / (summary.blocks_run + summary.blocks_skipped),
         "computation_to_smb-fp32": saved.computation_of_fp32,
         "computation_to_smb-int8": saved.computation_of_int8,
@@ -61,10 +64,18 @@ def record(run: FinishedRun) -> Record:
 
 
 def read_records(out: Path) -> list[Record]:
-    """The records of a table that was written before; none where there is no table."""
+    """The records of a table that was written before, without those that other costs have priced."""
     path = out / "table.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return [one for row in rows for one in row["runs"] if "config_sha256" in one]
+    records = [one for row in rows for one in row["runs"]]
+    usable = [one for one in records if one.get("costs_sha256") == _costs_sha256()]
+    if left_out := len(records) - len(usable):
+        print(f"{path}: {left_out} runs are priced by other costs and count only by folder", file=sys.stderr)
+    return usable
+
+
+def _costs_sha256() -> str:
+    return hashlib.sha256(repr(load_costs()).encode()).hexdigest()
 
 
 def write_table(out: Path, table: Table, found: Mapping[str, Sequence[Record]], *, choices: Path) -> None:

@@ -99,6 +99,16 @@ def test_a_run_that_the_table_lists_is_not_needed_any_more(reproduce, tmp_path):
     assert reproduce(*options, "2")[1] == ["tiny/psg-predict-seed0"]
 
 
+def test_runs_that_other_costs_have_priced_count_only_by_folder(reproduce, scripts, tmp_path, capsys):
+    reproduce("--seeds", "1", "--rows", "psg, predict")
+    out = tmp_path / "tiny"
+    ((one,),) = (row["runs"] for row in json.loads((out / "table.json").read_text()))
+    (out / "table.json").write_text(json.dumps([{"runs": [one, one | {"costs_sha256": "0"}]}]))
+    assert scripts("table_files").read_records(out) == [one]
+    message = f"{out}/table.json: 1 runs are priced by other costs and count only by folder\n"
+    assert capsys.readouterr().err == message
+
+
 def test_a_shorter_version_has_a_folder_of_its_own(reproduce, tmp_path):
     _, trained, out = reproduce("--steps", "1", "--rows", "psg, predict")
     assert trained == ["tiny-1steps/psg-predict-seed0"]
