@@ -185,6 +185,7 @@ class AffineCase:
     relu: bool = False
     sums: bool = True
     in_place: Literal["", "u", "v"] = ""
+    dither: int | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -220,6 +221,14 @@ AFFINES = (
     AffineCase(name="one channel too many", size=(2, 17, 5, 4)),
     AffineCase(name="more pixels than one chunk", size=(1, 33, 9, 9)),
     AffineCase(name="ties", coefficients="one", shift=1, v=False, kinds=("int16", "uint8", "uint8", "int16")),
+    *(AffineCase(name=f"dithered, shift {shift}", dither=shift, shift=shift, size=(2, 33, 3, 5),
+                 kinds=("int16", "uint8", "uint8", "int16")) for shift in (0, 1, 8, 9, 10, 30)),
+    *(AffineCase(name=f"dithered {sign} extremes", dither=255, shift=30, coefficients=sign,
+                 patterns=("highest", "highest", "zero")) for sign in ("largest", "opposed")),
+    AffineCase(name="dithered to int8", dither=77, size=(3, 40, 13, 11), mask="u", shift=20,
+               kinds=("int8", "int16", "uint8", "int8"), patterns=("random", "random", "sparse extremes")),
+    AffineCase(name="dithered, ReLU", dither=130, relu=True, shift=21),
+    AffineCase(name="dithered, result masked", dither=3, mask="result", patterns=("random",) * 3),
     AffineCase(name="ReLU", relu=True, kinds=("int16", "uint8", "uint8", "int16")),
     AffineCase(name="ReLU saturates", relu=True, shift=3),
     AffineCase(name="u masked", mask="u", patterns=("random", "random", "sparse extremes")),
@@ -272,6 +281,7 @@ def affine(case: AffineCase, rng: np.random.Generator) -> Case:
         relu=case.relu,
         mask_out=case.mask == "result",
         sums=case.sums,
+        dither=case.dither,
     )
     return Case(operation="affine", call=call, inputs=tuple(operands), destination=out, nbytes=memory.nbytes)
 
@@ -321,6 +331,7 @@ def random_affine(rng: np.random.Generator) -> AffineCase:
         mask=each(("none", "u", "result"), 1)[0],
         relu=bool(rng.integers(2)),
         sums=bool(rng.integers(2)),
+        dither=int(rng.integers(256)) if rng.integers(2) else None,
     )
 
 

@@ -139,13 +139,14 @@ iterations:
                                             phase.begins, phase.began, acc, counts, bundle, wraps);
     phase.send(bundle, wraps, bundles_out, wraps_out);
     const bool odd = nest.iy[0] || nest.ix[0];
+    const ap_uint<8> dither = position.dither(settings.how, nest.iy, nest.ix);
     bool sum_ends, nest_ends;
     nest.step(levels, sum_ends, nest_ends);
     if (settings.elements && phase.running()) {
       Quarter quarter;
       quarter.take(settings.how, position.quarter, from.x, from.w.even, from.w.odd, from.w.one, from.mask,
                    odd);
-      elements_out.write(compute_elements(settings.how, quarter, from.coefficients, nest_ends));
+      elements_out.write(compute_elements(settings.how, quarter, from.coefficients, dither, nest_ends));
     }
     position.step(sum_ends, settings.how.rows);
     iterations += phase.running();

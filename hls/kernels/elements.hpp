@@ -17,6 +17,8 @@ struct ElementSettings {
   bool w_spread;
   bool v16;
   bool v_signed;
+  bool dithers;
+  ap_uint<8> phase;  // of the first value
   ap_uint<8> rows;
 
   void set(const Word& command, const Word& options) {
@@ -28,6 +30,8 @@ struct ElementSettings {
     w_spread = header::WSpread::of(options);
     v16 = header::WKind::of(options) == kInt16;
     v_signed = header::WKind::of(options) == kInt8;
+    dithers = header::Dithers::of(options);
+    phase = header::Phase::of(command);
     rows = header::Rows::of(options);
   }
 };
@@ -47,6 +51,14 @@ struct ElementPosition {
   ap_uint<log2_ceil(kCoefficientDepth)> coefficient_row() const {
     #pragma HLS INLINE
     return (row << 2) | ap_uint<8>(quarter);
+  }
+  // Phase of a quarter's first lane, of the pixel at this place. Spec: numerics.dither_phases.
+  ap_uint<8> dither(const ElementSettings& how, ap_uint<8> iy, ap_uint<8> ix) const {
+    #pragma HLS INLINE
+    const ap_uint<8> of_quarter = ap_uint<8>(quarter) * ap_uint<8>(4 * kDitherChannel % 256);
+    const ap_uint<8> of_row = row * ap_uint<8>(kPixelLanes * kDitherChannel % 256);
+    const ap_uint<8> of_pixel = iy * ap_uint<8>(kDitherRow) + ix * ap_uint<8>(kDitherColumn);
+    return how.phase + of_quarter + of_row + of_pixel;
   }
   void step(bool plane_ends, ap_uint<8> rows) {
     #pragma HLS INLINE
@@ -101,7 +113,7 @@ struct Quarter {
 
 // a*u + b*v + d, or of reduce u, with v for the products.
 inline Elements compute_elements(const ElementSettings& how, const Quarter& from, ap_uint<256> coefficients,
-                                 bool last) {
+                                 ap_uint<8> phase, bool last) {
   #pragma HLS INLINE
   Elements out;
 lanes:
@@ -118,6 +130,8 @@ lanes:
     out.other[i] = v;
     out.closed[i] = how.mask_out && !open;
   }
+  out.dithers = how.dithers && !how.reduce;
+  out.phase = phase;
   out.last = last;
   return out;
 }

@@ -39,7 +39,7 @@ struct Finished {
       #pragma HLS UNROLL
       const ap_int<kSumBits> rounded = shifted[i].rounded();
       // Rounding takes no sum below zero above it, so the sign is known before.
-      const bool zero = closed[i] || (how.relu && shifted[i].doubled < 0);
+      const bool zero = closed[i] || (how.relu && shifted[i].negative());
       const bool above = how.capped && rounded > ap_int<kSumBits>(how.ceiling);
       const ap_int<kSumBits> capped = above ? ap_int<kSumBits>(how.ceiling) : rounded;
       const ap_int<kSumBits> whole = zero ? ap_int<kSumBits>(0) : capped;

@@ -4,7 +4,7 @@
 
 constexpr int kFrameMagic = 0xe27a;
 constexpr int kReplyMagic = 0xe27b;
-constexpr int kVersion = 3;
+constexpr int kVersion = 4;
 constexpr int kHeaderWords = 14;
 constexpr int kFirstLevel = 6;
 constexpr int kLevels = 7;
@@ -12,6 +12,9 @@ constexpr int kTrailerWords = 9;
 constexpr int kXKept = 4;
 constexpr int kGKept = 10;
 constexpr int kPixelLanes = 16;
+constexpr int kDitherChannel = 117;
+constexpr int kDitherRow = 69;
+constexpr int kDitherColumn = 37;
 constexpr int kCoefficientRows = 16;
 constexpr int kMostPlanes = 64;
 
@@ -53,6 +56,7 @@ using Mode = Field<0, 24, 8>;
 using IcLanes = Field<0, 32, 8>;
 using OcLanes = Field<0, 40, 8>;
 using Shift = Field<0, 48, 8>;
+using Phase = Field<0, 56, 8>;
 using More = Field<1, 0, 1>;
 using Unchecked = Field<1, 1, 1>;
 using Relu = Field<1, 2, 1>;
@@ -64,6 +68,7 @@ using WSpread = Field<1, 7, 1>;
 using XKind = Field<1, 8, 3>;
 using WKind = Field<1, 11, 3>;
 using Result = Field<1, 14, 3>;
+using Dithers = Field<1, 17, 1>;
 using Depth = Field<1, 20, 4>;
 using XBits = Field<1, 24, 4>;
 using GBits = Field<1, 28, 4>;

@@ -71,5 +71,7 @@ struct Elements {
   hls::vector<ap_int<kSumBits>, 4> value;
   hls::vector<ap_int<16>, 4> other;  // what sums of products multiply them by
   ap_uint<4> closed;                 // lanes whose result is 0
+  bool dithers;                      // or halves are rounded up
+  ap_uint<8> phase;                  // of the first lane
   bool last;
 };

@@ -1,21 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Divide by 2**shift, rounding halves up, in two steps. Spec: numerics.round_shift.
-// (raw + half) >> shift equals raw >> shift plus the highest bit shifted out: one shifter, no decoder for
-// half. Its 64 bits take any shift of six, so that nothing compares the shift with a width.
+constexpr int kFractionBits = 9;
+
+// Divide by 2**shift and round, in two steps: once something has been added, down. Spec: numerics.round_shift
+// where that is a half, numerics.dithered_shift.
+// (raw + half) >> shift equals (raw >> shift) + half of an LSB, down to the bits that count: one shifter, no
+// decoder for half. Its 64 bits take any shift of six, so that nothing compares the shift with a width.
 template <int kBits>
 struct RoundShift {
-  ap_int<kBits + 1> doubled;  // raw >> shift, and the highest bit shifted out
+  ap_int<kBits + kFractionBits> fixed;  // raw >> shift, and the highest bits shifted out
+  ap_uint<kFractionBits> added;
 
-  void take(ap_int<kBits> raw, ap_uint<6> shift) {
+  void take(ap_int<kBits> raw, ap_uint<6> shift, ap_uint<kFractionBits> part) {
     #pragma HLS INLINE
-    static_assert(kBits < 64, "RoundShift: the number and the bit below it must fit 64 bits");
-    doubled = (ap_int<64>(raw) << 1) >> shift;
+    static_assert(kBits + kFractionBits <= 64, "RoundShift: the number and its fraction must fit 64 bits");
+    fixed = (ap_int<64>(raw) << kFractionBits) >> shift;
+    added = part;
+  }
+  bool negative() const {
+    #pragma HLS INLINE
+    return fixed < 0;
   }
   ap_int<kBits> rounded() const {
     #pragma HLS INLINE
-    return (doubled >> 1) + ap_int<2>(doubled & 1);
+    return (fixed + added) >> kFractionBits;
   }
 };
 

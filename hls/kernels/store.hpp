@@ -45,8 +45,11 @@ struct Report {
 // Four values on their way out, from sums of lanes or from elements, also shifted: the shifter's result goes
 // into a register, not into an adder.
 struct Values {
+  static constexpr int kHalf = 1 << (kFractionBits - 1);
+
   ap_int<kAccBits> value[4];
   RoundShift<kSumBits> shifted[4];
+  ap_uint<kFractionBits> added[4];  // before rounding down
   ap_int<16> other[4];
   ap_uint<4> closed;
   bool last;
@@ -57,6 +60,7 @@ struct Values {
     for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
       value[i] = quad.value[i];
+      added[i] = kHalf;
       other[i] = 0;
     }
     closed = 0;
@@ -67,7 +71,10 @@ struct Values {
   lanes:
     for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
+      const ap_uint<8> phase = elements.phase + ap_uint<8>(i * kDitherChannel);
       value[i] = elements.value[i];
+      const ap_uint<kFractionBits> dither = (ap_uint<kFractionBits>(phase) << 1) | 1;
+      added[i] = elements.dithers ? dither : ap_uint<kFractionBits>(kHalf);
       other[i] = elements.other[i];
     }
     closed = elements.closed;
@@ -78,7 +85,7 @@ struct Values {
   lanes:
     for (int i = 0; i < 4; ++i) {
       #pragma HLS UNROLL
-      shifted[i].take(value[i], bits);
+      shifted[i].take(value[i], bits, added[i]);
     }
   }
 };

@@ -12,6 +12,7 @@ import numpy as np
 from e2train.config import EngineConfig
 from e2train.numerics.frames import KIND_DTYPES, Header, Kind, Level, Mode, check_sums, encode_header
 from e2train.numerics.frames.layout import G_BITS, HEADER_WORDS, LEVELS, PIXEL_LANES, VERSION, X_BITS
+from e2train.numerics.rounding import DITHER_PHASES
 from e2train.packing.frames import Frame, join_transfer
 from numpy.typing import NDArray
 
@@ -245,11 +246,13 @@ class Cases:
             fill = ("lowest", "highest", "mixed")[index % 3]
             fields = {"x_kind": x, "w_kind": w, "result": result, "shift": 14}
             yield join_transfer([self._random_elements(mode, fill, **fields)])
-        off = dict.fromkeys(("relu", "mask_x", "mask_out", "x_spread", "w_spread", "ceiling"), 0)
+        options = ("relu", "mask_x", "mask_out", "x_spread", "w_spread", "ceiling", "dithers")
+        off = dict.fromkeys(options, 0)
         for option in off:
             yield join_transfer([self._random_elements(mode, "mixed", **off | {option: 1})])
-        for shift in (0, 1, 31, 40, 255) if mode == "affine" else ():
-            yield join_transfer([self._random_elements(mode, "mixed", shift=shift)])
+        shifts = (0, 1, 8, 9, 10, 31, 39, 40, 48, 49, 63, 64, 255)
+        for shift, dithers in product(shifts, (0, 1)) if mode == "affine" else ():
+            yield join_transfer([self._random_elements(mode, "mixed", shift=shift, dithers=dithers)])
         for limit in (1, 2, 128, 255, 256):
             for signed in (0, 1):
                 fields = {"mask_x": 1, "mask_limit": limit, "mask_signed": signed}
@@ -275,6 +278,8 @@ class Cases:
             "w_kind": int(draw(3)),
             "result": int(draw(3)) if affine else Kind.INT16,
             "shift": int(draw(0, 32)) if affine else 0,
+            "dithers": int(affine and draw(2)),
+            "phase": int(draw(DITHER_PHASES)),
             "ceiling": int(affine and draw(2) * draw(1, 1 << int(draw(1, 32)))),
             "rows": int(draw(1, limits[2] + 1)) if affine else 0,
             "planes": planes if draw(2) or not affine else 0,

@@ -79,6 +79,8 @@ def test_a_header_is_laid_out_bit_by_bit():
         w_kind=Kind.UINT8,
         result=Kind.INT8,
         shift=9,
+        dithers=1,
+        phase=0xAB,
         depth=3,
         plane=0x1234,
         planes=5,
@@ -98,8 +100,8 @@ def test_a_header_is_laid_out_bit_by_bit():
     )
     words = [int(word) for word in encode_header(header)]
     assert words[:7] == [
-        0x09_08_10_05_03_E27A,
-        0x0605_1234_0030_4295,
+        0xAB_09_08_10_05_04_E27A,
+        0x0605_1234_0032_4295,
         0x55667788_11223344,
         0x00000007_DEADBEEF,
         0xFFFE_FFFF_5678_1234,
@@ -196,6 +198,7 @@ AFFINES = {
     "strided shortcut": {"v": "uint8", "views": ("whole", "strided"), "kind": "uint8", "relu": 1},
     "strided alone": {"u": "uint8", "views": ("strided", "whole"), "v": None, "kind": "uint8"},
     "gradient": {"v": "int16", "mask": "uint8", "kind": "int8"},
+    "dithered gradient": {"v": "int16", "mask": "uint8", "kind": "int8", "dither": 200},
     "gradient behind a ceiling": {"v": "int16", "mask": "uint8", "mask_limit": 100, "kind": "int16"},
     "spread gradient": {"v": "int16", "views": ("whole", "spread"), "mask": "uint8", "out": 1},
     "spread alone": {"v": None, "views": ("spread", "whole"), "mask": "int8", "out": 1},
@@ -237,6 +240,8 @@ def test_an_affine_frame_is_the_operation(name, size, rng):
         mask_x=int(mask is not None and "out" not in how),
         mask_out=how.get("out", 0),
         mask_limit=how["mask_limit"],
+        dithers=int("dither" in how),
+        phase=how.get("dither", 0),
         unchecked=1,
     )
     results, sides, trailer = answer(header, parts)
@@ -253,6 +258,7 @@ def test_an_affine_frame_is_the_operation(name, size, rng):
         mask=None if mask is None else mask[None],
         mask_limit=how["mask_limit"],
         mask_out="out" in how,
+        dither=how.get("dither"),
     )
     assert (tensor(results, kind, size) == want[0]).all()
     assert (trailer.largest, trailer.saturations) == (report.largest, report.saturations)

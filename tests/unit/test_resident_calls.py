@@ -150,6 +150,10 @@ def _affine(u: DeviceTensor | None = None, **fields: Any) -> Affine:
             "conv (affine): shift is 31, must be 0..30",
         ),
         (
+            lambda: _affine(dither=256),
+            "conv (affine): dither is 256, must be 0..255",
+        ),
+        (
             lambda: _affine(_at(0).seen("strided")),
             "conv (affine): (1, 16, 2, 2) seen strided is no operand of (1, 16, 2, 2)",
         ),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import cases
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from e2train.nn.residual import PaddedShortcut
-from e2train.numerics import affine, reduce, rounded_forward, rounded_grad_input
+from e2train.numerics import affine, dithered_shift, reduce, rounded_forward, rounded_grad_input
 from e2train.numerics.blocks import from_blocks, to_blocks
 from e2train.numerics.elementwise import (
     COEFFICIENT_LIMIT,
@@ -22,6 +23,7 @@ from e2train.numerics.elementwise import (
     kind_range,
     seen,
 )
+from e2train.numerics.rounding import DITHER_PHASES, dither_phases
 from e2train.numerics.scales import DivergenceError, kind_exponent, mantissas
 from e2train.runtime.resident import Moments, NormParameters, padded_order
 from e2train.runtime.resident.norm import moments, norm_gradient
@@ -64,6 +66,49 @@ def apply(u, v=None, *, a=1, b=0, d=0, shift=0, kind="int16", **how):
 )
 def test_affine_by_hand(u, how, want):
     assert apply(row(*u), **how)[0] == want
+
+
+@pytest.mark.parametrize(
+    ("u", "phase", "want"),
+    [  # phases 0, 37, 74, 111, 148, 185, 222, 3
+        (1, 0, [0, 0, 0, 0, 0, 0, 1, 0]),
+        (-1, 0, [-1, -1, 0, 0, 0, 0, 0, -1]),
+        (1, 255, [1, 0, 0, 0, 0, 0, 1, 0]),  # 255, 36, 73, ... 221, 2
+        (8, 0, [2] * 8),
+        (-8, 255, [-2] * 8),
+    ],
+)
+def test_dithered_quarters_by_hand(u, phase, want):
+    assert apply(row(*[u] * 8), shift=2, dither=phase)[0] == want
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3, 8, 9, 10, 17, 30])
+def test_errors_of_dithering_cancel_over_all_phases(shift, rng):
+    raw = rng.integers(-(1 << 31), 1 << 31, 500)
+    rounded = dithered_shift(raw[:, None], shift, np.arange(DITHER_PHASES))
+    exact = raw / (1 << shift)
+    assert np.abs(rounded - exact[:, None]).max() < 1
+    assert np.abs(rounded.mean(axis=1) - exact).max() <= 1 / 512
+    whole = rng.integers(-(1 << 20), 1 << 20, 500)
+    assert (dithered_shift(whole << shift, shift, rng.integers(0, DITHER_PHASES, 500)) == whole).all()
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_channel_a_row_and_a_column_meet_every_phase(axis):
+    size = [1, 1, 1]
+    size[axis] = DITHER_PHASES
+    assert sorted(dither_phases(tuple(size), 9).reshape(-1).tolist()) == list(range(DITHER_PHASES))
+
+
+def test_phases_differ_from_step_to_step_and_not_from_device_to_device(rng):
+    def coefficients(count):
+        return [mantissas(*rng.normal(size=(3, 16))) for _ in range(count)]
+
+    steps = coefficients(200)
+    assert len({step.phase for step in steps}) > DITHER_PHASES // 3
+    step = steps[0]
+    strided = replace(step, a=np.repeat(step.a, 2)[::2], d=step.d.astype(">i8"))
+    assert strided.phase == step.phase
 
 
 def test_affine_reports_the_largest_before_saturation_and_after_relu():

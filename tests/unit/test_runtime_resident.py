@@ -79,6 +79,13 @@ def test_output_gradients_of_8_bits_reach_a_share_of_their_maximum():
     assert found.maxima.tolist() == [8.0] * 4  # they are what was seen, whatever of it fits
 
 
+def test_output_gradients_of_8_bits_alone_are_dithered():
+    kinds = {"b.gy1": "int8", "b.gy2": "int16", "b.ga1": "int8", "g0": "int16"}
+    for dithered in (True, False):
+        found = Scales(kinds, np.ones(4), decay=1.0, dithered=dithered)
+        assert [found.dithers(name) for name in kinds] == [dithered, False, False, False]
+
+
 def test_a_first_run_of_zeros_leaves_a_scale_unknown():
     found = scales(x=0.0)
     found.start("x", 0.0)

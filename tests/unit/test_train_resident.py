@@ -27,7 +27,7 @@ DEVICES = {
 RUNS = {
     "smb-int8": {"method": "smb-int8"},
     "slu": {"method": "slu"},
-    "e2train": {"method": "e2train"},
+    "e2train": {"method": "e2train", "gradient_rounding": "dithered"},
 }
 LONG_RUNS = {
     "16-bit gradients": {"method": "smb-int8", "gradient_bits": 16},
@@ -122,6 +122,7 @@ def test_the_engines_of_every_board_take_resident_runs(board):
         ({"result_bits": 12}, "result_bits must be 8 or 16 in resident runs, not 12"),
         ({"scale_decay": 1.5}, "scale_decay must be in 0..1, not 1.5"),
         ({"gradient_range": 0.0}, "gradient_range must be in 0.015625..1, not 0.0"),
+        ({"gradient_rounding": "up"}, "no gradient_rounding 'up'; there are: nearest, dithered"),
         ({"execution": "elsewhere"}, "no execution 'elsewhere'; there are: offload, resident"),
     ],
 )
@@ -172,6 +173,10 @@ def test_a_resident_run_learns(tmp_path):
 def test_settings_of_gradients_count_where_they_change_something():
     plain = CONFIG.changed(method="psg").hash
     assert CONFIG.changed(method="psg", gradient_range=0.5).hash != plain
+    dithered = CONFIG.changed(gradient_rounding="dithered")
+    assert dithered.changed(method="psg").hash != plain
+    for other in ({"method": "smb-fp32"}, {"gradient_bits": 16}, {"execution": "offload"}):
+        assert dithered.changed(**other).hash == CONFIG.changed(**other).hash
     scales = {CONFIG.changed(method="psg", sign_scale=scale).hash for scale in SIGN_SCALES}
     assert len(scales) == 3
     assert plain in scales

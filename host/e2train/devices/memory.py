@@ -144,6 +144,7 @@ class SpecResident(HostMemory):
             mask=mask,
             mask_limit=call.mask_limit,
             mask_out=call.mask_out,
+            dither=call.dither,
         )
         self.write(call.out, values)
         sums = written.sums if call.sums else None

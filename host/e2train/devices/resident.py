@@ -23,7 +23,7 @@ from e2train.numerics.elementwise import (
     View,
     Written,
 )
-from e2train.numerics.rounding import Ints
+from e2train.numerics.rounding import DITHER_PHASES, Ints
 
 __all__ = [
     "ALIGNMENT",
@@ -258,6 +258,7 @@ class Affine:
     mask_limit: int = LARGEST  # the mask opens above zero and below this
     mask_out: bool = False
     sums: bool = False  # report sums per sample and channel
+    dither: int | None = None  # phase of each sample's first value; None: halves are rounded up
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -275,6 +276,8 @@ class Affine:
         if not 0 <= self.shift <= SHIFT_LIMIT or out.view != "whole":
             raise ShapeError(f"{self.name} (affine): shift is {self.shift}, must be 0..{SHIFT_LIMIT}")
         _check_limit(f"{self.name} (affine)", self.ceiling, self.mask_limit)
+        if self.dither is not None and not 0 <= self.dither < DITHER_PHASES:
+            raise ShapeError(f"{self.name} (affine): dither is {self.dither}, must be 0..{DITHER_PHASES - 1}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

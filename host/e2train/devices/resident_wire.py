@@ -66,11 +66,11 @@ _KINDS: dict[str, Any] = {
     "padding": 4,
     **dict.fromkeys(("depthwise", "sums", "relu", "mask_out", "per_sample"), bool),
     **dict.fromkeys(("mode", "name"), str),
-    **dict.fromkeys(("shift", "x_bits", "g_bits", "ceiling", "mask_limit"), int),
+    **dict.fromkeys(("shift", "x_bits", "g_bits", "ceiling", "mask_limit", "dither"), int),
 }
 _MOST_SAMPLES = 1 << 20
 _HEAD_BYTES = 1 << 20
-_OPTIONAL = ("v", "mask")
+_OPTIONAL = ("v", "mask", "dither")
 _MODES = ("forward", "grad_input")
 
 

@@ -67,6 +67,7 @@ class ResidentBody(nn.Module):
         result_bits: int = 16,
         decay: float = 0.95,
         gradient_range: float = 1.0,
+        dithered: bool = False,
     ) -> None:
         """``image`` is the shape (C, H, W) of what comes in; the rest is as the settings of these names.
 
@@ -76,7 +77,11 @@ class ResidentBody(nn.Module):
         self.context = context
         self._network = describe(model, image)
         self._bits = result_bits, context.gradient_bits
-        self._scaling = {"decay": decay, "gradient_range": gradient_range}
+        self._scaling: dict[str, Any] = {
+            "decay": decay,
+            "gradient_range": gradient_range,
+            "dithered": dithered,
+        }
         self._layers = {conv.name: _layers(model, conv.name) for conv in self._network.convs}
         self._turn = _Turn()
         result, gradient = map(bits_kind, self._bits)

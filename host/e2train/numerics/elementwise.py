@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.numerics.rounding import Ints, round_shift
+from e2train.numerics.rounding import Ints, dither_phases, dithered_shift, round_shift
 
 __all__ = [
     "COEFFICIENT_LIMIT",
@@ -124,8 +124,11 @@ def affine(
     mask: NDArray[Any] | None = None,
     mask_limit: int = LARGEST,
     mask_out: bool = False,
+    dither: int | None = None,
 ) -> tuple[NDArray[Any], Written]:
     """``saturate(round_shift(a*u + b*v + d, shift))``, with coefficients of each channel.
+
+    With ``dither``, the phase of each sample's first value, it is ``dithered_shift`` that rounds.
 
     Where ``mask`` does not open (``opens``), u counts as zero, or with ``mask_out`` the whole result does.
     After rounding, ``relu`` sets negative values to zero, and values above ``ceiling`` become it; neither
@@ -144,7 +147,10 @@ def affine(
     total = a[:, None, None] * u + d[:, None, None]
     if v is not None:
         total = total + b[:, None, None] * v
-    value = round_shift(total, shift)
+    if dither is None:
+        value = round_shift(total, shift)
+    else:
+        value = dithered_shift(total, shift, dither_phases(total.shape[1:], dither))
     if relu:
         value = np.maximum(value, 0)
     value = np.minimum(value, ceiling)

@@ -6,9 +6,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ints", "keep_high", "round_shift", "saturate", "wrap"]
+__all__ = [
+    "DITHER_PHASES",
+    "DITHER_STEPS",
+    "Ints",
+    "dither_phases",
+    "dithered_shift",
+    "keep_high",
+    "round_shift",
+    "saturate",
+    "wrap",
+]
 
 Ints = NDArray[np.int64]  # raw fixed-point integers
+
+DITHER_PHASES = 256
+DITHER_STEPS = 117, 69, 37
+"""Of the phase, from one channel, row and column to the next: odd, so that each of them meets every phase."""
 
 
 def round_shift(raw: Ints, shift: int) -> Ints:
@@ -22,6 +36,35 @@ def round_shift(raw: Ints, shift: int) -> Ints:
     if not 0 <= shift <= 62:
         raise ValueError(f"shift must be in 0..62, not {shift}")
     return raw if shift == 0 else (raw + (1 << shift - 1)) >> shift
+
+
+def dither_phases(size: tuple[int, ...], first: int) -> Ints:
+    """The phases of a sample's values (C, H, W), from that of the first one: the same in every sample.
+
+    >>> dither_phases((2, 1, 3), 200).tolist()
+    [[[200, 237, 18]], [[61, 98, 135]]]
+    """
+    channels, rows, columns = (
+        np.arange(count) * step for count, step in zip(size, DITHER_STEPS, strict=True)
+    )
+    phases: Ints = (first + channels[:, None, None] + rows[:, None] + columns) % DITHER_PHASES
+    return phases
+
+
+def dithered_shift(raw: Ints, shift: int, phases: Ints) -> Ints:
+    """Divide by ``2**shift``, rounding down once ``(2*phase + 1) / 512`` has been added.
+
+    Over all phases errors cancel out, where ``round_shift`` would bring small numbers to zero.
+
+    Units: ``|raw| * 512`` must fit int64.
+
+    >>> raw = np.array([1, 1, 1, 1, -1, -1, -1, -1])
+    >>> dithered_shift(raw, 2, np.array([0, 64, 128, 192] * 2)).tolist()
+    [0, 0, 0, 1, -1, 0, 0, 0]
+    """
+    if not 0 <= shift <= 62:
+        raise ValueError(f"shift must be in 0..62, not {shift}")
+    return ((raw << 9 >> shift) + 2 * phases + 1) >> 9
 
 
 def keep_high(raw: Ints, *, bits: int, kept: int, signed: bool) -> Ints:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.numerics.elementwise import COEFFICIENT_LIMIT, OFFSET_LIMIT, SHIFT_LIMIT, Kind
-from e2train.numerics.rounding import Ints
+from e2train.numerics.rounding import DITHER_PHASES, Ints
 
 __all__ = ["DivergenceError", "Floats", "Mantissas", "kind_exponent", "mantissas", "power_of_two"]
 
@@ -56,6 +57,12 @@ class Mantissas:
     b: Ints
     d: Ints
     shift: int
+
+    @property
+    def phase(self) -> int:
+        """Where dithering begins: another phase in each step, and the same one on every device."""
+        numbers = np.concatenate([self.a, self.b, self.d])
+        return zlib.crc32(numbers.astype("<i8").tobytes()) % DITHER_PHASES
 
 
 def mantissas(a: Floats, b: Floats, d: Floats) -> Mantissas:

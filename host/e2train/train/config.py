@@ -22,7 +22,8 @@ __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 
 # Where a run computes does not change what it computes.
 _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter", "init", "log")
-_RESIDENT_ONLY = ("execution", "result_bits", "scale_decay", "gradient_range")  # without effect elsewhere
+# Without effect elsewhere.
+_RESIDENT_ONLY = ("execution", "result_bits", "scale_decay", "gradient_range", "gradient_rounding")
 _OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
 _IF_SET = ("init_sha256", "freeze")
 _BARE_SIGNS_ONLY = ("sign_lr", "sign_weight_decay")
@@ -86,6 +87,7 @@ class RunConfig:
     result_bits: int = 16  # resident runs: of results of forward and grad_input, 8 or 16
     scale_decay: float = 0.95  # resident runs: factor per step on the running maxima that scales follow
     gradient_range: float = 1.0  # resident runs: share of their maximum that 8-bit output gradients reach
+    gradient_rounding: str = "nearest"  # resident runs: of these, or "dithered"
     psg_mode: PsgMode = "predict"
     psg_x_bits: int = 4
     psg_g_bits: int = 0  # 0: 10, or gradient_bits where these are fewer
@@ -180,6 +182,12 @@ class RunConfig:
         return Widths(gradient_bits=gradient_bits, psg=psg)
 
     @property
+    def dithered(self) -> bool:
+        """Whether there are 8-bit output gradients, and their rounding errors are to cancel out."""
+        narrow = self.resident and METHODS[self.method].offloads and self.widths.gradient_bits == 8
+        return narrow and self.gradient_rounding == "dithered"
+
+    @property
     def determining(self) -> dict[str, int | float | str]:
         """The settings that determine the trained weights: all but where they are computed."""
         left_out = [*_WHERE_ONLY]
@@ -187,6 +195,7 @@ class RunConfig:
         left_out += [] if self.own_data else _OWN_DATA_ONLY
         left_out += ["sign_scale"] if self.sign_scale == "none" else _BARE_SIGNS_ONLY
         left_out += ["gradient_range"] if self.gradient_range == 1 else []
+        left_out += [] if self.dithered else ["gradient_rounding"]
         left_out += [key for key in _IF_SET if not getattr(self, key)]
         widths = self.widths
         values = asdict(self) | {"gradient_bits": widths.gradient_bits, "psg_g_bits": widths.psg.g_bits}
@@ -253,6 +262,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "log": ("none", "tensorboard"),
     "augment": ("none", "mirror-shift"),
     "execution": ("offload", "resident"),
+    "gradient_rounding": ("nearest", "dithered"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch", "threads", "ranks"), (1, _ANY)),

@@ -282,6 +282,7 @@ def _place(
             result_bits=config.result_bits,
             decay=config.scale_decay,
             gradient_range=config.gradient_range,
+            dithered=config.dithered,
         )
     except ResidentError as error:
         raise TrainError(f"{config.preset}: {error}") from None

@@ -31,6 +31,7 @@ from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import LARGEST
 from e2train.numerics.frames import Header, Kind, Mode
 from e2train.numerics.frames.layout import COEFFICIENT_ROWS, MOST_PLANES
+from e2train.numerics.rounding import DITHER_PHASES, DITHER_STEPS
 
 __all__ = ["plan_affine", "plan_reduction"]
 
@@ -52,6 +53,7 @@ class _Operation:
     mode: Mode
     label: str
     fields: tuple[tuple[str, int], ...]
+    dither: int | None = None  # phase of each sample's first value
 
 
 def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
@@ -77,6 +79,7 @@ def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
         mode=Mode.AFFINE,
         label=label,
         fields=tuple((fields | (masks if call.mask else {})).items()),
+        dither=call.dither,
     )
     return _frames(operation, _coefficients(call), cfg)
 
@@ -153,12 +156,22 @@ def _frames(
             count = (group[1] - group[0], blocks[1] - blocks[0], lines[1] - lines[0])
             views = tuple(None if each is None else (each.kind, each.view, each.W) for each in here)
             heights = tuple(0 if each is None else each.rows[1] - each.rows[0] for each in stripes)
+            fields = (*op.fields, *_dithering(op, blocks[0], lines[0]))
             yield PlannedFrame(
-                header=_header(op.mode, op.fields, op.sums, count, out.W, views, heights, cfg),
+                header=_header(op.mode, fields, op.sums, count, out.W, views, heights, cfg),
                 sources=(*parts, *(runs(each) for each in stripes if each is not None)),
                 results=() if coefficients is None else runs(place),
                 tag=(group, blocks),
             )
+
+
+def _dithering(op: _Operation, block: int, row: int) -> tuple[tuple[str, int], ...]:
+    """Fields of a frame that begins with this block and row."""
+    if op.dither is None:
+        return ()
+    of_channel, of_row, _ = DITHER_STEPS
+    phase = (op.dither + block * LANES * of_channel + row * of_row) % DITHER_PHASES
+    return ("dithers", 1), ("phase", phase)
 
 
 def _block_ranges(op: _Operation) -> list[Range]:

@@ -17,7 +17,7 @@ from e2train.devices.protocol import Closing, Counters, LayerCall
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import LARGEST, Kind, View, Written, kind_range
-from e2train.numerics.rounding import Ints
+from e2train.numerics.rounding import Ints, dither_phases
 
 __all__ = ["TorchResident"]
 
@@ -102,7 +102,11 @@ class TorchResident(Closing):
         total = a * u + d
         if v is not None:
             total = total + b * v
-        value = _round_shift(total, call.shift)
+        if call.dither is None:
+            value = _round_shift(total, call.shift)
+        else:
+            phases = torch.from_numpy(dither_phases(size, call.dither)).to(self._host)
+            value = ((total << 9 >> call.shift) + 2 * phases + 1) >> 9  # numerics.dithered_shift
         if call.relu:
             value = value.clamp(min=0)
         value = value.clamp(max=call.ceiling)

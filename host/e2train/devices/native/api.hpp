@@ -39,6 +39,7 @@ struct Affine {
   Tensor u, v, mask, out;
   const int32_t *a, *b, *d;  // of each channel, padded to whole blocks
   int32_t shift, relu, ceiling, mask_limit, mask_out;
+  int32_t dither;  // phase of each sample's first value, or -1
   int64_t* sums;  // (samples, channel blocks * 16), or null
   int64_t largest, saturations;
 };

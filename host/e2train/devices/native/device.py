@@ -91,6 +91,7 @@ class NativeResident(HostMemory):
             call.ceiling,
             call.mask_limit,
             call.mask_out,
+            -1 if call.dither is None else call.dither,
             address(sums),
         )
         self._run("affine", call.out.N, native)

@@ -7,6 +7,8 @@ namespace e2 {
 namespace {
 
 constexpr int kChunk = 64;  // pixels at a time: their operands stay in the first cache
+// numerics.rounding.DITHER_STEPS
+constexpr int kDitherChannel = 117, kDitherRow = 69, kDitherColumn = 37, kDitherPhases = 256;
 
 struct Chunk {
   alignas(64) int16_t u[kChunk * kLanes], v[kChunk * kLanes], mask[kChunk * kLanes];
@@ -24,6 +26,31 @@ struct Opening {
   Lanes<int16_t> most;
 };
 
+// How a sum is rounded: numerics.round_shift or dithered_shift. Bits that a long shift drops anyway go first,
+// so that nothing leaves int32.
+struct Rounding {
+  Rounding(const Affine& call, int block)
+      : dithers(call.dither >= 0),
+        dropped(dithers && call.shift > kBits ? call.shift - kBits : 0),
+        left(call.shift - dropped),
+        half(dithers || call.shift == 0 ? 0 : 1 << (call.shift - 1)) {
+    for (int lane = 0; lane < kLanes; ++lane)
+      phases[lane] = call.dither + (block * kLanes + lane) * kDitherChannel;
+  }
+
+  Lanes<int32_t> rounded(Lanes<int32_t> sum, int row, int column) const {
+    if (!dithers) return (sum + half) >> left;
+    const Lanes<int32_t> phase = (phases + (row * kDitherRow + column * kDitherColumn)) & (kDitherPhases - 1);
+    return ((sum >> dropped) + ((2 * phase + 1) >> (kBits - left))) >> left;
+  }
+
+  static constexpr int kBits = 9;  // of what is added
+  bool dithers;
+  int dropped, left;
+  int half;
+  Lanes<int32_t> phases;
+};
+
 // out = saturate(round_shift(a*u + b*v + d)), of one channel block. With 15-bit a and b and 30-bit d no sum
 // leaves int32.
 void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Chunk& chunk,
@@ -31,7 +58,8 @@ void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Ch
   const Tensor& out = call.out;
   const auto a = load<Lanes<int32_t>>(call.a + block * kLanes),
              b = load<Lanes<int32_t>>(call.b + block * kLanes);
-  const auto d = load<Lanes<int32_t>>(call.d + block * kLanes) + (call.shift ? 1 << (call.shift - 1) : 0);
+  const auto d = load<Lanes<int32_t>>(call.d + block * kLanes);
+  const Rounding rounding(call, block);
   const Range range = range_of(out.kind);
   const Lanes<int32_t> floor = call.relu ? 0 : INT32_MIN, ceiling = call.ceiling;
   const Opening opening(call.mask_limit);
@@ -44,6 +72,7 @@ void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Ch
     if (call.v.present) read_pixels(call.v, memory, sample, block, first, count, out.W, chunk.v);
     if (call.mask.present) read_pixels(call.mask, memory, sample, block, first, count, out.W, chunk.mask);
     Lanes<int32_t> chunk_sums = 0;
+    int row = first / out.W, column = first % out.W;
     for (int i = 0; i < count; ++i) {
       auto u = load<Lanes<int16_t>>(chunk.u + i * kLanes);
       Lanes<int16_t> open = -1;
@@ -51,7 +80,8 @@ void affine_block(const Affine& call, uint8_t* memory, int sample, int block, Ch
       if (masks_u) u &= open;
       Lanes<int32_t> acc = convert<int32_t>(u) * a + d;
       if (call.v.present) acc += convert<int32_t>(load<Lanes<int16_t>>(chunk.v + i * kLanes)) * b;
-      acc = min(max(acc >> call.shift, floor), ceiling);
+      acc = min(max(rounding.rounded(acc, row, column), floor), ceiling);
+      if (++column == out.W) ++row, column = 0;
       if (masks_out) acc &= convert<int32_t>(open);
       const auto fitted = min(max(acc, range.low), range.high);
       extremes.largest = max(extremes.largest, magnitude(acc));

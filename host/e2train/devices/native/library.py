@@ -103,7 +103,7 @@ class AffineCall(ctypes.Structure):
     _fields_ = (
         *((name, Tensor) for name in ("u", "v", "mask", "out")),
         *((name, _address) for name in ("a", "b", "d")),
-        *((name, _int) for name in ("shift", "relu", "ceiling", "mask_limit", "mask_out")),
+        *((name, _int) for name in ("shift", "relu", "ceiling", "mask_limit", "mask_out", "dither")),
         ("sums", _address),
         ("largest", ctypes.c_int64),
         ("saturations", ctypes.c_int64),

@@ -24,7 +24,15 @@ from e2train.numerics.frames.layout import (
     Mode,
     Words,
 )
-from e2train.numerics.rounding import Ints, keep_high, round_shift, wrap
+from e2train.numerics.rounding import (
+    DITHER_PHASES,
+    DITHER_STEPS,
+    Ints,
+    dithered_shift,
+    keep_high,
+    round_shift,
+    wrap,
+)
 
 __all__ = ["ACC_BITS", "FIELD_BITS", "SUM_BITS", "Computed", "compute"]
 
@@ -33,6 +41,7 @@ SUM_BITS = 40  # of all lanes
 FIELD_BITS = 16  # distance of the two sums of one accumulator: a product is below 2**15
 _CHUNK = 1 << 12  # iterations at a time: bounds the memory of the gathered operands
 _MAX_SHIFT = SUM_BITS  # from here on every result is 0
+_MAX_DITHERED = SUM_BITS + 9  # or so where dithering rounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +145,8 @@ def _elements(header: Header, coefficients: Words, x: Ints, w: NDArray[np.uint8]
     """Iteration i is for lanes 4 * (i % 4) and the next three of a pixel."""
     count = header.iterations
     lanes = 4 * (np.arange(count) % 4)[:, None] + np.arange(4)
-    odd = (wrap(header.y0 + _travel(header, "dy"), 16) | wrap(header.x0 + _travel(header, "dx"), 16)) & 1
+    iy, ix = wrap(header.y0 + _travel(header, "dy"), 16), wrap(header.x0 + _travel(header, "dx"), 16)
+    odd = (iy | ix) & 1
     u = x[((header.xa0 + _travel(header, "dxa") >> 1) % x.shape[0])[:, None], lanes]
     v = _second(header, w, lanes)
     u = np.where((odd & header.x_spread)[:, None], 0, u)
@@ -154,7 +164,10 @@ def _elements(header: Header, coefficients: Words, x: Ints, w: NDArray[np.uint8]
     each = prod(level.limit for level in header.levels[: header.depth])
     row = (np.arange(count) // each % header.rows)[:, None]
     a, b, d = (part.reshape(-1, PIXEL_LANES)[row, lanes] for part in _coefficients(numbers))
-    return _finish(header, (a * u + b * v + d).reshape(-1), closed=closed)
+    of_channel, of_row, of_column = DITHER_STEPS
+    phases = header.phase + (PIXEL_LANES * row + lanes) * of_channel + (iy * of_row + ix * of_column)[:, None]
+    dither = phases.reshape(-1) % DITHER_PHASES if header.dithers else None
+    return _finish(header, (a * u + b * v + d).reshape(-1), closed=closed, dither=dither)
 
 
 def _second(header: Header, w: NDArray[np.uint8], lanes: Ints) -> Ints:
@@ -173,14 +186,22 @@ def _coefficients(words: Words) -> Iterator[Ints]:
 
 
 def _finish(
-    header: Header, raw: Ints, *, other: Ints | None = None, closed: NDArray[np.bool_] | None = None
+    header: Header,
+    raw: Ints,
+    *,
+    other: Ints | None = None,
+    closed: NDArray[np.bool_] | None = None,
+    dither: Ints | None = None,
 ) -> Computed:
     """Round, clamp and saturate sums; they leave as words, and what is asked is reported of them."""
     kind = Kind(header.result)
     if kind is Kind.INT64:
         return Computed(results=raw.view(np.uint64), sides=_NOTHING)
-    shift = header.shift & 63  # the engine has six bits for it
-    value = round_shift(raw, shift) if shift < _MAX_SHIFT else np.zeros_like(raw)
+    shift = min(header.shift, 63)  # the engine has six bits for it
+    if dither is not None:
+        value = dithered_shift(raw, min(shift, _MAX_DITHERED), dither)
+    else:
+        value = round_shift(raw, shift) if shift < _MAX_SHIFT else np.zeros_like(raw)
     if header.relu:
         value = np.maximum(value, 0)
     if header.ceiling:

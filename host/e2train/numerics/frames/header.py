@@ -86,6 +86,8 @@ class Header:
     planes: int = 0
     rows: int = 0
     shift: int = 0
+    dithers: int = 0
+    phase: int = 0
     x_count: int = 0
     w_count: int = 0
     mask_count: int = 0

@@ -10,6 +10,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from e2train.numerics.rounding import DITHER_STEPS
+
 __all__ = [
     "CHECK_WORDS",
     "COEFFICIENT_FIELDS",
@@ -44,7 +46,7 @@ Words = NDArray[np.uint64]  # stream words, little-endian
 
 MAGIC = 0xE27A
 REPLY_MAGIC = 0xE27B
-VERSION = 3
+VERSION = 4
 LEVELS = 7  # loops of the nest
 FIRST_LEVEL = 6  # the header's word of the innermost loop
 HEADER_WORDS = FIRST_LEVEL + LEVELS + 1  # the last one checks the others
@@ -145,6 +147,7 @@ HEADER_FIELDS = (
     Field("ic_lanes", 0, 32, 8),
     Field("oc_lanes", 0, 40, 8),
     Field("shift", 0, 48, 8),
+    Field("phase", 0, 56, 8),  # where dithering begins
     Field("more", 1, 0, 1),  # another frame follows in this transfer
     Field("unchecked", 1, 1, 1),  # no check words behind the payload
     Field("relu", 1, 2, 1),
@@ -156,6 +159,7 @@ HEADER_FIELDS = (
     Field("x_kind", 1, 8, 3),
     Field("w_kind", 1, 11, 3),
     Field("result", 1, 14, 3),
+    Field("dithers", 1, 17, 1),  # affine alone: rounds so that errors cancel out
     Field("depth", 1, 20, 4),  # innermost loops: of a sum, or of a plane
     Field("x_bits", 1, 24, 4),
     Field("g_bits", 1, 28, 4),
@@ -214,6 +218,7 @@ CONSTANTS = {
     "x_kept": X_BITS,
     "g_kept": G_BITS,
     "pixel_lanes": PIXEL_LANES,
+    **dict(zip(("dither_channel", "dither_row", "dither_column"), DITHER_STEPS, strict=True)),
     "coefficient_rows": COEFFICIENT_ROWS,
     "most_planes": MOST_PLANES,
 }

@@ -216,6 +216,7 @@ class Operations:
             mask_limit=LARGEST if mask is None else mask.ceiling,
             mask_out=options.mask_out,
             sums=options.sums,
+            dither=rounded.phase if self.scales.dithers(site) else None,
             name=options.name,
         )
 

@@ -43,16 +43,24 @@ class Scales:
     """
 
     def __init__(
-        self, kinds: dict[str, Kind], maxima: Floats, *, decay: float, gradient_range: float = 1.0
+        self,
+        kinds: dict[str, Kind],
+        maxima: Floats,
+        *,
+        decay: float,
+        gradient_range: float = 1.0,
+        dithered: bool = False,
     ) -> None:
         """``maxima`` of the tensors in the order of ``kinds``; changed in place.
 
-        Output gradients of 8 bits reach ``gradient_range`` times their maximum.
+        Output gradients of 8 bits reach ``gradient_range`` times their maximum; ``dithered``: they are
+        rounded so that errors cancel out.
         """
         self.maxima = maxima
         self._kinds = kinds
         self._decay = decay
         self._range = gradient_range
+        self._dithered = dithered
         self._at = {name: index for index, name in enumerate(kinds)}
         self._seen = np.full(len(kinds), -1.0)
         self._started: set[str] = set()  # in this step
@@ -68,8 +76,11 @@ class Scales:
     def exponent(self, name: str) -> int:
         """The exponent of a tensor's integers in this step."""
         kind, maximum = self._kinds[name], float(self.maxima[self._at[name]])
-        narrowed = kind == "int8" and _is_output_gradient(name)
-        return kind_exponent(maximum * self._range if narrowed else maximum, kind)
+        return kind_exponent(maximum * self._range if self._narrow(name) else maximum, kind)
+
+    def dithers(self, name: str) -> bool:
+        """Whether a tensor's integers are to be rounded so that errors cancel out."""
+        return self._dithered and self._narrow(name)
 
     def start(self, name: str, magnitude: float) -> None:
         """Take the magnitude of a first run for the maximum."""
@@ -100,10 +111,10 @@ class Scales:
         """Forget what this step has seen, as ``maxima`` are again those from before it."""
         self._end()
 
+    def _narrow(self, name: str) -> bool:
+        """Whether a tensor is an output gradient of 8 bits."""
+        return self._kinds[name] == "int8" and name.rpartition(".")[2].startswith("gy")
+
     def _end(self) -> None:
         self._seen[:] = -1.0
         self._started.clear()
-
-
-def _is_output_gradient(name: str) -> bool:
-    return name.rpartition(".")[2].startswith("gy")
