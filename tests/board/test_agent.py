@@ -151,7 +151,7 @@ def test_a_damaged_message_is_told_apart(agent, damaged):
     [
         (checked(b""), "the message ends within its head"),
         (checked(b"\xff\xff\xff\xff{}"), "the message ends within its head"),
-        (message(b"{}"), "the message is not of format 3: both sides need the same version of e2train"),
+        (message(b"{}"), "the message is not of format 4: both sides need the same version of e2train"),
         (message(b"{,}"), "the message's head is not JSON"),
         (message(b"[" * 60_000), "the message's head is nested too deep"),
         (message(b"9" * 5000), "the message's head is not JSON"),

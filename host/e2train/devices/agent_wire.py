@@ -48,7 +48,7 @@ __all__ = [
     "whole",
 ]
 
-_FORMAT = 3
+_FORMAT = 4
 _SIZE_BYTES = 4  # of the head, before it
 _HEAD_BYTES = 1 << 16
 _CHECK_BYTES = 4
