@@ -46,6 +46,14 @@ def slug(text: str) -> str:
     return "-".join(re.findall(r"[a-z0-9.]+", text))
 
 
+def _nearest(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """The same without dithering."""
+    plain = {"gradient_rounding": "nearest"}
+    return {
+        f"{name}, nearest": replace(row, settings={**row.settings, **plain}) for name, row in rows.items()
+    }
+
+
 def _of_three_seeds(rows: Mapping[str, Settings]) -> dict[str, Row]:
     return {name: Row(settings=settings) for name, settings in rows.items()}
 
@@ -135,6 +143,16 @@ _FASTER |= {
     f"{name}, sign_scale each, lr 0.3": Row(settings={**settings, "sign_scale": "each", "lr": 0.3})
     for name, settings in _E2TRAIN.items()
 }
+_ROUNDED = (
+    "smb-int8",
+    "psg, predict",
+    "psg, predict, sign_scale each",
+    "e2train, middle",
+    "e2train, aggressive",
+)
+_FASTER |= _nearest(
+    {name: row for name, row in (_LONG_ROWS | _FASTER).items() if name in _ROUNDED or name in _FASTER}
+)
 _COSINE: Settings = {"schedule": "cosine", "warmup": 0.05}
 _BY_STEPS: Settings = {"schedule": "steps", "warmup": 0.0}
 # What the paper says of E2-Train on ResNet-74, on this network and with 16-bit gradients.
@@ -182,6 +200,7 @@ _PAPER_ROWS = {
         for name, lr in (("middle", 0.3), ("aggressive", 0.3), ("aggressive", 0.6))
     },
 }
+_PAPER_ROWS |= _nearest({name: row for name, row in _PAPER_ROWS.items() if name != "smb-fp32"})
 
 
 TABLES = {

@@ -34,6 +34,7 @@ _CIFAR = {
     "warmup": 0.0,
     "threads": 2,
     "gradient_range": 0.5,
+    "gradient_rounding": "dithered",
 }
 _OWN: dict[str, object] = {"epochs": 30, "label_smoothing": 0.1}
 # sign_lr: in 1,000 steps of ResNet-14 as good as 0.0004, better than 0.0015 and more. Weights that move by
