@@ -47,10 +47,12 @@ def slug(text: str) -> str:
 
 
 def _nearest(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """The same without dithering."""
+    """The same without dithering, where there is any."""
     plain = {"gradient_rounding": "nearest"}
     return {
-        f"{name}, nearest": replace(row, settings={**row.settings, **plain}) for name, row in rows.items()
+        f"{name}, nearest": replace(row, settings={**row.settings, **plain})
+        for name, row in rows.items()
+        if row.settings["method"] != "smb-fp32"
     }
 
 
@@ -200,7 +202,7 @@ _PAPER_ROWS = {
         for name, lr in (("middle", 0.3), ("aggressive", 0.3), ("aggressive", 0.6))
     },
 }
-_PAPER_ROWS |= _nearest({name: row for name, row in _PAPER_ROWS.items() if name != "smb-fp32"})
+_PAPER_ROWS |= _nearest(_PAPER_ROWS)
 
 
 TABLES = {
