@@ -18,7 +18,7 @@ setup: $(READY)  ## make .venv with every dependency, pinned
 $(READY): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	PYNQ_REMOTE=1 $(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[train,sim,remote,dev,docs,export]'
+	PYNQ_REMOTE=1 $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,sim,remote,dev,docs,export]'
 	@touch $@
 
 # One run, gone on with where it was stopped.

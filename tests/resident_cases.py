@@ -228,6 +228,8 @@ AFFINES = (
     AffineCase(name="dithered to int8", dither=77, size=(3, 40, 13, 11), mask="u", shift=20,
                kinds=("int8", "int16", "uint8", "int8"), patterns=("random", "random", "sparse extremes")),
     AffineCase(name="dithered, ReLU", dither=130, relu=True, shift=21),
+    AffineCase(name="dithered, frames of rows", dither=200, size=(2, 16, 47, 50), shift=20, v=False),
+    AffineCase(name="dithered, frames of blocks", dither=200, size=(2, 273, 2, 3), shift=20),
     AffineCase(name="dithered, result masked", dither=3, mask="result", patterns=("random",) * 3),
     AffineCase(name="ReLU", relu=True, kinds=("int16", "uint8", "uint8", "int16")),
     AffineCase(name="ReLU saturates", relu=True, shift=3),

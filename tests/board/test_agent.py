@@ -155,7 +155,7 @@ def test_a_damaged_message_is_told_apart(agent, damaged):
         (message(b"{,}"), "the message's head is not JSON"),
         (message(b"[" * 60_000), "the message's head is nested too deep"),
         (message(b"9" * 5000), "the message's head is not JSON"),
-        (message(b"[]"), "the message is not of format 3"),
+        (message(b"[]"), "the message is not of format 4"),
     ],
 )
 def test_a_broken_message_is_refused(agent, broken, reason):

@@ -32,6 +32,7 @@ DIGITS = PRESETS["digits"].changed(
     method="e2train",
     board="pynq_z2",
     execution="resident",
+    gradient_rounding="dithered",
     meter="none",
     steps=3,
     batch=2,

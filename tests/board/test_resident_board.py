@@ -32,6 +32,7 @@ DIGITS = PRESETS["digits"].changed(
     method="e2train",
     board=BOARD,
     execution="resident",
+    gradient_rounding="dithered",
     meter="none",
     steps=3,
     batch=2,

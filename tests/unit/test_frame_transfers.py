@@ -18,7 +18,7 @@ from e2train.numerics.frames import (
     encode_header,
     run_transfer,
 )
-from e2train.numerics.frames.layout import HEADER_WORDS, TRAILER_WORDS
+from e2train.numerics.frames.layout import HEADER_WORDS, TRAILER_WORDS, VERSION
 from e2train.packing import Frame, join_transfer, split_replies
 
 PYNQ = load_config("pynq_z2")
@@ -179,7 +179,7 @@ def test_every_wrong_length_is_found(changes):
 
 def test_headers_are_judged_in_order():
     wrong = {"magic": 0, "version": 0, "mode": 9, "ic_lanes": 4, "depth": 0}
-    right = {"magic": 0xE27A, "version": 3, "mode": 1, "ic_lanes": 16, "depth": 1}
+    right = {"magic": 0xE27A, "version": VERSION, "mode": 1, "ic_lanes": 16, "depth": 1}
     words = np.append(encode_header(Header(oc_lanes=8, **wrong)), np.uint64(0))
     words[HEADER_WORDS - 1] ^= np.uint64(1)
     found = [replies(words)[0][0]]

@@ -215,3 +215,18 @@ def test_minutes_that_only_suffice_to_stop_are_refused(scripts, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["", "--data=", "--out=run", "--minutes=0.5"])
     with pytest.raises(SystemExit, match=r"^--minutes must be above 0.67, which stopping takes, not 0.5$"):
         scripts("train_for_minutes").main()
+
+
+def test_gradients_are_compared_at_the_weights_of_a_run(scripts, monkeypatch, tmp_path, capsys):
+    config = PRESETS["digits"].changed(method="smb-int8", steps=3, batch=8, test_images=8)
+    run_training(config, out=tmp_path)
+    module = scripts("bench_gradients")
+    monkeypatch.setattr(sys, "argv", ["bench_gradients.py", str(tmp_path), "--batches", "4", "--json"])
+    assert module.main() == 0
+    rows = {row["gradients"]: row["errors"] for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert list(rows) == ["nearest", "dithered", "16-bit gradients"]
+    of_mean = {name: sum(error["of_the_mean"] for error in errors.values()) for name, errors in rows.items()}
+    assert 0 < of_mean["16-bit gradients"] < of_mean["dithered"] < of_mean["nearest"]
+    monkeypatch.setattr(sys, "argv", ["bench_gradients.py", str(tmp_path / "none")])
+    assert module.main() == 2
+    assert capsys.readouterr().err.count("\n") == 1
