@@ -185,7 +185,11 @@ class ResidentBody(nn.Module):
         means = self._body.forward(
             _array(images, np.float32),
             self._quantised(),
-            Choices(gates=decide, any_rank=self.context.group.any),
+            Choices(
+                gates=decide,
+                any_rank=self.context.group.any,
+                some=bool(skippable) and not isinstance(model.policy, RunAll),
+            ),
             training=training,
             backward=backward,
         )

@@ -55,6 +55,7 @@ class Body:
         self._map: MemoryMap
         self._parameters: Mapping[str, Parameters] = {}
         self._training = False
+        self._gated = True  # whether averages of every block's result may be asked for
         self._blocks: list[BlockStep] = []
         self._last_x: Scaled
         self._only: tuple[int, int] | None = None
@@ -79,7 +80,7 @@ class Body:
         self._map = self._plan(N, backward)
         self._parameters, self._training = parameters, training
         self._ops.training = training
-        self._blocks, self.observed = [], {}
+        self._blocks, self.observed, self._gated = [], {}, choices.some
         x = self._ops.load_images(self._map.tensor("images", N), images)
         sums = Later(lambda: np.zeros((N, images.shape[1]), np.int64))  # nobody asks for those of images
         for spec in self._network.blocks:
@@ -211,7 +212,7 @@ class Body:
                 f"x{spec.stage}",
                 room.take(skipped),
                 u=x.take(skipped).seen("strided"),
-                sums=True,
+                sums=self._gated or spec is self._network.blocks[-1],
                 name=spec.last.name,
             )
             exponent = done.exponent
@@ -223,7 +224,8 @@ class Body:
         )
 
         def of_samples() -> Ints:
-            found = np.zeros((N, room.C), np.int64) if spec.moves else sums.get().copy()
+            stays = len(skipped) and not spec.moves
+            found = sums.get().copy() if stays else np.zeros((N, room.C), np.int64)
             for samples, part in parts:
                 found[samples] = part.get().sums
             return found
@@ -249,7 +251,7 @@ class Body:
             v=shortcut,
             d=strength * last.offset,
             activation=spec.last.activation,
-            sums=True,
+            sums=self._gated or spec is self._network.blocks[-1],
             name=spec.last.name,
         )
         return tuple(convs), done, written

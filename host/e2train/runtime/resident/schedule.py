@@ -98,7 +98,7 @@ def count_step(
     means = body.forward(
         np.zeros((samples, s.C, s.H, s.W), np.float32),
         {conv.name: _parameters(conv) for conv in network.convs},
-        Choices(gates=all_run, any_rank=lambda flag: flag),
+        Choices(gates=all_run, any_rank=lambda flag: flag, some=gates),
         training=True,
         backward=True,
     )

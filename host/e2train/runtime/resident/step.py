@@ -48,12 +48,13 @@ class Choices:
     """Who decides which samples run which block.
 
     ``gates`` is asked block by block, with a function that gives the averages of the block's input (N, C); it
-    returns (N,), where zero skips, or None where all samples run. ``any_rank`` says whether a flag is up on
-    some rank.
+    returns (N,), where zero skips, or None where all samples run: without ``some`` it always does, and asks
+    for no averages. ``any_rank`` says whether a flag is up on some rank.
     """
 
     gates: Callable[[int, Callable[[], Floats]], Floats | None]
     any_rank: Callable[[bool], bool]
+    some: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
