@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from e2train.devices import DeviceError
 from e2train.nn import Group
 from e2train.runtime import Ledger
-from e2train.train import RunConfig, Session, TrainError, deterministic, open_context, read_config
+from e2train.train import DataError, RunConfig, Session, TrainError, deterministic, open_context, read_config
 from e2train.train.checkpoint import load_checkpoint
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -25,8 +26,8 @@ from torch.nn import functional as F  # noqa: N812
 Gradients = dict[str, Tensor]
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "nearest": {"gradient_rounding": "nearest"},
-    "dithered": {"gradient_rounding": "dithered"},
+    "nearest": {"gradient_bits": 8, "gradient_rounding": "nearest"},
+    "dithered": {"gradient_bits": 8, "gradient_rounding": "dithered"},
     "16-bit gradients": {"gradient_bits": 16},
 }
 
@@ -39,7 +40,9 @@ def main() -> int:
     parser.add_argument(
         "--batches", type=int, default=40, help="of the run's schedule (default: %(default)s)"
     )
-    parser.add_argument("--method", default="smb-int8", help="or psg: of predictions (default: %(default)s)")
+    parser.add_argument(
+        "--method", choices=("smb-int8", "psg"), default="smb-int8", help="psg: of predictions"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON line per kind of gradient")
     options = parser.parse_args()
     try:
@@ -47,14 +50,16 @@ def main() -> int:
         if not config.resident:
             raise TrainError(f"{options.run} is no resident run; train with --set execution=resident")
         state = load_checkpoint(options.run / "checkpoint.pt", config=config).state["model"]
-    except TrainError as error:
+        batches = max(1, options.batches)
+        with deterministic(config.threads):
+            wanted = gradients(config.changed(method="smb-fp32"), state, batches)
+            for name, settings in SETTINGS.items():
+                changes = {"method": options.method, "psg_g_bits": 0, **settings}
+                found = gradients(config.changed(**changes), state, batches)
+                report(name, errors(found, wanted), as_json=options.json)
+    except (TrainError, DataError, DeviceError) as error:
         print(error, file=sys.stderr)
         return 2
-    with deterministic(config.threads):
-        wanted = gradients(config.changed(method="smb-fp32"), state, options.batches)
-        for name, settings in SETTINGS.items():
-            found = gradients(config.changed(method=options.method, **settings), state, options.batches)
-            report(name, errors(found, wanted), as_json=options.json)
     return 0
 
 

@@ -3,10 +3,9 @@
 
 constexpr int kFractionBits = 9;
 
-// Divide by 2**shift and round, in two steps: once something has been added, down. Spec: numerics.round_shift
-// where that is a half, numerics.dithered_shift.
-// (raw + half) >> shift equals (raw >> shift) + half of an LSB, down to the bits that count: one shifter, no
-// decoder for half. Its 64 bits take any shift of six, so that nothing compares the shift with a width.
+// Divide by 2**shift, add `added` / 512 and round down, in two steps. Spec: numerics.round_shift where that
+// is a half, else numerics.dithered_shift. What is added comes behind the shifter, so that none decodes a
+// half. Its 64 bits take any shift of six, so that nothing compares the shift with a width.
 template <int kBits>
 struct RoundShift {
   ap_int<kBits + kFractionBits> fixed;  // raw >> shift, and the highest bits shifted out

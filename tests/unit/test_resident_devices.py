@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cases
 import numpy as np
 import pytest
 import resident_cases
-from e2train.devices import DeviceError, open_resident
+from e2train.devices import DeviceError, native, open_resident
 from e2train.devices.emulator.resident import TorchResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
@@ -22,6 +24,7 @@ from e2train.devices.resident import (
 from e2train.numerics import ExactnessError, conv_forward, conv_grad_input, conv_grad_weight
 from e2train.numerics.bounds import OUTPUT_TERMS
 from e2train.numerics.elementwise import LARGEST
+from e2train.numerics.rounding import DITHER_BITS, DITHER_PHASES, DITHER_STEPS
 from resident_cases import Case
 
 INT32_MAX = (1 << 31) - 1
@@ -223,3 +226,31 @@ def test_where_there_is_no_compiler_torch_gives_the_same_bits(monkeypatch, rng, 
 def test_the_emulator_is_native_where_there_is_a_compiler():
     with open_resident(threads=2) as device:
         assert isinstance(device, NativeResident)
+
+
+_DITHERED = [
+    case for case in resident_cases.AFFINES if case.dither is not None and "extremes" not in case.name
+]
+
+
+@pytest.mark.parametrize("case", [case for case in _DITHERED if case.shift], ids=str)
+def test_cases_of_dithering_tell_it_from_rounding_to_nearest(case, rng):
+    built = resident_cases.affine(case, rng)
+    written = []
+    for dither in (case.dither, None, (case.dither + 64) % 256):
+        device = SpecResident()
+        device.reserve(built.nbytes)
+        for tensor, values in built.inputs:
+            device.write(tensor.seen("whole"), values)
+        device.affine(replace(built.call, dither=dither))
+        written.append(device.read(built.destination))
+    for other in written[1:]:
+        assert (written[0] != other).mean() > 0.02
+
+
+def test_the_native_emulator_steps_through_phases_as_the_spec():
+    text = (Path(native.__file__).parent / "elementwise.cpp").read_text()
+    channel, row, column = DITHER_STEPS
+    steps = f"kDitherChannel = {channel}, kDitherRow = {row}, kDitherColumn = {column}"
+    assert f"{steps}, kDitherPhases = {DITHER_PHASES};" in text
+    assert f"kBits = {DITHER_BITS};" in text

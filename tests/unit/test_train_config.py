@@ -121,3 +121,14 @@ def test_a_missing_or_broken_file_is_refused(tmp_path):
     (tmp_path / "broken.toml").write_text("preset = ")
     with pytest.raises(TrainError, match=r"broken.toml is not TOML: "):
         find_config(str(tmp_path / "broken.toml"))
+
+
+def test_a_run_from_before_a_setting_is_read_as_it_was_trained(tmp_path):
+    path = tmp_path / "config.toml"
+    dithered = PRESETS["cifar10-resnet8"].changed(method="psg")
+    assert dithered.gradient_rounding == "dithered"
+    lines = dithered.to_toml().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("gradient_rounding")))
+    assert read_config(path) == dithered.changed(gradient_rounding="nearest")
+    path.write_text('preset = "cifar10-resnet8"\nmethod = "psg"\n')  # some settings, upon those of the preset
+    assert read_config(path) == dithered

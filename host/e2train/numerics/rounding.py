@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "DITHER_BITS",
     "DITHER_PHASES",
     "DITHER_STEPS",
     "Ints",
@@ -20,6 +21,7 @@ __all__ = [
 
 Ints = NDArray[np.int64]  # raw fixed-point integers
 
+DITHER_BITS = 9  # of the fraction that dithering adds
 DITHER_PHASES = 256
 DITHER_STEPS = 117, 69, 37
 """Of the phase, from one channel, row and column to the next: odd, so that each of them meets every phase."""
@@ -64,7 +66,7 @@ def dithered_shift(raw: Ints, shift: int, phases: Ints) -> Ints:
     """
     if not 0 <= shift <= 62:
         raise ValueError(f"shift must be in 0..62, not {shift}")
-    return ((raw << 9 >> shift) + 2 * phases + 1) >> 9
+    return ((raw << DITHER_BITS >> shift) + 2 * phases + 1) >> DITHER_BITS
 
 
 def keep_high(raw: Ints, *, bits: int, kept: int, signed: bool) -> Ints:

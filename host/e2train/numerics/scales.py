@@ -60,7 +60,7 @@ class Mantissas:
 
     @property
     def phase(self) -> int:
-        """Where dithering begins: another phase in each step, and the same one on every device."""
+        """Where dithering begins: it changes with the coefficients, and is the same on every device."""
         numbers = np.concatenate([self.a, self.b, self.d])
         return zlib.crc32(numbers.astype("<i8").tobytes()) % DITHER_PHASES
 

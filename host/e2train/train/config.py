@@ -26,6 +26,7 @@ _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s",
 _RESIDENT_ONLY = ("execution", "result_bits", "scale_decay", "gradient_range", "gradient_rounding")
 _OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
 _IF_SET = ("init_sha256", "freeze")
+_LATER = ("gradient_rounding",)  # settings that files of earlier runs lack, which are as by default
 _BARE_SIGNS_ONLY = ("sign_lr", "sign_weight_decay")
 _LARGEST_IMAGE = 1024  # rows
 _SMALLEST_IMAGE = 8
@@ -310,4 +311,6 @@ def read_config(path: Path) -> RunConfig:
     if "preset" not in raw:
         raise TrainError(f"{path}: preset is missing; there are: {', '.join(PRESETS)}")
     start = PRESETS.get(raw["preset"], PRESETS["digits"])
+    if set(_KINDS) - set(raw) <= set(_LATER):  # what a run has left, maybe one from before these settings
+        start = RunConfig(preset=raw["preset"])
     return start.changed(**raw)

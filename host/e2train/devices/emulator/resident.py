@@ -17,7 +17,7 @@ from e2train.devices.protocol import Closing, Counters, LayerCall
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import LARGEST, Kind, View, Written, kind_range
-from e2train.numerics.rounding import Ints, dither_phases
+from e2train.numerics.rounding import DITHER_BITS, Ints, dither_phases
 
 __all__ = ["TorchResident"]
 
@@ -106,7 +106,8 @@ class TorchResident(Closing):
             value = _round_shift(total, call.shift)
         else:
             phases = torch.from_numpy(dither_phases(size, call.dither)).to(self._host)
-            value = ((total << 9 >> call.shift) + 2 * phases + 1) >> 9  # numerics.dithered_shift
+            fine = total << DITHER_BITS >> call.shift
+            value = (fine + 2 * phases + 1) >> DITHER_BITS  # numerics.dithered_shift
         if call.relu:
             value = value.clamp(min=0)
         value = value.clamp(max=call.ceiling)

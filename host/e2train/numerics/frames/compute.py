@@ -25,6 +25,7 @@ from e2train.numerics.frames.layout import (
     Words,
 )
 from e2train.numerics.rounding import (
+    DITHER_BITS,
     DITHER_PHASES,
     DITHER_STEPS,
     Ints,
@@ -41,7 +42,7 @@ SUM_BITS = 40  # of all lanes
 FIELD_BITS = 16  # distance of the two sums of one accumulator: a product is below 2**15
 _CHUNK = 1 << 12  # iterations at a time: bounds the memory of the gathered operands
 _MAX_SHIFT = SUM_BITS  # from here on every result is 0
-_MAX_DITHERED = SUM_BITS + 9  # or so where dithering rounds
+_MAX_DITHERED = SUM_BITS + DITHER_BITS  # from here on dithering gives 0 too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
