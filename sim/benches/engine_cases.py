@@ -250,8 +250,8 @@ class Cases:
         off = dict.fromkeys(options, 0)
         for option in off:
             yield join_transfer([self._random_elements(mode, "mixed", **off | {option: 1})])
-        shifts = (0, 1, 8, 9, 10, 31, 39, 40, 48, 49, 63, 64, 255)
-        for shift, dithers in product(shifts, (0, 1)) if mode == "affine" else ():
+        shifts = [*product((0, 1, 31, 40, 64, 255), (0,)), *product((0, 8, 9, 10, 40, 49, 63), (1,))]
+        for shift, dithers in shifts if mode == "affine" else ():
             yield join_transfer([self._random_elements(mode, "mixed", shift=shift, dithers=dithers)])
         for limit in (1, 2, 128, 255, 256):
             for signed in (0, 1):
