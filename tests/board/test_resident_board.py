@@ -15,7 +15,7 @@ from e2train.devices import DeviceError, open_resident
 from e2train.devices.chains.kept import KeptChains
 from e2train.devices.protocol import StepLostError
 from e2train.devices.pynq_board import ROUND_CALLS, START_CALLS, WRITE_CALLS
-from e2train.devices.resident import Convolution, DeviceTensor
+from e2train.devices.resident import Convolution, DeviceTensor, Reduction
 from e2train.devices.simulated_board import board_model, build_logic
 from e2train.nn import build_model, describe
 from e2train.numerics import rounded_forward
@@ -272,6 +272,30 @@ def test_tensors_come_back_wherever_they_lie(overlay, rng):
                 device.write(tensor, values)
                 np.testing.assert_array_equal(device.read(tensor), values)
         assert server.board.memory.used_bytes == 0
+
+
+def test_images_are_spread_once_and_again_after_a_fault(overlay, rng):
+    """They are sent packed, and an engine spreads them before anything reads them."""
+    images = DeviceTensor(kind="int8", C=3, H=32, W=32, offsets=(1 << 14) * np.arange(6, dtype=np.int64))
+    with BoardServer(MODEL, build_logic, port=0) as server:
+        device = open_resident(f"pynq:127.0.0.1:{server.port}", config=BOARD, overlay=overlay(BOARD))
+        with device:
+            device.reserve(1 << 17)
+            device.write(images, rng.integers(-128, 128, images.shape, np.int8))
+            values = rng.integers(-128, 128, images.shape, np.int8)
+            device.write(images, values)
+            server.faults.add(Fault(kind="dma-slverr", transfer=server.faults.transfers + 1))
+            with pytest.raises(StepLostError, match=r"^images to  \(reduce\) on pynq: "):
+                device.reduce(Reduction(u=images, v=images))
+            sums, products = device.reduce(Reduction(u=images, v=images))
+            np.testing.assert_array_equal(sums, values.sum(axis=(0, 2, 3), dtype=np.int64))
+            np.testing.assert_array_equal(products, (values.astype(np.int64) ** 2).sum(axis=(0, 2, 3)))
+            before = server.faults.transfers
+            np.testing.assert_array_equal(device.read(images), values)
+            assert server.faults.transfers == before
+            device.write(images, ~values)
+            np.testing.assert_array_equal(device.read(images), ~values)
+            assert server.faults.transfers == before + 1
 
 
 @pytest.mark.slow

@@ -22,6 +22,12 @@ def tensor(start: int, samples: int = 2) -> DeviceTensor:
     return DeviceTensor(kind="int16", C=16, H=4, W=8, offsets=offsets)
 
 
+def wide(start: int) -> DeviceTensor:
+    """Samples that fill a buffer."""
+    offsets = start + (1 << 16) * np.arange(2, dtype=np.int64)
+    return DeviceTensor(kind="int16", C=16, H=64, W=32, offsets=offsets)
+
+
 def affine(u: DeviceTensor, out: DeviceTensor) -> Affine:
     return Affine(u=u, out=out, a=ONES, b=ZEROS, d=ZEROS, shift=0)
 
@@ -52,7 +58,7 @@ def test_only_what_reads_fresh_results_waits():
 
 
 def test_a_chain_that_is_full_ends_and_is_a_barrier_itself():
-    a, b, c = (tensor(start) for start in (0, 4096, 8192))
+    a, b, c = (wide(start) for start in (0, 1 << 20, 2 << 20))  # a frame for each sample
     one = sum(map(scratch_bytes, plan_job(affine(a, b), CONFIG).frames))
     between = sum(map(scratch_bytes, barrier(CONFIG)))
     assert chains(affine(a, b), affine(b, c), room=2 * one + between) == ["0b1"]

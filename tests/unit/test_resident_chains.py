@@ -86,8 +86,30 @@ def test_element_wise_operations_in_many_frames_equal_the_spec(
     assert (got.largest, got.saturations) == (want.largest, want.saturations)
     np.testing.assert_array_equal(got.sums, want.sums)
     assert device.take_counters().frames > 2
-    reduction = resident_cases.ReductionCase(name="cut", size=size, mask=True, per_sample=True)
-    got, want, *_ = both(resident_cases.reduction(reduction, rng), device)
+    for per_sample in (True, False):
+        reduction = resident_cases.ReductionCase(name="cut", size=size, mask=True, per_sample=per_sample)
+        got, want, *_ = both(resident_cases.reduction(reduction, rng), device)
+        for one, other in zip(got, want, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_sums_of_all_samples_of_a_frame_come_as_one(mask: bool, rng: np.random.Generator) -> None:
+    shape = ConvShape(N=9, C=33, H=6, W=5, K=33, R=3, S=3, padding=(1, 1, 1, 1))
+    for case in (
+        convolution(rng, shape),
+        resident_cases.reduction(
+            resident_cases.ReductionCase(name="sums", size=(9, 33, 6, 5), mask=mask), rng
+        ),
+    ):
+        job = plan_job(case.call, PYNQ)
+        headers = [frame.header for frame in job.frames]
+        assert max(header.plane for header in headers) > 30
+        for header in headers:  # quads of values are 4 lanes
+            values = header.iterations * 4 if header.elements else header.results * header.k_lanes
+            assert header.plane * header.planes * 16 == values
+            assert header.planes <= 3
+    got, want, *_ = both(case, open_resident("spec"))
     for one, other in zip(got, want, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -15,6 +15,7 @@ from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.board import chain_bytes
 from e2train.devices.chains.device import SCRATCH_BYTES
 from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, restoring_frames
+from e2train.devices.chains.packed import Spread, spread
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums
 from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
@@ -128,6 +129,7 @@ class _Planning(CountingDevice):
         self._cfg = cfg
         self._scratch = np.zeros(SCRATCH_BYTES, np.uint8)
         self._puts: list[Put] = []
+        self._packed: list[Spread] = []
         self._places = AddressMap()
         self._places.put(SUMS_AT, SUMS_BYTES, _SUMS)
         self._sums = PartialSums(cfg, lambda: True)
@@ -147,16 +149,21 @@ class _Planning(CountingDevice):
             self._places.put(0, nbytes, _ARENA)
 
     def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None:
+        self._puts.append(Put(tensor=tensor, values=values))
+        packed = spread(tensor)
+        if packed is not None:
+            self._packed.append(packed)
+            tensor = packed.source
         for part in parts(tensor):
             first, nbytes = int(tensor.offsets[part.start]), (part.stop - part.start) * tensor.sample_bytes
             self._places.put(first, nbytes, _ARENA * (2 + self.calls))
             self.calls += WRITE_CALLS
             self.in_a_row += WRITE_CALLS
         self.sent += tensor.nbytes
-        self._puts.append(Put(tensor=tensor, values=values))
 
     def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
-        planned = plan_rounds(calls, self._cfg, room=chain_bytes(self._cfg), sums=self._sums)
+        packed, self._packed = self._packed, []
+        planned = plan_rounds([*packed, *calls], self._cfg, room=chain_bytes(self._cfg), sums=self._sums)
         for chains in planned.rounds:
             self._count(chains)
         outcomes = [(run_operation(self, call), Counters()) for call in calls]

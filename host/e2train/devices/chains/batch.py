@@ -11,10 +11,10 @@ import numpy as np
 from e2train.config import EngineConfig
 from e2train.devices.chains.elements import plan_reduction
 from e2train.devices.chains.jobs import Job
-from e2train.devices.chains.operands import operands, results
+from e2train.devices.chains.operands import Work, operands, results
 from e2train.devices.chains.plan import PlannedFrame, Range
 from e2train.devices.chains.transfer import scratch_bytes
-from e2train.devices.resident import DeviceTensor, Operation, Reduction
+from e2train.devices.resident import DeviceTensor, Reduction
 
 __all__ = ["BARRIER_BYTES", "Step", "barrier", "join"]
 
@@ -25,7 +25,7 @@ BARRIER_BYTES = 16 * 8 * 64  # of the memory, from its begin on
 
 
 def join(
-    calls: Sequence[Operation],
+    calls: Sequence[Work],
     jobs: Sequence[Job],
     cfg: EngineConfig,
     *,

@@ -17,7 +17,8 @@ from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import BARRIER_BYTES
 from e2train.devices.chains.device import SCRATCH_BYTES, named
 from e2train.devices.chains.kept import RESTORING_BYTES, RESTORING_REPLY_BYTES, KeptChains, spare_buffer
-from e2train.devices.chains.operands import operands, results
+from e2train.devices.chains.operands import Work, operands, results
+from e2train.devices.chains.packed import Spread, pack, spread
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums, SumsLater
 from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
@@ -71,6 +72,7 @@ class BoardResident(OneByOne, Closing):
         self._owner: Board | None = None  # in whose memory the tensors are
         self._arena: Buffer | None = None
         self._written: dict[int, Buffer] = {}  # by the first byte
+        self._packed: list[Spread] = []  # images that no engine has spread yet
         self._places = AddressMap()
         self._summing: Buffer | None = None  # where partial sums stay
         self._has_room_for_sums = True
@@ -112,6 +114,11 @@ class BoardResident(OneByOne, Closing):
             calls = board.calls
             if board is not self._owner:  # it was connected again
                 self._allocate(board, self._tensors)
+            self._packed = [each for each in self._packed if not _meet(each.destination, tensor)]
+            packed = spread(tensor) if board.is_remote else None
+            if packed is not None:
+                self._packed.append(packed)
+                tensor, values = packed.source, pack(values, packed.count)
             raw = to_blocks(values).reshape(tensor.N, -1).view(np.uint8)
             for part in parts(tensor):
                 self._put(board, int(tensor.offsets[part.start]), raw[part].reshape(-1))
@@ -121,6 +128,8 @@ class BoardResident(OneByOne, Closing):
     def read(self, tensor: DeviceTensor) -> NDArray[Any]:
         """Values (N, C, H, W) from the memory; all buffers are fetched as wholes."""
         self._check(tensor)
+        if self._packed:
+            self.run_batch([])
         raw = np.empty((tensor.N, tensor.sample_bytes), np.uint8)
         with self._attended() as board:
             buffers = [buffer for buffer in (self._arena, *self._written.values()) if buffer]
@@ -139,25 +148,32 @@ class BoardResident(OneByOne, Closing):
         """
         for call in calls:
             self._check(*operands(call), *results(call))
+        packed = self._packed
+        work: list[Work] = [*packed, *calls]
         planned = plan_rounds(
-            calls, self.config, room=chain_bytes(self.config), sums=self._sums, finish=self._finish_sums
+            work, self.config, room=chain_bytes(self.config), sums=self._sums, finish=self._finish_sums
         )
-        replies: list[list[FrameReply]] = [[] for _ in calls]
-        counters = [Counters() for _ in calls]
+        replies: list[list[FrameReply]] = [[] for _ in work]
+        counters = [Counters() for _ in work]
         for chains in planned.rounds:
             own = sorted({index for chain in chains.values() for index, _ in chain if index is not None})
             labels = planned.labels[own[0]], planned.labels[own[-1]]
             with named(" to ".join(dict.fromkeys(labels)), self.name):
                 found, counted = self._run_round(chains)
-            counters[own[0]] += counted + self.take_counters()
+            counted += self.take_counters()
+            if own[0] < len(packed):  # counts with what comes next
+                self._counters += counted
+            else:
+                counters[own[0]] += counted
             for engine, chain in chains.items():
                 for (index, _), reply in zip(chain, found[engine], strict=True):
                     if index is None:
                         self._sums.take(reply)
                     else:
                         replies[index].append(reply)
+        self._packed = []
         outcomes = (collect(found) for collect, found in zip(planned.collect, replies, strict=True))
-        return list(zip(outcomes, counters, strict=True))
+        return list(zip(outcomes, counters, strict=True))[len(packed) :]
 
     def compute_one(self, call: Operation) -> Any:
         """The outcome of an operation."""
@@ -199,6 +215,7 @@ class BoardResident(OneByOne, Closing):
         self._summing, self._has_room_for_sums = None, True
         self._sums = PartialSums(self.config, self._reserve_sums)
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
+        self._packed = []
         nbytes = max(nbytes, BARRIER_BYTES)
         self._arena = board.allocate(nbytes + RESTORING_REPLY_BYTES)
         self._tensors = nbytes
@@ -321,6 +338,11 @@ class BoardResident(OneByOne, Closing):
         if self._closed:
             raise DeviceError(f"device {self.name} is closed")
         check_access(self._tensors, *tensors)
+
+
+def _meet(one: DeviceTensor, other: DeviceTensor) -> bool:
+    """Whether tensors share bytes."""
+    return bool(one.N and other.N) and one.span.first < other.span.end and other.span.first < one.span.end
 
 
 def _content(buffers: Sequence[Buffer], address: int, nbytes: int) -> NDArray[np.uint8]:

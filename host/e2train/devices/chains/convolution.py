@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from e2train.config import EngineConfig
 from e2train.devices.chains.plan import (
     KINDS,
+    MOST_PIXELS,
     REACH,
     Loop,
     PlannedFrame,
@@ -191,9 +192,9 @@ def _places(y: DeviceTensor, part: _Part, rows: Range, blocks: Range, offsets: l
     """Where results go, in the order in which they leave."""
     phase, columns = part.rows, part.columns
     if phase.every == 1 and columns.width == y.W:
-        return runs(Stripe(tensor=y, rows=rows, blocks=blocks, offsets=offsets))
+        return runs(Stripe(tensor=y, rows=rows, blocks=blocks, offsets=offsets), by_block=part.sums)
     pixel = LANES * np.dtype(y.kind).itemsize
-    return [
+    return [  # of an input gradient, which has no sums
         (
             offset + ((block * y.H + phase.first + row * phase.every) * y.W + columns.first) * pixel,
             columns.width * pixel,
@@ -235,6 +236,8 @@ def _loops(part: _Part, tile: _Tile) -> tuple[list[Loop], list[Loop]]:
         Loop(limit=tile.blocks, dwa=part.block_rows),
         Loop(limit=tile.samples, dxa=part.depth * plane),
     ]
+    if part.sums:  # of all samples at once: a plane is a block of them
+        results[-2:] = results[:-3:-1]
     kept = [loop for loop in summed if loop.limit > 1]
     return kept or [Loop(limit=1)], [loop for loop in results if loop.limit > 1]
 
@@ -252,8 +255,8 @@ def _header(part: _Part, tile: _Tile, cfg: EngineConfig) -> Header:
         result=KINDS[part.result],
         shift=part.shift,
         depth=len(summed),
-        plane=tile.rows * part.columns.width if part.sums else 0,
-        planes=tile.samples * tile.blocks if part.sums else 0,
+        plane=tile.samples * tile.rows * part.columns.width if part.sums else 0,
+        planes=tile.blocks if part.sums else 0,
         x_count=tile.samples * part.depth * tile.height * part.width,
         w_count=tile.blocks * part.block_rows * part.k_lanes,
         H=tile.height,
@@ -281,9 +284,12 @@ def _tiles(part: _Part, cfg: EngineConfig) -> Iterator[_Tile]:
         if vectors > cfg.x_depth or part.rows.reach(rows) > REACH:
             continue
         for blocks in shares(part.blocks):
-            if blocks * part.block_rows * part.k_lanes > cfg.w_vectors:
+            too_many = part.sums and blocks > MOST_PLANES
+            if too_many or blocks * part.block_rows * part.k_lanes > cfg.w_vectors:
                 continue
-            most = min(cfg.x_depth // vectors, MOST_PLANES // blocks if part.sums else cfg.x_depth)
+            most = cfg.x_depth // vectors
+            if part.sums:
+                most = min(most, MOST_PIXELS // (rows * part.columns.width))
             for samples in {1, *(size for size in shares(part.samples) if size <= most)} if most else ():
                 tile = _Tile(samples=samples, rows=rows, blocks=blocks, height=height)
                 if sum(map(len, _loops(part, tile))) <= LEVELS:
@@ -298,6 +304,8 @@ def _cycles(part: _Part, tile: _Tile, cfg: EngineConfig) -> int:
     R, S = part.taps
     whole = tile.rows == part.rows.count
     whole_rows = part.rows.every == 1 and len(columns.phases) == 1
+    sums = 2 * LANES * tile.blocks if part.sums else 0
+    whole_results = whole and whole_rows and not part.sums
     frames = -(-part.samples // n) * -(-part.rows.count // tile.rows) * -(-part.blocks // tile.blocks)
     return chain_cycles(
         frames,
@@ -305,7 +313,8 @@ def _cycles(part: _Part, tile: _Tile, cfg: EngineConfig) -> int:
         words_in=2 * (n * part.depth * tile.height * part.width * itemsize)
         + 2 * tile.blocks * part.block_rows * part.k_lanes,
         iterations=pixels * part.tiles * R * S * part.depth,
-        words_out=2 * pixels * size + (2 * LANES * n * tile.blocks if part.sums else 0),
+        words_out=2 * pixels * size + sums,
+        to_host=sums,
         pieces=n * (1 if whole else part.depth)
-        + n * (1 if whole and whole_rows else tile.blocks * (1 if whole_rows else tile.rows)),
+        + n * (1 if whole_results else tile.blocks * (1 if whole_rows else tile.rows)),
     )

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise, product
 
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from e2train.config import EngineConfig
 from e2train.devices.chains.plan import (
     KINDS,
+    MOST_PIXELS,
     REACH,
     Loop,
     PlannedFrame,
     Range,
+    Run,
     Stripe,
     chain_cycles,
     nest,
@@ -35,8 +37,8 @@ from e2train.numerics.rounding import DITHER_PHASES, DITHER_STEPS
 
 __all__ = ["plan_affine", "plan_reduction"]
 
-_MOST_PIXELS = (1 << 16) - 1  # of a plane
 _QUARTERS = 4  # of a pixel
+_MASK = 2  # of the operands
 _MOST_LIMIT = 256  # of a mask: beyond every value of 8 bits
 _COEFFICIENT = np.dtype([("a", "<i2"), ("b", "<i2"), ("d", "<i4")])
 
@@ -50,10 +52,15 @@ class _Operation:
     mask: DeviceTensor | None
     out: DeviceTensor  # of a reduction u: what the size is taken from
     sums: bool
+    per_sample: bool  # sums of each, else of all samples of a frame at once
     mode: Mode
     label: str
     fields: tuple[tuple[str, int], ...]
     dither: int | None = None  # phase of each sample's first value
+
+    def planes(self, samples: int, blocks: int) -> int:
+        """That a frame of so many samples and blocks reports sums of."""
+        return self.sums * blocks * (samples if self.per_sample else 1)
 
 
 def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
@@ -76,6 +83,7 @@ def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
         mask=_checked_mask(label, call.mask),
         out=call.out,
         sums=call.sums,
+        per_sample=True,
         mode=Mode.AFFINE,
         label=label,
         fields=tuple((fields | (masks if call.mask else {})).items()),
@@ -98,6 +106,7 @@ def plan_reduction(call: Reduction, cfg: EngineConfig) -> Iterator[PlannedFrame]
         mask=_checked_mask(label, call.mask),
         out=call.u,
         sums=True,
+        per_sample=call.per_sample,
         mode=Mode.REDUCE,
         label=label,
         fields=tuple((fields | (masks if call.mask else {})).items()),
@@ -158,11 +167,20 @@ def _frames(
             heights = tuple(0 if each is None else each.rows[1] - each.rows[0] for each in stripes)
             fields = (*op.fields, *_dithering(op, blocks[0], lines[0]))
             yield PlannedFrame(
-                header=_header(op.mode, fields, op.sums, count, out.W, views, heights, cfg),
-                sources=(*parts, *(runs(each) for each in stripes if each is not None)),
+                header=_header(op.mode, fields, op.planes(*count[:2]), count, out.W, views, heights, cfg),
+                sources=(*parts, *_sources(op, stripes)),
                 results=() if coefficients is None else runs(place),
                 tag=(group, blocks),
             )
+
+
+def _sources(op: _Operation, stripes: Sequence[Stripe | None]) -> list[list[Run]]:
+    """Where u, v and mask are read, as far as there are any; masks come in the order of the results."""
+    return [
+        runs(stripe, by_block=operand == _MASK and not op.per_sample)
+        for operand, stripe in enumerate(stripes)
+        if stripe is not None
+    ]
 
 
 def _dithering(op: _Operation, block: int, row: int) -> tuple[tuple[str, int], ...]:
@@ -205,15 +223,25 @@ def _tile(
         fitting = [
             vectors // (each * size) for vectors, each, size in zip(room, pixels, wide, strict=True) if each
         ]
-        most = min([*fitting, MOST_PLANES // count if op.sums else out.N])
+        most = min([*fitting, _most_samples(op, rows, count)])
         aligned = rows == out.H or not even or rows % 2 == 0
-        reached = max(rows, out.W) <= REACH and rows * out.W <= _MOST_PIXELS
+        reached = max(rows, out.W) <= REACH
         if aligned and reached and most:
             return _samples(op, rows, count, most, operands, cfg), rows
     raise ShapeError(
         f"{op.label}: a row of {out.W} pixels of {out.C} channels does not fit the buffers of {cfg.name}; "
         "use another device"
     )
+
+
+def _most_samples(op: _Operation, rows: int, count: int) -> int:
+    """How many samples the sums of a frame may be of."""
+    pixels = rows * op.out.W
+    if not op.per_sample:
+        return MOST_PIXELS // pixels if op.planes(1, count) <= MOST_PLANES else 0
+    if pixels > MOST_PIXELS:
+        return 0
+    return MOST_PLANES // count if op.sums else op.out.N
 
 
 def _pixels(operand: DeviceTensor, rows: int) -> int:
@@ -234,16 +262,23 @@ def _samples(
     out = op.out
     loads = [_words(each.kind, _pixels(each, rows) * count) for each in operands if each is not None]
     stored = 0 if op.mode == Mode.REDUCE else _words(out.kind, rows * out.W * count)
-    sums = 2 * LANES * count if op.sums else 0
+    short = rows < out.H
+    pieces = (stored > 0) * (count if short else 1) + sum(
+        count if short or (index == _MASK and not op.per_sample) else 1
+        for index, each in enumerate(operands)
+        if each is not None
+    )
 
     def cycles(samples: int) -> int:
+        sums = 2 * LANES * op.planes(samples, count)
         return chain_cycles(
             -(-out.N // samples) * -(-out.H // rows),
             engines=cfg.engines,
             words_in=samples * sum(loads),
             iterations=samples * _QUARTERS * rows * out.W * count,
-            words_out=samples * (stored + sums),
-            pieces=samples * (1 if rows == out.H else count) * (len(loads) + (stored > 0)),
+            words_out=samples * stored + sums,
+            to_host=sums,
+            pieces=samples * pieces,
         )
 
     return min((size for size in {1, *shares(out.N)} if size <= most), key=cycles)
@@ -257,16 +292,20 @@ def _words(kind: str, pixels: int) -> int:
 def _header(
     mode: Mode,
     fields: tuple[tuple[str, int], ...],
-    sums: bool,
+    planes: int,
     count: tuple[int, int, int],
     width: int,
     views: tuple[tuple[str, str, int] | None, ...],
     heights: tuple[int, ...],
     cfg: EngineConfig,
 ) -> Header:
-    """``count`` is samples, blocks and rows; ``views`` are kind, view and columns of u, v and mask."""
+    """``count`` is samples, blocks and rows; ``views`` are kind, view and columns of u, v and mask.
+
+    Where sums are of fewer planes than samples have blocks, they are of all samples at once.
+    """
     samples, blocks, rows = count
-    planes, (u, v, mask) = samples * blocks, views
+    u, v, mask = views
+    together = 0 < planes < samples * blocks
     steps = [
         (0, 0, 0) if view is None else _steps(view[1], view[2], height)
         for view, height in zip(views[:2], heights, strict=False)
@@ -274,10 +313,15 @@ def _header(
     spread = [int(view is not None and view[1] == "spread") for view in (u, v)]
     loops = [
         Loop(limit=limit, dy=dy, dx=dx, dxa=steps[0][level], dwa=steps[1][level])
-        for level, (limit, dy, dx) in enumerate(((width, 0, 1), (rows, 1, 0), (planes, 0, 0)))
+        for level, (limit, dy, dx) in enumerate(((width, 0, 1), (rows, 1, 0), (samples * blocks, 0, 0)))
     ]
+    if together:
+        of_blocks = replace(loops.pop(), limit=blocks)
+        of_samples = replace(of_blocks, limit=samples, dxa=blocks * of_blocks.dxa, dwa=blocks * of_blocks.dwa)
+        loops += [of_samples, of_blocks]
     pixels = [
-        0 if view is None else planes * height * view[2] for view, height in zip(views, heights, strict=True)
+        0 if view is None else samples * blocks * height * view[2]
+        for view, height in zip(views, heights, strict=True)
     ]
     return Header(
         mode=mode,
@@ -289,9 +333,9 @@ def _header(
         x_spread=spread[0],
         w_spread=spread[1],
         mask_signed=int(mask is not None and mask[0] == "int8"),
-        depth=3,
-        plane=rows * width,
-        planes=planes if sums else 0,
+        depth=4 if together else 3,
+        plane=rows * width * (samples if together else 1),
+        planes=planes,
         rows=blocks if mode == Mode.AFFINE else 0,
         x_count=pixels[0],
         w_count=pixels[1] * (2 if v is not None and v[0] == "int16" else 1),

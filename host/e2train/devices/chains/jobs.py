@@ -14,9 +14,11 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.convolution import plan_convolution
 from e2train.devices.chains.elements import plan_affine, plan_reduction
 from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
+from e2train.devices.chains.operands import Work
+from e2train.devices.chains.packed import Spread, plan_spread
 from e2train.devices.chains.plan import PlannedFrame, Range
 from e2train.devices.chains.transfer import FrameReply
-from e2train.devices.resident import Affine, Convolution, Operation, Reduction, WeightGradient
+from e2train.devices.resident import Affine, Convolution, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
@@ -35,7 +37,7 @@ class Job:
     collect: Callable[[Replies], Any]
 
 
-def plan_job(call: Operation, cfg: EngineConfig) -> Job:
+def plan_job(call: Work, cfg: EngineConfig) -> Job:
     """Plan an operation for an engine.
 
     Raises: ShapeError when it does not fit the engine's buffers.
@@ -44,7 +46,7 @@ def plan_job(call: Operation, cfg: EngineConfig) -> Job:
     return Job(label=label, frames=list(frames), collect=collect)
 
 
-def plan_share(share: Operation, call: Operation, cfg: EngineConfig, *, first: int) -> Job:
+def plan_share(share: Work, call: Work, cfg: EngineConfig, *, first: int) -> Job:
     """Plan a share of a call, its samples from the number ``first`` on, as a part of the call's outcome.
 
     Raises: as ``plan_job``.
@@ -55,23 +57,27 @@ def plan_share(share: Operation, call: Operation, cfg: EngineConfig, *, first: i
     return Job(label=label, frames=list(frames), collect=_collector(call))
 
 
-def _planned(call: Operation, cfg: EngineConfig) -> tuple[str, Iterator[PlannedFrame], Callable[..., Any]]:
+def _planned(call: Work, cfg: EngineConfig) -> tuple[str, Iterator[PlannedFrame], Callable[..., Any]]:
     """An operation's label, frames, and what collects the outcome."""
     collect = _collector(call)
     if isinstance(call, Convolution):
         return call.label, plan_convolution(call, cfg), collect
     if isinstance(call, WeightGradient):
         return call.label, plan_gradient(call, cfg), collect
+    if isinstance(call, Spread):
+        return call.label, plan_spread(call, cfg), collect
     if isinstance(call, Affine):
         return f"{call.name} (affine)", plan_affine(call, cfg), collect
     return f"{call.name} (reduce)", plan_reduction(call, cfg), collect
 
 
-def _collector(call: Operation) -> Callable[[Replies], Any]:
+def _collector(call: Work) -> Callable[[Replies], Any]:
     if isinstance(call, Convolution):
         return partial(_convolved, call)
     if isinstance(call, WeightGradient):
         return partial(_weight_gradient, call)
+    if isinstance(call, Spread):
+        return _spread
     return partial(_affine, call) if isinstance(call, Affine) else partial(_reduced, call)
 
 
@@ -103,6 +109,10 @@ def _weight_gradient(call: WeightGradient, replies: Replies) -> Ints:
     return gw[:K, :C] >> scale_bits(call)
 
 
+def _spread(replies: Replies) -> None:
+    """Nothing comes of it but values in the memory."""
+
+
 def _affine(call: Affine, replies: Replies) -> Written:
     sums = np.zeros((call.out.N, block_count(call.out.C), LANES), np.int64)
     largest = saturations = 0
@@ -115,13 +125,20 @@ def _affine(call: Affine, replies: Replies) -> Written:
 
 
 def _reduced(call: Reduction, replies: Replies) -> tuple[Ints, Ints]:
-    shape = call.u.N, block_count(call.u.C), LANES
-    sums, products = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    N, blocks = call.u.N, block_count(call.u.C)
+    if call.per_sample:
+        sums, products = np.zeros((2, N, blocks, LANES), np.int64)
+        for reply in replies:
+            _add_by_sample(sums, reply, 0)
+            _add_by_sample(products, reply, 1)
+        found, with_v = (each.reshape(N, blocks * LANES)[:, : call.u.C] for each in (sums, products))
+        return found, with_v
+    both = np.zeros((2, blocks, LANES), np.int64)
     for reply in replies:
-        _add_by_sample(sums, reply, 0)
-        _add_by_sample(products, reply, 1)
-    found, with_v = (each.reshape(call.u.N, shape[1] * LANES)[:, : call.u.C] for each in (sums, products))
-    return (found, with_v) if call.per_sample else (found.sum(axis=0), with_v.sum(axis=0))
+        _, (low, high) = reply.frame.tag
+        both[:, low:high] += reply.sides.swapaxes(0, 1)
+    of_u, of_products = both.reshape(2, blocks * LANES)[:, : call.u.C]
+    return of_u, of_products
 
 
 def _add_by_sample(sums: Ints, reply: FrameReply, which: int) -> None:

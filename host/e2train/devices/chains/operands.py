@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from e2train.devices.chains.packed import Spread
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Operation, WeightGradient
 
-__all__ = ["operands", "results"]
+__all__ = ["Work", "operands", "results"]
+
+Work = Operation | Spread
+"""What a chain may do."""
 
 
-def operands(call: Operation) -> tuple[DeviceTensor, ...]:
+def operands(call: Work) -> tuple[DeviceTensor, ...]:
     """The tensors that an operation reads."""
-    if isinstance(call, Convolution):
+    if isinstance(call, Convolution | Spread):
         return (call.source,)
     if isinstance(call, WeightGradient):
         return call.x, call.gy
@@ -18,8 +22,8 @@ def operands(call: Operation) -> tuple[DeviceTensor, ...]:
     return tuple(tensor for tensor in listed if tensor is not None)
 
 
-def results(call: Operation) -> tuple[DeviceTensor, ...]:
+def results(call: Work) -> tuple[DeviceTensor, ...]:
     """The tensors that an operation writes."""
-    if isinstance(call, Convolution):
+    if isinstance(call, Convolution | Spread):
         return (call.destination,)
     return (call.out,) if isinstance(call, Affine) else ()

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
 from e2train.devices.chains.jobs import Job
+from e2train.devices.chains.operands import Work
 from e2train.devices.chains.plan import Loop, PlannedFrame, nest, ranges
 from e2train.devices.chains.transfer import FrameReply
 from e2train.devices.protocol import StepLostError
-from e2train.devices.resident import Operation, WeightGradient
+from e2train.devices.resident import WeightGradient
 from e2train.numerics.blocks import LANES
 from e2train.numerics.bounds import PAIRED_GRAD_WEIGHT_TERMS
 from e2train.numerics.frames import Header, Kind, Mode
@@ -156,7 +157,7 @@ class PartialSums:
         return [self._frames[engine::engines] for engine in range(engines)]
 
     def place(
-        self, calls: Sequence[Operation], jobs: Sequence[list[Job]]
+        self, calls: Sequence[Work], jobs: Sequence[list[Job]]
     ) -> tuple[list[list[Job]], dict[int, list[Parts]]]:
         """Let frames of weight gradients write where there is room; gives the parts by their operation.
 

@@ -17,6 +17,7 @@ from e2train.numerics.frames.layout import HEADER_WORDS, LEVELS, TRAILER_WORDS
 
 __all__ = [
     "KINDS",
+    "MOST_PIXELS",
     "REACH",
     "Loop",
     "PlannedFrame",
@@ -38,6 +39,8 @@ KINDS = {"uint8": Kind.UINT8, "int8": Kind.INT8, "int16": Kind.INT16}
 _DESCRIPTOR_CYCLES = 41  # of the DMA's port for them
 _OWN_PIECES = 3  # header, what the host sends along, sums with trailer
 _FRAME_CYCLES = 100  # what a frame costs besides
+_HOST_CYCLES = 14  # of a word that comes to the host: 110 MB/s, 187.5 MHz, a link that all engines share
+MOST_PIXELS = (1 << 16) - 1  # of a plane that sums are reported of
 REACH = 500  # positions that the windows of a frame span: net deltas have ten bits
 
 
@@ -90,15 +93,18 @@ def nest(loops: Iterable[Loop]) -> tuple[Level, ...]:
     return (*levels, *[Level()] * (LEVELS - len(levels)))
 
 
-def runs(stripe: Stripe) -> list[Run]:
-    """Where a stripe lies, sample by sample and block by block."""
+def runs(stripe: Stripe, *, by_block: bool = False) -> list[Run]:
+    """Where a stripe lies, sample by sample and block by block, or blocks first and samples in them."""
     t, (first, end), (low, high) = stripe.tensor, stripe.rows, stripe.blocks
     pixel = LANES * np.dtype(t.kind).itemsize
     plane = t.H * t.W * pixel
-    if end - first == t.H:
+    if end - first == t.H and not (by_block and high - low > 1):
         return [(offset + low * plane, (high - low) * plane) for offset in stripe.offsets]
     start, size = first * t.W * pixel, (end - first) * t.W * pixel
-    return [(offset + block * plane + start, size) for offset in stripe.offsets for block in range(low, high)]
+    places = ((block, offset) for block in range(low, high) for offset in stripe.offsets)
+    if not by_block:
+        places = ((block, offset) for offset in stripe.offsets for block in range(low, high))
+    return [(offset + block * plane + start, size) for block, offset in places]
 
 
 def ranges(whole: int, size: int) -> list[Range]:
@@ -120,13 +126,24 @@ def shares(whole: int) -> list[int]:
 
 
 def chain_cycles(
-    frames: int, *, engines: int, words_in: int, iterations: int, words_out: int, pieces: int
+    frames: int,
+    *,
+    engines: int,
+    words_in: int,
+    iterations: int,
+    words_out: int,
+    pieces: int,
+    to_host: int | None = None,
 ) -> int:
-    """Estimate of what so many equal frames take: one loads while one computes and one is stored."""
+    """Estimate of what so many equal frames take: one loads while one computes and one is stored.
+
+    With ``to_host``, the words of each that the host reads beside the trailer, these count too.
+    """
     descriptors = _DESCRIPTOR_CYCLES * (pieces + _OWN_PIECES)
     load, store = words_in + HEADER_WORDS, words_out + TRAILER_WORDS
     turns = -(-frames // engines)
-    return load + turns * (max(load, iterations, store, descriptors) + _FRAME_CYCLES) + store
+    host = 0 if to_host is None else frames * (to_host + TRAILER_WORDS) * _HOST_CYCLES
+    return load + turns * (max(load, iterations, store, descriptors) + _FRAME_CYCLES) + store + host
 
 
 def frame_cycles(frame: PlannedFrame) -> int:

@@ -16,11 +16,11 @@ from typing import Any, cast
 from e2train.config import EngineConfig
 from e2train.devices.chains.batch import Step, join
 from e2train.devices.chains.jobs import Job, plan_share
-from e2train.devices.chains.operands import operands, results
+from e2train.devices.chains.operands import Work, operands, results
 from e2train.devices.chains.partial_sums import PartialSums, Parts, SumsLater
 from e2train.devices.chains.plan import PlannedFrame, Range
 from e2train.devices.chains.transfer import FrameReply
-from e2train.devices.resident import DeviceTensor, Operation, WeightGradient
+from e2train.devices.resident import DeviceTensor, WeightGradient
 
 __all__ = ["Round", "Rounds", "last_round", "plan_rounds", "shares_of"]
 
@@ -37,7 +37,7 @@ class Rounds:
 
 
 def plan_rounds(
-    calls: Sequence[Operation],
+    calls: Sequence[Work],
     cfg: EngineConfig,
     *,
     room: int,
@@ -97,7 +97,7 @@ def _later(
     return SumsLater(call=call, collect=collect, replies=replies, parts=parts, finish=finish)
 
 
-def shares_of(call: Operation, engines: int) -> list[tuple[int, Operation]]:
+def shares_of(call: Work, engines: int) -> list[tuple[int, Work]]:
     """An operation for each engine that gets samples, and the number of the first of these."""
     samples = _tensors(call)[0][1].N
     count = max(1, min(engines, samples))
@@ -107,19 +107,19 @@ def shares_of(call: Operation, engines: int) -> list[tuple[int, Operation]]:
     return [(low, _slice(call, slice(low, high))) for low, high in pairwise(edges)]
 
 
-def _tensors(call: Operation) -> list[tuple[str, DeviceTensor]]:
+def _tensors(call: Work) -> list[tuple[str, DeviceTensor]]:
     listed = [(field.name, getattr(call, field.name)) for field in fields(call)]
     return [(name, value) for name, value in listed if isinstance(value, DeviceTensor)]
 
 
-def _slice(call: Operation, samples: slice) -> Operation:
+def _slice(call: Work, samples: slice) -> Work:
     parts = {name: replace(tensor, offsets=tensor.offsets[samples]) for name, tensor in _tensors(call)}
     return replace(call, **parts)  # type: ignore[arg-type]  # tensors in the place of tensors
 
 
 def _chains(
     numbers: range,
-    shared: Sequence[Sequence[tuple[int, Operation]]],
+    shared: Sequence[Sequence[tuple[int, Work]]],
     jobs: Sequence[Sequence[Job]],
     engine: int,
     cfg: EngineConfig,
@@ -133,7 +133,7 @@ def _chains(
         yield [(None if index is None else own[index], frame) for index, frame in chain]
 
 
-def _apart(shared: Sequence[Sequence[tuple[int, Operation]]]) -> Iterator[Range]:
+def _apart(shared: Sequence[Sequence[tuple[int, Work]]]) -> Iterator[Range]:
     """Operations in order, as runs within which no engine touches what another one works on."""
     first = 0
     read: list[tuple[int, Range]] = []  # by which engine, since the last round

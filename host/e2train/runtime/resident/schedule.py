@@ -131,15 +131,16 @@ class CountingDevice:
         return np.zeros(tensor.shape, tensor.kind)
 
     def convolve(self, call: Convolution) -> Written:
-        zeros = np.zeros(call.destination.C, np.int64)
+        zeros = np.zeros(call.destination.C, np.int64) if call.sums else None
         return Written(largest=1, saturations=0, sums=zeros, squares=zeros)
 
     def weight_gradient(self, call: WeightGradient) -> Ints:
         return np.zeros(call.weights, np.int64)
 
     def affine(self, call: Affine) -> Written:
-        return Written(largest=1, saturations=0, sums=np.zeros((call.out.N, call.out.C), np.int64))
+        zeros = np.zeros((call.out.N, call.out.C), np.int64) if call.sums else None
+        return Written(largest=1, saturations=0, sums=zeros)
 
     def reduce(self, call: Reduction) -> tuple[Ints, Ints]:
-        zeros = np.zeros(call.u.C, np.int64)
+        zeros = np.zeros((call.u.N, call.u.C) if call.per_sample else call.u.C, np.int64)
         return zeros, zeros

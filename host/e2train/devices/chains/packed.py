@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images that go to a board with several pixels in a vector, whose 16 lanes would be empty for the most part.
+
+An engine spreads them over their tensor: a convolution of a vector with weights that pick the lanes of one
+pixel after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2train.config import EngineConfig
+from e2train.devices.chains.plan import KINDS, Loop, PlannedFrame, Stripe, nest, ranges, runs
+from e2train.devices.protocol import ShapeError
+from e2train.devices.resident import ALIGNMENT, DeviceTensor, sample_bytes
+from e2train.numerics.blocks import LANES, block_count
+from e2train.numerics.frames import Header, Mode
+
+__all__ = ["PACKED_AT", "Spread", "pack", "plan_spread", "spread"]
+
+PACKED_AT = 1 << 43
+"""Where packed images stand in the flat memory: as far behind it as their tensor from its begin."""
+
+_WORTH_BYTES = 64 << 10  # to send so many more costs no more than the frames that spread them
+_MOST_TRIPS = 1 << 12  # of a loop
+_COUNTS = (16, 8, 4, 2)  # of pixels in a vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spread:
+    """destination = the pixels of source, each of whose vectors holds ``count`` of them."""
+
+    source: DeviceTensor
+    destination: DeviceTensor
+    count: int
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+        return "images"
+
+
+def spread(tensor: DeviceTensor) -> Spread | None:
+    """What fills a tensor of images from packed ones; None where packing does not pay.
+
+    >>> images = DeviceTensor(kind="int8", C=3, H=32, W=32, offsets=65536 * np.arange(8))
+    >>> found = spread(images)
+    >>> found.count, found.source.shape, images.nbytes // found.source.nbytes
+    (4, (8, 16, 32, 8), 4)
+    """
+    fitting = [count for count in _COUNTS if count * tensor.C <= LANES and tensor.W % count == 0]
+    if tensor.kind == "int16" or not fitting:
+        return None
+    count = fitting[0]
+    W = tensor.W // count
+    nbytes = -(-sample_bytes(tensor.kind, LANES, tensor.H, W) // ALIGNMENT) * ALIGNMENT
+    if tensor.nbytes - tensor.N * nbytes < _WORTH_BYTES:
+        return None
+    offsets = PACKED_AT + tensor.span.first + nbytes * np.arange(tensor.N)
+    source = DeviceTensor(kind=tensor.kind, C=LANES, H=tensor.H, W=W, offsets=offsets)
+    return Spread(source=source, destination=tensor, count=count)
+
+
+def pack(values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Shapes: (N, C, H, W) to (N, 16, H, W / count).
+
+    >>> pack(np.arange(8, dtype=np.int8).reshape(1, 1, 1, 8), 4)[0, :, 0, 1].tolist()
+    [4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 7, 0, 0, 0]
+    """
+    N, C, H, W = values.shape
+    lanes = np.zeros((N, LANES // count, H, W // count, count), values.dtype)
+    lanes[:, :C] = values.reshape(N, C, H, W // count, count)
+    packed: NDArray[Any] = lanes.transpose(0, 4, 1, 2, 3).reshape(N, LANES, H, W // count)
+    return packed
+
+
+def plan_spread(call: Spread, cfg: EngineConfig) -> Iterator[PlannedFrame]:
+    """The frames of a call, each for as many rows and samples as fit.
+
+    Raises: ShapeError where a row does not.
+    """
+    source, destination = call.source, call.destination
+    depth = min(cfg.x_depth, _MOST_TRIPS)
+    rows = min(source.H, depth // source.W)
+    if not rows:
+        raise ShapeError(f"{call.label}: a row of {source.W} vectors does not fit the buffers of {cfg.name}")
+    samples = depth // (source.H * source.W) if rows == source.H else 1
+    weights = _weights(call.count)
+    read, written = source.offsets.tolist(), destination.offsets.tolist()
+    for group in ranges(source.N, samples):
+        for lines in ranges(source.H, rows):
+            own = slice(*group)
+            stripe = Stripe(tensor=source, rows=lines, blocks=(0, 1), offsets=read[own])
+            place = Stripe(
+                tensor=destination,
+                rows=lines,
+                blocks=(0, block_count(destination.C)),
+                offsets=written[own],
+            )
+            vectors = (group[1] - group[0]) * (lines[1] - lines[0]) * source.W
+            yield PlannedFrame(
+                header=_header(call, vectors, cfg), sources=(runs(stripe), weights), results=runs(place)
+            )
+
+
+def _weights(count: int) -> NDArray[np.int8]:
+    """Those of each pixel of a vector: its lanes are the first ones of the result. Shape (count, 16, 16)."""
+    lanes = LANES // count
+    weights = np.zeros((count, LANES, LANES), np.int8)
+    for pixel in range(count):
+        weights[pixel, range(lanes), range(pixel * lanes, (pixel + 1) * lanes)] = 1
+    return weights
+
+
+def _header(call: Spread, vectors: int, cfg: EngineConfig) -> Header:
+    loops = [Loop(limit=call.count, dwa=1), Loop(limit=vectors, dxa=1)]
+    return Header(
+        mode=Mode.FORWARD,
+        ic_lanes=cfg.ic_lanes,
+        oc_lanes=cfg.oc_lanes,
+        unchecked=1,
+        x_kind=KINDS[call.source.kind],
+        result=KINDS[call.destination.kind],
+        depth=1,
+        x_count=vectors,
+        w_count=call.count * LANES,
+        H=1,
+        W=1,
+        levels=nest([Loop(limit=1), *loops]),
+    )
