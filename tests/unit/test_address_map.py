@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from e2train.devices.chains.address_map import AddressMap
+from e2train.devices.protocol import DeviceError
 
 SIZE = 40
 
@@ -17,9 +19,19 @@ def test_every_byte_is_where_it_was_put_last(rng: np.random.Generator) -> None:
             first, end = sorted(rng.integers(0, SIZE + 1, 2).tolist())
             places.put(first, end - first, 10_000 * (turn + 1))
             want[first:end] = 10_000 * (turn + 1) + np.arange(end - first)
-        for first in range(SIZE):
-            end = int(rng.integers(first, SIZE)) + 1
-            found = places.translate([(first, end - first)])
-            told = np.concatenate([np.arange(address, address + nbytes) for address, nbytes in found])
-            np.testing.assert_array_equal(told, want[first:end])
-            assert all(nbytes > 0 for _, nbytes in found)
+        firsts = np.arange(SIZE)
+        ends = rng.integers(firsts, SIZE) + 1
+        found = list(zip(*places.translate(firsts, ends - firsts), strict=True))
+        told = np.concatenate([np.arange(address, address + nbytes) for address, nbytes in found])
+        asked = [want[first:end] for first, end in zip(firsts, ends, strict=True)]
+        np.testing.assert_array_equal(told, np.concatenate(asked))
+        assert all(nbytes > 0 for _, nbytes in found)
+
+
+@pytest.mark.parametrize("run", [(SIZE - 8, 16), (SIZE, 8), (-8, 8)], ids=str)
+def test_what_lies_nowhere_is_refused(run: tuple[int, int]) -> None:
+    places = AddressMap()
+    places.put(0, SIZE, 1000)
+    whole = np.array([0, run[0]]), np.array([8, run[1]])
+    with pytest.raises(DeviceError, match=r"^no memory of the board stands for the address -?0x"):
+        places.translate(*whole)

@@ -13,7 +13,8 @@ from e2train.devices.chains import kept
 from e2train.devices.chains.board import BoardResident
 from e2train.devices.chains.kept import KeptChains, KeptRound, is_kept, kept_rows, restoring_frames
 from e2train.devices.chains.plan import PlannedFrame
-from e2train.devices.chains.transfer import Area, ChainPieces, is_whole, lay_out
+from e2train.devices.chains.replies import is_whole
+from e2train.devices.chains.transfer import Area, ChainPieces, lay_out
 from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_board import LostError
 from e2train.devices.spec import SpecDevice

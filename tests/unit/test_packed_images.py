@@ -10,8 +10,9 @@ import pytest
 from e2train.config import load_config
 from e2train.devices.chains.address_map import AddressMap
 from e2train.devices.chains.packed import PACKED_AT, Spread, pack, spread
+from e2train.devices.chains.replies import read_replies
 from e2train.devices.chains.rounds import plan_rounds
-from e2train.devices.chains.transfer import Area, lay_out, read_replies
+from e2train.devices.chains.transfer import Area, lay_out
 from e2train.devices.memory import SpecResident
 from e2train.devices.resident import DeviceTensor, Reduction
 from e2train.numerics.frames import run_transfer

@@ -10,8 +10,9 @@ import pytest
 from e2train.config import load_config
 from e2train.devices.chains.address_map import AddressMap
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums, SumsLater
+from e2train.devices.chains.replies import read_replies
 from e2train.devices.chains.rounds import last_round, plan_rounds
-from e2train.devices.chains.transfer import Area, lay_out, read_replies
+from e2train.devices.chains.transfer import Area, lay_out
 from e2train.devices.memory import SpecResident
 from e2train.devices.protocol import StepLostError
 from e2train.devices.resident import DeviceTensor, Reduction, WeightGradient

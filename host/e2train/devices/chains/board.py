@@ -21,16 +21,9 @@ from e2train.devices.chains.operands import Work, operands, results
 from e2train.devices.chains.packed import Spread, pack, spread
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums, SumsLater
 from e2train.devices.chains.plan import frame_cycles
+from e2train.devices.chains.replies import FrameReply, is_whole, read_replies
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
-from e2train.devices.chains.transfer import (
-    Area,
-    ChainPieces,
-    FrameReply,
-    is_whole,
-    lay_out,
-    read_replies,
-    reply_bytes,
-)
+from e2train.devices.chains.transfer import Area, ChainPieces, lay_out, reply_bytes
 from e2train.devices.memory import check_access, check_values
 from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Closing, Counters, DeviceError, DeviceLostError, StepLostError
@@ -136,8 +129,9 @@ class BoardResident(OneByOne, Closing):
             for buffer in buffers:
                 board.invalidate(buffer)
             for sample, offset in enumerate(tensor.offsets.tolist()):
-                parts = self._places.translate([(offset, tensor.sample_bytes)])
-                raw[sample] = np.concatenate([_content(buffers, *part) for part in parts])
+                run = np.array([offset]), np.array([tensor.sample_bytes])
+                cut = zip(*(column.tolist() for column in self._places.translate(*run)), strict=True)
+                raw[sample] = np.concatenate([_content(buffers, *part) for part in cut])
         blocks = raw.view(tensor.kind).reshape(tensor.N, block_count(tensor.C), tensor.H, tensor.W, LANES)
         return from_blocks(blocks, tensor.C)
 

@@ -12,7 +12,8 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.jobs import Job, plan_job
 from e2train.devices.chains.operands import operands, results
 from e2train.devices.chains.plan import PlannedFrame
-from e2train.devices.chains.transfer import Area, FrameReply, failure, lay_out, read_replies, scratch_bytes
+from e2train.devices.chains.replies import FrameReply, failure, read_replies
+from e2train.devices.chains.transfer import Area, lay_out, scratch_bytes
 from e2train.devices.memory import HostMemory, check_access
 from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Counters, DeviceError, at_once

@@ -17,7 +17,7 @@ from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
 from e2train.devices.chains.operands import Work
 from e2train.devices.chains.packed import Spread, plan_spread
 from e2train.devices.chains.plan import PlannedFrame, Range
-from e2train.devices.chains.transfer import FrameReply
+from e2train.devices.chains.replies import FrameReply
 from e2train.devices.resident import Affine, Convolution, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import Written

@@ -22,7 +22,7 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.jobs import Job
 from e2train.devices.chains.operands import Work
 from e2train.devices.chains.plan import Loop, PlannedFrame, nest, ranges
-from e2train.devices.chains.transfer import FrameReply
+from e2train.devices.chains.replies import FrameReply
 from e2train.devices.protocol import StepLostError
 from e2train.devices.resident import WeightGradient
 from e2train.numerics.blocks import LANES

@@ -19,7 +19,7 @@ from e2train.devices.chains.jobs import Job, plan_share
 from e2train.devices.chains.operands import Work, operands, results
 from e2train.devices.chains.partial_sums import PartialSums, Parts, SumsLater
 from e2train.devices.chains.plan import PlannedFrame, Range
-from e2train.devices.chains.transfer import FrameReply
+from e2train.devices.chains.replies import FrameReply
 from e2train.devices.resident import DeviceTensor, WeightGradient
 
 __all__ = ["Round", "Rounds", "last_round", "plan_rounds", "shares_of"]

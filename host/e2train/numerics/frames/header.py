@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -58,7 +59,7 @@ class Level:
                 raise FrameError(f"{field.name} must fit {field.bits} bits signed, {value} does not")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """Everything that a frame's header says; ``layout.HEADER_FIELDS`` tells where.
 
@@ -118,31 +119,31 @@ class Header:
         """Whether the operation goes element by element."""
         return self.mode in _ELEMENTS
 
-    @property
+    @cached_property
     def pairs(self) -> bool:
         """Whether a multiplier makes two products at once."""
         if self.outer:
             return self.mode == Mode.GRAD_MSB or self.w_kind != Kind.INT16
         return self.dot and self.x_kind != Kind.INT16
 
-    @property
+    @cached_property
     def k_lanes(self) -> int:
         """Output channels of one sum of all lanes: a row of weights, or a vector or two of gy."""
         return self.oc_lanes * (2 if self.pairs else 1)
 
-    @property
+    @cached_property
     def iterations(self) -> int:
         """Sets of loop counters that the frame runs through."""
         return 0 if self.mode == Mode.IDENTIFY else prod(level.limit for level in self.levels)
 
-    @property
+    @cached_property
     def results(self) -> int:
         """Sums of all lanes that the frame emits; in element modes planes."""
         if self.mode == Mode.IDENTIFY:
             return 0
         return prod(level.limit for level in self.levels[self.depth :])
 
-    @property
+    @cached_property
     def result_words(self) -> int:
         """Words of results in the reply."""
         if self.mode in (Mode.IDENTIFY, Mode.REDUCE):
@@ -152,12 +153,12 @@ class Header:
         values = self.iterations * 4 if self.elements else self.results * self.k_lanes
         return values * KIND_DTYPES[self.result].itemsize // 8
 
-    @property
+    @cached_property
     def side_words(self) -> int:
         """Words of sums by plane and channel in the reply."""
         return self.planes * 2 * PIXEL_LANES
 
-    @property
+    @cached_property
     def reply_words(self) -> int:
         """Words of the reply."""
         return self.result_words + self.side_words + TRAILER_WORDS
@@ -182,12 +183,12 @@ class Header:
         """Words of the mask."""
         return self.mask_count * PIXEL_LANES // 8
 
-    @property
+    @cached_property
     def payload_words(self) -> int:
         """Words between header and check words."""
         return self.coefficient_words + self.x_words + self.w_words + self.mask_words
 
-    @property
+    @cached_property
     def frame_words(self) -> int:
         """Words of the whole frame."""
         return HEADER_WORDS + self.payload_words + (0 if self.unchecked else CHECK_WORDS)

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the host itself takes for a training step on a board: planning, laying out frames, reading replies.
+
+The board is a stand-in that does nothing and whose replies say that all went well. Seconds are those of the
+processor; beside them stands what the engines are planned to take. Exit code 1 above ``--limit``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from e2train.config import EngineConfig, load_config
+from e2train.devices.chains.board import BoardResident
+from e2train.devices.chains.replies import is_whole
+from e2train.devices.chains.rounds import Round
+from e2train.devices.chains.transfer import ChainPieces
+from e2train.devices.pynq_buffer import Buffer, buffer_bytes
+from e2train.nn import build_model, describe
+from e2train.numerics.frames import Status, Trailer, check_sums, encode_trailer
+from e2train.runtime.board_plan import plan_step
+from e2train.runtime.resident.schedule import count_step
+
+
+class IdleBoard:
+    """The memory of a board whose engines are done at once."""
+
+    def __init__(self, engines: int, *, remote: bool) -> None:
+        self.engines, self.is_remote, self.calls = engines, remote, 0
+        self._next = 1 << 30
+        self._buffers: dict[Any, Buffer] = {}
+
+    def free_bytes(self) -> int:
+        return 1 << 30
+
+    def allocate(self, nbytes: int) -> Buffer:
+        self._next += -(-nbytes // 4096) * 4096
+        return Buffer(np.zeros(nbytes, np.uint8), self._next)
+
+    def sending(self, nbytes: int) -> Buffer:
+        return self._buffers.setdefault("sending", self.allocate(buffer_bytes(nbytes)))
+
+    def receiving(self, nbytes: int) -> Buffer:
+        return self._buffers.setdefault(buffer_bytes(nbytes), self.allocate(buffer_bytes(nbytes)))
+
+    def run_chains(self, *_: Any, **__: Any) -> float:
+        return 0.0
+
+    def free(self, buffer: Buffer) -> None: ...
+    def flush(self, buffer: Buffer, nbytes: int) -> None: ...
+
+
+class IdleDevice:
+    """What a resident device needs of the one that holds its board."""
+
+    def __init__(self, config: EngineConfig, *, remote: bool) -> None:
+        self.config = config
+        self._board = IdleBoard(config.engines, remote=remote)
+
+    @contextmanager
+    def attended(self) -> Iterator[IdleBoard]:
+        yield self._board
+
+    def close(self) -> None: ...
+
+
+class Measured(BoardResident):
+    """Answers itself, and counts the seconds that this takes, which are none of the host's."""
+
+    answering_s = 0.0
+
+    def _move_round(self, board: Any, chains: Round) -> tuple[dict[int, ChainPieces], Buffer, float]:
+        laid, receive, moving_s = super()._move_round(board, chains)
+        begin = time.process_time()
+        for chain in laid.values():
+            answer(chain, receive)
+        self.answering_s += time.process_time() - begin
+        if board.is_remote:
+            assert all(is_whole(chain, receive.memory) for chain in laid.values())
+        return laid, receive, moving_s
+
+
+def answer(chain: ChainPieces, receive: Buffer) -> None:
+    """Write replies of zeros."""
+    for frame, at in zip(chain.frames, chain.replies, strict=True):
+        header = frame.header
+        results = np.zeros(0 if frame.results else header.result_words, np.uint64)
+        sides = np.zeros(header.side_words, np.uint64)
+        trailer = Trailer(
+            status=Status.OK,
+            nonce=chain.nonce,
+            iterations=header.iterations,
+            words_in=header.frame_words,
+            words_out=header.result_words + header.side_words,
+            written_s1=check_sums(results)[0],
+            written_s2=check_sums(results)[1],
+        )
+        words = np.concatenate([results, sides, encode_trailer(trailer, sides)])
+        receive.memory[at : at + words.nbytes] = words.view(np.uint8)
+
+
+def measure(options: argparse.Namespace) -> Mapping[str, Any]:
+    """Seconds of a step, the fastest of several."""
+    config = load_config(options.board)
+    network = describe(*build_model(options.model))
+    kinds: dict[str, Any] = {
+        "result": "int8",
+        "gradient": "int8",
+        "samples": options.batch,
+        "bits": (4, 8),
+        "gates": options.gates,
+    }
+    device = Measured(IdleDevice(config, remote=not options.on_board))  # type: ignore[arg-type]
+    seconds = []
+    for _ in range(options.steps + 2):  # the first ones plan, and the board keeps what repeats
+        begin, answered = time.process_time(), device.answering_s
+        count_step(network, device, **kinds)
+        seconds.append(time.process_time() - begin - (device.answering_s - answered))
+    planned = plan_step(network, config, **kinds)
+    return {
+        "board": options.board,
+        "frames": device.take_counters().frames,
+        "first_step_s": round(seconds[0], 4),
+        "host_s": round(min(seconds[2:]), 4),
+        "compute_s": round(planned.compute_s(1e9 / config.period_ns), 4),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--board", default="zcu104", help="in boards.toml (default: %(default)s)")
+    parser.add_argument("--model", default="resnet20", help="default: %(default)s")
+    parser.add_argument("--batch", type=int, default=128, help="images (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=5, help="that are timed (default: %(default)s)")
+    parser.add_argument("--gates", action="store_true", help="the host decides block by block")
+    parser.add_argument("--on-board", action="store_true", help="as an agent does it, not pynq's client")
+    parser.add_argument("--limit", type=float, default=None, help="seconds of a step that are too many")
+    parser.add_argument("--json", action="store_true", help="one JSON line")
+    options = parser.parse_args()
+    found = measure(options)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name:14} {value}")
+    return int(options.limit is not None and found["host_s"] > options.limit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
