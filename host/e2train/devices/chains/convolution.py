@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 
 import numpy as np
@@ -24,7 +24,6 @@ from e2train.devices.chains.plan import (
     chain_cycles,
     nest,
     ranges,
-    runs,
     shares,
 )
 from e2train.devices.chains.windows import Columns, Phase, phases, turns
@@ -158,51 +157,73 @@ def _frames(
         for blocks in ranges(part.blocks, most.blocks)
     }
     own = None if group is None else (group, group + 1)
-    sources, places = call.source.offsets.tolist(), call.destination.offsets.tolist()
-    for samples, rows in product(ranges(part.samples, most.samples), ranges(part.rows.count, most.rows)):
-        begin = part.rows.start + rows[0] * part.rows.step
-        end = begin + part.rows.reach(rows[1] - rows[0])
-        low = min(max(begin, 0), part.height - 1)
-        high = max(low + 1, min(end, part.height))
-        source = runs(
-            Stripe(
-                tensor=call.source,
-                rows=(low, high),
-                blocks=own or (0, part.depth),
-                offsets=sources[slice(*samples)],
-            )
-        )
+    bands = [_band(call, part, rows, list(weights), own, cfg) for rows in ranges(part.rows.count, most.rows)]
+    for samples, band in product(ranges(part.samples, most.samples), bands):
+        source = band.source.runs(samples)
         for blocks, part_of_weights in weights.items():
-            tile = _Tile(
-                samples=samples[1] - samples[0],
-                rows=rows[1] - rows[0],
-                blocks=blocks[1] - blocks[0],
-                height=high - low,
-                y0=begin - low,
-            )
             yield PlannedFrame(
-                header=_header(part, tile, cfg),
+                header=band.header(samples[1] - samples[0], blocks),
                 sources=(source, part_of_weights),
-                results=_places(call.destination, part, rows, own or blocks, places[slice(*samples)]),
+                results=band.places[blocks](samples),
                 tag=own or blocks,
             )
 
 
-def _places(y: DeviceTensor, part: _Part, rows: Range, blocks: Range, offsets: list[int]) -> list[Run]:
-    """Where results go, in the order in which they leave."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Band:
+    """Rows of results, and the rows of the source for them."""
+
+    source: Stripe
+    places: dict[Range, Callable[[Range], list[Run]]]  # of some blocks and samples, as they leave
+    header: Callable[[int, Range], Header]  # of a frame with so many samples and some blocks
+
+
+def _band(
+    call: Convolution,
+    part: _Part,
+    rows: Range,
+    parts: list[Range],
+    own: Range | None,
+    cfg: EngineConfig,
+) -> _Band:
+    """``parts`` are the blocks of results of each frame, ``own`` the one of a depthwise convolution."""
+    begin = part.rows.start + rows[0] * part.rows.step
+    end = begin + part.rows.reach(rows[1] - rows[0])
+    low = min(max(begin, 0), part.height - 1)
+    high = max(low + 1, min(end, part.height))
+
+    @cache
+    def header(samples: int, blocks: Range) -> Header:
+        tile = _Tile(
+            samples=samples,
+            rows=rows[1] - rows[0],
+            blocks=blocks[1] - blocks[0],
+            height=high - low,
+            y0=begin - low,
+        )
+        return _header(part, tile, cfg)
+
+    return _Band(
+        source=Stripe(call.source, rows=(low, high), blocks=own or (0, part.depth)),
+        places={blocks: _places(call.destination, part, rows, own or blocks) for blocks in parts},
+        header=header,
+    )
+
+
+def _places(y: DeviceTensor, part: _Part, rows: Range, blocks: Range) -> Callable[[Range], list[Run]]:
+    """Where results of samples go, in the order in which they leave."""
     phase, columns = part.rows, part.columns
     if phase.every == 1 and columns.width == y.W:
-        return runs(Stripe(tensor=y, rows=rows, blocks=blocks, offsets=offsets), by_block=part.sums)
-    pixel = LANES * np.dtype(y.kind).itemsize
-    return [  # of an input gradient, which has no sums
-        (
-            offset + ((block * y.H + phase.first + row * phase.every) * y.W + columns.first) * pixel,
-            columns.width * pixel,
-        )
-        for offset in offsets
+        return Stripe(y, rows=rows, blocks=blocks, by_block=part.sums).runs
+    # Of an input gradient, which has no sums.
+    pixel, offsets = LANES * np.dtype(y.kind).itemsize, y.offsets.tolist()
+    starts = [
+        ((block * y.H + phase.first + row * phase.every) * y.W + columns.first) * pixel
         for block in range(*blocks)
         for row in range(*rows)
     ]
+    size = columns.width * pixel
+    return lambda samples: [(offset + at, size) for offset in offsets[slice(*samples)] for at in starts]
 
 
 def _weight_rows(part: _Part, kernel: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise, product
 
 import numpy as np
@@ -19,12 +19,10 @@ from e2train.devices.chains.plan import (
     Loop,
     PlannedFrame,
     Range,
-    Run,
     Stripe,
     chain_cycles,
     nest,
     ranges,
-    runs,
     shares,
 )
 from e2train.devices.protocol import ShapeError
@@ -63,8 +61,10 @@ class _Operation:
         return self.sums * blocks * (samples if self.per_sample else 1)
 
 
-def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
+def plan_affine(call: Affine, cfg: EngineConfig, *, first: int = 0) -> Iterator[PlannedFrame]:
     """The frames of a call; each is tagged with the samples and blocks that its sums belong to.
+
+    Samples count from ``first`` on.
 
     Raises: ShapeError for a mask that the engine does not read, or a row that does not fit its buffers.
     """
@@ -89,10 +89,10 @@ def plan_affine(call: Affine, cfg: EngineConfig) -> Iterator[PlannedFrame]:
         fields=tuple((fields | (masks if call.mask else {})).items()),
         dither=call.dither,
     )
-    return _frames(operation, _coefficients(call), cfg)
+    return _frames(operation, _coefficients(call), cfg, first)
 
 
-def plan_reduction(call: Reduction, cfg: EngineConfig) -> Iterator[PlannedFrame]:
+def plan_reduction(call: Reduction, cfg: EngineConfig, *, first: int = 0) -> Iterator[PlannedFrame]:
     """The frames of a call, tagged as those of ``plan_affine``; they have sums alone.
 
     Raises: as ``plan_affine``.
@@ -111,7 +111,7 @@ def plan_reduction(call: Reduction, cfg: EngineConfig) -> Iterator[PlannedFrame]
         label=label,
         fields=tuple((fields | (masks if call.mask else {})).items()),
     )
-    return _frames(operation, None, cfg)
+    return _frames(operation, None, cfg, first)
 
 
 def _checked_mask(label: str, mask: DeviceTensor | None) -> DeviceTensor | None:
@@ -140,47 +140,60 @@ def _coefficients(call: Affine) -> NDArray[np.void]:
     return rows.reshape(-1, LANES)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Band:
+    """Rows and blocks of the result, and those of the operands that they need."""
+
+    stripes: list[Stripe]  # of u, v and mask, as far as there are any
+    place: Stripe | None
+    header: Callable[[int], Header]  # of a frame with so many samples
+
+
 def _frames(
-    op: _Operation, coefficients: NDArray[np.void] | None, cfg: EngineConfig
+    op: _Operation, coefficients: NDArray[np.void] | None, cfg: EngineConfig, first: int
 ) -> Iterator[PlannedFrame]:
     out = op.out
     if not out.N:
         return
-    operands = (op.u, op.v, op.mask)
-    offsets = [[] if each is None else each.offsets.tolist() for each in (*operands, out)]
     for blocks in _block_ranges(op):
         here = tuple(
-            each if each is not None and blocks[0] < block_count(each.C) else None for each in operands
+            each if each is not None and blocks[0] < block_count(each.C) else None
+            for each in (op.u, op.v, op.mask)
         )
         samples, rows = _tile(op, blocks, here, cfg)
         parts = () if coefficients is None else (np.ascontiguousarray(coefficients[slice(*blocks)]),)
-        for group, lines in product(ranges(out.N, samples), ranges(out.H, rows)):
-            stripes = [
-                None
-                if each is None
-                else Stripe(tensor=each, rows=_lines(each, lines), blocks=blocks, offsets=own[slice(*group)])
-                for each, own in zip(here, offsets, strict=False)
-            ]
-            place = Stripe(tensor=out, rows=lines, blocks=blocks, offsets=offsets[3][slice(*group)])
-            count = (group[1] - group[0], blocks[1] - blocks[0], lines[1] - lines[0])
-            views = tuple(None if each is None else (each.kind, each.view, each.W) for each in here)
-            heights = tuple(0 if each is None else each.rows[1] - each.rows[0] for each in stripes)
-            fields = (*op.fields, *_dithering(op, blocks[0], lines[0]))
+        bands = [_band(op, blocks, lines, here, cfg) for lines in ranges(out.H, rows)]
+        for group, band in product(ranges(out.N, samples), bands):
             yield PlannedFrame(
-                header=_header(op.mode, fields, op.planes(*count[:2]), count, out.W, views, heights, cfg),
-                sources=(*parts, *_sources(op, stripes)),
-                results=() if coefficients is None else runs(place),
-                tag=(group, blocks),
+                header=band.header(group[1] - group[0]),
+                sources=(*parts, *(stripe.runs(group) for stripe in band.stripes)),
+                results=band.place.runs(group) if band.place else (),
+                tag=((group[0] + first, group[1] + first), blocks),
             )
 
 
-def _sources(op: _Operation, stripes: Sequence[Stripe | None]) -> list[list[Run]]:
-    """Where u, v and mask are read, as far as there are any; masks come in the order of the results."""
-    return [
-        runs(stripe, by_block=operand == _MASK and not op.per_sample)
-        for operand, stripe in enumerate(stripes)
-        if stripe is not None
+def _band(
+    op: _Operation, blocks: Range, lines: Range, operands: tuple[DeviceTensor | None, ...], cfg: EngineConfig
+) -> _Band:
+    out, apart = op.out, blocks[1] - blocks[0]
+    views = tuple(None if each is None else (each.kind, each.view, each.W) for each in operands)
+    read = [None if each is None else _lines(each, lines) for each in operands]
+    heights = tuple(0 if each is None else each[1] - each[0] for each in read)
+    fields = (*op.fields, *_dithering(op, blocks[0], lines[0]))
+
+    @cache
+    def header(samples: int) -> Header:
+        count = samples, apart, lines[1] - lines[0]
+        return _header(op.mode, fields, op.planes(samples, apart), count, out.W, views, heights, cfg)
+
+    # Masks come in the order of the results.
+    stripes = [
+        Stripe(each, rows=own, blocks=blocks, by_block=index == _MASK and not op.per_sample)
+        for index, (each, own) in enumerate(zip(operands, read, strict=True))
+        if each is not None and own is not None
     ]
+    place = None if op.mode == Mode.REDUCE else Stripe(out, rows=lines, blocks=blocks)
+    return _Band(stripes=stripes, place=place, header=header)
 
 
 def _dithering(op: _Operation, block: int, row: int) -> tuple[tuple[str, int], ...]:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
@@ -23,7 +23,6 @@ from e2train.devices.chains.plan import (
     chain_cycles,
     nest,
     ranges,
-    runs,
     shares,
 )
 from e2train.devices.protocol import ShapeError
@@ -167,34 +166,65 @@ def _kept(call: WeightGradient) -> tuple[int, int]:
 def _frames(
     call: WeightGradient, layer: _Layer, most: _Tile, group: Range | None, cfg: EngineConfig
 ) -> Iterator[PlannedFrame]:
-    xs, gys = call.x.offsets.tolist(), call.gy.offsets.tolist()
-    for samples, rows, blocks, depths in product(
-        ranges(layer.samples, most.samples),
-        ranges(layer.size[0], most.rows),
-        ranges(layer.blocks, most.blocks),
-        ranges(layer.depth, most.depth),
-    ):
-        begin = rows[0] * layer.stride[0] - layer.before[0]
-        end = begin + (rows[1] - rows[0] - 1) * layer.stride[0] + layer.kernel[0]
-        low = min(max(begin, 0), layer.source[0] - 1)
-        high = max(low + 1, min(end, layer.source[0]))
+    bands = [
+        _band(call, layer, (rows, blocks, depths), group, cfg)
+        for rows, blocks, depths in product(
+            ranges(layer.size[0], most.rows),
+            ranges(layer.blocks, most.blocks),
+            ranges(layer.depth, most.depth),
+        )
+    ]
+    for samples, band in product(ranges(layer.samples, most.samples), bands):
+        yield PlannedFrame(
+            header=band.header(samples[1] - samples[0]),
+            sources=(band.x.runs(samples), band.gy.runs(samples)),
+            tag=band.tag,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Band:
+    """Rows and blocks of gy, blocks of x, and its rows for them."""
+
+    x: Stripe
+    gy: Stripe
+    tag: tuple[Range, Range]
+    header: Callable[[int], Header]  # of a frame with so many samples
+
+
+def _band(
+    call: WeightGradient,
+    layer: _Layer,
+    of_tile: tuple[Range, Range, Range],
+    group: Range | None,
+    cfg: EngineConfig,
+) -> _Band:
+    """``of_tile`` are rows and blocks of gy and blocks of x, ``group`` the one of a depthwise convolution."""
+    rows, blocks, depths = of_tile
+    begin = rows[0] * layer.stride[0] - layer.before[0]
+    end = begin + (rows[1] - rows[0] - 1) * layer.stride[0] + layer.kernel[0]
+    low = min(max(begin, 0), layer.source[0] - 1)
+    high = max(low + 1, min(end, layer.source[0]))
+    of_x, of_gy = group or depths, group or blocks
+
+    @cache
+    def header(samples: int) -> Header:
         tile = _Tile(
-            samples=samples[1] - samples[0],
+            samples=samples,
             rows=rows[1] - rows[0],
             blocks=blocks[1] - blocks[0],
             depth=depths[1] - depths[0],
             height=high - low,
             y0=begin - low,
         )
-        of_x, of_gy = group or depths, group or blocks
-        yield PlannedFrame(
-            header=_header(layer, tile, cfg),
-            sources=(
-                runs(Stripe(tensor=call.x, rows=(low, high), blocks=of_x, offsets=xs[slice(*samples)])),
-                runs(Stripe(tensor=call.gy, rows=rows, blocks=of_gy, offsets=gys[slice(*samples)])),
-            ),
-            tag=(of_gy, of_x),
-        )
+        return _header(layer, tile, cfg)
+
+    return _Band(
+        x=Stripe(call.x, rows=(low, high), blocks=of_x),
+        gy=Stripe(call.gy, rows=rows, blocks=of_gy),
+        tag=(of_gy, of_x),
+        header=header,
+    )
 
 
 def _loops(layer: _Layer, tile: _Tile) -> tuple[list[Loop], list[Loop]]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from e2train.devices.chains.elements import plan_affine, plan_reduction
 from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
 from e2train.devices.chains.operands import Work
 from e2train.devices.chains.packed import Spread, plan_spread
-from e2train.devices.chains.plan import PlannedFrame, Range
+from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.replies import FrameReply
 from e2train.devices.resident import Affine, Convolution, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
@@ -51,14 +51,14 @@ def plan_share(share: Work, call: Work, cfg: EngineConfig, *, first: int) -> Job
 
     Raises: as ``plan_job``.
     """
-    label, frames, _ = _planned(share, cfg)
-    if first and isinstance(call, Affine | Reduction):
-        frames = (replace(frame, tag=_behind(frame.tag, first)) for frame in frames)
+    label, frames, _ = _planned(share, cfg, first)
     return Job(label=label, frames=list(frames), collect=_collector(call))
 
 
-def _planned(call: Work, cfg: EngineConfig) -> tuple[str, Iterator[PlannedFrame], Callable[..., Any]]:
-    """An operation's label, frames, and what collects the outcome."""
+def _planned(
+    call: Work, cfg: EngineConfig, first: int = 0
+) -> tuple[str, Iterator[PlannedFrame], Callable[..., Any]]:
+    """An operation's label, frames, and what collects the outcome; its samples count from ``first`` on."""
     collect = _collector(call)
     if isinstance(call, Convolution):
         return call.label, plan_convolution(call, cfg), collect
@@ -67,8 +67,8 @@ def _planned(call: Work, cfg: EngineConfig) -> tuple[str, Iterator[PlannedFrame]
     if isinstance(call, Spread):
         return call.label, plan_spread(call, cfg), collect
     if isinstance(call, Affine):
-        return f"{call.name} (affine)", plan_affine(call, cfg), collect
-    return f"{call.name} (reduce)", plan_reduction(call, cfg), collect
+        return f"{call.name} (affine)", plan_affine(call, cfg, first=first), collect
+    return f"{call.name} (reduce)", plan_reduction(call, cfg, first=first), collect
 
 
 def _collector(call: Work) -> Callable[[Replies], Any]:
@@ -79,12 +79,6 @@ def _collector(call: Work) -> Callable[[Replies], Any]:
     if isinstance(call, Spread):
         return _spread
     return partial(_affine, call) if isinstance(call, Affine) else partial(_reduced, call)
-
-
-def _behind(tag: tuple[Range, Range], first: int) -> tuple[Range, Range]:
-    """The tag of an element-wise frame, its samples counted from the first of the whole call."""
-    (low, high), blocks = tag
-    return (low + first, high + first), blocks
 
 
 def _convolved(call: Convolution, replies: Replies) -> Written:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
-from e2train.devices.chains.plan import KINDS, Loop, PlannedFrame, Stripe, nest, ranges, runs
+from e2train.devices.chains.plan import KINDS, Loop, PlannedFrame, Stripe, nest, ranges
 from e2train.devices.protocol import ShapeError
 from e2train.devices.resident import ALIGNMENT, DeviceTensor, sample_bytes
 from e2train.numerics.blocks import LANES, block_count
@@ -91,20 +91,15 @@ def plan_spread(call: Spread, cfg: EngineConfig) -> Iterator[PlannedFrame]:
         raise ShapeError(f"{call.label}: a row of {source.W} vectors does not fit the buffers of {cfg.name}")
     samples = depth // (source.H * source.W) if rows == source.H else 1
     weights = _weights(call.count)
-    read, written = source.offsets.tolist(), destination.offsets.tolist()
-    for group in ranges(source.N, samples):
-        for lines in ranges(source.H, rows):
-            own = slice(*group)
-            stripe = Stripe(tensor=source, rows=lines, blocks=(0, 1), offsets=read[own])
-            place = Stripe(
-                tensor=destination,
-                rows=lines,
-                blocks=(0, block_count(destination.C)),
-                offsets=written[own],
-            )
+    for lines in ranges(source.H, rows):
+        stripe = Stripe(source, rows=lines, blocks=(0, 1))
+        place = Stripe(destination, rows=lines, blocks=(0, block_count(destination.C)))
+        for group in ranges(source.N, samples):
             vectors = (group[1] - group[0]) * (lines[1] - lines[0]) * source.W
             yield PlannedFrame(
-                header=_header(call, vectors, cfg), sources=(runs(stripe), weights), results=runs(place)
+                header=_header(call, vectors, cfg),
+                sources=(stripe.runs(group), weights),
+                results=place.runs(group),
             )
 
 

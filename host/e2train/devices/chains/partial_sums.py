@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -237,21 +238,26 @@ def _adding_frames(parts: Parts, cfg: EngineConfig) -> Iterator[tuple[int, Plann
     count = len(parts.frames)
     for first, end in ranges(parts.nbytes // LANES, cfg.x_depth // count):
         width = end - first
-        loops = [Loop(limit=count, dxa=width), Loop(limit=width, dxa=1)]
-        header = Header(
-            mode=Mode.FORWARD,
-            ic_lanes=cfg.ic_lanes,
-            oc_lanes=cfg.oc_lanes,
-            unchecked=1,
-            x_kind=Kind.UINT8,
-            w_kind=Kind.INT8,
-            result=Kind.INT16,
-            depth=1,
-            x_count=count * width,
-            w_count=LANES,
-            H=1,
-            W=1,
-            levels=nest(loops),
-        )
         starts = [parts.at + part * parts.nbytes + first * LANES for part in range(count)]
-        yield first, PlannedFrame(header=header, sources=([(at, width * LANES) for at in starts], _IDENTITY))
+        runs = [(at, width * LANES) for at in starts]
+        yield first, PlannedFrame(header=_adding_header(count, width, cfg), sources=(runs, _IDENTITY))
+
+
+@lru_cache(maxsize=1024)
+def _adding_header(count: int, width: int, cfg: EngineConfig) -> Header:
+    """Of a frame that adds up so many parts of so many pixels."""
+    return Header(
+        mode=Mode.FORWARD,
+        ic_lanes=cfg.ic_lanes,
+        oc_lanes=cfg.oc_lanes,
+        unchecked=1,
+        x_kind=Kind.UINT8,
+        w_kind=Kind.INT8,
+        result=Kind.INT16,
+        depth=1,
+        x_count=count * width,
+        w_count=LANES,
+        H=1,
+        W=1,
+        levels=nest([Loop(limit=count, dxa=width), Loop(limit=width, dxa=1)]),
+    )

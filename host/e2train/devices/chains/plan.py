@@ -28,7 +28,6 @@ __all__ = [
     "frame_cycles",
     "nest",
     "ranges",
-    "runs",
     "shares",
 ]
 
@@ -68,14 +67,33 @@ class Loop:
     dwa: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stripe:
-    """Rows and blocks of a tensor that a frame takes of each of its samples."""
+    """Rows and blocks of a tensor, of which each frame takes some samples.
 
-    tensor: DeviceTensor
-    rows: Range
-    blocks: Range
-    offsets: list[int]  # of the samples
+    Samples follow each other, or with ``by_block`` blocks do, with all samples of a frame in each.
+    """
+
+    def __init__(self, tensor: DeviceTensor, *, rows: Range, blocks: Range, by_block: bool = False) -> None:
+        (first, end), (low, high) = rows, blocks
+        pixel = LANES * np.dtype(tensor.kind).itemsize
+        plane = tensor.H * tensor.W * pixel
+        apart = by_block and high - low > 1
+        if end - first == tensor.H and not apart:
+            pieces = [(low * plane, (high - low) * plane)]
+        else:
+            start, size = first * tensor.W * pixel, (end - first) * tensor.W * pixel
+            pieces = [(block * plane + start, size) for block in range(low, high)]
+        offsets = tensor.offsets.tolist()
+        turns = [[piece] for piece in pieces] if apart else [pieces]
+        self._turns = [[(offset + at, size) for offset in offsets for at, size in turn] for turn in turns]
+        self._each = len(turns[0])  # runs of a sample in each turn
+
+    def runs(self, samples: Range) -> list[Run]:
+        """Where some of the samples lie."""
+        own = slice(samples[0] * self._each, samples[1] * self._each)
+        if len(self._turns) == 1:
+            return self._turns[0][own]
+        return [run for turn in self._turns for run in turn[own]]
 
 
 def nest(loops: Iterable[Loop]) -> tuple[Level, ...]:
@@ -91,20 +109,6 @@ def nest(loops: Iterable[Loop]) -> tuple[Level, ...]:
         dy, dx = dy + turns * loop.dy, dx + turns * loop.dx
         dxa, dwa = dxa + turns * loop.dxa, dwa + turns * loop.dwa
     return (*levels, *[Level()] * (LEVELS - len(levels)))
-
-
-def runs(stripe: Stripe, *, by_block: bool = False) -> list[Run]:
-    """Where a stripe lies, sample by sample and block by block, or blocks first and samples in them."""
-    t, (first, end), (low, high) = stripe.tensor, stripe.rows, stripe.blocks
-    pixel = LANES * np.dtype(t.kind).itemsize
-    plane = t.H * t.W * pixel
-    if end - first == t.H and not (by_block and high - low > 1):
-        return [(offset + low * plane, (high - low) * plane) for offset in stripe.offsets]
-    start, size = first * t.W * pixel, (end - first) * t.W * pixel
-    places = ((block, offset) for block in range(low, high) for offset in stripe.offsets)
-    if not by_block:
-        places = ((block, offset) for offset in stripe.offsets for block in range(low, high))
-    return [(offset + block * plane + start, size) for block, offset in places]
 
 
 def ranges(whole: int, size: int) -> list[Range]:

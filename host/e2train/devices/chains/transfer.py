@@ -88,9 +88,12 @@ class ChainPieces:
 
 def scratch_bytes(frame: PlannedFrame) -> int:
     """The most that a frame takes of the scratch memory: header, what the host sends, reply, descriptors."""
-    own = sum(part.nbytes for part in frame.sources if isinstance(part, np.ndarray))
-    runs = sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray))
-    pieces = runs + len(frame.results) + len(frame.sources) + 2
+    own, pieces = 0, len(frame.results) + len(frame.sources) + 2
+    for part in frame.sources:
+        if isinstance(part, np.ndarray):
+            own += part.nbytes
+        else:
+            pieces += len(part)
     return own + (HEADER_WORDS + reply_words(frame)) * _WORD_BYTES + pieces * DESCRIPTOR_BYTES
 
 
