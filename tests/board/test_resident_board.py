@@ -69,8 +69,9 @@ def kept(monkeypatch):
 
 
 @pytest.fixture
-def keep_sums(monkeypatch):
-    """Let partial sums of weight gradients stay on the board, however few they are."""
+def sparing(monkeypatch):
+    """Let partial sums of weight gradients stay on the board and pack images, however few there are."""
+    monkeypatch.setattr("e2train.devices.chains.packed._WORTH_BYTES", 1)
     monkeypatch.setattr("e2train.devices.chains.partial_sums._WORTH_BYTES", 1)
     monkeypatch.setattr("e2train.devices.chains.partial_sums._FEWEST", 1)
 
@@ -87,10 +88,10 @@ def on_board(overlay):
 
 
 # One engine, and four with unequal shares, which add up partial sums.
-@pytest.mark.parametrize(("board", "batch", "keeps"), [(BOARD, 2, False), ("zcu104", 5, True)])
-def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, kept, request, board, batch, keeps):
-    if keeps:
-        request.getfixturevalue("keep_sums")
+@pytest.mark.parametrize(("board", "batch", "spares"), [(BOARD, 2, False), ("zcu104", 5, True)])
+def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, kept, request, board, batch, spares):
+    if spares:
+        request.getfixturevalue("sparing")
     config = DIGITS.changed(batch=batch, board=board)
     emulated = run_emulated(config, tmp_path / "emulated")
     engines = load_config(board).engines
@@ -115,17 +116,17 @@ def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, kept, requ
 
 
 @pytest.mark.parametrize(
-    ("board", "batch", "keeps"),
+    ("board", "batch", "spares"),
     [
         (BOARD, 2, True),
         pytest.param("zcu104", 9, False, marks=pytest.mark.slow),
         pytest.param("zcu104", 9, True, marks=pytest.mark.slow),
     ],
 )
-def test_a_step_takes_what_was_planned(overlay, tmp_path, monkeypatch, request, board, batch, keeps):
+def test_a_step_takes_what_was_planned(overlay, tmp_path, monkeypatch, request, board, batch, spares):
     """Chains and bytes, as the client moves them; calls but for further looks whether chains are done."""
-    if keeps:
-        request.getfixturevalue("keep_sums")
+    if spares:
+        request.getfixturevalue("sparing")
     config, engines = DIGITS.changed(method="smb-int8", steps=4, batch=batch, board=board), load_config(board)
     emulated = run_training(config, out=tmp_path / "emulated")
     moved, moves = {"sent": 0, "received": 0, "calls": 0}, []
@@ -179,7 +180,7 @@ def test_faults_in_the_middle_of_steps_change_nothing(on_board, emulated, tmp_pa
     assert summary.macs == emulated.macs
 
 
-def test_what_the_board_keeps_is_not_relied_on_after_a_fault(on_board, tmp_path, kept, keep_sums):
+def test_what_the_board_keeps_is_not_relied_on_after_a_fault(on_board, tmp_path, kept, sparing):
     """Faults in the middle of a step that sends them, and of one that finds all; the fifty have others."""
     config = {"method": "smb-int8", "steps": 5}
     emulated = run_training(DIGITS.changed(**config), out=tmp_path / "emulated")
@@ -300,11 +301,11 @@ def test_images_are_spread_once_and_again_after_a_fault(overlay, rng):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("keeps", [False, True])
-def test_fifty_faults_at_random_places_change_nothing(on_board, tmp_path, rng, request, keeps):
+@pytest.mark.parametrize("spares", [False, True])
+def test_fifty_faults_at_random_places_change_nothing(on_board, tmp_path, rng, request, spares):
     """Kinds in turn, after the first step 30 to 60 chains apart: no step has more than it is tried."""
-    if keeps:
-        request.getfixturevalue("keep_sums")
+    if spares:
+        request.getfixturevalue("sparing")
     config = {"steps": 220, "smd": 0.2, "gate_weight": 1.0}
     kinds = [KINDS[index % len(KINDS)] for index in range(52)]
     places = (60 + (30 + rng.integers(0, 30, len(kinds))).cumsum()).tolist()
