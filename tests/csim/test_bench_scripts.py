@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,16 @@ def test_drops_and_skips_are_timed_against_a_whole_training(scripts):
     )
     assert row["skipped_share"] == pytest.approx(0.4, abs=0.15)
     assert row["ratio"] == pytest.approx(row["saving_s_per_step"] / row["whole_s_per_step"], rel=0.02)
+
+
+@pytest.mark.parametrize("words", [(), ("--on-board", "--gates")], ids=["remote", "on board"])
+def test_the_hosts_own_time_of_a_step_is_that_of_as_many_frames(scripts, monkeypatch, capsys, words):
+    bench = scripts("bench_host_step")
+    options = ("--board", "pynq_z2", "--model", "digits", "--batch", "8", "--steps", "1", "--json", *words)
+    monkeypatch.setattr("sys.argv", ["bench_host_step.py", *options, "--limit", "1e-6"])
+    assert bench.main() == 1
+    row = json.loads(capsys.readouterr().out)
+    assert row["frames"] > 50
+    assert 0 < row["host_s"]
+    assert row["first_step_s"] > row["host_s"]
+    assert 0 < row["compute_s"] < 0.1
