@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first tests on boards build what others wait for: one worker begins elsewhere."""
+    """Begin with a long module that needs no engine: else both workers wait for one build of it."""
     items.sort(key=lambda item: item.path.name != "test_e2hls_report.py")
 
 

@@ -275,8 +275,8 @@ def test_tensors_come_back_wherever_they_lie(overlay, rng):
         assert server.board.memory.used_bytes == 0
 
 
-def test_images_are_spread_once_and_again_after_a_fault(overlay, rng):
-    """They are sent packed, and an engine spreads them before anything reads them."""
+def test_images_are_unpacked_once_and_again_after_a_fault(overlay, rng):
+    """They are sent packed, and an engine unpacks them before anything reads them or writes over some."""
     images = DeviceTensor(kind="int8", C=3, H=32, W=32, offsets=(1 << 14) * np.arange(6, dtype=np.int64))
     with BoardServer(MODEL, build_logic, port=0) as server:
         device = open_resident(f"pynq:127.0.0.1:{server.port}", config=BOARD, overlay=overlay(BOARD))
@@ -295,7 +295,11 @@ def test_images_are_spread_once_and_again_after_a_fault(overlay, rng):
             np.testing.assert_array_equal(device.read(images), values)
             assert server.faults.transfers == before
             device.write(images, ~values)
-            np.testing.assert_array_equal(device.read(images), ~values)
+            device.write(images.take(np.array([4])), values[:1])
+            assert server.faults.transfers == before + 1
+            np.testing.assert_array_equal(
+                device.read(images), np.stack([*~values[:4], values[0], ~values[5]])
+            )
             assert server.faults.transfers == before + 1
 
 

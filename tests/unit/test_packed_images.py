@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from e2train.config import load_config
-from e2train.devices.chains.address_map import AddressMap
-from e2train.devices.chains.packed import PACKED_AT, Spread, pack, spread
+from e2train.devices.chains.address_map import AddressMap, parts
+from e2train.devices.chains.packed import PACKED_AT, Unpacking, pack, unpacking
 from e2train.devices.chains.replies import read_replies
 from e2train.devices.chains.rounds import plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out
@@ -52,19 +52,21 @@ SHAPES = [
     ("int8", 2, 24, 40, 9, 8),
     ("int8", 4, 32, 20, 9, 4),
     ("uint8", 5, 90, 30, 5, 2),  # rows go into several frames
+    ("int8", 3, 50, 50, 4, 2),  # samples end at no multiple of 64 bytes
 ]
 
 
 @pytest.mark.parametrize(("kind", "C", "H", "W", "N", "count"), SHAPES, ids=str)
-def test_spread_images_lie_where_whole_ones_would(rng, kind, C, H, W, N, count):
+def test_unpacked_images_lie_where_whole_ones_would(rng, kind, C, H, W, N, count):
     tensor, info = images(kind, C, H, W, N), np.iinfo(kind)
     values = rng.integers(info.min, info.max, (N, C, H, W), kind, endpoint=True)
     spec = SpecResident()
     spec.reserve(TENSORS)
     spec._memory[:] = rng.integers(0, 256, spec._memory.size, np.uint8)
     memory = np.concatenate([spec._memory, np.zeros(TENSORS + OWN, np.uint8)])
-    found = spread(tensor)
+    found = unpacking(tensor)
     assert (found.count, found.source.shape) == (count, (N, 16, H, W // count))
+    assert len(parts(found.source)) == 1
     packed = pack(values, count)
     rows = packed.reshape(N, 16, H * W // count).transpose(0, 2, 1).reshape(N, -1).view(np.uint8)
     for offset, row in zip(found.source.offsets, rows, strict=True):
@@ -75,9 +77,9 @@ def test_spread_images_lie_where_whole_ones_would(rng, kind, C, H, W, N, count):
     np.testing.assert_array_equal(memory[:TENSORS], spec._memory[:TENSORS])
 
 
-def test_what_reads_images_waits_until_they_are_spread():
+def test_what_reads_images_waits_until_they_are_unpacked():
     tensor = images("int8", 3, 32, 32, 6)
-    (ran,) = run([spread(tensor), Reduction(u=tensor, v=tensor)], np.zeros(3 << 20, np.uint8))
+    (ran,) = run([unpacking(tensor), Reduction(u=tensor, v=tensor)], np.zeros(3 << 20, np.uint8))
     for chain in ran.values():
         assert [index for at, index in enumerate(chain) if at == 0 or index != chain[at - 1]] == [0, None, 1]
 
@@ -94,5 +96,5 @@ def test_what_reads_images_waits_until_they_are_spread():
     ids=["int16", "channels", "odd columns", "small", "none"],
 )
 def test_others_are_sent_as_they_are(tensor):
-    assert spread(tensor) is None
-    assert isinstance(spread(images("int8", 3, 32, 32, 6)), Spread)
+    assert unpacking(tensor) is None
+    assert isinstance(unpacking(images("int8", 3, 32, 32, 6)), Unpacking)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,16 @@ def _affine(u: DeviceTensor | None = None, **fields: Any) -> Affine:
         (
             lambda: _forward(kind="uint8"),
             "layer (forward): from uint8 to uint8; it takes uint8 or int8 to int8 or int16",
+        ),
+        (
+            lambda: replace(
+                _forward(),
+                mode="grad_input",
+                source=_at(64, C=4, kind="int8"),
+                destination=_at(0, kind="int8"),
+                sums=True,
+            ),
+            "layer (grad_input): sums are those of forward alone",
         ),
         (
             lambda: _forward(shift=41),

@@ -159,6 +159,8 @@ class Convolution:
                 f"{self.label}: from {self.source.kind} to {self.destination.kind}; "
                 f"it takes {' or '.join(sources)} to {' or '.join(results)}"
             )
+        if self.sums and self.mode != "forward":
+            raise ShapeError(f"{self.label}: sums are those of forward alone")
         if not 0 <= self.shift <= _MOST_SHIFT:
             raise ShapeError(f"{self.label}: shift is {self.shift}, must be 0..{_MOST_SHIFT}")
         check_sums(self.mode, _summed(shape, self.depthwise), self.w, name=self.name)

@@ -15,7 +15,7 @@ from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.board import chain_bytes
 from e2train.devices.chains.device import SCRATCH_BYTES
 from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, restoring_frames
-from e2train.devices.chains.packed import Spread, spread
+from e2train.devices.chains.packed import Unpacking, unpacking
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums
 from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
@@ -65,7 +65,7 @@ class StepPlan:
     requests: int  # through an agent
     request_bytes: int  # both ways
     cycles: int  # of the engine that takes longest in each round
-    kept_cycles: int  # more of them through pynq's client, for descriptors and sums that the board keeps
+    kept_cycles: int  # of pynq's client alone: for descriptors and sums that stay, and packed images
     memory_bytes: int
 
     def transfer_s(self, link: Link) -> float:
@@ -129,7 +129,7 @@ class _Planning(CountingDevice):
         self._cfg = cfg
         self._scratch = np.zeros(SCRATCH_BYTES, np.uint8)
         self._puts: list[Put] = []
-        self._packed: list[Spread] = []
+        self._packed: list[Unpacking] = []
         self._places = AddressMap()
         self._places.put(SUMS_AT, SUMS_BYTES, _SUMS)
         self._sums = PartialSums(cfg, lambda: True)
@@ -150,7 +150,7 @@ class _Planning(CountingDevice):
 
     def write(self, tensor: DeviceTensor, values: NDArray[Any]) -> None:
         self._puts.append(Put(tensor=tensor, values=values))
-        packed = spread(tensor)
+        packed = unpacking(tensor)
         if packed is not None:
             self._packed.append(packed)
             tensor = packed.source
@@ -165,7 +165,7 @@ class _Planning(CountingDevice):
         packed, self._packed = self._packed, []
         planned = plan_rounds([*packed, *calls], self._cfg, room=chain_bytes(self._cfg), sums=self._sums)
         for chains in planned.rounds:
-            self._count(chains)
+            self._count(chains, packed=len(packed))
         outcomes = [(run_operation(self, call), Counters()) for call in calls]
         batch = Batch(key=_KEY, number=self.requests, reserve=self.reserved, steps=(*self._puts, *calls))
         request = encode_batch(batch)
@@ -180,8 +180,8 @@ class _Planning(CountingDevice):
         if self._sums.is_due:
             self._count(last_round(self._sums))
 
-    def _count(self, chains: Round) -> None:
-        """Count a round as one that has come before."""
+    def _count(self, chains: Round, *, packed: int = 0) -> None:
+        """Count a round as one that has come before; its first ``packed`` operations unpack images."""
         area = Area(memory=self._scratch, base=0, at=chains_at(self._cfg.engines))
         replies = Area(memory=self._scratch, base=_REPLIES, at=_REPLIES)
         frames = {engine: [frame for _, frame in chain] for engine, chain in chains.items()}
@@ -196,11 +196,15 @@ class _Planning(CountingDevice):
         kept = is_kept(laid.values(), self._cfg) and self._kept_bytes + size <= MOST_KEPT_BYTES
         pieces = 0 if kept else sum(rows.values())
         cycles = {engine: sum(map(frame_cycles, each)) for engine, each in frames.items()}
-        adding = {
-            engine: sum(frame_cycles(frame) for frame in each if self._sums.adds(frame))
-            for engine, each in frames.items()
+        beside = {
+            engine: sum(
+                frame_cycles(frame)
+                for owner, frame in chain
+                if self._sums.adds(frame) or (owner is not None and owner < packed)
+            )
+            for engine, chain in chains.items()
         }
-        own = max(cycles[engine] - adding[engine] for engine in chains)
+        own = max(cycles[engine] - beside[engine] for engine in chains)
         for engine in chains:
             if restoring := restoring_frames(self._used.pop(engine, 0), self._cfg, table=_TABLE, copy=_COPY):
                 before = lay_out(restoring, area, replies, more=True)

@@ -18,7 +18,7 @@ from e2train.devices.chains.batch import BARRIER_BYTES
 from e2train.devices.chains.device import SCRATCH_BYTES, named
 from e2train.devices.chains.kept import RESTORING_BYTES, RESTORING_REPLY_BYTES, KeptChains, spare_buffer
 from e2train.devices.chains.operands import Work, operands, results
-from e2train.devices.chains.packed import Spread, pack, spread
+from e2train.devices.chains.packed import Unpacking, pack, unpacking
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums, SumsLater
 from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.replies import FrameReply, is_whole, read_replies
@@ -65,7 +65,7 @@ class BoardResident(OneByOne, Closing):
         self._owner: Board | None = None  # in whose memory the tensors are
         self._arena: Buffer | None = None
         self._written: dict[int, Buffer] = {}  # by the first byte
-        self._packed: list[Spread] = []  # images that no engine has spread yet
+        self._packed: list[Unpacking] = []  # images that no engine has unpacked yet
         self._places = AddressMap()
         self._summing: Buffer | None = None  # where partial sums stay
         self._has_room_for_sums = True
@@ -102,19 +102,22 @@ class BoardResident(OneByOne, Closing):
         """
         check_values(tensor, values)
         self._check(tensor)
+        if any(_meet(each.destination, tensor) and not _covers(tensor, each) for each in self._packed):
+            self.run_batch([])
         begin = time.monotonic()
         with self._attended() as board:
             calls = board.calls
             if board is not self._owner:  # it was connected again
                 self._allocate(board, self._tensors)
             self._packed = [each for each in self._packed if not _meet(each.destination, tensor)]
-            packed = spread(tensor) if board.is_remote else None
+            packed = unpacking(tensor) if board.is_remote else None
             if packed is not None:
-                self._packed.append(packed)
                 tensor, values = packed.source, pack(values, packed.count)
             raw = to_blocks(values).reshape(tensor.N, -1).view(np.uint8)
             for part in parts(tensor):
                 self._put(board, int(tensor.offsets[part.start]), raw[part].reshape(-1))
+            if packed is not None:
+                self._packed.append(packed)
         elapsed_s = time.monotonic() - begin
         self._counters += Counters(remote_calls=board.calls - calls, device_s=elapsed_s, moving_s=elapsed_s)
 
@@ -155,10 +158,11 @@ class BoardResident(OneByOne, Closing):
             with named(" to ".join(dict.fromkeys(labels)), self.name):
                 found, counted = self._run_round(chains)
             counted += self.take_counters()
-            if own[0] < len(packed):  # counts with what comes next
+            asked = [index for index in own if index >= len(packed)]
+            if asked:
+                counters[asked[0]] += counted
+            else:  # of images alone
                 self._counters += counted
-            else:
-                counters[own[0]] += counted
             for engine, chain in chains.items():
                 for (index, _), reply in zip(chain, found[engine], strict=True):
                     if index is None:
@@ -334,8 +338,14 @@ class BoardResident(OneByOne, Closing):
         check_access(self._tensors, *tensors)
 
 
+def _covers(tensor: DeviceTensor, packed: Unpacking) -> bool:
+    """Whether a tensor has all samples that would be unpacked."""
+    alike = tensor.sample_bytes == packed.destination.sample_bytes
+    return alike and set(packed.destination.offsets.tolist()) <= set(tensor.offsets.tolist())
+
+
 def _meet(one: DeviceTensor, other: DeviceTensor) -> bool:
-    """Whether tensors share bytes."""
+    """Whether tensors may share bytes."""
     return bool(one.N and other.N) and one.span.first < other.span.end and other.span.first < one.span.end
 
 

@@ -182,11 +182,11 @@ def _band(
     call: Convolution,
     part: _Part,
     rows: Range,
-    parts: list[Range],
+    of_frames: list[Range],
     own: Range | None,
     cfg: EngineConfig,
 ) -> _Band:
-    """``parts`` are the blocks of results of each frame, ``own`` the one of a depthwise convolution."""
+    """``of_frames`` are blocks of results, ``own`` is the block of a depthwise convolution."""
     begin = part.rows.start + rows[0] * part.rows.step
     end = begin + part.rows.reach(rows[1] - rows[0])
     low = min(max(begin, 0), part.height - 1)
@@ -205,7 +205,7 @@ def _band(
 
     return _Band(
         source=Stripe(call.source, rows=(low, high), blocks=own or (0, part.depth)),
-        places={blocks: _places(call.destination, part, rows, own or blocks) for blocks in parts},
+        places={blocks: _places(call.destination, part, rows, own or blocks) for blocks in of_frames},
         header=header,
     )
 
@@ -249,16 +249,16 @@ def _loops(part: _Part, tile: _Tile) -> tuple[list[Loop], list[Loop]]:
         Loop(limit=R, dy=1, dxa=part.width, dwa=S),
         Loop(limit=part.depth, dxa=plane, dwa=R * S),
     ]
+    of_blocks = Loop(limit=tile.blocks, dwa=part.block_rows)
+    of_samples = Loop(limit=tile.samples, dxa=part.depth * plane)
     results = [
         Loop(limit=part.tiles, dwa=row),
         Loop(limit=len(columns.phases), dx=apart, dxa=apart, dwa=part.tiles * row),
         Loop(limit=columns.count, dx=step, dxa=step),
         Loop(limit=tile.rows, dy=part.rows.step, dxa=part.rows.step * part.width),
-        Loop(limit=tile.blocks, dwa=part.block_rows),
-        Loop(limit=tile.samples, dxa=part.depth * plane),
+        # Sums are those of all samples at once: a plane is a block of them.
+        *((of_samples, of_blocks) if part.sums else (of_blocks, of_samples)),
     ]
-    if part.sums:  # of all samples at once: a plane is a block of them
-        results[-2:] = results[:-3:-1]
     kept = [loop for loop in summed if loop.limit > 1]
     return kept or [Loop(limit=1)], [loop for loop in results if loop.limit > 1]
 

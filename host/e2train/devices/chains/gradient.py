@@ -311,6 +311,6 @@ def _cycles(layer: _Layer, tile: _Tile, cfg: EngineConfig) -> int:
         words_in=x_words + g_words,
         iterations=sums * tile.samples * tile.rows * Q,
         words_out=sums * cfg.multipliers,
-        to_host=0,
+        to_host=0,  # the sums may stay on the board
         pieces=tile.samples * (2 if tile.rows == P else tile.blocks + tile.depth),
     )

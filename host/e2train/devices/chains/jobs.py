@@ -15,7 +15,7 @@ from e2train.devices.chains.convolution import plan_convolution
 from e2train.devices.chains.elements import plan_affine, plan_reduction
 from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
 from e2train.devices.chains.operands import Work
-from e2train.devices.chains.packed import Spread, plan_spread
+from e2train.devices.chains.packed import Unpacking, plan_unpacking
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.replies import FrameReply
 from e2train.devices.resident import Affine, Convolution, Reduction, WeightGradient
@@ -64,8 +64,8 @@ def _planned(
         return call.label, plan_convolution(call, cfg), collect
     if isinstance(call, WeightGradient):
         return call.label, plan_gradient(call, cfg), collect
-    if isinstance(call, Spread):
-        return call.label, plan_spread(call, cfg), collect
+    if isinstance(call, Unpacking):
+        return call.label, plan_unpacking(call, cfg), collect
     if isinstance(call, Affine):
         return f"{call.name} (affine)", plan_affine(call, cfg, first=first), collect
     return f"{call.name} (reduce)", plan_reduction(call, cfg, first=first), collect
@@ -76,8 +76,8 @@ def _collector(call: Work) -> Callable[[Replies], Any]:
         return partial(_convolved, call)
     if isinstance(call, WeightGradient):
         return partial(_weight_gradient, call)
-    if isinstance(call, Spread):
-        return _spread
+    if isinstance(call, Unpacking):
+        return _unpacked
     return partial(_affine, call) if isinstance(call, Affine) else partial(_reduced, call)
 
 
@@ -103,7 +103,7 @@ def _weight_gradient(call: WeightGradient, replies: Replies) -> Ints:
     return gw[:K, :C] >> scale_bits(call)
 
 
-def _spread(replies: Replies) -> None:
+def _unpacked(replies: Replies) -> None:
     """Nothing comes of it but values in the memory."""
 
 

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from e2train.devices.chains.packed import Spread
+from e2train.devices.chains.packed import Unpacking
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Operation, WeightGradient
 
 __all__ = ["Work", "operands", "results"]
 
-Work = Operation | Spread
+Work = Operation | Unpacking
 """What a chain may do."""
 
 
 def operands(call: Work) -> tuple[DeviceTensor, ...]:
     """The tensors that an operation reads."""
-    if isinstance(call, Convolution | Spread):
+    if isinstance(call, Convolution | Unpacking):
         return (call.source,)
     if isinstance(call, WeightGradient):
         return call.x, call.gy
@@ -24,6 +24,6 @@ def operands(call: Work) -> tuple[DeviceTensor, ...]:
 
 def results(call: Work) -> tuple[DeviceTensor, ...]:
     """The tensors that an operation writes."""
-    if isinstance(call, Convolution | Spread):
+    if isinstance(call, Convolution | Unpacking):
         return (call.destination,)
     return (call.out,) if isinstance(call, Affine) else ()

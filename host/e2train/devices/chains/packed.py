@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images that go to a board with several pixels in a vector, whose 16 lanes would be empty for the most part.
+"""Images that go to a board with several pixels in a vector of 16 lanes, most of which would be empty else.
 
-An engine spreads them over their tensor: a convolution of a vector with weights that pick the lanes of one
-pixel after the other.
+An engine unpacks them: a convolution with weights that pick the lanes of one pixel after the other.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from numpy.typing import NDArray
 from e2train.config import EngineConfig
 from e2train.devices.chains.plan import KINDS, Loop, PlannedFrame, Stripe, nest, ranges
 from e2train.devices.protocol import ShapeError
-from e2train.devices.resident import ALIGNMENT, DeviceTensor, sample_bytes
+from e2train.devices.resident import DeviceTensor, sample_bytes
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.frames import Header, Mode
 
-__all__ = ["PACKED_AT", "Spread", "pack", "plan_spread", "spread"]
+__all__ = ["PACKED_AT", "Unpacking", "pack", "plan_unpacking", "unpacking"]
 
 PACKED_AT = 1 << 43
-"""Where packed images stand in the flat memory: as far behind it as their tensor from its begin."""
+"""In the flat memory, behind all tensors: packed images stand here, at the offset of their tensor."""
 
-_WORTH_BYTES = 64 << 10  # to send so many more costs no more than the frames that spread them
+_WORTH_BYTES = 64 << 10  # to send so many more costs no more than the frames that unpack
 _MOST_TRIPS = 1 << 12  # of a loop
 _COUNTS = (16, 8, 4, 2)  # of pixels in a vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Spread:
+class Unpacking:
     """destination = the pixels of source, each of whose vectors holds ``count`` of them."""
 
     source: DeviceTensor
@@ -45,11 +44,11 @@ class Spread:
         return "images"
 
 
-def spread(tensor: DeviceTensor) -> Spread | None:
+def unpacking(tensor: DeviceTensor) -> Unpacking | None:
     """What fills a tensor of images from packed ones; None where packing does not pay.
 
     >>> images = DeviceTensor(kind="int8", C=3, H=32, W=32, offsets=65536 * np.arange(8))
-    >>> found = spread(images)
+    >>> found = unpacking(images)
     >>> found.count, found.source.shape, images.nbytes // found.source.nbytes
     (4, (8, 16, 32, 8), 4)
     """
@@ -58,12 +57,12 @@ def spread(tensor: DeviceTensor) -> Spread | None:
         return None
     count = fitting[0]
     W = tensor.W // count
-    nbytes = -(-sample_bytes(tensor.kind, LANES, tensor.H, W) // ALIGNMENT) * ALIGNMENT
+    nbytes = sample_bytes(tensor.kind, LANES, tensor.H, W)
     if tensor.nbytes - tensor.N * nbytes < _WORTH_BYTES:
         return None
     offsets = PACKED_AT + tensor.span.first + nbytes * np.arange(tensor.N)
     source = DeviceTensor(kind=tensor.kind, C=LANES, H=tensor.H, W=W, offsets=offsets)
-    return Spread(source=source, destination=tensor, count=count)
+    return Unpacking(source=source, destination=tensor, count=count)
 
 
 def pack(values: NDArray[Any], count: int) -> NDArray[Any]:
@@ -79,7 +78,7 @@ def pack(values: NDArray[Any], count: int) -> NDArray[Any]:
     return packed
 
 
-def plan_spread(call: Spread, cfg: EngineConfig) -> Iterator[PlannedFrame]:
+def plan_unpacking(call: Unpacking, cfg: EngineConfig) -> Iterator[PlannedFrame]:
     """The frames of a call, each for as many rows and samples as fit.
 
     Raises: ShapeError where a row does not.
@@ -112,7 +111,7 @@ def _weights(count: int) -> NDArray[np.int8]:
     return weights
 
 
-def _header(call: Spread, vectors: int, cfg: EngineConfig) -> Header:
+def _header(call: Unpacking, vectors: int, cfg: EngineConfig) -> Header:
     loops = [Loop(limit=call.count, dwa=1), Loop(limit=vectors, dxa=1)]
     return Header(
         mode=Mode.FORWARD,
