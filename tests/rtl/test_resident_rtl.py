@@ -89,8 +89,8 @@ def taken(device: SocResident, case: resident_cases.Case) -> int | None:
 def test_cycles_are_those_of_the_simulated_hardware(device: SocResident, rng: np.random.Generator) -> None:
     """The same each time, more with less bandwidth, and not fewer than the multipliers need."""
     case = gradient(rng)
-    cycles = taken(device, case)
-    assert cycles == taken(device, case)
+    cycles, _, again = (taken(device, case) for _ in range(3))  # of three frames each: the halves of an
+    assert cycles == again  # engine's buffers take turns, and every second chain begins with the same one
     assert cycles is not None
     assert cycles > case.call.macs / 256
     assert cycles < 4 * case.call.macs / 256

@@ -23,20 +23,20 @@ def verify(*arguments: str) -> tuple[int, list[dict[str, object]]]:
 
 
 @pytest.mark.parametrize(
-    "some", ["equal pauses at both ends", pytest.param("", id="all pauses", marks=pytest.mark.slow)]
+    "some", ["the same few pauses at both ends", pytest.param("", id="all pauses", marks=pytest.mark.slow)]
 )
 def test_engine_passes_in_all_modes_and_pauses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some: str
 ) -> None:
     if some:
-        monkeypatch.setenv("COCOTB_TEST_FILTER", r"idle=(\w+)/stall=\1$|^((?!idle=).)*$")
+        monkeypatch.setenv("COCOTB_TEST_FILTER", r"idle=(never|sometimes)/stall=\1$|^((?!idle=).)*$")
     code, rows = verify("--out", str(tmp_path))
     assert code == 0
     assert all(row["passed"] and row["cycles"] for row in rows)
     tests = [str(row["test"]) for row in rows]
     for mode in MODES:
         assert any(f"reset_in_mid_frame_brings_the_engine_back/mode={mode}" in test for test in tests), mode
-        for idle in PAUSES:
+        for idle in PAUSES[:2] if some else PAUSES:
             for stall in (idle,) if some else PAUSES:
                 wanted = (f"mode={mode}", f"idle={idle}", f"stall={stall}")
                 assert any(all(part in test for part in wanted) for test in tests), wanted
