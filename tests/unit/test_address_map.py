@@ -22,9 +22,9 @@ def test_every_byte_is_where_it_was_put_last(rng: np.random.Generator) -> None:
         firsts = np.arange(SIZE)
         ends = rng.integers(firsts, SIZE) + 1
         found = list(zip(*places.translate(firsts, ends - firsts), strict=True))
-        told = np.concatenate([np.arange(address, address + nbytes) for address, nbytes in found])
+        lies = np.concatenate([np.arange(address, address + nbytes) for address, nbytes in found])
         asked = [want[first:end] for first, end in zip(firsts, ends, strict=True)]
-        np.testing.assert_array_equal(told, np.concatenate(asked))
+        np.testing.assert_array_equal(lies, np.concatenate(asked))
         assert all(nbytes > 0 for _, nbytes in found)
 
 

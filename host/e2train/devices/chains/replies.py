@@ -49,23 +49,23 @@ class _Alike:
     results: Words
     reported: Words
 
-    def told(self, name: str) -> Words:
+    def field(self, name: str) -> Words:
         """A field of all trailers."""
-        field = _FIELDS[name]
-        words = self.reported[:, field.word - TRAILER_WORDS]
-        return words >> np.uint64(field.low) & np.uint64((1 << field.bits) - 1)
+        bits = _FIELDS[name]
+        words = self.reported[:, bits.word - TRAILER_WORDS]
+        return words >> np.uint64(bits.low) & np.uint64((1 << bits.bits) - 1)
 
     def are_whole(self, nonce: int) -> bool:
         """Whether check words match and the nonce is this one."""
         s1, s2 = _sums(self.reported[:, :-2])
         if (s1 != self.reported[:, -2]).any() or (s2 != self.reported[:, -1]).any():
             return False
-        written = self.told("written_s1"), self.told("written_s2")
+        written = self.field("written_s1"), self.field("written_s2")
         if self.results.shape[1] and any(
-            (found != told).any() for found, told in zip(_sums(self.results), written, strict=True)
+            (found != wanted).any() for found, wanted in zip(_sums(self.results), written, strict=True)
         ):
             return False
-        return bool((self.told("nonce") == nonce).all())
+        return bool((self.field("nonce") == nonce).all())
 
     def say(self, frames: Sequence[PlannedFrame]) -> bool:
         """Whether these ended well and were executed as they were planned."""
@@ -78,7 +78,7 @@ class _Alike:
             "words_in": [header.frame_words for header in headers],
             "words_out": [header.result_words + header.side_words for header in headers],
         }
-        return all((self.told(name) == np.array(value, np.uint64)).all() for name, value in wanted.items())
+        return all((self.field(name) == np.array(value, np.uint64)).all() for name, value in wanted.items())
 
 
 def is_whole(chain: ChainPieces, memory: NDArray[np.uint8]) -> bool:
@@ -96,7 +96,7 @@ def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameRep
         frames = [chain.frames[number] for number in alike.numbers]
         if not (alike.are_whole(chain.nonce) and alike.say(frames)):
             return _one_by_one(chain, memory)
-        columns = (alike.told(name).tolist() for name in ("largest", "saturations", "written_s1"))
+        columns = (alike.field(name).tolist() for name in ("largest", "saturations", "written_s1"))
         rows = zip(alike.numbers, frames, alike.results, alike.reported.view(np.int64), *columns, strict=True)
         for number, frame, results, reported, largest, saturations, written in rows:
             found[number] = FrameReply(
