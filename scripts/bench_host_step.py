@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from e2train.config import EngineConfig, load_config
 from e2train.devices.chains.board import BoardResident
-from e2train.devices.chains.replies import is_whole
-from e2train.devices.chains.rounds import Round
+from e2train.devices.chains.laid import LaidRound, Runnable
 from e2train.devices.chains.transfer import ChainPieces
 from e2train.devices.deadline import Deadline
 from e2train.devices.pynq_board import Board
@@ -87,14 +86,14 @@ class Measured(BoardResident):
     answering_s = 0.0
     frames = 0
 
-    def _move_round(self, board: Any, chains: Round) -> tuple[dict[int, ChainPieces], Buffer, float]:
-        laid, receive, moving_s = super()._move_round(board, chains)
+    def _move_round(self, board: Any, wanted: Runnable) -> tuple[LaidRound, Buffer, float]:
+        laid, receive, moving_s = super()._move_round(board, wanted)
         begin = time.process_time()
-        for chain in laid.values():
-            self.frames += len(chain.frames)
+        self.frames += laid.frames
+        for chain in laid.chains.values():
             answer(chain, receive)
         self.answering_s += time.process_time() - begin
-        if board.is_remote and not all(is_whole(chain, receive.memory) for chain in laid.values()):
+        if board.is_remote and not all(laid.is_whole(engine, receive) for engine in laid.chains):
             raise SystemExit("the replies are not whole")
         return laid, receive, moving_s
 

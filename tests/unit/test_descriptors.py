@@ -14,6 +14,7 @@ from e2train.packing.descriptors import (
     check_received,
     interpret,
     kept_descriptors,
+    write_chains,
     write_descriptors,
 )
 
@@ -109,15 +110,27 @@ def test_the_first_descriptor_may_stand_apart(memory):
     """The last one points to it, so that a chain written over this one begins at the same place."""
     sources = pieces((DATA, 8, False), (DATA + 8, 8, False), (DATA + 16, 8, True))
     places = pieces((RESULTS, 24, True))
-    mm2s = write_descriptors(memory, sources, BASE + 0x100, base=BASE, first=BASE)
-    s2mm = write_descriptors(memory, places, BASE + 0x80, base=BASE, first=BASE + 0x40)
+    chains = [(sources, BASE, None), (places, BASE + 0x40, None)]
+    mm2s, s2mm = write_chains(memory, chains, BASE + 0x100, base=BASE)
     assert (mm2s, s2mm) == (Chain(first=BASE, last=BASE + 0x140), Chain(first=BASE + 0x40, last=BASE + 0x40))
     table = memory[:0x180].view(np.uint64).reshape(6, 8)[:, 0]
     assert [int(table[row]) - BASE for row in (0, 1, 4, 5)] == [0x100, 0x40, 0x140, 0x0]
     interpret(memory, mm2s, s2mm, plus_one, base=BASE)
     assert memory[RESULTS : RESULTS + 24].view(np.uint64).tolist() == [1, 2, 3]
-    with pytest.raises(ChainError, match=r"^3 descriptors at 0x10000100 are not at a multiple of 64 within"):
-        write_descriptors(memory, sources, BASE + 0x100, base=BASE, first=BASE - 64)
+    wrong = r"^3 descriptors at 0xfffffc0 to 0x10000180 are not at multiples of 64 within the memory"
+    with pytest.raises(ChainError, match=wrong):
+        write_chains(memory, [(sources, BASE - 64, None)], BASE + 0x100, base=BASE)
+
+
+def test_chains_written_together_stand_one_behind_the_other(memory):
+    sources = pieces((DATA, 8, False), (DATA + 8, 8, True))
+    alone = memory.copy()
+    found = write_chains(memory, [(sources, None, None), (sources, BASE, None)], BASE + 0x100, base=BASE)
+    assert found == [Chain(first=BASE + 0x100, last=BASE + 0x140), Chain(first=BASE, last=BASE + 0x180)]
+    assert write_descriptors(alone, sources, BASE + 0x100, base=BASE) == found[0]
+    np.testing.assert_array_equal(memory[0x100:0x180], alone[0x100:0x180])
+    table = memory.view(np.uint64).reshape(-1, 8)[:, 0]
+    assert [int(table[at // 64]) - BASE for at in (0x100, 0x140, 0x180, 0)] == [0x140, 0x100, 0, 0x180]
 
 
 def test_the_last_descriptors_may_be_kept_elsewhere(memory):
@@ -129,7 +142,7 @@ def test_the_last_descriptors_may_be_kept_elsewhere(memory):
     memory[0x800:0x880] = kept_descriptors(own, BASE + 0x800, first=BASE)
     kept = Chain(first=BASE + 0x800, last=BASE + 0x840)
     assert kept.count == 2
-    mm2s = write_descriptors(memory, sources, BASE + 0x100, base=BASE, first=BASE, kept=kept)
+    (mm2s,) = write_chains(memory, [(sources, BASE, kept)], BASE + 0x100, base=BASE)
     assert mm2s == Chain(first=BASE, last=kept.last)
     s2mm = write_descriptors(memory, places, BASE + PLACES, base=BASE)
     table = memory.view(np.uint64).reshape(-1, 8)[:, 0]
@@ -201,6 +214,7 @@ def test_pieces_that_no_descriptor_can_mean_are_refused(listed, message):
 
 @pytest.mark.parametrize("at", [BASE + 0x2FC0, BASE + 0x20, BASE - 0x40])
 def test_descriptors_need_room_in_the_memory(memory, at):
-    message = f"^2 descriptors at {at:#x} are not at a multiple of 64 within the memory at 0x10000000 to 0x"
+    room = f"{at:#x} to {at + 128:#x} are not at multiples of 64 within the memory at 0x10000000 to 0x"
+    message = f"^2 descriptors at {room}"
     with pytest.raises(ChainError, match=message):
         write_descriptors(memory, pieces((DATA, 8, False), (DATA, 8, True)), at, base=BASE)

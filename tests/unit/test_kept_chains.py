@@ -19,7 +19,7 @@ from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_board import LostError
 from e2train.devices.spec import SpecDevice
 from e2train.numerics.frames import Header, Mode
-from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces, interpret, write_descriptors
+from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces, interpret, write_chains, write_descriptors
 
 CONFIG = load_config("pynq_z2")
 FIRSTS = 1 << 20
@@ -164,7 +164,7 @@ def test_tables_are_those_that_would_be_sent() -> None:
     assert table is not None
     sent = np.zeros(1 << 14, np.uint8)
     pieces = laid[1].s2mm
-    write_descriptors(sent, pieces, table.first, base=base, first=base)
+    write_chains(sent, [(pieces, base, None)], table.first, base=base)
     start = table.first - base
     own = there.buffer.memory[start : table.last - base + 64].reshape(-1, 64).copy()
     want = sent[start : start + own.size].reshape(-1, 64).copy()

@@ -46,7 +46,8 @@ class Board:
         replies = {}
         for engine, chain in chains.items():
             area = Area(memory=self.memory, base=0, at=TENSORS + SUMS)
-            laid = lay_out([frame for _, frame in chain], area, area, self.places.translate)
+            owners, frames = zip(*chain, strict=True)
+            laid = lay_out(frames, area, area, self.places.translate, owners=owners)
             mm2s = write_descriptors(self.memory, laid.mm2s, -(-area.at // 64) * 64)
             s2mm = write_descriptors(self.memory, laid.s2mm, mm2s.last + 64)
             interpret(self.memory, mm2s, s2mm, lambda words: run_transfer(words, CONFIG))
@@ -60,10 +61,10 @@ class Board:
         planned = plan_rounds(calls, CONFIG, room=OWN // 2, sums=self.sums, finish=self.finish)
         found = [[] for _ in calls]
         for chains in planned.rounds:
-            for engine, replies in self.run_round(chains).items():
-                for (index, _), reply in zip(chains[engine], replies, strict=True):
-                    if index is not None:
-                        found[index].append(reply)
+            for replies in self.run_round(chains).values():
+                for reply in replies:
+                    if reply.owner is not None:
+                        found[reply.owner].append(reply)
         return [collect(replies) for collect, replies in zip(planned.collect, found, strict=True)]
 
     def finish(self) -> None:

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from e2train.config import load_config
-from e2train.devices.chains import replies
 from e2train.devices.chains.jobs import plan_job
-from e2train.devices.chains.replies import is_whole, read_replies
-from e2train.devices.chains.transfer import Area, ChainPieces, lay_out
+from e2train.devices.chains.replies import ExpectedReplies, is_whole, read_replies
+from e2train.devices.chains.transfer import Area, ChainPieces, lay_out, reply_words
 from e2train.devices.protocol import DeviceError
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
-from e2train.numerics.frames import run_transfer
+from e2train.numerics.frames import decode_trailer, run_transfer
+from e2train.numerics.frames.layout import TRAILER_WORDS
 from e2train.packing.descriptors import interpret, write_descriptors
 
 CONFIG = load_config("pynq_z2")
@@ -59,17 +59,61 @@ def answered(rng: np.random.Generator) -> tuple[ChainPieces, np.ndarray, int]:
     return laid, memory, receive.at
 
 
-def test_replies_are_the_same_together_and_one_by_one(answered) -> None:
+def test_replies_say_together_what_each_says_alone(answered) -> None:
+    """Those of frames that are alike come as one."""
     laid, memory, _ = answered
     assert is_whole(laid, memory)
-    together, alone = read_replies(laid, memory), replies._one_by_one(laid, memory)
-    assert len({reply.sides.shape for reply in alone}) > 2
-    assert any(reply.results.size for reply in alone)
-    assert any(reply.saturations for reply in alone)
-    for one, other in zip(together, alone, strict=True):
-        for each in fields(one):
-            assert np.array_equal(getattr(one, each.name), getattr(other, each.name)), each.name
-            assert type(getattr(one, each.name)) is type(getattr(other, each.name))
+    found = read_replies(laid, memory)
+    assert [frame for reply in found for frame in reply.frames] != list(laid.frames)
+    assert len(found) < len(laid.frames)
+    assert any(reply.results.size for reply in found)
+    assert any(reply.saturations for reply in found)
+    starts = dict(zip(map(id, laid.frames), laid.replies, strict=True))
+    for reply in found:
+        largest = saturations = 0
+        for index, frame in enumerate(reply.frames):
+            at = starts.pop(id(frame))
+            words = memory[at : at + 8 * reply_words(frame)].view(np.uint64)
+            trailer = decode_trailer(words[-TRAILER_WORDS:])
+            to_host, sides = np.split(
+                words[:-TRAILER_WORDS], [0 if frame.results else frame.header.result_words]
+            )
+            np.testing.assert_array_equal(reply.results[index], to_host)
+            np.testing.assert_array_equal(reply.sides[index].reshape(-1), sides.view(np.int64))
+            assert int(reply.written[index]) == trailer.written_s1
+            largest, saturations = max(largest, trailer.largest), saturations + trailer.saturations
+        assert (reply.largest, reply.saturations) == (largest, saturations)
+    assert not starts
+
+
+def test_only_frames_of_one_operation_and_tag_are_read_as_one(answered) -> None:
+    laid, memory, _ = answered
+    owners = [index % 2 for index in range(len(laid.frames))]
+    for reply in read_replies(replace(laid, owners=owners), memory):
+        numbers = [list(laid.frames).index(frame) for frame in reply.frames]
+        assert {owners[number] for number in numbers} == {reply.owner}
+        if reply.sides.size or reply.results.size:
+            assert len({frame.tag for frame in reply.frames}) == 1
+
+
+def test_replies_of_engines_are_read_together(answered) -> None:
+    """Each with the nonce of its own chain."""
+    laid, memory, _ = answered
+    half = len(laid.frames) // 2
+    chains = {
+        3: replace(laid, frames=laid.frames[:half], replies=laid.replies[:half]),
+        1: replace(laid, frames=laid.frames[half:], replies=laid.replies[half:]),
+    }
+    expected, nonces = ExpectedReplies(chains), {1: laid.nonce, 3: laid.nonce}
+    assert sum(len(each.frames) for each in expected.read(nonces, memory)) == len(laid.frames)
+    with pytest.raises(
+        DeviceError, match=rf"^frame 1 of {len(laid.frames) - half}: this is the reply to another"
+    ):
+        expected.read({1: laid.nonce ^ 1, 3: laid.nonce}, memory)
+    assert [expected.are_whole({1: laid.nonce ^ 1, 3: laid.nonce}, memory, each) for each in (1, 3)] == [
+        False,
+        True,
+    ]
 
 
 def test_every_flipped_bit_is_noticed(answered, rng: np.random.Generator) -> None:

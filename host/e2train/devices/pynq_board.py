@@ -28,7 +28,7 @@ from e2train.devices.pynq_buffer import Buffer, buffer_bytes, chains_at
 from e2train.devices.pynq_dma import ChainDma, call_at_once
 from e2train.overlay import OverlaySet
 from e2train.overlay.hwh import dma_name
-from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, Pieces, write_descriptors
+from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, Pieces, write_chains
 
 __all__ = [
     "LOOK_CALLS",
@@ -160,15 +160,16 @@ class Board:
         buffer, used = send
         memory, base = buffer.memory, buffer.address
         after = base + -(-used // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
-        starts: list[Callable[[], None]] = []
+        listed: list[tuple[Pieces, int, Chain | None]] = []
         for engine, ways in pieces.items():
-            chains = []
-            for way, listed in enumerate(ways):
-                first = base + (2 * engine + way) * DESCRIPTOR_BYTES
+            for way, each in enumerate(ways):
                 there = kept[engine][way] if kept else None
-                chains.append(write_descriptors(memory, listed, after, base=base, first=first, kept=there))
-                after += (listed.addresses.size - (there.count if there else 0) - 1) * DESCRIPTOR_BYTES
-            starts += self._dmas[engine].starts(chains[0], chains[1])
+                listed.append((each, base + (2 * engine + way) * DESCRIPTOR_BYTES, there))
+        chains = write_chains(memory, listed, after, base=base)
+        rows = sum(each.addresses.size - (there.count if there else 0) - 1 for each, _, there in listed)
+        after += rows * DESCRIPTOR_BYTES
+        ways_of = zip(pieces, chains[::2], chains[1::2], strict=True)
+        starts = [start for engine, mm2s, s2mm in ways_of for start in self._dmas[engine].starts(mm2s, s2mm)]
         begin = time.monotonic()
         self._answered(buffer.array[: after - base].flush, calls=2)
         moving_s = time.monotonic() - begin

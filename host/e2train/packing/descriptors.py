@@ -9,8 +9,9 @@ multiples of 8 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ __all__ = [
     "interpret",
     "kept_descriptors",
     "received",
+    "write_chains",
     "write_descriptors",
 ]
 
@@ -54,7 +56,7 @@ class ChainError(RuntimeError):
     """A chain that cannot be run, or that did not do what was wanted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Pieces:
     """Pieces of memory in the order in which one channel moves them; packets end behind some of them.
 
@@ -101,10 +103,18 @@ class Pieces:
             ends=ends,
         )
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Words that move."""
         return int(self.nbytes.sum()) // WORD_BYTES
+
+    @cached_property
+    def controls(self) -> NDArray[np.uint32]:
+        """The CONTROL of each descriptor."""
+        starts = np.concatenate([[True], self.ends[:-1]])
+        ways = np.where(self.ends, _END, np.uint32(0)) | np.where(starts, _START, np.uint32(0))
+        found: NDArray[np.uint32] = self.nbytes.astype(np.uint32) | ways
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,51 +130,66 @@ class Chain:
         return (self.last - self.first) // DESCRIPTOR_BYTES + 1
 
 
-def write_descriptors(
+def write_descriptors(memory: Bytes, pieces: Pieces, at: int, *, base: int = 0) -> Chain:
+    """Write one descriptor per piece into the memory, one behind the other from the address ``at`` on.
+
+    Addresses are those of the DMA, for which the memory begins at ``base``; the last one points to the first.
+    Raises: ChainError when there is no room.
+    """
+    return write_chains(memory, [(pieces, None, None)], at, base=base)[0]
+
+
+def write_chains(
     memory: Bytes,
-    pieces: Pieces,
+    chains: Sequence[tuple[Pieces, int | None, Chain | None]],
     at: int,
     *,
     base: int = 0,
-    first: int | None = None,
-    kept: Chain | None = None,
-) -> Chain:
-    """Write one descriptor per piece into the memory, one behind the other from the address ``at`` on.
+) -> list[Chain]:
+    """Write the descriptors of several chains, one behind the other.
 
-    Addresses are those of the DMA, for which the memory begins at ``base``; the last one points to the first,
-    which may have a place of its own at ``first``. The last ones may stand elsewhere already, ``kept`` there.
+    The first one of a chain may have a place of its own, and the last ones may stand elsewhere already.
     Raises: ChainError when there is no room.
     """
-    behind = np.zeros(0, np.int64) if kept is None else kept.first + DESCRIPTOR_BYTES * np.arange(kept.count)
-    count = pieces.addresses.size - behind.size
-    places = at + DESCRIPTOR_BYTES * np.arange(count)
-    if first is not None:
-        places = np.concatenate([[first], places[:-1]])
+    parts, nexts, found = [], [], []
+    for pieces, first, kept in chains:
+        behind = (
+            np.zeros(0, np.int64) if kept is None else kept.first + DESCRIPTOR_BYTES * np.arange(kept.count)
+        )
+        count = pieces.addresses.size - behind.size
+        places = at + DESCRIPTOR_BYTES * np.arange(count)
+        if first is not None:
+            places = np.concatenate([[first], places[:-1]])
+        at += DESCRIPTOR_BYTES * (count - (first is not None))
+        every = np.concatenate([places, behind])
+        parts.append((pieces, places))
+        nexts.append(np.concatenate([every[1:], every[:1]])[:count])
+        found.append(Chain(first=int(every[0]), last=int(every[-1])))
+    places = np.concatenate([each for _, each in parts])
     low, end = int(places.min()), int(places.max()) + DESCRIPTOR_BYTES
     if (places % DESCRIPTOR_BYTES).any() or not base <= low <= end <= base + memory.size:
         raise ChainError(
-            f"{count} descriptors at {at:#x} are not at a multiple of {DESCRIPTOR_BYTES} within the memory "
-            f"at {base:#x} to {base + memory.size:#x}"
+            f"{places.size} descriptors at {low:#x} to {end:#x} are not at multiples of {DESCRIPTOR_BYTES} "
+            f"within the memory at {base:#x} to {base + memory.size:#x}"
         )
-    every = np.concatenate([places, behind])
-    _table(memory).view(_RAW)[(places - base) // DESCRIPTOR_BYTES] = _rows(pieces, every)[:count].view(_RAW)
-    return Chain(first=int(every[0]), last=int(every[-1]))
+    rows = _rows([(pieces, each.size) for pieces, each in parts], np.concatenate(nexts))
+    _table(memory).view(_RAW)[(places - base) // DESCRIPTOR_BYTES] = rows.view(_RAW)
+    return found
 
 
 def kept_descriptors(pieces: Pieces, at: int, *, first: int) -> Bytes:
     """The descriptors of all pieces but the first one, from ``at`` on; the last one points to ``first``."""
-    places = np.concatenate([[first], at + DESCRIPTOR_BYTES * np.arange(pieces.addresses.size - 1)])
-    return _rows(pieces, places)[1:].view(np.uint8)
+    count = pieces.addresses.size
+    places = at + DESCRIPTOR_BYTES * np.arange(count - 1)
+    return _rows([(pieces, count)], np.concatenate([places, [first]]))[1:].view(np.uint8)
 
 
-def _rows(pieces: Pieces, places: NDArray[np.int64]) -> NDArray[np.void]:
-    """A descriptor for each piece, which stands at its place and points to the next one."""
-    table = np.zeros(pieces.addresses.size, _DESCRIPTOR)
-    table["next"] = np.roll(places, -1)
-    table["address"] = pieces.addresses
-    control = pieces.nbytes.astype(np.uint32) | np.where(pieces.ends, _END, np.uint32(0))
-    starts = np.concatenate([[True], pieces.ends[:-1]])
-    table["control"] = control | np.where(starts, _START, np.uint32(0))
+def _rows(chains: Sequence[tuple[Pieces, int]], nexts: NDArray[np.int64]) -> NDArray[np.void]:
+    """Descriptors for the first so many pieces of each of some chains, which point to the next ones."""
+    table = np.zeros(nexts.size, _DESCRIPTOR)
+    table["next"] = nexts
+    table["address"] = np.concatenate([pieces.addresses[:count] for pieces, count in chains])
+    table["control"] = np.concatenate([pieces.controls[:count] for pieces, count in chains])
     return table
 
 

@@ -30,6 +30,11 @@ class AddressMap:
         self._ranges: list[tuple[int, int, int]] = [(OWN, 2 * OWN - 1, 0)]
         self._columns = _columns(self._ranges)
 
+    @property
+    def state(self) -> tuple[tuple[int, int, int], ...]:
+        """All on which translations depend."""
+        return tuple(self._ranges)
+
     def put(self, first: int, nbytes: int, address: int) -> None:
         """Let bytes from ``first`` on lie at an address."""
         end = first + nbytes

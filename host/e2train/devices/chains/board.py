@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain as chained
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,15 @@ from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import BARRIER_BYTES
 from e2train.devices.chains.device import SCRATCH_BYTES, named
 from e2train.devices.chains.kept import RESTORING_BYTES, RESTORING_REPLY_BYTES, KeptChains, spare_buffer
+from e2train.devices.chains.known import KnownBatches, Recording, structure
+from e2train.devices.chains.laid import LaidRound, PlannedRound, Runnable
 from e2train.devices.chains.operands import Work, operands, results
 from e2train.devices.chains.packed import Unpacking, pack, unpacking
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums, SumsLater
 from e2train.devices.chains.plan import frame_cycles
-from e2train.devices.chains.replies import FrameReply, is_whole, read_replies
-from e2train.devices.chains.rounds import Round, last_round, plan_rounds
-from e2train.devices.chains.transfer import Area, ChainPieces, lay_out, reply_bytes
+from e2train.devices.chains.replies import FrameReplies
+from e2train.devices.chains.rounds import last_round, plan_rounds
+from e2train.devices.chains.transfer import Area, lay_out
 from e2train.devices.memory import check_access, check_values
 from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Closing, Counters, DeviceError, DeviceLostError, StepLostError
@@ -75,6 +76,7 @@ class BoardResident(OneByOne, Closing):
         self._closed = False
         self.config = device.config
         self._kept = KeptChains(device.config)
+        self._known = KnownBatches()
 
     @property
     def memory_bytes(self) -> int | None:
@@ -147,31 +149,45 @@ class BoardResident(OneByOne, Closing):
             self._check(*operands(call), *results(call))
         packed = self._packed
         work: list[Work] = [*packed, *calls]
-        planned = plan_rounds(
-            work, self.config, room=chain_bytes(self.config), sums=self._sums, finish=self._finish_sums
-        )
-        replies: list[list[FrameReply]] = [[] for _ in work]
+        labels, rounds, collect, recording = self._begin(work)
+        replies: list[list[FrameReplies]] = [[] for _ in work]
         counters = [Counters() for _ in work]
-        for chains in planned.rounds:
-            own = sorted({index for chain in chains.values() for index, _ in chain if index is not None})
-            labels = planned.labels[own[0]], planned.labels[own[-1]]
-            with named(" to ".join(dict.fromkeys(labels)), self.name):
-                found, counted = self._run_round(chains)
+        for each in rounds:
+            own = each.owners
+            with named(" to ".join(dict.fromkeys((labels[own[0]], labels[own[-1]]))), self.name):
+                found, counted = self._run_round(each, recording)
             counted += self.take_counters()
             asked = [index for index in own if index >= len(packed)]
             if asked:
                 counters[asked[0]] += counted
             else:  # of images alone
                 self._counters += counted
-            for engine, chain in chains.items():
-                for (index, _), reply in zip(chain, found[engine], strict=True):
-                    if index is None:
-                        self._sums.take(reply)
-                    else:
-                        replies[index].append(reply)
+            for reply in found:
+                if reply.owner is None:
+                    self._sums.take(reply)
+                else:
+                    replies[reply.owner].append(reply)
         self._packed = []
-        outcomes = (collect(found) for collect, found in zip(planned.collect, replies, strict=True))
+        if recording:
+            self._known.keep(*recording.batch())
+        outcomes = (gather(found) for gather, found in zip(collect, replies, strict=True))
         return list(zip(outcomes, counters, strict=True))[len(packed) :]
+
+    def _begin(
+        self, work: Sequence[Work]
+    ) -> tuple[Sequence[str], Iterable[Runnable], Sequence[Callable[..., Any]], Recording | None]:
+        """Labels of operations, their rounds, what collects outcomes, and what takes the rounds down."""
+        key = structure(work, self._sums.state, self._places.state)
+        known = self._known.find(key)
+        if known is not None:
+            again = known.again(work, self.config, self._sums, self._finish_sums)
+            return known.labels, *again, None
+        planned = plan_rounds(
+            work, self.config, room=chain_bytes(self.config), sums=self._sums, finish=self._finish_sums
+        )
+        recording = Recording(key, work, planned, self._sums) if self._known.comes_again(key) else None
+        rounds = (PlannedRound(chains, self._places.translate) for chains in planned.rounds)
+        return planned.labels, rounds, planned.collect, recording
 
     def compute_one(self, call: Operation) -> Any:
         """The outcome of an operation."""
@@ -214,6 +230,7 @@ class BoardResident(OneByOne, Closing):
         self._sums = PartialSums(self.config, self._reserve_sums)
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
         self._packed = []
+        self._known.forget()
         nbytes = max(nbytes, BARRIER_BYTES)
         self._arena = board.allocate(nbytes + RESTORING_REPLY_BYTES)
         self._tensors = nbytes
@@ -264,12 +281,14 @@ class BoardResident(OneByOne, Closing):
         if not chains:
             return
         with named("sums of weight gradients", self.name):
-            found, counted = self._run_round(chains)
+            found, counted = self._run_round(PlannedRound(chains, self._places.translate))
         self._counters += counted
-        for reply in chained.from_iterable(found.values()):
+        for reply in found:
             self._sums.take(reply)
 
-    def _run_round(self, chains: Round) -> tuple[dict[int, list[FrameReply]], Counters]:
+    def _run_round(
+        self, wanted: Runnable, recording: Recording | None = None
+    ) -> tuple[list[FrameReplies], Counters]:
         """Let engines run a chain each, and give what they replied."""
         begin = time.monotonic()
         with self._attended() as board:
@@ -277,47 +296,43 @@ class BoardResident(OneByOne, Closing):
                 raise DeviceError("the board was connected again, and the tensors in its memory are lost")
             calls = board.calls
             try:
-                laid, receive, moving_s = self._move_round(board, chains)
-                found = {engine: read_replies(each, receive.memory) for engine, each in laid.items()}
+                laid, receive, moving_s = self._move_round(board, wanted)
+                found = laid.read(receive)
             except BaseException:  # Ctrl-C too leaves a chain under way
                 self._kept.forget()
                 self._sums.forget()
+                self._known.forget()
                 raise
+            if recording:
+                recording.take(laid, wanted, send=board.sending(SCRATCH_BYTES), receive=receive)
         return found, Counters(
-            words_in=sum(each.mm2s.words for each in laid.values()),
-            words_out=sum(each.s2mm.words for each in laid.values()),
-            frames=sum(map(len, chains.values())),
+            words_in=sum(each.mm2s.words for each in laid.chains.values()),
+            words_out=sum(each.s2mm.words for each in laid.chains.values()),
+            frames=laid.frames,
             remote_calls=board.calls - calls,
             device_s=time.monotonic() - begin,
             moving_s=moving_s,
         )
 
-    def _move_round(self, board: Board, chains: Round) -> tuple[dict[int, ChainPieces], Buffer, float]:
+    def _move_round(self, board: Board, wanted: Runnable) -> tuple[LaidRound, Buffer, float]:
         """Send and start the chains of a round, each behind frames that restore kept descriptors; await them.
 
         Gives the chains, the buffer with what came back, and the seconds that moving bytes took.
         """
         assert self._arena is not None
         send = board.sending(SCRATCH_BYTES)
-        own = {engine: [frame for _, frame in chain] for engine, chain in chains.items()}
-        replied = sum(map(reply_bytes, own.values()))
-        receive = self._making_room(board, lambda: board.receiving(replied))
-        area = Area(memory=send.memory, base=send.address, at=send.address + chains_at(board.engines))
-        replies = Area(memory=receive.memory, base=receive.address, at=receive.address)
-        laid = {
-            engine: lay_out(
-                own[engine], area, replies, self._places.translate, owners=[owner for owner, _ in chain]
-            )
-            for engine, chain in chains.items()
-        }
-        kept = self._kept.find(board, laid, firsts=send.address)
-        pieces = {engine: (each.mm2s, each.s2mm) for engine, each in laid.items()}
-        cycles = {engine: sum(map(frame_cycles, frames)) for engine, frames in own.items()}
-        restoring = {engine: frames for engine in chains if (frames := self._kept.restoring(engine))}
+        receive = self._making_room(board, lambda: board.receiving(wanted.reply_bytes))
+        laid = wanted.write(send, chains_at(board.engines), receive)
+        kept = self._kept.find(board, laid.chains, firsts=send.address)
+        pieces = {engine: (each.mm2s, each.s2mm) for engine, each in laid.chains.items()}
+        cycles = dict(laid.cycles)
+        area = Area(memory=send.memory, base=send.address, at=send.address + laid.end)
+        restoring = {engine: frames for engine in pieces if (frames := self._kept.restoring(engine))}
         for engine, frames in restoring.items():
             nowhere = Area(memory=receive.memory, base=0, at=self._arena.address + self._tensors)
             before = lay_out(frames, area, nowhere, more=True)
-            pieces[engine] = before.mm2s.then(laid[engine].mm2s), before.s2mm.then(laid[engine].s2mm)
+            own = laid.chains[engine]
+            pieces[engine] = before.mm2s.then(own.mm2s), before.s2mm.then(own.s2mm)
             cycles[engine] += sum(map(frame_cycles, frames))
         if kept:
             self._kept.use(kept)
@@ -327,7 +342,7 @@ class BoardResident(OneByOne, Closing):
             receive,
             kept=kept.tables if kept else None,
             planned_s={engine: 1e-9 * self.config.period_ns * count for engine, count in cycles.items()},
-            is_done=lambda engine: is_whole(laid[engine], receive.memory),
+            is_done=lambda engine: laid.is_whole(engine, receive),
         )
         self._kept.restored(restoring)
         return laid, receive, moving_s

@@ -34,7 +34,7 @@ from e2train.numerics.elementwise import Kind
 from e2train.numerics.frames import Header, Mode
 from e2train.numerics.frames.layout import LEVELS, MOST_PLANES
 
-__all__ = ["plan_convolution"]
+__all__ = ["plan_convolution", "sent_weights"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,29 @@ def plan_convolution(call: Convolution, cfg: EngineConfig) -> Iterator[PlannedFr
 
     Raises: ShapeError when a part of it does not fit the engine's buffers.
     """
+    kernels = _kernels(call)
+    for part, tile in _parts(call, cfg, call.source.N):
+        for group, kernel in enumerate(kernels):
+            weights = _weights(part, tile, kernel)
+            yield from _frames(call, part, tile, weights, group if call.depthwise else None, cfg)
+
+
+def sent_weights(call: Convolution, cfg: EngineConfig, samples: int) -> list[NDArray[np.int8]]:
+    """The weights that frames send of a call with so many samples, in their order."""
+    kernels = _kernels(call)
+    return [
+        each
+        for part, tile in _parts(call, cfg, samples)
+        for kernel in kernels
+        for each in _weights(part, tile, kernel).values()
+    ]
+
+
+def _parts(call: Convolution, cfg: EngineConfig, samples: int) -> Iterator[tuple[_Part, _Tile]]:
+    """What frames of a call with so many samples compute, and how much each of them takes.
+
+    Raises: ShapeError.
+    """
     x, y = call.source, call.destination
     _, _, R, S = call.w.shape
     transposed = call.mode == "grad_input"
@@ -109,7 +132,7 @@ def plan_convolution(call: Convolution, cfg: EngineConfig) -> Iterator[PlannedFr
             blocks=1 if call.depthwise else block_count(y.C),
             height=x.H,
             width=x.W,
-            samples=x.N,
+            samples=samples,
             sums=call.sums,
             shift=call.shift,
             rows=phase,
@@ -121,8 +144,7 @@ def plan_convolution(call: Convolution, cfg: EngineConfig) -> Iterator[PlannedFr
                 f"{call.label}: a row of {x.W} pixels of {x.C} channels, or its weights, does not fit the "
                 f"buffers of {cfg.name}; use another device"
             )
-        for group, kernel in enumerate(_kernels(call)):
-            yield from _frames(call, part, tile, kernel, group if call.depthwise else None, cfg)
+        yield part, tile
 
 
 def _kernels(call: Convolution) -> list[NDArray[np.int8]]:
@@ -146,16 +168,11 @@ def _frames(
     call: Convolution,
     part: _Part,
     most: _Tile,
-    kernel: NDArray[np.int8],
+    weights: dict[Range, NDArray[np.int8]],
     group: int | None,
     cfg: EngineConfig,
 ) -> Iterator[PlannedFrame]:
     """The frames of one part; ``group`` is the block of a depthwise one."""
-    rows_of_weights = _weight_rows(part, kernel)
-    weights = {
-        blocks: np.ascontiguousarray(rows_of_weights[slice(*blocks)])
-        for blocks in ranges(part.blocks, most.blocks)
-    }
     own = None if group is None else (group, group + 1)
     bands = [_band(call, part, rows, list(weights), own, cfg) for rows in ranges(part.rows.count, most.rows)]
     for samples, band in product(ranges(part.samples, most.samples), bands):
@@ -224,6 +241,12 @@ def _places(y: DeviceTensor, part: _Part, rows: Range, blocks: Range) -> Callabl
     ]
     size = columns.width * pixel
     return lambda samples: [(offset + at, size) for offset in offsets[slice(*samples)] for at in starts]
+
+
+def _weights(part: _Part, most: _Tile, kernel: NDArray[np.int8]) -> dict[Range, NDArray[np.int8]]:
+    """The weights of frames, by their blocks of results."""
+    rows = _weight_rows(part, kernel)
+    return {blocks: np.ascontiguousarray(rows[slice(*blocks)]) for blocks in ranges(part.blocks, most.blocks)}
 
 
 def _weight_rows(part: _Part, kernel: NDArray[np.int8]) -> NDArray[np.int8]:

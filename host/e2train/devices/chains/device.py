@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from e2train.config import EngineConfig
-from e2train.devices.chains.jobs import Job, plan_job
+from e2train.devices.chains.jobs import Job, collector, plan_job
 from e2train.devices.chains.operands import operands, results
 from e2train.devices.chains.plan import PlannedFrame
-from e2train.devices.chains.replies import FrameReply, failure, read_replies
+from e2train.devices.chains.replies import FrameReplies, failure, read_replies
 from e2train.devices.chains.transfer import Area, lay_out, scratch_bytes
 from e2train.devices.memory import HostMemory, check_access
 from e2train.devices.one_by_one import OneByOne
@@ -32,7 +32,7 @@ from e2train.packing.descriptors import (
 
 __all__ = ["SCRATCH_BYTES", "ChainResident", "named"]
 
-_Outcome = tuple[list[FrameReply], Counters]
+_Outcome = tuple[list[FrameReplies], Counters]
 
 SCRATCH_BYTES = 4 << 20  # of one chain, behind the memory for tensors
 _FRAMES_WORTH_A_CHAIN = 2  # of an engine: each chain pays for its first load, which overlaps with nothing
@@ -78,9 +78,9 @@ class ChainResident(OneByOne, HostMemory):
         """The outcome of an operation."""
         self._check(*operands(call), *results(call))
         job = plan_job(call, self.config)
-        return job.collect(self._run(job))
+        return collector(call)(self._run(job))
 
-    def _run(self, job: Job) -> Iterator[FrameReply]:
+    def _run(self, job: Job) -> Iterator[FrameReplies]:
         """Replies to all frames of an operation, which depend on none of each other."""
         with named(job.label, self.name):
             for group in _groups(job.frames, self.parallel, self.config.engines):

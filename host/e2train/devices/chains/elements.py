@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import pairwise, product
@@ -33,7 +33,7 @@ from e2train.numerics.frames import Header, Kind, Mode
 from e2train.numerics.frames.layout import COEFFICIENT_ROWS, MOST_PLANES
 from e2train.numerics.rounding import DITHER_PHASES, DITHER_STEPS
 
-__all__ = ["plan_affine", "plan_reduction"]
+__all__ = ["plan_affine", "plan_reduction", "sent_coefficients"]
 
 _QUARTERS = 4  # of a pixel
 _MASK = 2  # of the operands
@@ -68,6 +68,16 @@ def plan_affine(call: Affine, cfg: EngineConfig, *, first: int = 0) -> Iterator[
 
     Raises: ShapeError for a mask that the engine does not read, or a row that does not fit its buffers.
     """
+    operation = _affine(call)
+    return _frames(operation, _coefficients(operation, call), cfg, first)
+
+
+def sent_coefficients(call: Affine) -> list[NDArray[np.void]]:
+    """The coefficients that frames send, in their order."""
+    return list(_coefficients(_affine(call), call).values())
+
+
+def _affine(call: Affine) -> _Operation:
     label = f"{call.name} (affine)"
     limited = call.ceiling != LARGEST
     fields = {
@@ -77,7 +87,7 @@ def plan_affine(call: Affine, cfg: EngineConfig, *, first: int = 0) -> Iterator[
         "ceiling": call.ceiling if limited else 0,
     }
     masks = {"mask_out" if call.mask_out else "mask_x": 1, "mask_limit": min(call.mask_limit, _MOST_LIMIT)}
-    operation = _Operation(
+    return _Operation(
         u=call.u,
         v=call.v,
         mask=_checked_mask(label, call.mask),
@@ -89,7 +99,6 @@ def plan_affine(call: Affine, cfg: EngineConfig, *, first: int = 0) -> Iterator[
         fields=tuple((fields | (masks if call.mask else {})).items()),
         dither=call.dither,
     )
-    return _frames(operation, _coefficients(call), cfg, first)
 
 
 def plan_reduction(call: Reduction, cfg: EngineConfig, *, first: int = 0) -> Iterator[PlannedFrame]:
@@ -111,7 +120,7 @@ def plan_reduction(call: Reduction, cfg: EngineConfig, *, first: int = 0) -> Ite
         label=label,
         fields=tuple((fields | (masks if call.mask else {})).items()),
     )
-    return _frames(operation, None, cfg, first)
+    return _frames(operation, {}, cfg, first)
 
 
 def _checked_mask(label: str, mask: DeviceTensor | None) -> DeviceTensor | None:
@@ -123,8 +132,8 @@ def _checked_mask(label: str, mask: DeviceTensor | None) -> DeviceTensor | None:
     return mask
 
 
-def _coefficients(call: Affine) -> NDArray[np.void]:
-    """Of every channel, zeros where a tensor that it needs is lacking. Shape (blocks, 16)."""
+def _coefficients(op: _Operation, call: Affine) -> dict[Range, NDArray[np.void]]:
+    """Of every channel, by the blocks of frames; zeros where a tensor is lacking. Shapes (blocks, 16)."""
     C = call.out.C
     rows = np.zeros(block_count(C) * LANES, _COEFFICIENT)
     rows["a"][:C], rows["d"][:C] = call.a, call.d
@@ -137,7 +146,8 @@ def _coefficients(call: Affine) -> NDArray[np.void]:
         rows["a"][closed] = 0
         if call.mask_out:
             rows["b"][closed] = rows["d"][closed] = 0
-    return rows.reshape(-1, LANES)
+    by_block = rows.reshape(-1, LANES)
+    return {blocks: by_block[slice(*blocks)] for blocks in _block_ranges(op)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,7 +160,7 @@ class _Band:
 
 
 def _frames(
-    op: _Operation, coefficients: NDArray[np.void] | None, cfg: EngineConfig, first: int
+    op: _Operation, coefficients: Mapping[Range, NDArray[np.void]], cfg: EngineConfig, first: int
 ) -> Iterator[PlannedFrame]:
     out = op.out
     if not out.N:
@@ -161,14 +171,14 @@ def _frames(
             for each in (op.u, op.v, op.mask)
         )
         samples, rows = _tile(op, blocks, here, cfg)
-        parts = () if coefficients is None else (np.ascontiguousarray(coefficients[slice(*blocks)]),)
+        parts = (coefficients[blocks],) if coefficients else ()
         bands = [_band(op, blocks, lines, here, cfg) for lines in ranges(out.H, rows)]
         for group, band in product(ranges(out.N, samples), bands):
             yield PlannedFrame(
                 header=band.header(group[1] - group[0]),
                 sources=(*parts, *(stripe.runs(group) for stripe in band.stripes)),
                 results=band.place.runs(group) if band.place else (),
-                tag=((group[0] + first, group[1] + first), blocks),
+                tag=((group[0] + first, group[1] + first) if op.per_sample else None, blocks),
             )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,18 +117,19 @@ def plan_gradient(call: WeightGradient, cfg: EngineConfig) -> Iterator[PlannedFr
 
 
 def add_sums(gw: Ints, frame: PlannedFrame, results: NDArray[np.uint64], *, depthwise: bool) -> None:
-    """Add a frame's sums to the gradient. Shapes: gw (K blocks * 16, C blocks * 16, R, S).
+    """Add sums of frames that are tagged alike to the gradient.
 
-    Of a depthwise one (C blocks * 16, 1, R, S): each channel's own sums.
+    Shapes: gw (K blocks * 16, C blocks * 16, R, S), of a depthwise one, of which each channel's own sums
+    count, (C blocks * 16, 1, R, S); results (frames, words).
     """
     (k_low, k_high), (c_low, c_high) = frame.tag
     R, S = gw.shape[2:]
     shape = k_high - k_low, -1, c_high - c_low, R, S, LANES, _BYTE
-    sums: NDArray[Any]
+    sums = results.view(np.int32 if frame.header.pairs else np.int64).sum(axis=0, dtype=np.int64)
     if frame.header.pairs:  # channels k and k + 8 of a block side by side
-        sums = results.view(np.int32).reshape(*shape, 2).transpose(0, 1, 7, 6, 2, 5, 3, 4)
+        sums = sums.reshape(*shape, 2).transpose(0, 1, 7, 6, 2, 5, 3, 4)
     else:
-        sums = results.view(np.int64).reshape(shape).transpose(0, 1, 6, 2, 5, 3, 4)
+        sums = sums.reshape(shape).transpose(0, 1, 6, 2, 5, 3, 4)
     whole = sums.reshape((k_high - k_low) * LANES, (c_high - c_low) * LANES, R, S)
     channels = slice(k_low * LANES, k_high * LANES)
     if depthwise:

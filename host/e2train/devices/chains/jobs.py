@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An operation as frames, and what its replies amount to."""
+"""An operation as frames, and what collects its outcome from their replies."""
 
 from __future__ import annotations
 
@@ -9,69 +9,52 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2train.config import EngineConfig
-from e2train.devices.chains.convolution import plan_convolution
-from e2train.devices.chains.elements import plan_affine, plan_reduction
+from e2train.devices.chains.convolution import plan_convolution, sent_weights
+from e2train.devices.chains.elements import plan_affine, plan_reduction, sent_coefficients
 from e2train.devices.chains.gradient import add_sums, plan_gradient, scale_bits
 from e2train.devices.chains.operands import Work
 from e2train.devices.chains.packed import Unpacking, plan_unpacking
 from e2train.devices.chains.plan import PlannedFrame
-from e2train.devices.chains.replies import FrameReply
+from e2train.devices.chains.replies import FrameReplies
 from e2train.devices.resident import Affine, Convolution, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
 
-__all__ = ["Job", "plan_job", "plan_share"]
+__all__ = ["Job", "Replies", "collector", "plan_job", "sent_values"]
 
-Replies = Iterable[FrameReply]
+Replies = Iterable[FrameReplies]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
-    """Frames that depend on none of each other, and what collects the outcome from their replies."""
+    """Frames that depend on none of each other."""
 
     label: str
     frames: list[PlannedFrame]
-    collect: Callable[[Replies], Any]
 
 
-def plan_job(call: Work, cfg: EngineConfig) -> Job:
-    """Plan an operation for an engine.
+def plan_job(call: Work, cfg: EngineConfig, *, first: int = 0) -> Job:
+    """Plan an operation for an engine; its samples count from the number ``first`` on.
 
     Raises: ShapeError when it does not fit the engine's buffers.
     """
-    label, frames, collect = _planned(call, cfg)
-    return Job(label=label, frames=list(frames), collect=collect)
+    label, frames = _planned(call, cfg, first)
+    return Job(label=label, frames=list(frames))
 
 
-def plan_share(share: Work, call: Work, cfg: EngineConfig, *, first: int) -> Job:
-    """Plan a share of a call, its samples from the number ``first`` on, as a part of the call's outcome.
-
-    Raises: as ``plan_job``.
-    """
-    label, frames, _ = _planned(share, cfg, first)
-    return Job(label=label, frames=list(frames), collect=_collector(call))
-
-
-def _planned(
-    call: Work, cfg: EngineConfig, first: int = 0
-) -> tuple[str, Iterator[PlannedFrame], Callable[..., Any]]:
-    """An operation's label, frames, and what collects the outcome; its samples count from ``first`` on."""
-    collect = _collector(call)
+def sent_values(call: Work, cfg: EngineConfig, samples: int) -> list[NDArray[Any]]:
+    """What the host sends with frames of a call with so many samples and changes between them, in order."""
     if isinstance(call, Convolution):
-        return call.label, plan_convolution(call, cfg), collect
-    if isinstance(call, WeightGradient):
-        return call.label, plan_gradient(call, cfg), collect
-    if isinstance(call, Unpacking):
-        return call.label, plan_unpacking(call, cfg), collect
-    if isinstance(call, Affine):
-        return f"{call.name} (affine)", plan_affine(call, cfg, first=first), collect
-    return f"{call.name} (reduce)", plan_reduction(call, cfg, first=first), collect
+        return list(sent_weights(call, cfg, samples))
+    return list(sent_coefficients(call)) if isinstance(call, Affine) else []
 
 
-def _collector(call: Work) -> Callable[[Replies], Any]:
+def collector(call: Work) -> Callable[[Replies], Any]:
+    """What collects the outcome of an operation from the replies to its frames."""
     if isinstance(call, Convolution):
         return partial(_convolved, call)
     if isinstance(call, WeightGradient):
@@ -79,6 +62,18 @@ def _collector(call: Work) -> Callable[[Replies], Any]:
     if isinstance(call, Unpacking):
         return _unpacked
     return partial(_affine, call) if isinstance(call, Affine) else partial(_reduced, call)
+
+
+def _planned(call: Work, cfg: EngineConfig, first: int) -> tuple[str, Iterator[PlannedFrame]]:
+    if isinstance(call, Convolution):
+        return call.label, plan_convolution(call, cfg)
+    if isinstance(call, WeightGradient):
+        return call.label, plan_gradient(call, cfg)
+    if isinstance(call, Unpacking):
+        return call.label, plan_unpacking(call, cfg)
+    if isinstance(call, Affine):
+        return f"{call.name} (affine)", plan_affine(call, cfg, first=first)
+    return f"{call.name} (reduce)", plan_reduction(call, cfg, first=first)
 
 
 def _convolved(call: Convolution, replies: Replies) -> Written:
@@ -130,13 +125,15 @@ def _reduced(call: Reduction, replies: Replies) -> tuple[Ints, Ints]:
     both = np.zeros((2, blocks, LANES), np.int64)
     for reply in replies:
         _, (low, high) = reply.frame.tag
-        both[:, low:high] += reply.sides.swapaxes(0, 1)
+        both[:, low:high] += reply.sides.sum(axis=0).swapaxes(0, 1)
     of_u, of_products = both.reshape(2, blocks * LANES)[:, : call.u.C]
     return of_u, of_products
 
 
-def _add_by_sample(sums: Ints, reply: FrameReply, which: int) -> None:
-    """Add a frame's sums to those of its samples and blocks. Shapes: sums (N, blocks, 16)."""
+def _add_by_sample(sums: Ints, reply: FrameReplies, which: int) -> None:
+    """Add frames' sums to those of their samples and blocks. Shapes: sums (N, blocks, 16)."""
     samples, blocks = reply.frame.tag
-    found = reply.sides[:, which].reshape(samples[1] - samples[0], blocks[1] - blocks[0], LANES)
-    sums[slice(*samples), slice(*blocks)] += found
+    found = reply.sides[:, :, which].sum(axis=0)
+    sums[slice(*samples), slice(*blocks)] += found.reshape(
+        samples[1] - samples[0], blocks[1] - blocks[0], LANES
+    )

@@ -23,7 +23,7 @@ from e2train.config import EngineConfig
 from e2train.devices.chains.jobs import Job
 from e2train.devices.chains.operands import Work
 from e2train.devices.chains.plan import Loop, PlannedFrame, nest, ranges
-from e2train.devices.chains.replies import FrameReply
+from e2train.devices.chains.replies import FrameReplies
 from e2train.devices.protocol import StepLostError
 from e2train.devices.resident import WeightGradient
 from e2train.numerics.blocks import LANES
@@ -31,7 +31,7 @@ from e2train.numerics.bounds import PAIRED_GRAD_WEIGHT_TERMS
 from e2train.numerics.frames import Header, Kind, Mode
 from e2train.numerics.rounding import Ints
 
-__all__ = ["SUMS_AT", "SUMS_BYTES", "PartialSums", "Parts", "SumsLater"]
+__all__ = ["SUMS_AT", "SUMS_BYTES", "Adding", "PartialSums", "Parts", "SumsLater"]
 
 SUMS_AT = 1 << 44
 """Where partial sums stand in the flat memory: behind all tensors."""
@@ -44,6 +44,9 @@ _FEWEST, _MOST = 3, 32  # parts; adding more takes many short pieces
 _WORD_BYTES = 8
 _WORD = (1 << 64) - 1
 _IDENTITY = np.eye(LANES, dtype=np.int8)
+
+Adding = tuple[PlannedFrame, int, int]
+"""A frame that adds up parts, their number among those that are due, and the first of their pixels."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -65,7 +68,11 @@ class Parts:
         """Whether all sums are there."""
         return len(self.found) == self.wanted > 0
 
-    def whole(self, written: int) -> FrameReply:
+    def again(self) -> Parts:
+        """The same parts, written anew."""
+        return Parts(at=self.at, frames=self.frames)
+
+    def whole(self, written: int) -> FrameReplies:
         """The sums of all parts, as if one frame had given them; ``written`` is the sum of all their words.
 
         Raises: StepLostError where other words were added up.
@@ -75,13 +82,14 @@ class Parts:
         if added != written & _WORD:
             raise StepLostError("partial sums of a weight gradient changed in the board's memory")
         width = 4 if self.frames[0].header.pairs else _WORD_BYTES
-        return FrameReply(
-            frame=self.frames[0],
-            results=_joined(sums, width).astype(f"<i{width}").view(np.uint64),
-            sides=np.zeros((0, 2, LANES), np.int64),
+        return FrameReplies(
+            owner=None,
+            frames=self.frames[:1],
+            results=_joined(sums, width).astype(f"<i{width}").view(np.uint64)[None],
+            sides=np.zeros((1, 0, 2, LANES), np.int64),
             largest=0,
             saturations=0,
-            written=added,
+            written=np.array([added], np.uint64),
         )
 
 
@@ -91,7 +99,7 @@ class SumsLater:
 
     call: WeightGradient
     collect: Callable[..., Any]
-    replies: Sequence[FrameReply]
+    replies: Sequence[FrameReplies]
     parts: Sequence[Parts]
     finish: Callable[[], None]  # fetches what is due
 
@@ -109,7 +117,11 @@ class SumsLater:
             self.finish()
         if not all(each.is_whole for each in self.parts):
             raise StepLostError("partial sums of a weight gradient were lost with the board's memory")
-        written = {id(reply.frame): reply.written for reply in self.replies}
+        written = {
+            id(frame): words
+            for reply in self.replies
+            for frame, words in zip(reply.frames, reply.written.tolist(), strict=True)
+        }
         added = [each.whole(sum(written[id(frame)] for frame in each.frames)) for each in self.parts]
         fetched = [reply for reply in self.replies if not reply.frame.results]
         found: Ints = self.collect([*fetched, *added])
@@ -126,18 +138,23 @@ class PartialSums:
         self._half = 0
         self._due: list[Parts] = []
         self._adding: dict[int, tuple[Parts, int]] = {}  # whose sums a frame adds, by its identity
-        self._frames: list[PlannedFrame] = []  # these, which keeps identities
+        self.added: Sequence[Adding] = ()  # by these frames, whose identities last as long
 
     @property
     def is_due(self) -> bool:
         """Whether parts wait to be added up."""
         return bool(self._due)
 
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """All on which plans depend."""
+        return self._half, *((parts.at, parts.nbytes, len(parts.frames)) for parts in self._due)
+
     def forget(self) -> None:
         """Rely on nothing that the board holds, as after a failure."""
         self._due = []
         self._adding.clear()
-        self._frames = []
+        self.added = ()
 
     def adds(self, frame: PlannedFrame) -> bool:
         """Whether a frame adds up parts."""
@@ -145,17 +162,25 @@ class PartialSums:
 
     def take_due(self) -> list[list[PlannedFrame]]:
         """Frames that add up what is due, for each engine."""
+        numbered = enumerate(self._due)
+        self.add(
+            [(frame, n, at) for n, parts in numbered for at, frame in _adding_frames(parts, self._config)]
+        )
+        frames = [frame for frame, _, _ in self.added]
+        return [frames[engine :: self._config.engines] for engine in range(self._config.engines)]
+
+    def add(self, frames: Sequence[Adding]) -> None:
+        """Let these frames add up what is due."""
         due, self._due = self._due, []
         self._half = 1 - self._half if due else 0  # so that all steps begin alike
-        self._adding.clear()
-        self._frames = []
-        for parts in due:
-            for first, frame in _adding_frames(parts, self._config):
-                self._adding[id(frame)] = parts, first
-                self._frames.append(frame)
-                parts.wanted += 1
-        engines = self._config.engines
-        return [self._frames[engine::engines] for engine in range(engines)]
+        self.added = frames
+        self._adding = {id(frame): (due[number], first) for frame, number, first in frames}
+        for _, number, _ in frames:
+            due[number].wanted += 1
+
+    def expect(self, parts: Sequence[Parts]) -> None:
+        """Parts are about to be written where there is room."""
+        self._due += parts
 
     def place(
         self, calls: Sequence[Work], jobs: Sequence[list[Job]]
@@ -176,14 +201,15 @@ class PartialSums:
             at = SUMS_AT + self._half * _HALF + _HALF - left
             placed[number], found[number] = _placed(jobs[number], groups, at)
             left -= size
-            self._due += found[number]
+            self.expect(found[number])
         return placed, found
 
-    def take(self, reply: FrameReply) -> None:
-        """Take the reply of a frame that adds up parts; others are of no interest."""
-        if id(reply.frame) in self._adding:
-            parts, first = self._adding[id(reply.frame)]
-            parts.found[first] = reply.results.view(np.int16)
+    def take(self, reply: FrameReplies) -> None:
+        """Take replies of frames that add up parts; others are of no interest."""
+        for frame, results in zip(reply.frames, reply.results, strict=True):
+            if id(frame) in self._adding:
+                parts, first = self._adding[id(frame)]
+                parts.found[first] = results.view(np.int16)
 
 
 def _bytes(frame: PlannedFrame) -> int:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the engine replies to the frames of a chain, checked."""
+"""What the engine replies to the frames of chains, checked and read together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from e2train.devices.chains.plan import PlannedFrame
@@ -20,94 +22,148 @@ from e2train.numerics.frames.layout import (
     TRAILER_WORDS,
     VERSION,
     Words,
+    pack,
 )
 from e2train.numerics.rounding import Ints
 
-__all__ = ["FrameReply", "failure", "is_whole", "read_replies"]
+__all__ = ["ExpectedReplies", "FrameReplies", "failure", "is_whole", "read_replies"]
 
 _WORD_BYTES = 8
 _FIELDS = {field.name: field for field in TRAILER_FIELDS}
+_NONCE_LOW = np.uint64(_FIELDS["nonce"].low)
+
+_Group = tuple[int | None, Any]  # owner, and the tag of frames that report something
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrameReply:
-    """What the engine said of a frame."""
+class FrameReplies:
+    """What the engine said of frames that are alike: of one operation, of one size and with one tag."""
 
-    frame: PlannedFrame
-    results: NDArray[np.uint64]  # that came to the host, if the frame had no places for them
-    sides: Ints  # (planes, 2, 16)
-    largest: int
-    saturations: int
-    written: int  # sum of the results' words modulo 2**64, wherever they went
+    owner: int | None  # number of the operation; None of no operation
+    frames: Sequence[PlannedFrame]
+    results: Words  # (frames, words) that came to the host, if the frames had no places for them
+    sides: Ints  # (frames, planes, 2, 16)
+    largest: int  # of all
+    saturations: int  # of all
+    written: Words  # (frames,): sum of the results' words modulo 2**64, wherever they went
+
+    @property
+    def frame(self) -> PlannedFrame:
+        """The first one."""
+        return self.frames[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Alike:
-    """Replies of one size. Shapes: results (frames, words), reported (frames, words)."""
+    """Where replies of one size stand, and what they must say; those of a group are neighbours."""
 
-    numbers: Sequence[int]  # of the frames in their chain
-    results: Words
-    reported: Words
+    frames: Sequence[PlannedFrame]
+    starts: NDArray[np.int64]  # words
+    size: int  # words of each
+    reported: int  # of these, behind the results
+    engines: NDArray[np.int64]
+    said: Words  # first word of each trailer, but for the nonce
+    iterations: Words
+    counted: Words  # its word of words in and out
+    groups: Sequence[tuple[int | None, slice]]  # by owner
 
-    def field(self, name: str) -> Words:
-        """A field of all trailers."""
-        bits = _FIELDS[name]
-        words = self.reported[:, bits.word - TRAILER_WORDS]
-        return words >> np.uint64(bits.low) & np.uint64((1 << bits.bits) - 1)
+    def rows(self, memory: NDArray[np.uint8], chosen: slice | NDArray[np.bool_] = slice(None)) -> Words:
+        """Copies of some of them."""
+        words = memory[: memory.size // _WORD_BYTES * _WORD_BYTES].view(np.uint64)
+        found: Words = sliding_window_view(words, self.size)[self.starts[chosen]]
+        return found
 
-    def are_whole(self, nonce: int) -> bool:
-        """Whether check words match and the nonce is this one."""
-        s1, s2 = _sums(self.reported[:, :-2])
-        if (s1 != self.reported[:, -2]).any() or (s2 != self.reported[:, -1]).any():
+    def split(self, rows: Words) -> tuple[Words, Words]:
+        """Results that came to the host, and sums with trailer."""
+        return rows[:, : self.size - self.reported], rows[:, self.size - self.reported :]
+
+    def are_whole(self, rows: Words, nonces: Words) -> bool:
+        """Whether check words match and nonces are these."""
+        results, reported = self.split(rows)
+        s1, s2 = _sums(reported[:, :-2])
+        if (s1 != reported[:, -2]).any() or (s2 != reported[:, -1]).any():
             return False
-        written = self.field("written_s1"), self.field("written_s2")
-        if self.results.shape[1] and any(
-            (found != wanted).any() for found, wanted in zip(_sums(self.results), written, strict=True)
+        written = (_field(reported, name) for name in ("written_s1", "written_s2"))
+        if results.shape[1] and any(
+            (found != wanted).any() for found, wanted in zip(_sums(results), written, strict=True)
         ):
             return False
-        return bool((self.field("nonce") == nonce).all())
+        return bool((_field(reported, "nonce") == nonces).all())
 
-    def say(self, frames: Sequence[PlannedFrame]) -> bool:
-        """Whether these ended well and were executed as they were planned."""
-        headers = [frame.header for frame in frames]
-        wanted = {
-            "magic": REPLY_MAGIC,
-            "version": VERSION,
-            "status": Status.OK,
-            "iterations": [header.iterations for header in headers],
-            "words_in": [header.frame_words for header in headers],
-            "words_out": [header.result_words + header.side_words for header in headers],
-        }
-        return all((self.field(name) == np.array(value, np.uint64)).all() for name, value in wanted.items())
+    def say(self, rows: Words, nonces: Words) -> bool:
+        """Whether all ended well and were executed as they were planned."""
+        trailers = self.split(rows)[1][:, -TRAILER_WORDS:]
+        return bool(
+            (trailers[:, 0] == self.said + (nonces << _NONCE_LOW)).all()
+            and (_field(trailers, "iterations") == self.iterations).all()
+            and (trailers[:, _FIELDS["words_in"].word] == self.counted).all()
+        )
+
+
+class ExpectedReplies:
+    """The replies of chains that run at once, by their engines."""
+
+    def __init__(self, chains: Mapping[int, ChainPieces]) -> None:
+        self._chains = {engine: (chain.frames, chain.replies) for engine, chain in chains.items()}
+        sizes: dict[tuple[int, int], dict[_Group, list[tuple[int, int, PlannedFrame]]]] = {}
+        for engine, chain in chains.items():
+            owners = chain.owners or [None] * len(chain.frames)
+            for owner, frame, at in zip(owners, chain.frames, chain.replies, strict=True):
+                size = reply_words(frame), report_words(frame)
+                group = owner, frame.tag if size[0] > TRAILER_WORDS else None
+                listed = sizes.setdefault(size, {}).setdefault(group, [])
+                listed.append((engine, at, frame))
+        self._alike = [_alike(size, groups) for size, groups in sizes.items()]
+
+    def are_whole(self, nonces: Mapping[int, int], memory: NDArray[np.uint8], engine: int) -> bool:
+        """Whether all of an engine are there, of which a copy made while they came may lack any part."""
+        for alike in self._alike:
+            chosen = alike.engines == engine
+            if not alike.are_whole(alike.rows(memory, chosen), np.array(nonces[engine], np.uint64)):
+                return False
+        return True
+
+    def read(self, nonces: Mapping[int, int], memory: NDArray[np.uint8]) -> list[FrameReplies]:
+        """What the engines said.
+
+        Raises: DeviceError when one reports an error, or a reply is damaged or another frame's.
+        """
+        by_engine = np.zeros(1 + max(self._chains), np.uint64)
+        for engine, nonce in nonces.items():
+            by_engine[engine] = nonce
+        found: list[FrameReplies] = []
+        for alike in self._alike:
+            rows, wanted = alike.rows(memory), by_engine[alike.engines]
+            if not (alike.are_whole(rows, wanted) and alike.say(rows, wanted)):
+                self._blame(nonces, memory)
+            found += _read(alike, rows)
+        return found
+
+    def _blame(self, nonces: Mapping[int, int], memory: NDArray[np.uint8]) -> None:
+        """Tell what is wrong with the first reply that is.
+
+        Raises: DeviceError.
+        """
+        for engine, (frames, replies) in self._chains.items():
+            for index, (frame, at) in enumerate(zip(frames, replies, strict=True)):
+                words = memory[at : at + reply_words(frame) * _WORD_BYTES].view(np.uint64)
+                wrong = _wrong(frame, words, nonces[engine])
+                if wrong is not None:
+                    raise DeviceError(f"frame {index + 1} of {len(frames)}: {wrong}")
+        raise DeviceError("a reply changed while it was read")
 
 
 def is_whole(chain: ChainPieces, memory: NDArray[np.uint8]) -> bool:
     """Whether all replies of a chain are there, of which a copy made while they came may lack any part."""
-    return all(alike.are_whole(chain.nonce) for alike in _alike(chain, memory))
+    return ExpectedReplies({0: chain}).are_whole({0: chain.nonce}, memory, 0)
 
 
-def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReply]:
-    """What the engine said of each frame.
+def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReplies]:
+    """What the engine said of the frames of a chain.
 
-    Raises: DeviceError when it reports an error, or a reply is damaged or another frame's.
+    Raises: as ``ExpectedReplies.read``.
     """
-    found: dict[int, FrameReply] = {}
-    for alike in _alike(chain, memory):
-        frames = [chain.frames[number] for number in alike.numbers]
-        if not (alike.are_whole(chain.nonce) and alike.say(frames)):
-            return _one_by_one(chain, memory)
-        columns = (alike.field(name).tolist() for name in ("largest", "saturations", "written_s1"))
-        rows = zip(alike.numbers, frames, alike.results, alike.reported.view(np.int64), *columns, strict=True)
-        for number, frame, results, reported, largest, saturations, written in rows:
-            found[number] = FrameReply(
-                frame=frame,
-                results=results,
-                sides=reported[:-TRAILER_WORDS].reshape(-1, 2, PIXEL_LANES),
-                largest=largest,
-                saturations=saturations,
-                written=written,
-            )
-    return [found[number] for number in range(len(chain.frames))]
+    return ExpectedReplies({0: chain}).read({0: chain.nonce}, memory)
 
 
 def failure(words: Words) -> str | None:
@@ -121,17 +177,60 @@ def failure(words: Words) -> str | None:
     return f"the engine reports: {Status(trailer.status).words} (status {trailer.status})"
 
 
-def _alike(chain: ChainPieces, memory: NDArray[np.uint8]) -> Iterator[_Alike]:
-    """The replies of a chain, copied, by their sizes."""
-    sizes: dict[tuple[int, int], list[int]] = {}
-    for number, frame in enumerate(chain.frames):
-        sizes.setdefault((reply_words(frame), report_words(frame)), []).append(number)
-    words = memory[: memory.size // _WORD_BYTES * _WORD_BYTES].view(np.uint64)
-    for (size, reported), numbers in sizes.items():
-        starts = np.array([chain.replies[number] for number in numbers]) // _WORD_BYTES
-        rows = words[starts[:, None] + np.arange(size)]
-        split = size - reported
-        yield _Alike(numbers=numbers, results=rows[:, :split], reported=np.ascontiguousarray(rows[:, split:]))
+def _alike(size: tuple[int, int], groups: Mapping[_Group, Sequence[tuple[int, int, PlannedFrame]]]) -> _Alike:
+    listed = [each for group in groups.values() for each in group]
+    headers = [frame.header for _, _, frame in listed]
+    ends = np.cumsum([len(group) for group in groups.values()]).tolist()
+    begins = [0, *ends[:-1]]
+    zeros = {field.name: 0 for field in TRAILER_FIELDS}
+    said = pack(TRAILER_FIELDS, zeros | {"magic": REPLY_MAGIC, "version": VERSION, "status": Status.OK})[0]
+    words_out = _FIELDS["words_out"].low
+    return _Alike(
+        frames=[frame for _, _, frame in listed],
+        starts=np.array([at for _, at, _ in listed], np.int64) // _WORD_BYTES,
+        size=size[0],
+        reported=size[1],
+        engines=np.array([engine for engine, _, _ in listed], np.int64),
+        said=np.full(len(listed), said, np.uint64),
+        iterations=np.array([header.iterations for header in headers], np.uint64),
+        counted=np.array(
+            [
+                header.frame_words | (header.result_words + header.side_words) << words_out
+                for header in headers
+            ],
+            np.uint64,
+        ),
+        groups=[
+            (owner, slice(begin, end)) for (owner, _), begin, end in zip(groups, begins, ends, strict=True)
+        ],
+    )
+
+
+def _read(alike: _Alike, rows: Words) -> list[FrameReplies]:
+    """Replies that have been checked."""
+    results, reported = alike.split(rows)
+    sides = reported[:, :-TRAILER_WORDS].view(np.int64).reshape(len(rows), -1, 2, PIXEL_LANES)
+    largest, saturations = _field(reported, "largest"), _field(reported, "saturations")
+    written = _field(reported, "written_s1")
+    return [
+        FrameReplies(
+            owner=owner,
+            frames=alike.frames[own],
+            results=results[own],
+            sides=sides[own],
+            largest=int(largest[own].max()),
+            saturations=int(saturations[own].sum()),
+            written=written[own],
+        )
+        for owner, own in alike.groups
+    ]
+
+
+def _field(reported: Words, name: str) -> Words:
+    """A field of all trailers."""
+    bits = _FIELDS[name]
+    words = reported[:, bits.word - TRAILER_WORDS]
+    return words >> np.uint64(bits.low) & np.uint64((1 << bits.bits) - 1)
 
 
 def _sums(rows: Words) -> tuple[Words, Words]:
@@ -140,47 +239,29 @@ def _sums(rows: Words) -> tuple[Words, Words]:
     return rows.sum(axis=1, dtype=np.uint64), rows @ falling
 
 
-def _one_by_one(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReply]:
-    """As ``read_replies``, which tells what is wrong with the first reply that is."""
-    found = []
-    for index, (frame, at) in enumerate(zip(chain.frames, chain.replies, strict=True)):
-        words = memory[at : at + reply_words(frame) * _WORD_BYTES].view(np.uint64)
-        try:
-            found.append(_parse(frame, words, chain.nonce))
-        except DeviceError as error:
-            raise DeviceError(f"frame {index + 1} of {len(chain.frames)}: {error}") from None
-    return found
-
-
-def _parse(frame: PlannedFrame, words: Words, nonce: int) -> FrameReply:
+def _wrong(frame: PlannedFrame, words: Words, nonce: int) -> str | None:
+    """What is wrong with a reply."""
     header = frame.header
     to_host = words.size - report_words(frame)
     results, reported = words[:to_host], words[to_host:]
     if check_sums(reported[:-2]) != (int(reported[-2]), int(reported[-1])):
-        raise DeviceError("the reply's check words do not match")
+        return "the reply's check words do not match"
     trailer = decode_trailer(reported[-TRAILER_WORDS:])
     first, wanted = (trailer.magic, trailer.version, trailer.status), (REPLY_MAGIC, VERSION, Status.OK.value)
     if first != wanted:
-        raise DeviceError(f"the trailer's magic, version and status are {first}, must be {wanted}")
+        return f"the trailer's magic, version and status are {first}, must be {wanted}"
     if trailer.nonce != nonce:
-        raise DeviceError(
+        return (
             f"this is the reply to another request: its nonce is {trailer.nonce:#010x}, "
             f"must be {nonce:#010x}; does another program use the device?"
         )
     counts = (trailer.iterations, trailer.words_in, trailer.words_out)
     planned = (header.iterations, header.frame_words, header.result_words + header.side_words)
     if counts != planned:
-        raise DeviceError(
+        return (
             f"the engine counted {counts[0]} iterations, {counts[1]} words in and {counts[2]} out, "
             f"must be {planned[0]}, {planned[1]} and {planned[2]}"
         )
     if to_host and check_sums(results) != (trailer.written_s1, trailer.written_s2):
-        raise DeviceError("the results' check words do not match")
-    return FrameReply(
-        frame=frame,
-        results=results.copy(),
-        sides=reported[: header.side_words].view(np.int64).reshape(-1, 2, PIXEL_LANES).copy(),
-        largest=trailer.largest,
-        saturations=trailer.saturations,
-        written=trailer.written_s1,
-    )
+        return "the results' check words do not match"
+    return None

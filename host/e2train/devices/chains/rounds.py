@@ -7,7 +7,7 @@ would read or change what another engine works on, a round ends before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import pairwise, zip_longest
@@ -15,14 +15,14 @@ from typing import Any, cast
 
 from e2train.config import EngineConfig
 from e2train.devices.chains.batch import Step, join
-from e2train.devices.chains.jobs import Job, plan_share
+from e2train.devices.chains.jobs import Job, collector, plan_job
 from e2train.devices.chains.operands import Work, operands, results
 from e2train.devices.chains.partial_sums import PartialSums, Parts, SumsLater
 from e2train.devices.chains.plan import PlannedFrame, Range
-from e2train.devices.chains.replies import FrameReply
+from e2train.devices.chains.replies import FrameReplies
 from e2train.devices.resident import DeviceTensor, WeightGradient
 
-__all__ = ["Round", "Rounds", "last_round", "plan_rounds", "shares_of"]
+__all__ = ["Round", "Rounds", "collectors", "last_round", "plan_rounds", "shares_of"]
 
 Round = dict[int, list[Step]]  # the chain of each engine that has one; steps by their operation's number
 
@@ -34,6 +34,9 @@ class Rounds:
     labels: list[str]
     collect: list[Callable[..., Any]]
     rounds: Iterator[Round]
+    shares: Sequence[Sequence[tuple[int, Work]]]  # of each operation by engine
+    jobs: Sequence[Sequence[Job]]  # likewise
+    placed: Mapping[int, Sequence[Parts]]  # partial sums that stay on the board
 
 
 def plan_rounds(
@@ -53,19 +56,12 @@ def plan_rounds(
     """
     one = replace(cfg, engines=1)
     shared = [shares_of(call, cfg.engines) for call in calls]
-    jobs = [
-        [plan_share(share, call, one, first=first) for first, share in shares]
-        for call, shares in zip(calls, shared, strict=True)
-    ]
-    collect: list[Callable[..., Any]] = [each[0].collect for each in jobs]
+    jobs = [[plan_job(share, one, first=first) for first, share in shares] for shares in shared]
     due: list[list[PlannedFrame]] = [[] for _ in range(cfg.engines)]
+    placed: dict[int, list[Parts]] = {}
     if sums is not None:
         due = sums.take_due()
         jobs, placed = sums.place(calls, jobs)
-        for number, parts in placed.items():
-            collect[number] = partial(
-                _later, cast("WeightGradient", calls[number]), collect[number], parts, finish
-            )
 
     def rounds() -> Iterator[Round]:
         for low, high in _apart(shared):
@@ -76,7 +72,25 @@ def plan_rounds(
             for turn in zip_longest(*chains):
                 yield {engine: chain for engine, chain in enumerate(turn) if chain}
 
-    return Rounds(labels=[each[0].label for each in jobs], collect=collect, rounds=rounds())
+    return Rounds(
+        labels=[each[0].label for each in jobs],
+        collect=collectors(calls, placed, finish),
+        rounds=rounds(),
+        shares=shared,
+        jobs=jobs,
+        placed=placed,
+    )
+
+
+def collectors(
+    calls: Sequence[Work], placed: Mapping[int, Sequence[Parts]], finish: Callable[[], None]
+) -> list[Callable[..., Any]]:
+    """What collects the outcomes of operations, those of ``placed`` as ``SumsLater``."""
+    collect: list[Callable[..., Any]] = [collector(call) for call in calls]
+    for number, parts in placed.items():
+        call = cast("WeightGradient", calls[number])
+        collect[number] = partial(_later, call, collect[number], parts, finish)
+    return collect
 
 
 def last_round(sums: PartialSums) -> Round:
@@ -91,7 +105,7 @@ def _later(
     collect: Callable[..., Any],
     parts: Sequence[Parts],
     finish: Callable[[], None],
-    replies: Sequence[FrameReply],
+    replies: Sequence[FrameReplies],
 ) -> SumsLater:
     """The outcome of an operation whose partial sums are on the board."""
     return SumsLater(call=call, collect=collect, replies=replies, parts=parts, finish=finish)

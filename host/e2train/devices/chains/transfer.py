@@ -84,6 +84,9 @@ class ChainPieces:
     mm2s: Pieces
     s2mm: Pieces
     replies: Sequence[int]  # where they begin in the memory of their area
+    owners: Sequence[int | None] = ()  # of the frames
+    headers: Sequence[tuple[int | None, Header, int]] = ()  # as written once, by owner, and where
+    arrays: Sequence[tuple[int | None, NDArray[Any], int]] = ()  # likewise
 
 
 def scratch_bytes(frame: PlannedFrame) -> int:
@@ -129,7 +132,9 @@ def lay_out(
     """
     nonce = secrets.randbits(32)
     headers: dict[tuple[int | None, int, bool], Run] = {}  # by owner and identity
+    written: list[tuple[int | None, Header, int]] = []
     arrays: dict[int, Run] = {}  # by identity
+    sent: list[tuple[int | None, NDArray[Any], int]] = []
     counts: Counter[int | None] = Counter()  # of arrays by owner
     mm2s: list[Run] = []
     s2mm: list[Run] = []
@@ -139,14 +144,18 @@ def lay_out(
         named = owner, id(frame.header), follows
         if named not in headers:
             words = _header_words(frame.header, follows, nonce)
-            headers[named] = _own(send.put_once(words.view(np.uint8), key=(owner, _HEADER)))
+            run = send.put_once(words.view(np.uint8), key=(owner, _HEADER))
+            headers[named] = _own(run)
+            written.append((owner, frame.header, run[0] - send.base))
         mm2s.append(headers[named])
         for part in frame.sources:
             if isinstance(part, np.ndarray):
                 if id(part) not in arrays:
                     key = owner, counts[owner]
                     counts[owner] += 1
-                    arrays[id(part)] = _own(send.put_once(part.reshape(-1).view(np.uint8), key=key))
+                    run = send.put_once(part.reshape(-1).view(np.uint8), key=key)
+                    arrays[id(part)] = _own(run)
+                    sent.append((owner, part, run[0] - send.base))
                 mm2s.append(arrays[id(part)])
             else:
                 mm2s += part
@@ -155,7 +164,16 @@ def lay_out(
         replies.append(reply[0] - receive.base)
         s2mm.append(_own(reply))
     ways = (_joined(*places(*np.array(runs, np.int64).T)) for runs in (mm2s, s2mm))
-    return ChainPieces(frames=frames, nonce=nonce, mm2s=next(ways), s2mm=next(ways), replies=replies)
+    return ChainPieces(
+        frames=frames,
+        nonce=nonce,
+        mm2s=next(ways),
+        s2mm=next(ways),
+        replies=replies,
+        owners=owners,
+        headers=written,
+        arrays=sent,
+    )
 
 
 def _header_words(header: Header, more: bool, nonce: int) -> Words:
