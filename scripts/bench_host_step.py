@@ -62,7 +62,7 @@ class IdleBoard(Board):
     def _answered(self, call: Callable[[], Any], *, calls: int = 0) -> Any: ...
     def _start(self, starts: Sequence[Callable[[], None]]) -> None: ...
     def _wait(self, engines: Iterable[int]) -> None: ...
-    def _collected(self, receive: Buffer, engines: Iterable[int], is_done: Callable[[int], bool]) -> float:
+    def _collected(self, receive: Buffer, late: Callable[[], set[int]]) -> float:
         return 0.0
 
 
@@ -93,7 +93,7 @@ class Measured(BoardResident):
         for chain in laid.chains.values():
             answer(chain, receive)
         self.answering_s += time.process_time() - begin
-        if board.is_remote and not all(laid.is_whole(engine, receive) for engine in laid.chains):
+        if board.is_remote and laid.late(receive):
             raise SystemExit("the replies are not whole")
         return laid, receive, moving_s
 

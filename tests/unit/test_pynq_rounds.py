@@ -77,11 +77,11 @@ def run(board: Any, done: list[set[int]] | None) -> list[str]:
     }
     planned = {0: 1e-4, 1: 2e-4, 2: 1e-5}
 
-    def is_done(engine: int) -> bool:
-        return engine in done[log.count("receive") - 1]
+    def late() -> set[int]:
+        return set(range(ENGINES)) - done[log.count("receive") - 1]
 
     board.run_chains(
-        (buffers[0], 512), pieces, buffers[1], planned_s=planned, is_done=None if done is None else is_done
+        (buffers[0], 512), pieces, buffers[1], planned_s=planned, late=None if done is None else late
     )
     assert sorted(log[1:7]) == [f"start {engine}" for engine in range(ENGINES) for _ in range(2)]
     return [log[0], *log[7:]]

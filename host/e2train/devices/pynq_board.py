@@ -148,14 +148,14 @@ class Board:
         *,
         kept: Mapping[int, tuple[Chain | None, Chain | None]] | None = None,
         planned_s: Mapping[int, float] = MappingProxyType({}),
-        is_done: Callable[[int], bool] | None = None,
+        late: Callable[[], set[int]] | None = None,
     ) -> float:
         """Let engines, by their numbers, take and give pieces, MM2S and S2MM, all at once.
 
         Gives the seconds that moving bytes to and from the board took. Of the buffer that is sent so many
         bytes are in use; descriptors stand at its begin, and behind these, but for the last ones of a chain
         that the board has ``kept``. Nobody looks before the time of the longest chain is over; where
-        ``is_done`` tells by what was received which ones are done, the others alone are looked at.
+        ``late`` tells by what was received which ones are not done, those alone are looked at.
         """
         buffer, used = send
         memory, base = buffer.memory, buffer.address
@@ -175,21 +175,21 @@ class Board:
         moving_s = time.monotonic() - begin
         self._start(starts)
         time.sleep(min(max(planned_s.values(), default=0.0), max(self._deadline.left_s(), 0.0)))
-        if is_done is None or not self._remote:  # a look costs nothing on the board itself
+        if late is None or not self._remote:  # a look costs nothing on the board itself
             self._wait(pieces)
             return moving_s + self._received(receive)
         if self._to_look:
             self._to_look -= 1
             self._wait([max(pieces, key=lambda engine: planned_s.get(engine, 0.0))])
-        return moving_s + self._collected(receive, pieces, is_done)
+        return moving_s + self._collected(receive, late)
 
-    def _collected(self, receive: Buffer, engines: Iterable[int], is_done: Callable[[int], bool]) -> float:
+    def _collected(self, receive: Buffer, late: Callable[[], set[int]]) -> float:
         """Fetch what engines reply, again where some were not done; gives the seconds that moving it took."""
         moving_s = self._received(receive)
-        late = [engine for engine in engines if not is_done(engine)]
-        if late:
+        engines = late()
+        if engines:
             self._to_look = _LOOKS
-            self._wait(late)
+            self._wait(sorted(engines))
             moving_s += self._received(receive)
         return moving_s
 

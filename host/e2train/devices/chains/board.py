@@ -342,7 +342,7 @@ class BoardResident(OneByOne, Closing):
             receive,
             kept=kept.tables if kept else None,
             planned_s={engine: 1e-9 * self.config.period_ns * count for engine, count in cycles.items()},
-            is_done=lambda engine: laid.is_whole(engine, receive),
+            late=lambda: laid.late(receive),
         )
         self._kept.restored(restoring)
         return laid, receive, moving_s

@@ -36,9 +36,9 @@ class LaidRound:
         """Of all chains."""
         return sum(len(chain.frames) for chain in self.chains.values())
 
-    def is_whole(self, engine: int, receive: Buffer) -> bool:
-        """Whether all that an engine replies is there."""
-        return self.expected.are_whole(self._nonces, receive.memory, engine)
+    def late(self, receive: Buffer) -> set[int]:
+        """Engines whose replies are not all there."""
+        return self.expected.late(self._nonces, receive.memory)
 
     def read(self, receive: Buffer) -> list[FrameReplies]:
         """What the engines replied.

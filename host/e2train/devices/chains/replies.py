@@ -67,28 +67,26 @@ class _Alike:
     counted: Words  # its word of words in and out
     groups: Sequence[tuple[int | None, slice]]  # by owner
 
-    def rows(self, memory: NDArray[np.uint8], chosen: slice | NDArray[np.bool_] = slice(None)) -> Words:
-        """Copies of some of them."""
+    def rows(self, memory: NDArray[np.uint8]) -> Words:
+        """Copies of them."""
         words = memory[: memory.size // _WORD_BYTES * _WORD_BYTES].view(np.uint64)
-        found: Words = sliding_window_view(words, self.size)[self.starts[chosen]]
+        found: Words = sliding_window_view(words, self.size)[self.starts]
         return found
 
     def split(self, rows: Words) -> tuple[Words, Words]:
         """Results that came to the host, and sums with trailer."""
         return rows[:, : self.size - self.reported], rows[:, self.size - self.reported :]
 
-    def are_whole(self, rows: Words, nonces: Words) -> bool:
-        """Whether check words match and nonces are these."""
+    def are_whole(self, rows: Words, nonces: Words) -> NDArray[np.bool_]:
+        """Of which ones check words match and the nonce is the wanted one."""
         results, reported = self.split(rows)
         s1, s2 = _sums(reported[:, :-2])
-        if (s1 != reported[:, -2]).any() or (s2 != reported[:, -1]).any():
-            return False
-        written = (_field(reported, name) for name in ("written_s1", "written_s2"))
-        if results.shape[1] and any(
-            (found != wanted).any() for found, wanted in zip(_sums(results), written, strict=True)
-        ):
-            return False
-        return bool((_field(reported, "nonce") == nonces).all())
+        whole: NDArray[np.bool_] = (s1 == reported[:, -2]) & (s2 == reported[:, -1])
+        whole &= _field(reported, "nonce") == nonces
+        if results.shape[1]:
+            for name, found in zip(("written_s1", "written_s2"), _sums(results), strict=True):
+                whole &= found == _field(reported, name)
+        return whole
 
     def say(self, rows: Words, nonces: Words) -> bool:
         """Whether all ended well and were executed as they were planned."""
@@ -115,28 +113,34 @@ class ExpectedReplies:
                 listed.append((engine, at, frame))
         self._alike = [_alike(size, groups) for size, groups in sizes.items()]
 
-    def are_whole(self, nonces: Mapping[int, int], memory: NDArray[np.uint8], engine: int) -> bool:
-        """Whether all of an engine are there, of which a copy made while they came may lack any part."""
+    def late(self, nonces: Mapping[int, int], memory: NDArray[np.uint8]) -> set[int]:
+        """Engines whose replies are not all there: a copy made while they came may lack any part of them."""
+        late: set[int] = set()
         for alike in self._alike:
-            chosen = alike.engines == engine
-            if not alike.are_whole(alike.rows(memory, chosen), np.array(nonces[engine], np.uint64)):
-                return False
-        return True
+            whole = alike.are_whole(alike.rows(memory), self._wanted(alike, nonces))
+            if not whole.all():
+                late.update(alike.engines[~whole].tolist())
+        return late
 
     def read(self, nonces: Mapping[int, int], memory: NDArray[np.uint8]) -> list[FrameReplies]:
         """What the engines said.
 
         Raises: DeviceError when one reports an error, or a reply is damaged or another frame's.
         """
+        found: list[FrameReplies] = []
+        for alike in self._alike:
+            rows, wanted = alike.rows(memory), self._wanted(alike, nonces)
+            if not (alike.are_whole(rows, wanted).all() and alike.say(rows, wanted)):
+                self._blame(nonces, memory)
+            found += _read(alike, rows)
+        return found
+
+    def _wanted(self, alike: _Alike, nonces: Mapping[int, int]) -> Words:
+        """The nonces that replies must have."""
         by_engine = np.zeros(1 + max(self._chains), np.uint64)
         for engine, nonce in nonces.items():
             by_engine[engine] = nonce
-        found: list[FrameReplies] = []
-        for alike in self._alike:
-            rows, wanted = alike.rows(memory), by_engine[alike.engines]
-            if not (alike.are_whole(rows, wanted) and alike.say(rows, wanted)):
-                self._blame(nonces, memory)
-            found += _read(alike, rows)
+        found: Words = by_engine[alike.engines]
         return found
 
     def _blame(self, nonces: Mapping[int, int], memory: NDArray[np.uint8]) -> None:
@@ -155,7 +159,7 @@ class ExpectedReplies:
 
 def is_whole(chain: ChainPieces, memory: NDArray[np.uint8]) -> bool:
     """Whether all replies of a chain are there, of which a copy made while they came may lack any part."""
-    return ExpectedReplies({0: chain}).are_whole({0: chain.nonce}, memory, 0)
+    return not ExpectedReplies({0: chain}).late({0: chain.nonce}, memory)
 
 
 def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReplies]:
