@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from e2train.config import EngineConfig, load_config
 from e2train.devices.chains import board as board_module
+from e2train.devices.chains import convolution as convolution_module
 from e2train.devices.chains import known
 from e2train.devices.chains.board import BoardResident
 from e2train.devices.chains.known import KnownBatches, structure
@@ -372,6 +373,39 @@ def test_buffers_that_moved_end_a_step_and_not_in_silence(monkeypatch, rng):
     with pytest.raises((DeviceError, StepLostError), match="the buffers of the board have moved"):
         run(step, device, spec)
     run(step, device, spec)
+
+
+def test_parts_of_weights_that_are_equal_by_chance_are_not_taken_for_one(monkeypatch, rng):
+    """Engines with other shares cut weights otherwise; of zeros the pieces are alike, and stand once."""
+    choose = convolution_module._choose
+
+    def by_samples(part: Any, cfg: EngineConfig) -> Any:
+        return replace(choose(part, cfg), blocks=1 + part.samples % 2, samples=1)
+
+    monkeypatch.setattr(convolution_module, "_choose", by_samples)
+    device, spec = opened(monkeypatch, remote=False)
+    step = Step(rng)
+    step.samples, step.place, step.channels = 7, 128, 48  # shares of 2, 2 and 3
+    x, y = step.tensor("uint8", 48, 4), step.tensor("int8", 48, 4)
+    for zero in (True, True, True, False, False, False, False):
+        values = step.values(x)
+        for each in (device, spec):
+            each.write(x, values)
+        call = Convolution(
+            mode="forward",
+            source=x,
+            destination=y,
+            w=(not zero) * step.weights(48),
+            stride=(1, 1),
+            padding=(1, 1, 1, 1),
+            shift=6,
+        )
+        ((found, _),) = device.run_batch([call])
+        same(found, run_operation(spec, call))
+        np.testing.assert_array_equal(device.read(y), spec.read(y))
+    counts = planned(device, monkeypatch)
+    device.run_batch([call])
+    assert counts == []  # known since weights were not zeros any more
 
 
 VARIED = {"shift": 3, "a": np.full(16, 9), "b": np.full(16, 9), "d": np.full(16, 9), "dither": 5}

@@ -169,7 +169,7 @@ class BoardResident(OneByOne, Closing):
                     replies[reply.owner].append(reply)
         self._packed = []
         if recording:
-            self._known.keep(*recording.batch())
+            recording.keep(self._known)
         outcomes = (gather(found) for gather, found in zip(collect, replies, strict=True))
         return list(zip(outcomes, counters, strict=True))[len(packed) :]
 
@@ -180,14 +180,15 @@ class BoardResident(OneByOne, Closing):
         key = structure(work, self._sums.state, self._places.state)
         known = self._known.find(key)
         if known is not None:
-            again = known.again(work, self.config, self._sums, self._finish_sums)
-            return known.labels, *again, None
+            rounds, collect = known.again(work, self.config, self._sums, self._finish_sums)
+            return known.labels, rounds, collect, None
         planned = plan_rounds(
             work, self.config, room=chain_bytes(self.config), sums=self._sums, finish=self._finish_sums
         )
-        recording = Recording(key, work, planned, self._sums) if self._known.comes_again(key) else None
-        rounds = (PlannedRound(chains, self._places.translate) for chains in planned.rounds)
-        return planned.labels, rounds, planned.collect, recording
+        again = self._known.comes_again(key)
+        recording = Recording(key, work, planned, self._sums, self.config) if again else None
+        fresh = (PlannedRound(chains, self._places.translate) for chains in planned.rounds)
+        return planned.labels, fresh, planned.collect, recording
 
     def compute_one(self, call: Operation) -> Any:
         """The outcome of an operation."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,15 +103,15 @@ def plan_convolution(call: Convolution, cfg: EngineConfig) -> Iterator[PlannedFr
             yield from _frames(call, part, tile, weights, group if call.depthwise else None, cfg)
 
 
-def sent_weights(call: Convolution, cfg: EngineConfig, samples: int) -> list[NDArray[np.int8]]:
-    """The weights that frames send of a call with so many samples, in their order."""
+def sent_weights(call: Convolution, cfg: EngineConfig, samples: int) -> dict[Any, NDArray[np.int8]]:
+    """The weights that frames send of a call with so many samples, in their order, by what they are."""
     kernels = _kernels(call)
-    return [
-        each
-        for part, tile in _parts(call, cfg, samples)
-        for kernel in kernels
-        for each in _weights(part, tile, kernel).values()
-    ]
+    return {
+        (number, group, blocks): each
+        for number, (part, tile) in enumerate(_parts(call, cfg, samples))
+        for group, kernel in enumerate(kernels)
+        for blocks, each in _weights(part, tile, kernel).items()
+    }
 
 
 def _parts(call: Convolution, cfg: EngineConfig, samples: int) -> Iterator[tuple[_Part, _Tile]]:

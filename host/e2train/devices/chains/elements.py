@@ -72,9 +72,9 @@ def plan_affine(call: Affine, cfg: EngineConfig, *, first: int = 0) -> Iterator[
     return _frames(operation, _coefficients(operation, call), cfg, first)
 
 
-def sent_coefficients(call: Affine) -> list[NDArray[np.void]]:
-    """The coefficients that frames send, in their order."""
-    return list(_coefficients(_affine(call), call).values())
+def sent_coefficients(call: Affine) -> dict[Range, NDArray[np.void]]:
+    """The coefficients that frames send, in their order, by the blocks that they are of."""
+    return _coefficients(_affine(call), call)
 
 
 def _affine(call: Affine) -> _Operation:

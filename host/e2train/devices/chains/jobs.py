@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,11 +46,14 @@ def plan_job(call: Work, cfg: EngineConfig, *, first: int = 0) -> Job:
     return Job(label=label, frames=list(frames))
 
 
-def sent_values(call: Work, cfg: EngineConfig, samples: int) -> list[NDArray[Any]]:
-    """What the host sends with frames of a call with so many samples and changes between them, in order."""
+def sent_values(call: Work, cfg: EngineConfig, samples: int) -> Mapping[Any, NDArray[Any]]:
+    """What the host sends of a call with so many samples and changes between calls, in order.
+
+    Of whatever calls and samples, those of one key are the same part of weights or coefficients.
+    """
     if isinstance(call, Convolution):
-        return list(sent_weights(call, cfg, samples))
-    return list(sent_coefficients(call)) if isinstance(call, Affine) else []
+        return sent_weights(call, cfg, samples)
+    return sent_coefficients(call) if isinstance(call, Affine) else {}
 
 
 def collector(call: Work) -> Callable[[Replies], Any]:

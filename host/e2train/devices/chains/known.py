@@ -80,11 +80,11 @@ class _Headers:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Place:
-    """Where values stand that change: of an operation with so many samples, by their number."""
+    """Where values stand that change: of an operation with so many samples, by their key."""
 
     owner: int
     samples: int
-    index: int
+    key: Any
     at: int  # bytes
 
 
@@ -114,7 +114,7 @@ class _Values:
     def __init__(self, calls: Sequence[Work], cfg: EngineConfig) -> None:
         self._calls = calls
         self._cfg = replace(cfg, engines=1)
-        self._sent: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
+        self._sent: dict[tuple[int, int], Mapping[Any, NDArray[Any]]] = {}
         # The last one is of frames that belong to no operation.
         shifts = [call.shift if isinstance(call, Convolution | Affine) else 0 for call in calls]
         dithers = [(call.dither or 0) if isinstance(call, Affine) else 0 for call in calls]
@@ -123,11 +123,10 @@ class _Values:
 
     def sent(self, place: _Place) -> NDArray[np.uint8]:
         """The bytes that belong to a place."""
-        key = place.owner, place.samples
-        if key not in self._sent:
-            found = sent_values(self._calls[place.owner], self._cfg, place.samples)
-            self._sent[key] = [each.reshape(-1).view(np.uint8) for each in found]
-        return self._sent[key][place.index]
+        own = place.owner, place.samples
+        if own not in self._sent:
+            self._sent[own] = sent_values(self._calls[place.owner], self._cfg, place.samples)
+        return self._sent[own][place.key].reshape(-1).view(np.uint8)
 
     def first_words(self, headers: _Headers) -> Words:
         """What comes to the first word of each header: shift and phase."""
@@ -213,13 +212,17 @@ class KnownBatch:
 class Recording:
     """Takes down the rounds of a batch while they run."""
 
-    def __init__(self, key: bytes, calls: Sequence[Work], planned: Rounds, sums: PartialSums) -> None:
+    def __init__(
+        self, key: bytes, calls: Sequence[Work], planned: Rounds, sums: PartialSums, cfg: EngineConfig
+    ) -> None:
         self._key = key
         self._calls = calls
         self._planned = planned
+        self._cfg = replace(cfg, engines=1)
+        self._by_chance = False
         self._adding = sums.added
         self._lean: dict[int, PlannedFrame] = {}  # frames without sources, by identity
-        self._order = [[_numbered(job.frames) for job in jobs] for jobs in planned.jobs]
+        self._found: dict[tuple[int, int], Mapping[int, Any]] = {}
         self._rounds: list[_KnownRound] = []
 
     def take(self, laid: LaidRound, run: Runnable, *, send: Buffer, receive: Buffer) -> None:
@@ -239,10 +242,15 @@ class Recording:
             )
         )
 
-    def batch(self) -> tuple[bytes, KnownBatch]:
-        """All rounds, and the key that their batch is known by."""
+    def keep(self, known: KnownBatches) -> None:
+        """Let the batch be known from now on.
+
+        Not where different parts of weights happened to be equal and stood at the same place.
+        """
+        if self._by_chance:
+            return
         lean, placed = self._lean, self._planned.placed
-        return self._key, KnownBatch(
+        batch = KnownBatch(
             labels=self._planned.labels,
             rounds=self._rounds,
             adding=[(lean[id(frame)], number, first) for frame, number, first in self._adding],
@@ -253,6 +261,7 @@ class Recording:
                 for number, parts in placed.items()
             },
         )
+        known.keep(self._key, batch)
 
     def _without_sources(self, chain: ChainPieces) -> ChainPieces:
         for frame in chain.frames:
@@ -268,9 +277,18 @@ class Recording:
                 if owner is None or not isinstance(self._calls[owner], Convolution | Affine):
                     continue
                 samples = operands(self._planned.shares[owner][engine][1])[0].N
-                index = self._order[owner][engine][id(values)]
-                found[at] = _Place(owner=owner, samples=samples, index=index, at=at)
+                key = self._keys(owner, engine, samples)[id(values)]
+                self._by_chance |= at in found and found[at].key != key
+                found[at] = _Place(owner=owner, samples=samples, key=key, at=at)
         return list(found.values())
+
+    def _keys(self, owner: int, engine: int, samples: int) -> Mapping[int, Any]:
+        """Keys of what an engine is sent with frames of an operation, by identity."""
+        if (owner, engine) not in self._found:
+            sent = _sent(self._planned.jobs[owner][engine].frames)
+            keys = sent_values(self._calls[owner], self._cfg, samples)
+            self._found[owner, engine] = dict(zip(sent, keys, strict=True))
+        return self._found[owner, engine]
 
 
 class KnownBatches:
@@ -278,9 +296,8 @@ class KnownBatches:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
-        self._known: OrderedDict[bytes, tuple[KnownBatch, int]] = (
-            OrderedDict()
-        )  # the least recently used first
+        # With their last use, the least recently used first.
+        self._known: OrderedDict[bytes, tuple[KnownBatch, int]] = OrderedDict()
         self._number = 0
         self._bytes = 0
 
@@ -320,14 +337,10 @@ class KnownBatches:
         self._bytes = 0
 
 
-def _numbered(frames: Sequence[PlannedFrame]) -> dict[int, int]:
-    """Numbers of what the host sends with frames of an operation, by identity, in order."""
-    order: dict[int, int] = {}
-    for frame in frames:
-        for part in frame.sources:
-            if isinstance(part, np.ndarray):
-                order.setdefault(id(part), len(order))
-    return order
+def _sent(frames: Sequence[PlannedFrame]) -> list[int]:
+    """What the host sends with frames of an operation, by identity, in order."""
+    parts = (part for frame in frames for part in frame.sources)
+    return list(dict.fromkeys(id(part) for part in parts if isinstance(part, np.ndarray)))
 
 
 def _take_headers(
