@@ -11,7 +11,7 @@ import pytest
 from e2train.train import PRESETS, Interrupted, run_training
 
 TRAIN = (sys.executable, "-m", "e2train", "train")
-SHORT = PRESETS["digits"].changed(execution="offload", steps=8, batch=12, seed=7, skip=0.4, test_images=24)
+SHORT = PRESETS["digits"].changed(execution="offload", steps=5, batch=10, seed=7, skip=0.4, test_images=16)
 VARIANTS = {
     "smb-int8": {"method": "smb-int8"},
     **{f"e2train, {mode}": {"psg_mode": mode} for mode in ("predict", "sparsify", "resolve")},
@@ -40,7 +40,7 @@ def test_devices_train_to_the_same_bits(variant, emulated, tmp_path, device):
 
 def test_a_run_may_go_on_on_another_device(variant, emulated, tmp_path):
     def stop(row):
-        if row.step == 4:
+        if row.step == 2:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted):

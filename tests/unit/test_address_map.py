@@ -35,3 +35,15 @@ def test_what_lies_nowhere_is_refused(run: tuple[int, int]) -> None:
     whole = np.array([0, run[0]]), np.array([8, run[1]])
     with pytest.raises(DeviceError, match=r"^no memory of the board stands for the address -?0x"):
         places.translate(*whole)
+
+
+def test_the_state_is_the_same_where_all_lies_as_before() -> None:
+    places = AddressMap()
+    places.put(0, SIZE, 1000)
+    state = places.state
+    places.put(8, 8, 1008)
+    assert places.state == state
+    places.put(8, 8, 5000)
+    assert places.state != state
+    places.put(8, 8, 1008)
+    assert places.state == state

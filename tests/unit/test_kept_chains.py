@@ -13,7 +13,7 @@ from e2train.devices.chains import kept
 from e2train.devices.chains.board import BoardResident
 from e2train.devices.chains.kept import KeptChains, KeptRound, is_kept, kept_rows, restoring_frames
 from e2train.devices.chains.plan import PlannedFrame
-from e2train.devices.chains.replies import is_whole
+from e2train.devices.chains.replies import ExpectedReplies
 from e2train.devices.chains.transfer import Area, ChainPieces, lay_out
 from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_board import LostError
@@ -23,6 +23,11 @@ from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces, interpret, wri
 
 CONFIG = load_config("pynq_z2")
 FIRSTS = 1 << 20
+
+
+def is_whole(laid: ChainPieces, memory: np.ndarray) -> bool:
+    """Whether no part of the replies to a chain is missing."""
+    return not ExpectedReplies({0: laid}).late({0: laid.nonce}, memory)
 
 
 @pytest.mark.parametrize("rows", [1, 300, 1001])

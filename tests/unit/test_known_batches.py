@@ -183,7 +183,8 @@ class Step:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
-        self.samples = int(rng.integers(2, 8))
+        self.waiting: list[tuple[SumsLater, Any]] = []
+        self.samples = int(rng.integers(3, 8))  # one for each engine at least
         self.size = 2 * int(rng.integers(2, 4))
         self.channels = int(rng.choice([16, 24, 40]))
         self.stride = int(rng.integers(1, 3))
@@ -285,8 +286,11 @@ def same(found: Any, want: Any) -> None:
                 np.testing.assert_array_equal(one, other)
 
 
-def run(step: Step, device: BoardResident, spec: SpecResident) -> None:
-    """One step on both, with new values: the same outcomes and memories."""
+def run(step: Step, device: BoardResident, spec: SpecResident, *, later: int = 0) -> None:
+    """One step on both, with new values: the same outcomes and memories.
+
+    Gradients whose sums are still on the board are asked for ``later`` steps later.
+    """
     for tensor in (step.images, step.x):
         values = step.values(tensor)
         for each in (device, spec):
@@ -295,24 +299,70 @@ def run(step: Step, device: BoardResident, spec: SpecResident) -> None:
     outcomes = []
     for part in (calls[:3], calls[3:]):
         outcomes += [outcome for outcome, _ in device.run_batch(part)]
-    for found, call in zip(outcomes, calls, strict=True):
-        same(found, run_operation(spec, call))
+    wanted = [run_operation(spec, call) for call in calls]
+    for found, want in zip(outcomes, wanted, strict=True):
+        if isinstance(found, SumsLater):
+            step.waiting.append((found, want))
+        else:
+            same(found, want)
+    while len(step.waiting) > later:
+        same(*step.waiting.pop(0))
     for tensor in (step.first, step.wide, step.y, step.gx):
         np.testing.assert_array_equal(device.read(tensor), spec.read(tensor))
 
 
+def added(device: BoardResident) -> int:
+    """Frames by which the last batch added up partial sums."""
+    return len(device._sums.added)
+
+
 @pytest.mark.parametrize("remote", [True, False], ids=["pynq's client", "on the board"])
-@pytest.mark.parametrize("number", range(6))
-def test_steps_that_come_again_are_exact_and_not_planned(monkeypatch, rng, remote, number):
+@pytest.mark.parametrize("later", [0, 1, 2])
+@pytest.mark.parametrize("number", range(3))
+def test_steps_that_come_again_are_exact_and_not_planned(monkeypatch, rng, remote, number, later):
     device, spec = opened(monkeypatch, remote=remote)
     step, counts = Step(rng), planned(device, monkeypatch)
-    for _ in range(4):
-        run(step, device, spec)
+    for _ in range(5):
+        run(step, device, spec, later=later)
     assert len(counts) >= 4
     counts.clear()
+    run_batch, adding = device.run_batch, []
+
+    def watched(calls: Sequence[Operation]) -> Any:
+        outcomes = run_batch(calls)
+        adding.append(added(device))
+        return outcomes
+
+    monkeypatch.setattr(device, "run_batch", watched)
     for _ in range(3):
-        run(step, device, spec)
+        run(step, device, spec, later=later)
     assert counts == []
+    assert any(adding) == (remote and later > 0)  # by the batch that follows, else by a round of their own
+
+
+def test_the_same_operations_with_and_without_sums_to_add_up(monkeypatch, rng):
+    """What is due, and which half of the memory is next, is not told by operations."""
+    device, spec = opened(monkeypatch, remote=True)
+    step = Step(rng)
+    for later in (0, 1, 1, 0, 1, 2, 0, 0, 1, 1, 1, 2, 2, 0, 0, 1):
+        run(step, device, spec, later=later)
+
+
+def test_images_at_another_place(monkeypatch, rng):
+    """A larger tensor from the same byte on takes a buffer of its own."""
+    device, spec = opened(monkeypatch, remote=True)
+    step, counts = Step(rng), planned(device, monkeypatch)
+    for _ in range(5):
+        run(step, device, spec)
+    counts.clear()
+    first = step.x.span.first
+    large = DeviceTensor(kind="uint8", C=16, H=32, W=32, offsets=np.array([first], np.int64))
+    values = step.values(large)
+    for each in (device, spec):
+        each.write(large, values)
+    for _ in range(5):
+        run(step, device, spec)
+    assert len(counts) >= 2
 
 
 def test_what_differs_is_planned(monkeypatch, rng):
@@ -408,6 +458,25 @@ def test_parts_of_weights_that_are_equal_by_chance_are_not_taken_for_one(monkeyp
     assert counts == []  # known since weights were not zeros any more
 
 
+def test_coefficients_that_are_equal_by_chance_are_not_taken_for_one(monkeypatch, rng):
+    """Chains of two engines begin within an operation, each with other blocks of coefficients."""
+    monkeypatch.setattr(board_module, "chain_bytes", lambda config: 2700)
+    device, spec = opened(monkeypatch, remote=False)
+    offsets = 2048 * np.arange(5)
+    u, out = (DeviceTensor(kind="int8", C=1280, H=1, W=1, offsets=start + offsets) for start in (0, 1 << 16))
+    ones = np.ones(1280, np.int64)
+    device.config = device._sums._config = replace(CONFIG, engines=2)
+    for same_everywhere in (True, True, True, False, False, False):
+        values = rng.integers(-128, 128, u.shape).astype(np.int8)
+        a, b, d = (ones if same_everywhere else rng.integers(-9, 9, 1280) for _ in range(3))
+        for each in (device, spec):
+            each.write(u, values)
+        call = Affine(u=u, out=out, a=a, b=b, d=d, shift=1)
+        ((found, _),) = device.run_batch([call])
+        same(found, run_operation(spec, call))
+        np.testing.assert_array_equal(device.read(out), spec.read(out))
+
+
 VARIED = {"shift": 3, "a": np.full(16, 9), "b": np.full(16, 9), "d": np.full(16, 9), "dither": 5}
 OTHER = {
     "relu": True,
@@ -458,20 +527,40 @@ class Sized:
 
 
 def test_batches_that_do_not_come_again_make_room(monkeypatch):
-    monkeypatch.setattr(known, "_MOST_BYTES", 100)
     monkeypatch.setattr(known, "_UNUSED_BATCHES", 8)
-    batches: Any = KnownBatches()
+    batches: Any = KnownBatches(100)
     kept = {}
     for key in (b"a", b"b", b"c"):
-        assert not batches.comes_again(key)
-        assert batches.comes_again(key)
+        assert not batches.is_worth_keeping(key)
+        assert batches.is_worth_keeping(key)
         kept[key] = Sized(45)
         batches.keep(key, kept[key])
     assert [batches.find(key) for key in (b"a", b"b", b"c")] == [kept[b"a"], kept[b"b"], None]
-    for _ in range(8):
+    assert batches.nbytes == 90
+    for turn in range(8):
+        assert batches.is_worth_keeping(b"c") == (turn > 4)  # it was refused, before any batch was looked for
         assert batches.find(b"b") is kept[b"b"]
+    assert batches.is_worth_keeping(b"c")
     batches.keep(b"c", kept[b"c"])
     assert [batches.find(key) for key in (b"a", b"b", b"c")] == [None, kept[b"b"], kept[b"c"]]
     batches.forget()
     assert batches.find(b"b") is None
-    assert not batches.comes_again(b"b")
+    assert batches.nbytes == 0
+    assert not batches.is_worth_keeping(b"b")
+
+
+def test_a_batch_that_is_larger_than_all_room_is_not_kept():
+    batches: Any = KnownBatches(100)
+    batches.keep(b"a", Sized(101))
+    assert batches.find(b"a") is None
+    batches.keep(b"b", Sized(100))
+    assert batches.find(b"b") is not None
+
+
+def test_without_room_all_is_planned_and_exact(monkeypatch, rng):
+    monkeypatch.setattr(board_module, "_KNOWN_BYTES", {True: 0})
+    device, spec = opened(monkeypatch, remote=True)
+    step, counts = Step(rng), planned(device, monkeypatch)
+    for _ in range(5):
+        run(step, device, spec)
+    assert len(counts) >= 10

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from e2train.config import load_config
 from e2train.devices.chains.jobs import plan_job
-from e2train.devices.chains.replies import ExpectedReplies, is_whole, read_replies
+from e2train.devices.chains.replies import ExpectedReplies, read_replies
 from e2train.devices.chains.transfer import Area, ChainPieces, lay_out, reply_words
 from e2train.devices.protocol import DeviceError
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
@@ -45,6 +45,11 @@ CALLS = (
 )
 
 
+def is_whole(laid: ChainPieces, memory: np.ndarray) -> bool:
+    """Whether no part of the replies to a chain is missing."""
+    return not ExpectedReplies({0: laid}).late({0: laid.nonce}, memory)
+
+
 @pytest.fixture
 def answered(rng: np.random.Generator) -> tuple[ChainPieces, np.ndarray, int]:
     """A chain, the memory with its replies, and where they end."""
@@ -64,7 +69,6 @@ def test_replies_say_together_what_each_says_alone(answered) -> None:
     laid, memory, _ = answered
     assert is_whole(laid, memory)
     found = read_replies(laid, memory)
-    assert [frame for reply in found for frame in reply.frames] != list(laid.frames)
     assert len(found) < len(laid.frames)
     assert any(reply.results.size for reply in found)
     assert any(reply.saturations for reply in found)

@@ -32,7 +32,7 @@ class AddressMap:
 
     @property
     def state(self) -> tuple[tuple[int, int, int], ...]:
-        """All on which translations depend."""
+        """The same where all lies where it lay before."""
         return tuple(self._ranges)
 
     def put(self, first: int, nbytes: int, address: int) -> None:
@@ -42,7 +42,7 @@ class AddressMap:
         for start, stop, at in self._ranges:
             kept.append((start, min(stop, first), at))
             kept.append((max(start, end), stop, at + max(end - start, 0)))
-        self._ranges = sorted(each for each in kept if each[0] < each[1])
+        self._ranges = _joined(sorted(each for each in kept if each[0] < each[1]))
         self._columns = _columns(self._ranges)
 
     def translate(self, addresses: _Column, nbytes: _Column) -> tuple[_Column, _Column]:
@@ -75,6 +75,16 @@ class AddressMap:
                 part = min(end, stop) - first
                 yield address + first - start, part
                 first, at = first + part, at + 1
+
+
+def _joined(ranges: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Neighbours whose places are neighbours as one."""
+    joined: list[tuple[int, int, int]] = []
+    for first, end, address in ranges:
+        if joined and joined[-1][1] == first and joined[-1][2] - joined[-1][0] == address - first:
+            first, _, address = joined.pop()
+        joined.append((first, end, address))
+    return joined
 
 
 def _columns(ranges: Sequence[tuple[int, int, int]]) -> tuple[_Column, _Column, _Column]:

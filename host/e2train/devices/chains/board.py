@@ -36,6 +36,8 @@ from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 
 __all__ = ["BoardResident", "chain_bytes"]
 
+_SUMS_LABEL = "sums of weight gradients"
+_KNOWN_BYTES = {True: 256 << 20, False: 64 << 20}  # of a PC's and of a board's memory, for known batches
 _OWN_BYTES = SCRATCH_BYTES + (2 << 20)  # of chains and their replies, beside the tensors
 
 
@@ -76,7 +78,7 @@ class BoardResident(OneByOne, Closing):
         self._closed = False
         self.config = device.config
         self._kept = KeptChains(device.config)
-        self._known = KnownBatches()
+        self._known = KnownBatches(0)  # until there is a board
 
     @property
     def memory_bytes(self) -> int | None:
@@ -154,7 +156,8 @@ class BoardResident(OneByOne, Closing):
         counters = [Counters() for _ in work]
         for each in rounds:
             own = each.owners
-            with named(" to ".join(dict.fromkeys((labels[own[0]], labels[own[-1]]))), self.name):
+            ends = [labels[index] for index in (*own[:1], *own[-1:])] or [_SUMS_LABEL]
+            with named(" to ".join(dict.fromkeys(ends)), self.name):
                 found, counted = self._run_round(each, recording)
             counted += self.take_counters()
             asked = [index for index in own if index >= len(packed)]
@@ -185,8 +188,8 @@ class BoardResident(OneByOne, Closing):
         planned = plan_rounds(
             work, self.config, room=chain_bytes(self.config), sums=self._sums, finish=self._finish_sums
         )
-        again = self._known.comes_again(key)
-        recording = Recording(key, work, planned, self._sums, self.config) if again else None
+        keep = self._known.is_worth_keeping(key)
+        recording = Recording(key, work, planned, self._sums, self.config) if keep else None
         fresh = (PlannedRound(chains, self._places.translate) for chains in planned.rounds)
         return planned.labels, fresh, planned.collect, recording
 
@@ -231,7 +234,7 @@ class BoardResident(OneByOne, Closing):
         self._sums = PartialSums(self.config, self._reserve_sums)
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
         self._packed = []
-        self._known.forget()
+        self._known = KnownBatches(_KNOWN_BYTES[board.is_remote])
         nbytes = max(nbytes, BARRIER_BYTES)
         self._arena = board.allocate(nbytes + RESTORING_REPLY_BYTES)
         self._tensors = nbytes
@@ -246,6 +249,7 @@ class BoardResident(OneByOne, Closing):
             self._written[first] = self._making_room(board, lambda: board.allocate(size))
             if buffer is not None:  # all of it is written now
                 board.free(buffer)
+                self._known.forget()
             buffer = self._written[first]
         buffer.memory[: raw.size] = raw
         board.flush(buffer, raw.size)
@@ -281,7 +285,7 @@ class BoardResident(OneByOne, Closing):
         chains = last_round(self._sums)
         if not chains:
             return
-        with named("sums of weight gradients", self.name):
+        with named(_SUMS_LABEL, self.name):
             found, counted = self._run_round(PlannedRound(chains, self._places.translate))
         self._counters += counted
         for reply in found:

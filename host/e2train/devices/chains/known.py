@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches of operations that come again: their frames are kept as they stood, and sent with new values.
 
-Which frames operations take, and where each of their bytes stands among what the host sends, depends on
-tensors and sizes, not on weights, coefficients, shifts and the phases of dithering. So what has come twice is
-neither planned nor laid out again: bytes are copied, and what changes is written over.
+Which frames operations take, and where each of their bytes stands among what the host sends, does not depend
+on weights, coefficients, shifts and the phases of dithering. So a batch that has come twice, with the same
+tensors at the same places, is neither planned nor laid out again: bytes are copied, and what changes is
+written over.
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ _FIELDS = {field.name: field for field in HEADER_FIELDS}
 _SHIFT, _PHASE, _NONCE = _FIELDS["shift"], _FIELDS["phase"], _FIELDS["nonce"]
 _CHECK = HEADER_WORDS - 1
 
-_MOST_BYTES = 64 << 20  # of this machine's memory, about
-_FRAME_BYTES = 600  # of what is kept of a frame, beside its bytes
+_FRAME_BYTES = 400  # of what is kept of a frame, beside its bytes
 _MOST_SEEN = 4096  # batches
 _UNUSED_BATCHES = 4096  # after which one makes room: many more than a step has
 
@@ -88,7 +88,7 @@ class _Place:
     at: int  # bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _KnownRound:
     """A round as it was sent, without nonces, shifts and phases; frames have no sources any more."""
 
@@ -100,12 +100,12 @@ class _KnownRound:
     owners: Sequence[int]
     reply_bytes: int
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """About so many, of this machine's memory."""
         pieces = [each for chain in self.laid.chains.values() for each in (chain.mm2s, chain.s2mm)]
-        each = 17 * sum(piece.addresses.size for piece in pieces)
-        return self.image.nbytes + each + _FRAME_BYTES * self.laid.frames
+        of_pieces = 21 * sum(each.addresses.size for each in pieces)
+        return self.image.nbytes + of_pieces + _FRAME_BYTES * self.laid.frames
 
 
 class _Values:
@@ -182,7 +182,7 @@ class _Again:
         return replace(known.laid, chains=chains)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class KnownBatch:
     """The rounds of operations, and which partial sums they add up and write."""
 
@@ -191,7 +191,7 @@ class KnownBatch:
     adding: Sequence[Adding]
     placed: Mapping[int, Sequence[Parts]]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """About so many, of this machine's memory."""
         return sum(each.nbytes for each in self.rounds)
@@ -227,6 +227,8 @@ class Recording:
 
     def take(self, laid: LaidRound, run: Runnable, *, send: Buffer, receive: Buffer) -> None:
         """A round has run, and what was sent still stands there."""
+        if self._by_chance:
+            return
         begin = laid.begin
         chains = {engine: self._without_sources(chain) for engine, chain in laid.chains.items()}
         image = send.memory[begin : laid.end].copy().view(np.uint64)
@@ -294,47 +296,52 @@ class Recording:
 class KnownBatches:
     """The batches that have come twice; those that have not come for long make room."""
 
-    def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
-        # With their last use, the least recently used first.
-        self._known: OrderedDict[bytes, tuple[KnownBatch, int]] = OrderedDict()
+    def __init__(self, most_bytes: int) -> None:
+        """``most_bytes`` of this machine's memory, about, may be taken."""
+        self._most_bytes = most_bytes
+        self._seen: OrderedDict[bytes, int] = OrderedDict()  # from which number on each is worth a recording
+        self._known: OrderedDict[bytes, KnownBatch] = OrderedDict()  # the least recently used first
+        self._last: dict[bytes, int] = {}  # use of each
         self._number = 0
-        self._bytes = 0
+
+    @property
+    def nbytes(self) -> int:
+        """About so many are taken."""
+        return sum(batch.nbytes for batch in self._known.values())
 
     def find(self, key: bytes) -> KnownBatch | None:
         """A batch that is known."""
         self._number += 1
         if key not in self._known:
             return None
-        batch, _ = self._known.pop(key)
-        self._known[key] = batch, self._number
-        return batch
+        self._known.move_to_end(key)
+        self._last[key] = self._number
+        return self._known[key]
 
-    def comes_again(self, key: bytes) -> bool:
-        """Whether a batch that is not known has come before, so that it is worth a recording."""
+    def is_worth_keeping(self, key: bytes) -> bool:
+        """Whether a batch that is not known has come before, and was not refused of late."""
         if key in self._seen:
-            return True
-        self._seen[key] = None
+            return self._seen[key] <= self._number
+        self._seen[key] = 0
         if len(self._seen) > _MOST_SEEN:
             self._seen.popitem(last=False)
         return False
 
     def keep(self, key: bytes, batch: KnownBatch) -> None:
         """Keep a batch, where there is room."""
-        while self._bytes + batch.nbytes > _MOST_BYTES and self._known:
-            oldest, (unused, number) = next(iter(self._known.items()))
-            if self._number - number < _UNUSED_BATCHES:
+        while self.nbytes + batch.nbytes > self._most_bytes:
+            oldest = next(iter(self._known), None)
+            if oldest is None or self._number - self._last[oldest] < _UNUSED_BATCHES:
+                self._seen[key] = self._number + _UNUSED_BATCHES
                 return
             del self._known[oldest]
-            self._bytes -= unused.nbytes
-        self._known[key] = batch, self._number
-        self._bytes += batch.nbytes
+        self._known[key], self._last[key] = batch, self._number
 
     def forget(self) -> None:
-        """Buffers are other ones now."""
+        """Tensors or buffers are elsewhere now."""
         self._seen.clear()
         self._known.clear()
-        self._bytes = 0
+        self._last.clear()
 
 
 def _sent(frames: Sequence[PlannedFrame]) -> list[int]:

@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from e2train.devices.chains.batch import Step
 from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.replies import ExpectedReplies, FrameReplies
+from e2train.devices.chains.rounds import Round
 from e2train.devices.chains.transfer import Area, ChainPieces, Places, lay_out, reply_bytes
 from e2train.devices.pynq_buffer import Buffer
 
 __all__ = ["LaidRound", "PlannedRound", "Runnable"]
-
-Round = Mapping[
-    int, Sequence[Step]
-]  # the chain of each engine that has one; steps by their operation's number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

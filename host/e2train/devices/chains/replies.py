@@ -26,7 +26,7 @@ from e2train.numerics.frames.layout import (
 )
 from e2train.numerics.rounding import Ints
 
-__all__ = ["ExpectedReplies", "FrameReplies", "failure", "is_whole", "read_replies"]
+__all__ = ["ExpectedReplies", "FrameReplies", "failure", "read_replies"]
 
 _WORD_BYTES = 8
 _FIELDS = {field.name: field for field in TRAILER_FIELDS}
@@ -88,8 +88,8 @@ class _Alike:
                 whole &= found == _field(reported, name)
         return whole
 
-    def say(self, rows: Words, nonces: Words) -> bool:
-        """Whether all ended well and were executed as they were planned."""
+    def as_planned(self, rows: Words, nonces: Words) -> bool:
+        """Whether all frames ended well and were executed as they were planned."""
         trailers = self.split(rows)[1][:, -TRAILER_WORDS:]
         return bool(
             (trailers[:, 0] == self.said + (nonces << _NONCE_LOW)).all()
@@ -130,7 +130,7 @@ class ExpectedReplies:
         found: list[FrameReplies] = []
         for alike in self._alike:
             rows, wanted = alike.rows(memory), self._wanted(alike, nonces)
-            if not (alike.are_whole(rows, wanted).all() and alike.say(rows, wanted)):
+            if not (alike.are_whole(rows, wanted).all() and alike.as_planned(rows, wanted)):
                 self._blame(nonces, memory)
             found += _read(alike, rows)
         return found
@@ -155,11 +155,6 @@ class ExpectedReplies:
                 if wrong is not None:
                     raise DeviceError(f"frame {index + 1} of {len(frames)}: {wrong}")
         raise DeviceError("a reply changed while it was read")
-
-
-def is_whole(chain: ChainPieces, memory: NDArray[np.uint8]) -> bool:
-    """Whether all replies of a chain are there, of which a copy made while they came may lack any part."""
-    return not ExpectedReplies({0: chain}).late({0: chain.nonce}, memory)
 
 
 def read_replies(chain: ChainPieces, memory: NDArray[np.uint8]) -> list[FrameReplies]:
