@@ -63,6 +63,29 @@ def test_a_users_error_is_one_line(run, arguments, message):
     assert run(*arguments) == (2, "", f"e2train: {message}\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message", "command"),
+    [
+        (["nonsense"], "no such command 'nonsense'", []),
+        (["train"], "missing argument 'PRESET|FILE.toml'", ["train"]),
+        (["train", "--quantum"], "no such option: --quantum", ["train"]),
+        (["bench", "--device", "fpga"],
+         "invalid value for '--device': 'fpga' is not one of 'rtl', 'csim', 'emulator'", ["bench"]),
+        (["board", "plan", "resnet8", "--batch", "0"],
+         "invalid value for '--batch': Input should be greater than or equal to 1", ["board", "plan"]),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_one_line(run, arguments, message, command):
+    where = " ".join(["e2train", *command, "--help"])
+    assert run(*arguments) == (2, "", f"e2train: {message}; see {where}\n")
+
+
+def test_a_command_without_arguments_shows_its_help(run):
+    code, stdout, stderr = run("board")
+    assert (code, stderr) == (2, "")
+    assert "Usage: e2train board" in stdout
+
+
 def test_an_output_folder_that_is_a_file_is_refused(run, tmp_path):
     (tmp_path / "taken").write_text("mine")
     code, _, stderr = run("train", "digits", "--out", "taken")

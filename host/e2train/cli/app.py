@@ -22,6 +22,7 @@ from e2train.cli.verify import verify
 
 __all__ = ["app", "main"]
 
+_WrongUsage: type[Exception] = typer.BadParameter.__bases__[0]  # for which typer has no public name
 _USER_ERROR = 2
 _USER_ERRORS = {
     "e2hls": ("HlsError",),
@@ -78,12 +79,23 @@ app.add_typer(bitstream, name="bitstream")
 def main() -> None:
     """Run the command line; a user-correctable error is one line on stderr and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
+    except _WrongUsage as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # else the help is printed already
+            sys.stderr.write(f"e2train: {_usage(error)}\n")
+        sys.exit(_USER_ERROR)
     except Exception as error:
         if (code := _exit_code(error)) is None:
             raise
         sys.stderr.write(f"e2train: {_one_line(error)}\n")
-        sys.exit(code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with the arguments, and where it says what they may be."""
+    what = " ".join(error.format_message().split()).rstrip(".").replace(": Value error, ", ": ")
+    where = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+    return what[:1].lower() + what[1:] + where
 
 
 def _exit_code(error: Exception) -> int | None:
