@@ -48,7 +48,7 @@ def join(
                 chain += between
                 used += more
         for step in steps:
-            size = _bytes([step])
+            size = scratch_bytes(step[1])
             if chain and used + size > room:
                 yield chain
                 chain, used, fresh = [], 0, []

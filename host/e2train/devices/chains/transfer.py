@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,7 @@ def lay_out(
         reply = receive.take(reply_words(frame) * _WORD_BYTES)
         replies.append(reply[0] - receive.base)
         s2mm.append(_own(reply))
-    ways = (_joined(*places(*np.array(runs, np.int64).T)) for runs in (mm2s, s2mm))
+    ways = (_joined(*places(*_columns(runs))) for runs in (mm2s, s2mm))
     return ChainPieces(
         frames=frames,
         nonce=nonce,
@@ -192,6 +193,11 @@ def _encoded(header: Header, more: bool) -> Words:
 def _own(run: Run) -> Run:
     """A run whose address is the DMA's, among others."""
     return run[0] | OWN, run[1]
+
+
+def _columns(runs: Sequence[Run]) -> Columns:
+    flat = np.fromiter(chain.from_iterable(runs), np.int64, 2 * len(runs))  # faster than an array of tuples
+    return flat[::2], flat[1::2]
 
 
 def _joined(addresses: NDArray[np.int64], sizes: NDArray[np.int64]) -> Pieces:
