@@ -69,7 +69,7 @@ class Parts:
         return len(self.found) == self.wanted > 0
 
     def again(self) -> Parts:
-        """The same parts, written anew."""
+        """The same parts, to be written once more."""
         return Parts(at=self.at, frames=self.frames)
 
     def whole(self, written: int) -> FrameReplies:
