@@ -24,7 +24,7 @@ from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
 
-__all__ = ["Job", "Replies", "collector", "plan_job", "sent_values"]
+__all__ = ["Job", "collector", "plan_job", "sent_values"]
 
 Replies = Iterable[FrameReplies]
 
