@@ -30,7 +30,6 @@ from e2train.numerics.frames import Status, Trailer, check_sums, encode_trailer
 from e2train.runtime.board_plan import plan_step
 from e2train.runtime.resident.schedule import count_step
 
-
 _PLANNED = 5  # steps that plan: by then each batch of operations has come twice, with the same sums due
 
 
