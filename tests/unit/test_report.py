@@ -6,12 +6,14 @@ import json
 import re
 from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from e2train.devices import Counters
 from e2train.energy import load_costs
 from e2train.runtime import LedgerRow
 from e2train.train import PRESETS, TrainError, read_run, run_training, write_reports
+from e2train.train.report import charts as drawing
 from e2train.train.report import render_report
 from e2train.train.report.figures import run_figures
 from e2train.train.report.render import _three_figures as three_figures
@@ -59,6 +61,25 @@ def test_every_chart_has_its_place(reported, records):
         *["Modelled energy by layer"] * 3,
         "Signs that high bits decided",  # of the last run alone
     ]
+
+
+@pytest.mark.parametrize("letters", [1, 30, 300])
+def test_no_chart_is_wider_than_its_figure(records, monkeypatch, letters):
+    summary = replace(records[2].summary, method="m" * letters)
+    evaluation = replace(records[2].evaluation, names=tuple(digit * letters for digit in "0123456789"))
+    long_names = [replace(each, summary=summary, evaluation=evaluation) for each in (records[2], records[2])]
+    figures = []
+    draw = drawing._svg
+    monkeypatch.setattr(drawing, "_svg", lambda figure: figures.append(figure) or draw(figure))
+    render_report(long_names, load_costs())
+    assert len(figures) == 10
+    with mpl.rc_context(drawing._STYLE):
+        boxes = [(figure.get_tightbbox().extents, figure.get_size_inches()) for figure in figures]
+    for index, ((left, bottom, right, top), (width, height)) in enumerate(boxes):
+        assert left >= 0, index
+        assert bottom >= 0, index
+        assert right <= width, index
+        assert top <= height, index
 
 
 def test_every_run_is_there_with_its_hashes_and_settings(reported, records):

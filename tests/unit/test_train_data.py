@@ -144,6 +144,25 @@ def test_cifar_is_read_from_the_archives_layout(tmp_path, classes, train):
         assert (images.shape, images.dtype, labels.dtype) == ((2, 3, 32, 32), torch.float32, torch.int64)
 
 
+@pytest.mark.parametrize("written", [str, str.encode])
+def test_classes_have_the_archives_names(tmp_path, written):
+    folder = write_cifar(tmp_path, 10)
+    assert cifar_split(tmp_path, classes=10).names == tuple("0123456789")
+    names = ["airplane", *"abcdefghi"]
+    (folder / "batches.meta").write_bytes(
+        pickle.dumps({"label_names": list(map(written, names))}, protocol=2)
+    )
+    assert cifar_split(tmp_path, classes=10).names == tuple(names)
+
+
+@pytest.mark.parametrize("names", [["a"] * 9, "airplanes ", ["a"] * 9 + [1]])
+def test_names_of_another_kind_are_refused(tmp_path, names):
+    folder = write_cifar(tmp_path, 10)
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}, protocol=2))
+    with pytest.raises(DataError, match=r"batches\.meta: label_names must be a list of 10 names$"):
+        cifar_split(tmp_path, classes=10)
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("order", ["C", "F", "strided"])
 def test_arrays_of_every_protocol_are_read(tmp_path, protocol, order):

@@ -105,9 +105,13 @@ def _names(folder: Path, layout: _Layout) -> tuple[str, ...]:
     if not (folder / file).exists():
         return tuple(map(str, range(layout.classes)))
     names = read_batch(folder / file).get(entry)
-    if not isinstance(names, list) or len(names) != layout.classes:
+    if (
+        not isinstance(names, list)
+        or len(names) != layout.classes
+        or not all(isinstance(name, str | bytes) for name in names)
+    ):
         raise DataError(f"{folder / file}: {entry} must be a list of {layout.classes} names")
-    return tuple(map(str, names))
+    return tuple(name if isinstance(name, str) else name.decode("utf-8", "replace") for name in names)
 
 
 def _load(paths: Sequence[Path], layout: _Layout) -> Arrays:

@@ -12,6 +12,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from e2train.devices import MODES
 from e2train.runtime import ELEMENT_MODES
@@ -49,44 +51,53 @@ _TECHNIQUES = {
     "psg": ("#eeeebb", "predicted signs"),
 }
 _PARTS = {"arithmetic_j": "#4477aa", "sram_j": "#7799cc", "dram_j": "#aabbdd"}
+_FONT, _POINTS = "sans-serif", 10.0
+_STYLE = {"svg.hashsalt": "e2train", "svg.fonttype": "none", "font.family": _FONT, "font.size": _POINTS}
 _WIDTH = 7.2
 _MOST_STEPS = 1000  # points of a curve
 _MOST_NAMES = 40  # of classes that have room beside a chart
 _MOST_COUNTS = 20  # classes whose counts have room in it
+_LINE = 0.21  # inches of a line of text
+_MOST_LETTERS = 28  # of a name beside an axis
+_AXIS = 0.55  # inches that numbers and a label take below or beside an axis
+_PATCH = 0.7  # inches of a legend beside its words
 
 
 def curves(runs: Sequence[RunFigures]) -> str:
     """Training loss and accuracy of all runs, smoothed; the accuracy tested in the end as a dot."""
-    figure = _figure(2.9)
-    loss, accuracy = figure.subplots(1, 2)
+    figure = _figure(2.9, left=0.75, legend=[_short(run.label) for run in runs])
+    loss, accuracy = figure.subplots(1, 2, gridspec_kw={"wspace": 0.28})
     for run, colour in zip(runs, _colours(runs), strict=True):
         steps = run.finished.steps
         every = -(-len(steps) // _MOST_STEPS) or 1
         number = [row["step"] for row in steps]
         for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
             smooth = _smooth([row[key] for row in steps])
-            axes.plot(number[::every], smooth[::every], color=colour, label=run.label, linewidth=1.2)
+            axes.plot(number[::every], smooth[::every], color=colour, label=_short(run.label), linewidth=1.2)
         if number:
             accuracy.plot([number[-1]], [run.finished.summary.accuracy], "o", color=colour, markersize=5)
     for axes, key in ((loss, "loss"), (accuracy, f"accuracy; dots: {tested(runs)}")):
         axes.set_xlabel("scheduled step")
         axes.set_ylabel(f"training {key}")
     loss.set_ylim(bottom=0)
-    figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    _legend(figure, loss)
     return _svg(figure)
 
 
 def accuracy_energy(runs: Sequence[RunFigures]) -> str:
     """Accuracy against energy, one panel for each kind of energy that some run has."""
     kinds = [kind for kind in KINDS if any(energy_j(run, kind) is not None for run in runs)]
-    figure = _figure(3.2)
-    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+    figure = _figure(3.2, left=0.75)
+    panels = figure.subplots(1, len(kinds), squeeze=False, gridspec_kw={"wspace": 0.28})[0]
+    for axes, kind in zip(panels, kinds, strict=True):
         for run in runs:
             if (energy := energy_j(run, kind)) is not None:
                 at = (energy, 100 * run.finished.summary.accuracy)
                 axes.plot(*at, "o", color=KINDS[kind], markersize=7)
-                axes.annotate(run.label, at, xytext=(6, 5), textcoords="offset points", fontsize=8)
-        axes.margins(x=0.3, y=0.25)
+                axes.annotate(
+                    _short(run.label), at, xytext=(0, 6), textcoords="offset points", fontsize=8, ha="right"
+                )
+        axes.margins(x=0.05, y=0.25)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"{kind} energy of the training, J")
         axes.set_ylabel(f"{tested(runs)} accuracy, %")
@@ -96,9 +107,11 @@ def accuracy_energy(runs: Sequence[RunFigures]) -> str:
 
 def techniques(runs: Sequence[RunFigures]) -> str:
     """Modelled energy as a share of float32 SMB: what is left, by where it goes, and what saved the rest."""
-    figure = _figure(1.2 + 0.42 * len(runs))
+    labels = [_short(run.label) for run in runs]
+    spent = {part: f"spent: {part[:-2].upper() if 'ram' in part else part[:-2]}" for part in _PARTS}
+    saved_by = [f"saved: {name}" for _, name in _TECHNIQUES.values()]
+    figure = _figure(1.2 + 0.42 * len(runs), left=_beside(labels), legend=[*spent.values(), *saved_by])
     axes = figure.subplots()
-    labels = [run.label for run in runs]
     left = np.zeros(len(runs))
 
     def bar(values: list[float], colour: str, label: str, **style: Any) -> None:
@@ -108,21 +121,17 @@ def techniques(runs: Sequence[RunFigures]) -> str:
         left = left + shares
 
     for part, colour in _PARTS.items():
-        bar(
-            [getattr(run.savings.run, part) for run in runs],
-            colour,
-            f"spent: {part[:-2].upper() if 'ram' in part else part[:-2]}",
-        )
+        bar([getattr(run.savings.run, part) for run in runs], colour, spent[part])
     chains = [[step.total_j for step in (run.savings.smb_fp32, *run.savings.after)] for run in runs]
     saved = [net_savings(chain) for chain in chains]
-    for index, (colour, name) in reversed(list(enumerate(_TECHNIQUES.values()))):
+    for index, (colour, _) in reversed(list(enumerate(_TECHNIQUES.values()))):
         values = [of_run[index] for of_run in saved]
-        bar(values, colour, f"saved: {name}", hatch="//", edgecolor="white", linewidth=0)
+        bar(values, colour, saved_by[index], hatch="//", edgecolor="white", linewidth=0)
     axes.axvline(100, color="#888888", linewidth=0.8)
     axes.set_yticks(range(len(runs)), labels)
     axes.invert_yaxis()
-    axes.set_xlabel("modelled energy, % of the same schedule in float32 with nothing saved")
-    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    axes.set_xlabel("modelled energy, % of float32 with nothing saved")
+    _legend(figure, axes)
     return _svg(figure)
 
 
@@ -147,7 +156,9 @@ def layer_bars(
     names = list(dict.fromkeys(row.layer for row in layers))
     modes = [mode for mode in _DIRECTIONS if any(row.direction == mode and value(row) for row in layers)]
     thin = 1 if stacked or not modes else len(modes)
-    figure = _figure(1.0 + (0.2 + 0.06 * thin) * len(names))
+    height = 1.0 + (0.2 + 0.06 * thin) * len(names)
+    labels = [_short(name) for name in names]
+    figure = _figure(height, left=_beside(labels), legend=modes)
     axes = figure.subplots()
     left = np.zeros(len(names))
     for index, mode in enumerate(modes):
@@ -156,26 +167,27 @@ def layer_bars(
         at = np.arange(len(names)) + (0.0 if stacked else 0.8 * (index / thin - 0.5) + 0.4 / thin)
         axes.barh(at, widths, left=left, height=0.8 / thin, color=_DIRECTIONS[mode], label=mode)
         left = left + widths if stacked else left
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(label)
-    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    _legend(figure, axes)
     return _svg(figure)
 
 
 def block_skips(runs: Sequence[RunFigures]) -> str:
     """Share of the training images that skipped each block."""
-    figure = _figure(2.6)
+    coloured = zip(runs, _colours(runs), strict=True)
+    skipping = [(run, colour) for run, colour in coloured if any(run.finished.summary.block_skip_rates)]
+    figure = _figure(2.6, left=0.75, legend=[_short(run.label) for run, _ in skipping])
     axes = figure.subplots()
-    for run, colour in zip(runs, _colours(runs), strict=True):
+    for run, colour in skipping:
         rates = [100 * rate for rate in run.finished.summary.block_skip_rates]
-        if any(rates):
-            axes.plot(range(len(rates)), rates, "o-", color=colour, label=run.label, markersize=4)
+        axes.plot(range(len(rates)), rates, "o-", color=colour, label=_short(run.label), markersize=4)
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     axes.set_xlabel("block")
     axes.set_ylabel("skipped, %")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    _legend(figure, axes)
     return _svg(figure)
 
 
@@ -184,12 +196,14 @@ def confusion(evaluation: Evaluation) -> str:
     counts = np.array(evaluation.confusion)
     shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     size = len(counts)
-    figure = _figure(min(_WIDTH, 1.6 + 0.32 * size))
+    names = [_short(name) for name in evaluation.names] if size <= _MOST_NAMES else []
+    side = 0.15 + _beside(names)
+    figure = _figure(min(_WIDTH, 0.3 + side + 0.32 * size), left=side, bottom=side, right=0.4)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
-    if size <= _MOST_NAMES:
-        axes.set_xticks(range(size), evaluation.names, rotation=90)
-        axes.set_yticks(range(size), evaluation.names)
+    if names:
+        axes.set_xticks(range(size), names, rotation=90)
+        axes.set_yticks(range(size), names)
     if size <= _MOST_COUNTS:
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 50 else "#333333"
@@ -197,13 +211,13 @@ def confusion(evaluation: Evaluation) -> str:
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
     axes.set_xlabel("taken for")
     axes.set_ylabel("class")
-    figure.colorbar(image, ax=axes, label="of the class, %")
+    figure.colorbar(image, ax=axes, label="of the class, %", pad=0.02)
     return _svg(figure)
 
 
 def power(samples: PowerSamples, kind: str) -> str:
     """Power over time, with a mark where each step begins."""
-    figure = _figure(2.6)
+    figure = _figure(2.6, left=0.75)
     axes: Axes = figure.subplots()
     every = -(-len(samples.times_s) // (4 * _MOST_STEPS)) or 1
     axes.plot(samples.times_s[::every], samples.powers_w[::every], color=KINDS[kind], linewidth=1.0)
@@ -234,8 +248,52 @@ def tested(runs: Sequence[RunFigures]) -> str:
     return " or ".join(sorted({run.finished.summary.tested for run in runs}))
 
 
-def _figure(height: float) -> Figure:
-    return Figure(figsize=(_WIDTH, height), layout="constrained")
+def _figure(
+    height: float, *, left: float, bottom: float = _AXIS, right: float = 0.15, legend: Sequence[str] = ()
+) -> Figure:
+    """A figure with room beside its axes, in inches, and above for a legend of these entries.
+
+    Matplotlib would find the room by drawing everything twice.
+    """
+    figure = Figure(figsize=(_WIDTH, height))
+    above = 0.1 + _LINE * -(-len(legend) // _columns(legend))
+    figure.subplots_adjust(
+        left=left / _WIDTH, right=1 - right / _WIDTH, bottom=bottom / height, top=1 - above / height
+    )
+    return figure
+
+
+def _columns(legend: Sequence[str]) -> int:
+    """Columns of a legend with these entries."""
+    most = int((_WIDTH - 0.3) / (_PATCH + _widest(legend)))
+    return max(1, min(most, len(legend)))
+
+
+def _short(name: str) -> str:
+    """A name without its middle, if it is a long one."""
+    half = _MOST_LETTERS // 2
+    return name if len(name) <= _MOST_LETTERS else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+
+
+def _beside(names: Sequence[str]) -> float:
+    """Inches that an axis with names takes."""
+    return _AXIS + _widest(names)
+
+
+def _widest(texts: Sequence[str]) -> float:
+    """Inches of the widest text."""
+    font = FontProperties(family=_FONT, size=_POINTS)
+    widths = [text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] for text in texts]
+    return max(widths, default=0.0) / 72
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Entries of these axes above all of them."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, labels, loc="upper center", ncols=_columns(labels), frameon=False, borderaxespad=0.1
+        )
 
 
 def _colours(runs: Sequence[RunFigures]) -> list[str]:
@@ -253,8 +311,7 @@ def _smooth(values: list[float], weight: float = 0.2) -> list[float]:
 def _svg(figure: Figure) -> str:
     """The figure as an SVG element, the same for the same run."""
     buffer = io.StringIO()
-    style = {"svg.hashsalt": "e2train", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
-    with mpl.rc_context(style):  # type: ignore[arg-type]
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
