@@ -28,6 +28,7 @@ from e2train.devices.pynq_dma import ChainDma
 from e2train.nn import build_model, describe
 from e2train.numerics.frames import Status, Trailer, check_sums, encode_trailer
 from e2train.runtime.board_plan import plan_step
+from e2train.runtime.resident import Kinds
 from e2train.runtime.resident.schedule import count_step
 
 _PLANNED = 5  # steps that plan: by then each batch of operations has come twice, with the same sums due
@@ -123,20 +124,14 @@ def measure(options: argparse.Namespace) -> Mapping[str, Any]:
     """Seconds of a step, the fastest of several."""
     config = load_config(options.board)
     network = describe(*build_model(options.model))
-    kinds: dict[str, Any] = {
-        "result": "int16",
-        "gradient": "int8",
-        "samples": options.batch,
-        "bits": (4, 8),
-        "gates": options.gates,
-    }
+    step: dict[str, Any] = {"samples": options.batch, "bits": (4, 8), "gates": options.gates}
     device = Measured(IdleDevice(config, remote=not options.on_board))  # type: ignore[arg-type]
     seconds = []
     for _ in range(_PLANNED + options.steps):
         begin, answered, device.frames = time.process_time(), device.answering_s, 0
-        count_step(network, device, **kinds)
+        count_step(network, device, Kinds(), **step)
         seconds.append(time.process_time() - begin - (device.answering_s - answered))
-    planned = plan_step(network, config, **kinds)
+    planned = plan_step(network, config, **step)
     return {
         "board": options.board,
         "frames": device.frames,

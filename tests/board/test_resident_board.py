@@ -154,9 +154,7 @@ def test_a_step_takes_what_was_planned(overlay, tmp_path, monkeypatch, request, 
         where = {"device": f"pynq:127.0.0.1:{server.port}", "overlay": str(overlay(board))}
         summary = run_training(config.changed(**where), out=tmp_path / "board", watch=watch)
     assert summary.state_sha256 == emulated.state_sha256
-    planned = plan_step(
-        describe(*build_model("digits")), engines, samples=batch, result="int16", gradient="int8"
-    )
+    planned = plan_step(describe(*build_model("digits")), engines, samples=batch)
     # All scales are known in the second step, and the descriptors of its rounds are kept from the third on.
     step = {key: after[3][key] - after[2][key] for key in after[1]}
     step["calls"] += START_CALLS * step["chains"]  # those that start them

@@ -12,6 +12,11 @@ WHOLE = {"steps": 40}
 VARIANTS = {
     "e2train": {},
     "resolve, 16-bit gradients": {"psg_mode": "resolve", "gradient_bits": 16},
+    "8-bit block gradients": {
+        "result_bits": 8,
+        "block_gradient_bits": 8,
+        "gradient_rounding": "dithered",
+    },
 }
 SLOW_VARIANTS = {
     "smb-int8": {"method": "smb-int8"},

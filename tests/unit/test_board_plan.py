@@ -22,8 +22,6 @@ def test_a_step_of_resnet20_stays_within_its_bounds(gates):
         NETWORK,
         load_config("zcu104"),
         samples=128,
-        result="int16",
-        gradient="int8",
         bits=(4, 8),
         gates=gates,
     )
@@ -47,23 +45,14 @@ def test_a_step_of_resnet20_stays_within_its_bounds(gates):
 
 
 def test_engines_share_the_cycles():
-    kinds = {"result": "int16", "gradient": "int8"}
     four = load_config("zcu104")
-    cycles = [
-        plan_step(NETWORK, replace(four, engines=engines), samples=8, **kinds).cycles for engines in (1, 2, 4)
-    ]
+    cycles = [plan_step(NETWORK, replace(four, engines=engines), samples=8).cycles for engines in (1, 2, 4)]
     assert [round(cycles[0] / each, 1) for each in cycles] == [1.0, 1.9, 3.5]
 
 
 def test_descriptors_that_find_no_room_are_sent_in_every_step(monkeypatch):
     def planned():
-        return plan_step(
-            describe(*build_model("digits")),
-            load_config("zcu104"),
-            samples=9,
-            result="int16",
-            gradient="int8",
-        )
+        return plan_step(describe(*build_model("digits")), load_config("zcu104"), samples=9)
 
     kept = planned()
     monkeypatch.setattr("e2train.runtime.board_plan.MOST_KEPT_BYTES", 0)
@@ -74,9 +63,7 @@ def test_descriptors_that_find_no_room_are_sent_in_every_step(monkeypatch):
 
 
 def test_a_board_of_one_engine_takes_at_most_300_calls_and_5_mb_a_step():
-    planned = plan_step(
-        NETWORK, load_config("pynq_z2"), samples=128, result="int16", gradient="int8", bits=(4, 8)
-    )
+    planned = plan_step(NETWORK, load_config("pynq_z2"), samples=128, bits=(4, 8))
     assert planned.calls == 6 * planned.rounds + 4 <= 300
     assert planned.calls_in_a_row == 5 * planned.rounds + 4
     assert planned.sent_bytes + planned.received_bytes <= 5_000_000

@@ -24,7 +24,7 @@ from e2train.nn import (
     mobilenet_v2,
     quantise_weight,
 )
-from e2train.runtime.resident import TRIAL, full_rows
+from e2train.runtime.resident import TRIAL, Kinds, full_rows
 from torch import Tensor, nn
 
 IMAGE = (3, 8, 8)
@@ -231,7 +231,7 @@ def test_a_step_does_the_work_of_the_full_schedule(model: ResidualNet) -> None:
     ledger = net.resident.context.ledger
     before = {(row.name, row.mode): row for row in ledger.snapshot()}
     gradients(net, images, labels)
-    planned = full_rows(describe(model, IMAGE), result="int16", gradient="int16", calls=1, samples=4)
+    planned = full_rows(describe(model, IMAGE), Kinds(gradient="int16"), calls=1, samples=4)
     wanted = {(row.name, row.mode): row for row in planned}
     done_rows = [row for row in ledger.snapshot() if row.name != TRIAL]
     assert len(planned) == len(done_rows)

@@ -20,7 +20,7 @@ from e2train.nn import (
     resnet,
 )
 from e2train.runtime import Ledger, merged
-from e2train.runtime.resident import BodyError, Scales, full_rows, memory_map
+from e2train.runtime.resident import BodyError, Kinds, Scales, full_rows, memory_map
 from e2train.runtime.resident.arena import ALIGNMENT, Buffer, place
 from resident_recorder import Recorder
 from torch.nn import functional as F  # noqa: N812
@@ -72,18 +72,25 @@ def test_an_unknown_scale_starts_with_room_for_twice_what_a_first_run_shows():
 
 
 def test_output_gradients_of_8_bits_reach_a_share_of_their_maximum():
-    kinds = {"b.gy1": "int8", "b.gy2": "int16", "b.ga1": "int8", "gym.a1": "int8"}
-    found = Scales(kinds, np.full(4, 8.0), decay=1.0, gradient_range=0.5)
-    assert [found.exponent(name) for name in kinds] == [2 - 7, 3 - 15, 3 - 7, 3 - 7]
+    kinds = {
+        "b.gy1": "int8",
+        "b.gy2": "int16",
+        "b.ga1": "int8",
+        "gym.a1": "int8",
+        "g0": "int8",
+        "g1": "int16",
+    }
+    found = Scales(kinds, np.full(6, 8.0), decay=1.0, gradient_range=0.5)
+    assert [found.exponent(name) for name in kinds] == [2 - 7, 3 - 15, 3 - 7, 3 - 7, 2 - 7, 3 - 15]
     found.advance(alone)
-    assert found.maxima.tolist() == [8.0] * 4  # they are what was seen, whatever of it fits
+    assert found.maxima.tolist() == [8.0] * 6  # they are what was seen, whatever of it fits
 
 
 def test_output_gradients_of_8_bits_alone_are_dithered():
-    kinds = {"b.gy1": "int8", "b.gy2": "int16", "b.ga1": "int8", "g0": "int16"}
+    kinds = {"b.gy1": "int8", "b.gy2": "int16", "b.ga1": "int8", "g0": "int16", "g1": "int8", "x1": "int8"}
     for dithered in (True, False):
-        found = Scales(kinds, np.ones(4), decay=1.0, dithered=dithered)
-        assert [found.dithers(name) for name in kinds] == [dithered, False, False, False]
+        found = Scales(kinds, np.ones(6), decay=1.0, dithered=dithered)
+        assert [found.dithers(name) for name in kinds] == [dithered, False, False, False, dithered, False]
 
 
 def test_a_first_run_of_zeros_leaves_a_scale_unknown():
@@ -256,30 +263,29 @@ def test_a_network_that_does_not_fit_at_all_says_so():
 def test_a_step_of_resnet20_moves_at_most_5_mb_between_host_and_device():
     model, image = build_model("resnet20")
     for result in ("int16", "int8"):
-        rows = full_rows(describe(model, image), result=result, gradient="int8", calls=1, samples=128)
+        rows = full_rows(describe(model, image), Kinds(result=result), calls=1, samples=128)
         assert sum(row.counters.host_bytes for row in rows) <= 5_000_000
         assert sum(row.counters.macs for row in rows) == 128 * (3 * 40_550_400 - 442_368)  # no gx of images
 
 
-@pytest.mark.parametrize(("result_bits", "gradient_bits"), [(16, 8), (8, 16)])
-def test_what_is_expected_of_a_step_is_what_its_ledger_says(result_bits, gradient_bits):
+@pytest.mark.parametrize(("result_bits", "gradient_bits", "block_bits"), [(16, 8, 16), (8, 16, 8)])
+def test_what_is_expected_of_a_step_is_what_its_ledger_says(result_bits, gradient_bits, block_bits):
     """Two independent counts: a program that computes nothing, and operations as they ran."""
     net, image = resnet(14, widths=(16, 20, 40)), (3, 10, 9)
     ledger = Ledger()
     context = OffloadContext(device=Recorder(), ledger=ledger, gradient_bits=gradient_bits)
-    net.resident = ResidentBody(net, context, image=image, result_bits=result_bits)
+    net.resident = ResidentBody(
+        net, context, image=image, result_bits=result_bits, block_gradient_bits=block_bits
+    )
     for count in (3, 2):  # scales are unknown in the first
         before = merged(ledger.snapshot())
         net(torch.rand(count, *image)).square().sum().backward()
     ran = {(row.name, row.mode): row for row in ledger.snapshot()}
     first = {(row.name, row.mode): row for row in before}
-    expected = full_rows(
-        describe(net, image),
-        result=f"int{result_bits}",
-        gradient=f"int{gradient_bits}",
-        calls=1,
-        samples=2,
+    kinds = Kinds(
+        result=f"int{result_bits}", gradient=f"int{gradient_bits}", block_gradient=f"int{block_bits}"
     )
+    expected = full_rows(describe(net, image), kinds, calls=1, samples=2)
     assert {(row.name, row.mode) for row in expected} == {key for key in ran if key[0] != "trial"}
     for row in expected:
         now, then = ran[row.name, row.mode], first[row.name, row.mode]

@@ -28,6 +28,12 @@ RUNS = {
     "smb-int8": {"method": "smb-int8"},
     "slu": {"method": "slu"},
     "e2train": {"method": "e2train", "gradient_rounding": "dithered"},
+    "8-bit block gradients": {
+        "method": "e2train",
+        "gradient_rounding": "dithered",
+        "result_bits": 8,
+        "block_gradient_bits": 8,
+    },
 }
 LONG_RUNS = {
     "16-bit gradients": {"method": "smb-int8", "gradient_bits": 16},
@@ -38,6 +44,7 @@ LONG_RUNS = {
     "sparsify": {"method": "e2train", "psg_mode": "sparsify"},
     "signs of 16-bit gradients": {"method": "e2train", "gradient_bits": 16},
     "signs with 8-bit results": {"method": "e2train", "result_bits": 8},
+    "8-bit block gradients to nearest": {"method": "e2train", "block_gradient_bits": 8},
 }
 
 
@@ -120,6 +127,7 @@ def test_the_engines_of_every_board_take_resident_runs(board):
             "--set execution=offload",
         ),
         ({"result_bits": 12}, "result_bits must be 8 or 16 in resident runs, not 12"),
+        ({"block_gradient_bits": 4}, "block_gradient_bits must be 8 or 16 in resident runs, not 4"),
         ({"scale_decay": 1.5}, "scale_decay must be in 0..1, not 1.5"),
         ({"gradient_range": 0.0}, "gradient_range must be in 0.015625..1, not 0.0"),
         ({"gradient_rounding": "up"}, "no gradient_rounding 'up'; there are: nearest, dithered"),

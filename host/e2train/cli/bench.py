@@ -39,6 +39,9 @@ def bench(
     result_bits: Annotated[
         Literal["8", "16"], typer.Option(help="Of results of forward and grad_input.")
     ] = "16",
+    block_gradient_bits: Annotated[
+        Literal["8", "16"], typer.Option(help="Of gradients from block to block.")
+    ] = "16",
     psg: Annotated[bool, typer.Option("--psg", help="Weight gradients from high bits alone.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per row.")] = False,
 ) -> None:
@@ -56,6 +59,7 @@ def bench(
         batch=batch,
         gradient_bits=int(gradient_bits),
         result_bits=int(result_bits),
+        block_gradient_bits=int(block_gradient_bits),
         predicted=psg,
     )
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
@@ -77,7 +81,8 @@ def bench(
             if cycles is None
             else asdict(cycles) | {"total": cycles.total, "elements_add": cycles.elements_add}
         )
-        about |= {"gradient_bits": int(gradient_bits), "result_bits": int(result_bits), "cycles": whole}
+        about |= {"gradient_bits": int(gradient_bits), "result_bits": int(result_bits)}
+        about |= {"block_gradient_bits": int(block_gradient_bits), "cycles": whole}
         planned_step = {"planned_batch": planned_batch, "planned_cycles": planned}
         typer.echo(json.dumps(about | {"utilisation_but_first_layer": busy} | planned_step))
         return

@@ -209,8 +209,6 @@ def step_figures(model: str, board: str, batch: int, method: str, link: Link) ->
         describe(*build_model(model)),
         config,
         samples=batch,
-        result="int16",
-        gradient="int8",
         bits=(4, 8) if signs else (0, 0),
         gates=gates,
     )

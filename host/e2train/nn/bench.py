@@ -20,6 +20,7 @@ from e2train.nn.resident_network import ResidentError, describe
 from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger
 from e2train.runtime.ledger import LedgerMode, LedgerRow
+from e2train.runtime.resident import Kinds
 from e2train.runtime.resident.schedule import CountingDevice, count_step
 
 __all__ = ["BenchRow", "BenchStep", "StepCycles"]
@@ -79,6 +80,7 @@ class BenchStep:
         batch: int,
         gradient_bits: int = 8,
         result_bits: int = 16,
+        block_gradient_bits: int = 16,
         predicted: bool = False,
     ) -> None:
         torch.manual_seed(1)
@@ -88,22 +90,20 @@ class BenchStep:
         except ResidentError as error:  # without the hint to a setting of trainings
             raise ResidentError(f"{model_name}: {str(error).rpartition(';')[0]}") from None
         self._config = config
-        self._batch, self._result_bits, self._gradient_bits = batch, result_bits, gradient_bits
+        self._batch, self._gradient_bits = batch, gradient_bits
+        self._result_bits, self._block_gradient_bits = result_bits, block_gradient_bits
         self._psg = Psg(g_bits=min(10, gradient_bits)) if predicted else None
 
     @property
     def operations(self) -> int:
         """How many operations ``run`` has the device do, about."""
-        result, gradient = bits_kind(self._result_bits), bits_kind(self._gradient_bits)
-        kept = (0, 0) if self._psg is None else (self._psg.x_bits, self._psg.g_bits)
-        rows = count_step(
-            self._network,
-            CountingDevice(),
-            result=result,
-            gradient=gradient,
-            samples=self._batch,
-            bits=kept,
+        kinds = Kinds(
+            result=bits_kind(self._result_bits),
+            gradient=bits_kind(self._gradient_bits),
+            block_gradient=bits_kind(self._block_gradient_bits),
         )
+        kept = (0, 0) if self._psg is None else (self._psg.x_bits, self._psg.g_bits)
+        rows = count_step(self._network, CountingDevice(), kinds, samples=self._batch, bits=kept)
         return _STEPS * sum(row.calls for row in rows)
 
     def run(
@@ -117,7 +117,11 @@ class BenchStep:
             device=device, ledger=ledger, gradient_bits=self._gradient_bits, psg=self._psg
         )
         self._model.resident = ResidentBody(
-            self._model, context, image=self._image, result_bits=self._result_bits
+            self._model,
+            context,
+            image=self._image,
+            result_bits=self._result_bits,
+            block_gradient_bits=self._block_gradient_bits,
         )
         for _ in range(_STEPS):
             ledger.clear()

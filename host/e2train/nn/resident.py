@@ -29,6 +29,7 @@ from e2train.runtime.resident import (
     Body,
     BodyGradients,
     Choices,
+    Kinds,
     NormParameters,
     Operations,
     Parameters,
@@ -65,6 +66,7 @@ class ResidentBody(nn.Module):
         *,
         image: tuple[int, int, int],
         result_bits: int = 16,
+        block_gradient_bits: int = 16,
         decay: float = 0.95,
         gradient_range: float = 1.0,
         dithered: bool = False,
@@ -76,7 +78,11 @@ class ResidentBody(nn.Module):
         super().__init__()
         self.context = context
         self._network = describe(model, image)
-        self._bits = result_bits, context.gradient_bits
+        self._kinds = Kinds(
+            result=bits_kind(result_bits),
+            gradient=bits_kind(context.gradient_bits),
+            block_gradient=bits_kind(block_gradient_bits),
+        )
         self._scaling: dict[str, Any] = {
             "decay": decay,
             "gradient_range": gradient_range,
@@ -84,21 +90,19 @@ class ResidentBody(nn.Module):
         }
         self._layers = {conv.name: _layers(model, conv.name) for conv in self._network.convs}
         self._turn = _Turn()
-        result, gradient = map(bits_kind, self._bits)
-        kinds = body_kinds(self._network, result=result, gradient=gradient)
         self.maxima: Tensor
-        self.register_buffer("maxima", torch.zeros(len(kinds), dtype=torch.float64))
+        count = len(body_kinds(self._network, self._kinds))
+        self.register_buffer("maxima", torch.zeros(count, dtype=torch.float64))
         self._begin()
 
     def _begin(self) -> None:
         """Rebuild the program; what it has learnt is in ``maxima``."""
         device = self.context.device
         assert isinstance(device, ResidentDevice)
-        result, gradient = map(bits_kind, self._bits)
-        kinds = body_kinds(self._network, result=result, gradient=gradient)
+        kinds = body_kinds(self._network, self._kinds)
         self._scales = Scales(kinds, self.maxima.numpy(), **self._scaling)
         self._operations = Operations(device, self._scales, self.context.ledger, over_ranks=self._over_ranks)
-        self._body = Body(self._network, self._operations, result=result, gradient=gradient)
+        self._body = Body(self._network, self._operations, self._kinds)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ResidentBody:
         twin = ResidentBody.__new__(ResidentBody)

@@ -25,9 +25,8 @@ from e2train.devices.pynq_board import ROUND_CALLS, START_CALLS, WRITE_CALLS
 from e2train.devices.pynq_buffer import buffer_bytes, chains_at
 from e2train.devices.resident import DeviceTensor, Operation, run_operation
 from e2train.devices.resident_wire import Batch, Put, encode_batch, encode_outcomes
-from e2train.numerics.elementwise import Kind
 from e2train.packing.descriptors import DESCRIPTOR_BYTES
-from e2train.runtime.resident import Network
+from e2train.runtime.resident import Kinds, Network
 from e2train.runtime.resident.schedule import CountingDevice, count_step
 
 __all__ = ["Link", "StepPlan", "plan_step"]
@@ -90,8 +89,7 @@ def plan_step(
     cfg: EngineConfig,
     *,
     samples: int,
-    result: Kind,
-    gradient: Kind,
+    kinds: Kinds = Kinds(),  # noqa: B008  # frozen
     bits: tuple[int, int] = (0, 0),
     gates: bool = False,
 ) -> StepPlan:
@@ -103,7 +101,7 @@ def plan_step(
     device = _Planning(cfg)
     for _ in range(2):  # the second step finds the buffers of the first
         device.forget()
-        count_step(network, device, result=result, gradient=gradient, samples=samples, bits=bits, gates=gates)
+        count_step(network, device, kinds, samples=samples, bits=bits, gates=gates)
         device.finish()
     return StepPlan(
         samples=samples,

@@ -23,10 +23,18 @@ __all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
 # Where a run computes does not change what it computes.
 _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter", "init", "log")
 # Without effect elsewhere.
-_RESIDENT_ONLY = ("execution", "result_bits", "scale_decay", "gradient_range", "gradient_rounding")
+_RESIDENT_ONLY = (
+    "execution",
+    "result_bits",
+    "block_gradient_bits",
+    "scale_decay",
+    "gradient_range",
+    "gradient_rounding",
+)
 _OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
 _IF_SET = ("init_sha256", "freeze")
-_LATER = ("gradient_rounding",)  # settings that files of earlier runs lack, which are as by default
+# Settings that files of earlier runs lack, which are as by default.
+_LATER = ("gradient_rounding", "block_gradient_bits")
 _BARE_SIGNS_ONLY = ("sign_lr", "sign_weight_decay")
 _LARGEST_IMAGE = 1024  # rows
 _SMALLEST_IMAGE = 8
@@ -86,8 +94,9 @@ class RunConfig:
     execution: str = "offload"
     gradient_bits: int = 0  # of output gradients: 4 to 16, stored as 16; resident 8 or 16; 0: 16, resident 8
     result_bits: int = 16  # resident runs: of results of forward and grad_input, 8 or 16
+    block_gradient_bits: int = 16  # resident runs: of gradients from block to block, 8 or 16
     scale_decay: float = 0.95  # resident runs: factor per step on the running maxima that scales follow
-    gradient_range: float = 1.0  # resident runs: share of their maximum that 8-bit output gradients reach
+    gradient_range: float = 1.0  # resident runs: share of their maximum that 8-bit gradients reach
     gradient_rounding: str = "nearest"  # resident runs: of these, or "dithered"
     psg_mode: PsgMode = "predict"
     psg_x_bits: int = 4
@@ -132,8 +141,9 @@ class RunConfig:
                 f"gradient_bits must be 8 or 16 in resident runs, not {gradient_bits}; other widths need "
                 "--set execution=offload"
             )
-        if self.result_bits not in (8, 16):
-            raise TrainError(f"result_bits must be 8 or 16 in resident runs, not {self.result_bits}")
+        for name in ("result_bits", "block_gradient_bits"):
+            if getattr(self, name) not in (8, 16):
+                raise TrainError(f"{name} must be 8 or 16 in resident runs, not {getattr(self, name)}")
 
     def _check_own_magnitudes(self) -> None:
         if self.combine == "vote":
@@ -196,6 +206,7 @@ class RunConfig:
         left_out += [] if self.own_data else _OWN_DATA_ONLY
         left_out += ["sign_scale"] if self.sign_scale == "none" else _BARE_SIGNS_ONLY
         left_out += ["gradient_range"] if self.gradient_range == 1 else []
+        left_out += ["block_gradient_bits"] if self.block_gradient_bits == 16 else []
         left_out += [] if self.dithered else ["gradient_rounding"]
         left_out += [key for key in _IF_SET if not getattr(self, key)]
         widths = self.widths

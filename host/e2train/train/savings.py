@@ -20,7 +20,7 @@ from e2train.energy import CostTable, Modelled, modelled
 from e2train.nn import bits_kind, build_model, describe, freeze
 from e2train.nn.trace import trace_convs
 from e2train.runtime import FULL_WIDTHS, LedgerRow, Widths, computation, merged, works
-from e2train.runtime.resident import TRIAL, full_rows
+from e2train.runtime.resident import TRIAL, Kinds, full_rows
 from e2train.train.config import RunConfig
 from e2train.train.presets import METHODS, MODELS
 from e2train.train.run_ledger import RunLedger
@@ -119,8 +119,12 @@ def _whole_training(config: RunConfig, *, calls: int, samples: int) -> tuple[Led
         )
     model, image = build_model(model_name, image=config.image)
     freeze(model, config.freeze)
-    result, gradient = bits_kind(config.result_bits), bits_kind(config.widths.gradient_bits)
-    return full_rows(describe(model, image), result=result, gradient=gradient, calls=calls, samples=samples)
+    kinds = Kinds(
+        result=bits_kind(config.result_bits),
+        gradient=bits_kind(config.widths.gradient_bits),
+        block_gradient=bits_kind(config.block_gradient_bits),
+    )
+    return full_rows(describe(model, image), kinds, calls=calls, samples=samples)
 
 
 def full_training(

@@ -2,6 +2,7 @@
 """A training step over tensors that stay in a device's memory."""
 
 from e2train.runtime.resident.body import Body, BodyError
+from e2train.runtime.resident.kinds import Kinds, body_kinds
 from e2train.runtime.resident.network import (
     Activation,
     BlockSpec,
@@ -12,7 +13,7 @@ from e2train.runtime.resident.network import (
 )
 from e2train.runtime.resident.norm import Moments, NormParameters
 from e2train.runtime.resident.operations import TRIAL, Operations
-from e2train.runtime.resident.scales import Scales, body_kinds
+from e2train.runtime.resident.scales import Scales
 from e2train.runtime.resident.schedule import full_rows
 from e2train.runtime.resident.step import BodyGradients, Choices, Parameters, WeightPolicy
 
@@ -25,6 +26,7 @@ __all__ = [
     "BodyGradients",
     "Choices",
     "ConvNorm",
+    "Kinds",
     "Moments",
     "Network",
     "NormParameters",

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.devices.resident import DeviceTensor
-from e2train.numerics.elementwise import Kind, Written
+from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats
+from e2train.runtime.resident.kinds import Kinds
 from e2train.runtime.resident.memory_map import MemoryMap
 from e2train.runtime.resident.network import BlockSpec, ConvNorm, Network
 from e2train.runtime.resident.norm import Moments, moments, norm_gradient
@@ -47,10 +48,10 @@ class Body:
     gradients stay on the device.
     """
 
-    def __init__(self, network: Network, operations: Operations, *, result: Kind, gradient: Kind) -> None:
+    def __init__(self, network: Network, operations: Operations, kinds: Kinds) -> None:
         self._network = network
         self._ops = operations
-        self._kinds: tuple[Kind, Kind] = (result, gradient)
+        self._kinds = kinds
         self._maps: dict[bool, MemoryMap] = {}
         self._map: MemoryMap
         self._parameters: Mapping[str, Parameters] = {}
@@ -135,10 +136,7 @@ class Body:
     def _plan(self, samples: int, backward: bool) -> MemoryMap:
         known = self._maps.get(backward)
         if known is None or known.samples < samples:
-            result, gradient = self._kinds
-            known = MemoryMap(
-                self._network, samples=samples, result=result, gradient=gradient, backward=backward
-            )
+            known = MemoryMap(self._network, self._kinds, samples=samples, backward=backward)
             room = self._ops.device.memory_bytes
             if room is not None and known.nbytes > room:
                 fits = room * samples // known.nbytes

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from e2train.devices.resident import ALIGNMENT, DeviceTensor, sample_bytes
 from e2train.numerics.elementwise import Kind
 from e2train.runtime.resident.arena import Buffer, place
+from e2train.runtime.resident.kinds import Kinds
 from e2train.runtime.resident.network import BlockSpec, Network
 
 __all__ = ["MemoryMap"]
@@ -22,13 +23,11 @@ class MemoryMap:
     With ``backward``, what the backward pass reads is kept until then.
     """
 
-    def __init__(
-        self, network: Network, *, samples: int, result: Kind, gradient: Kind, backward: bool
-    ) -> None:
+    def __init__(self, network: Network, kinds: Kinds, *, samples: int, backward: bool) -> None:
         self.samples = samples
         self._shapes: dict[str, tuple[Kind, int, int, int]] = {}
         self._offsets: dict[str, NDArray[np.int64]] = {}  # of every sample
-        self._result, self._gradient = result, gradient
+        self._kinds = kinds
         lives = _training_lives(network) if backward else _evaluation_lives(network)
         buffers = []
         for name, shape, first, last in self._tensors(network, lives):
@@ -48,7 +47,7 @@ class MemoryMap:
     def _tensors(
         self, network: Network, lives: dict[str, tuple[int, int]]
     ) -> Iterator[tuple[str, tuple[Kind, int, int, int], int, int]]:
-        image, result, gradient = network.first.shape, self._result, self._gradient
+        image, kinds = network.first.shape, self._kinds
         shapes: dict[str, tuple[Kind, int, int, int]] = {
             "images": ("int8", image.C, image.H, image.W),
             "pooled": ("int16", network.last.shape.K, 1, 1),
@@ -58,13 +57,13 @@ class MemoryMap:
                 s = conv.shape
                 out = s.K, s.P, s.Q
                 shapes |= {
-                    f"{block.name}.y{number}": (result, *out),
+                    f"{block.name}.y{number}": (kinds.result, *out),
                     f"{block.name}.a{number}": (conv.kind, *out),
-                    f"{block.name}.gy{number}": (gradient, *out),
-                    f"{block.name}.ga{number - 1}": (result, s.C, s.H, s.W),
+                    f"{block.name}.gy{number}": (kinds.gradient, *out),
+                    f"{block.name}.ga{number - 1}": (kinds.result, s.C, s.H, s.W),
                 }
             s = block.last.shape
-            shapes[f"g{block.stage}"] = ("int16", s.K, s.P, s.Q)
+            shapes[f"g{block.stage}"] = (kinds.block_gradient, s.K, s.P, s.Q)
         for name, shape in shapes.items():
             if name in lives:
                 yield (name, shape, *lives[name])

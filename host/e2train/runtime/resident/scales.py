@@ -9,31 +9,11 @@ import numpy as np
 
 from e2train.numerics.elementwise import Kind
 from e2train.numerics.scales import Floats, kind_exponent
-from e2train.runtime.resident.network import Network
+from e2train.runtime.resident.kinds import is_narrow
 
-__all__ = ["Scales", "body_kinds"]
+__all__ = ["Scales"]
 
 _FIRST_ROOM = 2.0  # a scale's first maximum is so many times what a first run has shown
-
-
-def body_kinds(network: Network, *, result: Kind, gradient: Kind) -> dict[str, Kind]:
-    """Every tensor with a scale of its own, and the kind of its integers.
-
-    The results of a stage's blocks share one scale, so that a sample that skips a block needs no work at all.
-    """
-    kinds: dict[str, Kind] = {"images": "int8", "pooled": "int16"}
-    stages: dict[str, Kind] = {}
-    for block in network.blocks:
-        inner = {f"{block.name}.a{number}": conv.kind for number, conv in enumerate(block.convs[:-1], 1)}
-        count = len(block.convs)
-        kinds |= {f"{block.name}.y{number}": result for number in range(1, count + 1)}
-        kinds |= {f"{block.name}.ga{number}": result for number in range(1, count)}
-        if block.convs[0] is not network.first:
-            kinds[f"{block.name}.ga0"] = result
-        kinds |= {f"{block.name}.gy{number}": gradient for number in range(1, count + 1)}
-        kinds |= inner
-        stages |= {f"x{block.stage}": block.last.kind, f"g{block.stage}": "int16"}
-    return kinds | stages
 
 
 class Scales:
@@ -53,8 +33,8 @@ class Scales:
     ) -> None:
         """``maxima`` of the tensors in the order of ``kinds``; changed in place.
 
-        Output gradients of 8 bits reach ``gradient_range`` times their maximum; ``dithered``: they are
-        rounded so that errors cancel out.
+        Output gradients of 8 bits, those of blocks among them, reach ``gradient_range`` times their maximum;
+        ``dithered``: they are rounded so that errors cancel out.
         """
         self.maxima = maxima
         self._kinds = kinds
@@ -112,8 +92,7 @@ class Scales:
         self._end()
 
     def _narrow(self, name: str) -> bool:
-        """Whether a tensor is an output gradient of 8 bits."""
-        return self._kinds[name] == "int8" and name.rpartition(".")[2].startswith("gy")
+        return is_narrow(name, self._kinds[name])
 
     def _end(self) -> None:
         self._seen[:] = -1.0

@@ -19,28 +19,27 @@ from e2train.devices.resident import (
     ResidentDevice,
     WeightGradient,
 )
-from e2train.numerics.elementwise import Kind, Written
+from e2train.numerics.elementwise import Written
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats
 from e2train.runtime.ledger import Ledger, LedgerRow
 from e2train.runtime.resident.body import Body
+from e2train.runtime.resident.kinds import Kinds, body_kinds
 from e2train.runtime.resident.network import ConvNorm, Network
 from e2train.runtime.resident.norm import NormParameters
 from e2train.runtime.resident.operations import Operations
-from e2train.runtime.resident.scales import Scales, body_kinds
+from e2train.runtime.resident.scales import Scales
 from e2train.runtime.resident.step import Choices, Parameters
 
 __all__ = ["CountingDevice", "count_step", "full_rows"]
 
 
-def full_rows(
-    network: Network, *, result: Kind, gradient: Kind, calls: int, samples: int
-) -> tuple[LedgerRow, ...]:
+def full_rows(network: Network, kinds: Kinds, *, calls: int, samples: int) -> tuple[LedgerRow, ...]:
     """Ledger rows of training every block with full gradients, ``samples`` images in ``calls`` batches.
 
     A step's work is a part for each sample and a part of its own, which two counted steps tell apart.
     """
-    one, two = (_step_rows(network, result=result, gradient=gradient, samples=count) for count in (1, 2))
+    one, two = (_step_rows(network, kinds, samples=count) for count in (1, 2))
     return tuple(
         _combine(first, second, lambda a, b: (b - a) * samples + (2 * a - b) * calls)
         for first, second in zip(one, two, strict=True)
@@ -64,17 +63,16 @@ def _combine(one: LedgerRow, two: LedgerRow, figure: Callable[[int, int], int]) 
     )
 
 
-def _step_rows(network: Network, *, result: Kind, gradient: Kind, samples: int) -> tuple[LedgerRow, ...]:
+def _step_rows(network: Network, kinds: Kinds, *, samples: int) -> tuple[LedgerRow, ...]:
     device = CountingDevice()
-    return count_step(network, device, result=result, gradient=gradient, samples=samples)
+    return count_step(network, device, kinds, samples=samples)
 
 
 def count_step(
     network: Network,
     device: ResidentDevice,
+    kinds: Kinds,
     *,
-    result: Kind,
-    gradient: Kind,
     samples: int,
     bits: tuple[int, int] = (0, 0),
     gates: bool = False,
@@ -84,11 +82,11 @@ def count_step(
     ``bits`` are those of x and gy that weight gradients are computed from; with ``gates`` their features are
     asked for.
     """
-    kinds = body_kinds(network, result=result, gradient=gradient)
-    scales = Scales(kinds, np.ones(len(kinds)), decay=1.0)
+    by_tensor = body_kinds(network, kinds)
+    scales = Scales(by_tensor, np.ones(len(by_tensor)), decay=1.0)
     ledger = Ledger()
     operations = Operations(device, scales, ledger, over_ranks=lambda values: values)
-    body = Body(network, operations, result=result, gradient=gradient)
+    body = Body(network, operations, kinds)
     s = network.first.shape
 
     def all_run(index: int, features: Callable[[], Floats]) -> None:
