@@ -230,6 +230,26 @@ def test_planned_memory_holds_what_separate_memory_would(monkeypatch, rng, width
         assert all(map(torch.equal, found[0], other))
 
 
+def test_dithering_begins_elsewhere_in_every_step():
+    net, phases = resnet(8), []
+
+    class Watching(Recorder):
+        def affine(self, call):
+            phases[-1].append((call.out.kind, call.dither))
+            return super().affine(call)
+
+    context = OffloadContext(device=Watching(), gradient_bits=8)
+    net.resident = ResidentBody(net, context, image=(3, 8, 8), block_gradient_bits=8, dithered=True)
+    for _ in range(4):
+        phases.append([])
+        net(torch.rand(4, 3, 8, 8)).square().sum().backward()
+    narrow = [[phase for kind, phase in step if kind == "int8"] for step in phases[1:]]  # trials are over
+    assert len(narrow[0]) == 7 + 4  # of convolutions, and of what four blocks gave
+    for found in zip(*narrow, strict=True):
+        assert None not in found
+        assert len(set(found)) > 1
+
+
 def resident(net: ResidualNet, image, memory_bytes: int | None) -> ResidualNet:
     recorder = Recorder(memory_bytes=memory_bytes)
     net.resident = ResidentBody(net, OffloadContext(device=recorder, gradient_bits=8), image=image)

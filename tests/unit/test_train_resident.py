@@ -181,6 +181,11 @@ def test_a_resident_run_learns(tmp_path):
 def test_settings_of_gradients_count_where_they_change_something():
     plain = CONFIG.changed(method="psg").hash
     assert CONFIG.changed(method="psg", gradient_range=0.5).hash != plain
+    assert CONFIG.changed(method="psg", block_gradient_bits=8).hash != plain
+    assert (
+        CONFIG.changed(method="smb-fp32", block_gradient_bits=8).hash
+        == CONFIG.changed(method="smb-fp32").hash
+    )
     dithered = CONFIG.changed(gradient_rounding="dithered")
     assert dithered.changed(method="psg").hash != plain
     for other in ({"method": "smb-fp32"}, {"gradient_bits": 16}, {"execution": "offload"}):

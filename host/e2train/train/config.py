@@ -206,7 +206,8 @@ class RunConfig:
         left_out += [] if self.own_data else _OWN_DATA_ONLY
         left_out += ["sign_scale"] if self.sign_scale == "none" else _BARE_SIGNS_ONLY
         left_out += ["gradient_range"] if self.gradient_range == 1 else []
-        left_out += ["block_gradient_bits"] if self.block_gradient_bits == 16 else []
+        narrow = METHODS[self.method].offloads and self.block_gradient_bits == 8
+        left_out += [] if narrow else ["block_gradient_bits"]
         left_out += [] if self.dithered else ["gradient_rounding"]
         left_out += [key for key in _IF_SET if not getattr(self, key)]
         widths = self.widths

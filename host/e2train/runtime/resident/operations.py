@@ -54,6 +54,7 @@ class _Options:
     mask_out: bool
     activation: Activation
     sums: bool
+    moves: bool  # coefficients, from step to step
     name: str
 
 
@@ -75,6 +76,7 @@ class Operations:
         self._queue = OperationQueue(device)
         self.over_ranks = over_ranks
         self.training = True  # whether all ranks ask alike
+        self._phase = 0  # of the last affine operation
 
     def settle(self) -> None:
         """Run what waits until somebody wants it."""
@@ -107,7 +109,6 @@ class Operations:
     ) -> tuple[Scaled, Later[Written]]:
         """A convolution into ``destination``, whose scale is that of ``site``."""
         raw = source.exponent + w_exponent
-        s = conv.shape
 
         def run(shift: int, *, trial: bool = False) -> Later[Written]:
             call = Convolution(
@@ -115,14 +116,13 @@ class Operations:
                 source=source.tensor,
                 destination=destination,
                 w=w,
-                stride=s.stride,
-                padding=s.padding,
+                stride=conv.shape.stride,
+                padding=conv.shape.padding,
                 shift=shift,
                 depthwise=conv.depthwise,
                 sums=sums,
                 name=conv.name,
             )
-            weights = w.nbytes
 
             def done(written: Written, counters: Counters) -> None:
                 self._see(site, written, raw + shift, trial=trial)
@@ -136,8 +136,8 @@ class Operations:
                     reads=(source.tensor, None),
                     b_values=w.size,
                     writes=destination,
-                    dram_bytes=weights,
-                    host_bytes=(weights if mode == "forward" else 0) + (16 * destination.C if sums else 0),
+                    dram_bytes=w.nbytes,
+                    host_bytes=(w.nbytes if mode == "forward" else 0) + (16 * destination.C if sums else 0),
                 )
 
             return self._queue.submit(call, done)
@@ -168,12 +168,16 @@ class Operations:
     ) -> tuple[Scaled, Later[Written]]:
         """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked.
 
-        Coefficients of u and v that are left out are one.
+        Coefficients of u and v that are left out are one. Where all are, they are so in every step, and
+        dithering has the phase of the operation before.
         """
+        moves = not (a is None and b is None and d is None)
         a = np.ones(out.C) if a is None else a
         b = np.full(out.C, 0.0 if v is None else 1.0) if b is None else b
         d = np.zeros(out.C) if d is None else d
-        options = _Options(mask=mask, mask_out=mask_out, activation=activation, sums=sums, name=name)
+        options = _Options(
+            mask=mask, mask_out=mask_out, activation=activation, sums=sums, moves=moves, name=name
+        )
         if not self.scales.known(site):
             most = np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)
             trial = kind_exponent(min(float(most.max()), ceiling(activation)), "int16")
@@ -202,6 +206,7 @@ class Operations:
         (u, a), (v, b), mask = first, second, options.mask
         scales = u.exponent - exponent, (exponent if v is None else v.exponent) - exponent, -exponent
         rounded = mantissas(*map(np.ldexp, (a, b, d), scales))
+        self._phase = rounded.phase if options.moves else self._phase
         call = Affine(
             u=u.tensor,
             v=_tensor(v),
@@ -216,7 +221,7 @@ class Operations:
             mask_limit=LARGEST if mask is None else mask.ceiling,
             mask_out=options.mask_out,
             sums=options.sums,
-            dither=rounded.phase if self.scales.dithers(site) else None,
+            dither=self._phase if self.scales.dithers(site) else None,
             name=options.name,
         )
 
