@@ -5,7 +5,9 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
 
+import numpy as np
 import pytest
 from e2train import __version__
 from e2train.cli.app import main
@@ -61,6 +63,25 @@ def test_the_version_is_shown(run):
 )  # fmt: skip
 def test_a_users_error_is_one_line(run, arguments, message):
     assert run(*arguments) == (2, "", f"e2train: {message}\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--method", "smb-fp32"], ["--set", "execution=offload"]])
+def test_a_host_that_is_not_there_is_one_line(run, monkeypatch, options):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    message = "host is cuda, but torch finds no CUDA device; use --set host=cpu"
+    assert run("train", "digits", "--set", "host=cuda", *options) == (2, "", f"e2train: {message}\n")
+
+
+def test_a_warning_is_one_line(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("warnings.showwarning", warnings.showwarning)  # the command line sets another
+    arrays = {"x_train": np.zeros((10, 8, 9), np.uint8), "y_train": np.arange(10) % 2}
+    np.savez(tmp_path / "own.npz", **arrays)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        options = ("--method", "signsgd", "--steps", "1", "--batch", "4", "--json")
+        code, _, stderr = run("train", "folder-digits", "--data", "own.npz", *options)
+    cut = "images of 9 x 8 pixels are not square: the middle square of each is used"
+    assert (code, stderr) == (0, f"e2train: {cut}; crop or pad them for another part\n")
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def test_offload_replaces_every_convolution_and_says_which_stay():
     with pytest.warns(HostLayerWarning) as warned:
         assert offload(model, open_device("emulator")) is model
     assert [str(each.message) for each in warned] == [
-        "these convolutions run on the host: 1.0 (groups=2), 2 (kernel_size=(9, 9))"
+        "these convolutions run on the host: 1.0 (groups=2), 2 (kernel_size=(9, 9)); "
+        "with operands of 8 bits, as on the device: 1.0, 2"
     ]
     assert model[0] is model[1][1]
     assert all(isinstance(m, OffloadConv2d) for m in (model[0], model[1][0], model[2]))

@@ -28,6 +28,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is 
 NOTHING = "nothing runs on the device: the model has no Conv2d or QuantConv2d that the engine takes"
 
 
+def test_what_is_no_model_or_no_device_is_refused():
+    with pytest.raises(TypeError, match=r"^the model must be an nn\.Module, not str$"):
+        offload("resnet8", Emulator())
+    text = r"^the device must be one that open_device returned, or an OffloadContext, not 'emulator'$"
+    with pytest.raises(TypeError, match=text):
+        offload(nn.Conv2d(1, 1, 1), "emulator")
+
+
 class Standardised(nn.Conv2d):
     """Weight standardisation: its forward is not that of the weights it holds."""
 
@@ -295,7 +303,8 @@ def test_a_scale_per_channel_is_no_matter_on_the_host(rng):
     conv = QuantConv2d(2, 2, 1, groups=2, weight_quant=Int8WeightPerChannelFixedPoint, bias=True)
     x = images(rng, 1, 2, 3, 3)
     want = conv(x)
-    with pytest.warns(HostLayerWarning, match=r"^these convolutions run on the host: conv \(groups=2\)$"):
+    text = r"^these convolutions run on the host: conv \(groups=2\); with operands of 8 bits, .*: conv$"
+    with pytest.warns(HostLayerWarning, match=text):
         got = offload(conv, Emulator())(x)
     assert ((got - want).norm() / want.norm()).item() < 0.02
 

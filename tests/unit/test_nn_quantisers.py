@@ -58,14 +58,36 @@ def test_input_is_uint8_until_a_negative_value_is_seen():
     assert quant(torch.tensor([0.0, 0.9])).int().dtype == torch.int8
 
 
-def test_input_rounds_halves_to_even_and_clips_its_gradient():
+def test_input_rounds_halves_to_even():
     quant = InputQuant()
     x = torch.tensor([0.5, 1.5, 2.5, 255.0, 256.0]).div(256).requires_grad_()
     quantised = quant(x)
     assert quantised.scale.item() == 2**-8
     assert quantised.int().tolist() == [0, 2, 2, 255, 255]
     quantised.value.sum().backward()
-    assert x.grad.tolist() == [1, 1, 1, 1, 0]
+    assert x.grad.tolist() == [1, 1, 1, 1, 1]
+
+
+def test_a_largest_value_that_is_a_power_of_two_has_a_gradient_and_what_is_clipped_has_none():
+    quant = InputQuant()
+    quant(torch.tensor([-1.0, 1.0]))
+    quant.eval()
+    x = torch.tensor([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5]).requires_grad_()
+    quantised = quant(x)
+    assert quantised.int().tolist() == [-128, -128, -64, 64, 127, 127]
+    quantised.value.sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("value", [0.5, 0.999, 1.0, 2.0])
+def test_an_input_of_one_value_has_the_gradient_that_it_has_in_float(value):
+    conv = nn.Conv2d(8, 16, 3)
+    found = []
+    for layer in (conv, offload(nn.Sequential(copy.deepcopy(conv)), Emulator())):
+        x = torch.full((1, 8, 6, 6), value, requires_grad=True)
+        layer(x).sum().backward()
+        found.append(x.grad)
+    torch.testing.assert_close(found[1], found[0], rtol=0.05, atol=0.02)
 
 
 def test_scale_forgets_slowly_and_holds_in_evaluation():

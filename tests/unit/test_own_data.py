@@ -3,6 +3,7 @@
 
 import io
 import json
+import warnings
 import zipfile
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from e2train.nn import MODEL_NAMES
 from e2train.train import PRESETS, DataError, TrainError, read_config, run_training
+from e2train.train.data.dataset import DataWarning
 from e2train.train.data.own_data import labelled_images, own_split
 from e2train.train.resources import load_split, settled
 from PIL import Image
@@ -132,6 +134,56 @@ def test_images_that_cannot_be_trained_on_are_refused(tmp_path, rng):
     assert refusal(tmp_path).startswith(f"{first} is no image that can be read: ")
 
 
+def test_transparent_pixels_are_refused_and_opaque_ones_are_not(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, size=(8, 8))
+    first = tmp_path / "ant" / "0.png"
+    pixels = np.full((8, 8, 4), 255, np.uint8)
+    Image.fromarray(pixels).save(first)
+    assert len(split_of(tmp_path).train) == 16
+    pixels[3, 3, 3] = 254
+    Image.fromarray(pixels).save(first)
+    text = f"{first} has transparent pixels; put it on a background first"
+    assert refusal(tmp_path) == text
+    assert refusal(tmp_path, channels=3, size=8) == text  # headers need not be scanned
+    Image.fromarray(np.zeros((8, 8), np.uint8)).convert("P").save(first, transparency=0)
+    assert refusal(tmp_path) == text
+
+
+def test_images_that_would_not_be_read_are_refused(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, size=(8, 8))
+    (tmp_path / "ant" / "labels.txt").write_text("none")
+    (tmp_path / "ant" / "drafts").mkdir()
+    (tmp_path / "ant" / "._0.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "__MACOSX" / "ant").mkdir(parents=True)
+    split = split_of(tmp_path)
+    assert (split.names, len(split.train) + len(split.test)) == (CLASSES, 20)
+    nested = tmp_path / "ant" / "drafts" / "9.png"
+    nested.write_bytes((tmp_path / "ant" / "0.png").read_bytes())
+    assert (
+        refusal(tmp_path) == f"{nested.parent} is a folder of images in the folder of a class; move them up"
+    )
+    nested.unlink()
+    other = tmp_path / "bee" / "9.tif"
+    Image.new("RGB", (8, 8)).save(other)
+    kinds = ".bmp, .jpeg, .jpg, .png, .webp"
+    assert refusal(tmp_path) == f"{other} is of a kind that is not read ({kinds} are); convert it"
+
+
+def test_a_warning_says_that_images_are_cut(tmp_path, rng):
+    write_images(tmp_path / "some", count=3, rng=rng, size=(8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split_of(tmp_path / "some", validation=0.4)
+    Image.new("RGB", (9, 8)).save(tmp_path / "some" / "ant" / "0.png")
+    used = "not square: the middle square of each is used; crop or pad them for another part"
+    with pytest.warns(DataWarning, match=rf"^1 of 12 images are {used}$"):
+        split_of(tmp_path / "some", validation=0.4)
+    arrays = {"x_train": np.zeros((8, 6, 9), np.uint8), "y_train": np.arange(8) % 2}
+    with pytest.warns(DataWarning, match=rf"^images of 9 x 6 pixels are {used}$"):
+        split_of(save_npz(tmp_path / "data.npz", **arrays), validation=0.4)
+
+
 def test_one_class_is_not_enough(tmp_path, rng):
     write_images(tmp_path, count=5, rng=rng, classes=("ant",))
     assert refusal(tmp_path) == f"{tmp_path} has 1 class, ant; at least 2 are needed: {LAYOUT}"
@@ -207,6 +259,8 @@ X, Y = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
          ": x_train has the shape (0, 8, 8): empty, or more than 8 GiB"),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
          ": y_test has the class 2, which y_train does not have"),
+        ({"x_train": X, "y_train": Y, "x_test": X[:, :6], "y_test": Y},
+         ": images of x_train and x_test have 8 x 8 and 8 x 6 pixels; make them alike"),
         ({"x_train": np.array([{}]), "y_train": Y},
          ": x_train holds object, it must hold integers (images uint8)"),
     ],

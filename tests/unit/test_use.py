@@ -34,10 +34,13 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "run"
-    config = PRESETS["folder-digits"].changed(
+    return out, run_training(trained_config(images), out=out)
+
+
+def trained_config(images):
+    return PRESETS["folder-digits"].changed(
         data=str(images), method="signsgd", execution="resident", steps=20, batch=16
     )
-    return out, run_training(config, out=out)
 
 
 @pytest.fixture
@@ -209,3 +212,29 @@ def test_a_file_that_is_no_image_is_refused(trained, tmp_path):
         DataError, match=r"text\.png is no image that can be read: cannot identify image file"
     ):
         predict(read_trained(trained[0]), [tmp_path / "text.png"])
+
+
+def test_images_that_a_training_refuses_are_refused_to_be_used(trained, tmp_path, run):
+    wide, clear = tmp_path / "wide" / "0.png", tmp_path / "clear" / "0.png"
+    for path, image in (
+        (wide, Image.fromarray(np.full((9, 9), 40000, np.uint16))),
+        (clear, Image.new("RGBA", (9, 9))),
+    ):
+        for name in CLASSES:
+            (path.parent / "all" / name).mkdir(parents=True)
+            image.save(path.parent / "all" / name / "0.png")
+        image.save(path)
+    for path, text in (
+        (wide, "has pixels of more than 8 bits (mode I;16); convert it to 8 bits"),
+        (clear, "has transparent pixels; put it on a background first"),
+    ):
+        assert run("predict", trained[0], path)[::2] == (2, f"e2train: {path} {text}\n")
+        code, _, error = run("evaluate", trained[0], "--data", path.parent / "all")
+        assert (code, error) == (2, f"e2train: {path.parent}/all/ant/0.png {text}\n")
+
+
+def test_images_are_tested_from_all_over_the_set(trained, images, tmp_path):
+    config = trained_config(images).changed(steps=1, test_images=4, validation=0.5)
+    run_training(config, out=tmp_path / "run")
+    confusion = np.array(read_evaluation(tmp_path / "run" / "evaluation.json").confusion)
+    assert confusion.sum(axis=1).tolist() == [1, 1, 1, 1]

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -78,6 +80,7 @@ app.add_typer(bitstream, name="bitstream")
 
 def main() -> None:
     """Run the command line; a user-correctable error is one line on stderr and exit code 2."""
+    _show_own_warnings()
     try:
         code = app(standalone_mode=False)
     except _WrongUsage as error:
@@ -89,6 +92,19 @@ def main() -> None:
             raise
         sys.stderr.write(f"e2train: {_one_line(error)}\n")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_own_warnings() -> None:
+    """Show those of this package as a line without a place in the code."""
+    other, package = warnings.showwarning, Path(__file__).parents[1]
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
+        if issubclass(category, UserWarning) and Path(filename).is_relative_to(package):
+            sys.stderr.write(f"e2train: {message}\n")
+        else:
+            other(message, category, filename, *place)
+
+    warnings.showwarning = show  # type: ignore[assignment]  # what comes with place is passed on
 
 
 def _usage(error: Any) -> str:

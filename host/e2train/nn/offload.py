@@ -33,14 +33,22 @@ def offload(model: nn.Module, device: OffloadContext | TensorDevice | StreamDevi
     the new one. Returns the model. With an ``OffloadContext`` in the place of a device, its ledger holds what
     was executed.
 
+    What the engine does not do (groups, dilation, ...) runs on the host, with operands of 8 bits as well.
+
     Raises: ShapeError when a layer's quantisers are not ones that the engine can follow; then nothing has
-        changed.
+        changed. TypeError when one of the two is something else.
 
     >>> from e2train.devices import open_device
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
     >>> type(offload(model, open_device("emulator"))[2]).__name__
     'OffloadConv2d'
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model must be an nn.Module, not {type(model).__name__}")
+    if not isinstance(device, OffloadContext | TensorDevice | StreamDevice):
+        raise TypeError(
+            f"the device must be one that open_device returned, or an OffloadContext, not {device!r}"
+        )
     context = device if isinstance(device, OffloadContext) else OffloadContext(device=device)
     convs = {name or "conv": module for name, module in model.named_modules() if isinstance(module, _ConvNd)}
     new = {name: conv for name, conv in convs.items() if not isinstance(conv, OffloadConv2d)}
@@ -56,7 +64,9 @@ def offload(model: nn.Module, device: OffloadContext | TensorDevice | StreamDevi
     layers = {name: conv for name, conv in convs.items() if isinstance(conv, OffloadConv2d)}
     reasons = {name: left.get(name) or layers[name].host_reason for name in new}
     if on_host := [f"{name} ({reason})" for name, reason in reasons.items() if reason]:
-        _warn(f"these convolutions run on the host: {', '.join(on_host)}")
+        quantised = [name for name, reason in reasons.items() if reason and name not in left]
+        how = f"; with operands of 8 bits, as on the device: {', '.join(quantised)}" if quantised else ""
+        _warn(f"these convolutions run on the host: {', '.join(on_host)}{how}")
     if all(layer.host_reason for layer in layers.values()):
         _warn("nothing runs on the device: the model has no Conv2d or QuantConv2d that the engine takes")
     return model

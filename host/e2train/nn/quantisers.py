@@ -117,6 +117,17 @@ class _RunningMaxScaling(nn.Module):
         return math.ldexp(1.0, power_of_two(decided)) / widened(threshold)
 
 
+class _Clamp(nn.Module):
+    """Brevitas clamp; what is one LSB beyond the largest integer, as a power of two is, has a gradient."""
+
+    def __init__(self) -> None:  # Brevitas' injector takes no inherited (*args, **kwargs)
+        super().__init__()
+
+    def forward(self, x: Tensor, min_val: Tensor, max_val: Tensor) -> Tensor:
+        near = torch.where(x > max_val + 1, max_val + 1, torch.where(x < min_val, min_val, x))
+        return near - (near - max_val).clamp(min=0).detach()
+
+
 class WeightInt8(Int8WeightPerTensorFixedPoint):  # type: ignore[misc]
     """int8 in [-127, 127], one power-of-two scale per tensor."""
 
@@ -127,12 +138,14 @@ class ActInt8(Int8ActPerTensorFixedPoint):  # type: ignore[misc]
     """int8 activations, one power-of-two scale per tensor."""
 
     scaling_impl = _RunningMaxScaling
+    tensor_clamp_impl = _Clamp
 
 
 class ActUint8(Uint8ActPerTensorFixedPoint):  # type: ignore[misc]
     """uint8 activations, for behind a ReLU, one power-of-two scale per tensor."""
 
     scaling_impl = _RunningMaxScaling
+    tensor_clamp_impl = _Clamp
 
 
 class InputQuant(nn.Module):

@@ -77,6 +77,16 @@ def read_evaluation(path: Path) -> Evaluation | None:
 
 
 @torch.no_grad()
+def tested_images(size: int, count: int) -> NDArray[np.int64]:
+    """Which ``count`` images of a data set are tested (0: all): evenly spread, as it may be in order.
+
+    >>> tested_images(10, 4).tolist(), tested_images(3, 0).tolist()
+    ([0, 2, 5, 7], [0, 1, 2])
+    """
+    count = min(size, count or size)
+    return np.arange(count) * size // count
+
+
 def classify(
     model: ResidualNet,
     data: Dataset,
@@ -88,18 +98,18 @@ def classify(
     group: Group | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Confusion | None:
-    """The confusion of the first ``count`` images of a data set (0: of all), over all ranks.
+    """The confusion of ``count`` images of a data set (0: of all), over all ranks.
 
     None where it was stopped on the way.
     """
     model.eval()
     group, host = group or Group(), host or torch.device("cpu")
-    count = min(len(data), count or len(data))
+    chosen = tested_images(len(data), count)
     pairs = torch.zeros(classes * classes, dtype=torch.int64)
-    for start in range(0, count, batch * group.size):
+    for start in range(0, len(chosen), batch * group.size):
         if stopped():
             return None
-        mine = np.arange(start, min(start + batch * group.size, count))[group.rank * batch :][:batch]
+        mine = chosen[start : start + batch * group.size][group.rank * batch :][:batch]
         if len(mine):
             images, labels = data.take(mine)
             found = model(images.to(host)).argmax(dim=1).cpu()

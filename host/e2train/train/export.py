@@ -19,6 +19,7 @@ from e2train.nn.deploy import DeployedNet, conv_scales, deploy
 from e2train.nn.quantities import ConvScales, Quantity
 from e2train.train.data import Dataset
 from e2train.train.errors import TrainError
+from e2train.train.evaluation import tested_images
 from e2train.train.files import read_sealed, sealed, write_atomically
 from e2train.train.session import make_model
 from e2train.train.trained import TrainedModel, from_content, to_content
@@ -74,9 +75,9 @@ def export(
         )
         count = 0
         if images is not None:
-            count = min(len(images), (0 if data else trained.config.test_images) or len(images))
-            size = min(_BATCH, count)
-            _compare(model, _runner(net, trained, form, size), images, form, count=count, size=size)
+            chosen = tested_images(len(images), 0 if data else trained.config.test_images)
+            count, size = len(chosen), min(_BATCH, len(chosen))
+            _compare(model, _runner(net, trained, form, size), images, form, chosen=chosen, size=size)
     write_atomically(path, content)
     return Exported(path=path, images=count)
 
@@ -165,22 +166,22 @@ def _compare(
     images: Dataset,
     form: str,
     *,
-    count: int,
+    chosen: NDArray[np.int64],
     size: int,
 ) -> None:
-    """Make sure that each image has the same class.
+    """Make sure that each of the chosen images has the same class.
 
     Raises: TrainError when some have not.
     """
     host = next(model.parameters()).device
     differing = 0
-    for start in range(0, count, size):
-        batch, _ = images.take(np.arange(start, min(start + size, count)))
+    for start in range(0, len(chosen), size):
+        batch, _ = images.take(chosen[start : start + size])
         own = model(batch.to(host)).argmax(dim=1).cpu().numpy()
         filled = torch.cat([batch, batch.new_zeros(size - len(batch), *batch.shape[1:])])
         differing += int((run(filled)[: len(batch)].argmax(axis=1) != own).sum())
     if differing:
         raise TrainError(
-            f"{form}: {differing} of {count} test images have another class than in the run's evaluation; "
-            "nothing was written; --unchecked writes it all the same"
+            f"{form}: {differing} of {len(chosen)} test images have another class than in the run's "
+            "evaluation; nothing was written; --unchecked writes it all the same"
         )

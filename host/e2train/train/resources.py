@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from e2train.devices import ResidentDevice, StreamDevice, TensorDevice, open_device, open_resident
 from e2train.nn import Group, OffloadContext, image_shape
 from e2train.train.config import RunConfig
@@ -20,10 +22,11 @@ from e2train.train.data import (
     hold_out,
     own_split,
 )
+from e2train.train.errors import TrainError
 from e2train.train.presets import METHODS, MODELS
 from e2train.train.ranks import device_of_rank
 
-__all__ = ["load_split", "open_context", "settled", "torch_threads"]
+__all__ = ["host_device", "load_split", "open_context", "settled", "torch_threads"]
 
 
 def load_split(config: RunConfig) -> Split:
@@ -67,10 +70,24 @@ def settled(config: RunConfig, split: Split) -> RunConfig:
     )
 
 
+def host_device(config: RunConfig) -> torch.device:
+    """Where PyTorch computes.
+
+    Raises: TrainError when there is no such device.
+    """
+    if config.host == "cuda" and not torch.cuda.is_available():
+        raise TrainError("host is cuda, but torch finds no CUDA device; use --set host=cpu")
+    return torch.device(config.host)
+
+
 @contextmanager
 def open_context(config: RunConfig, group: Group) -> Iterator[OffloadContext | None]:
-    """This rank's device, for as long as it is needed; None where the method computes on the host."""
+    """This rank's device, for as long as it is needed; None where the method computes on the host.
+
+    Raises: TrainError where the host has not what the settings ask for.
+    """
     method = METHODS[config.method]
+    host_device(config)  # an emulator may be there
     if not method.offloads:
         yield None
         return

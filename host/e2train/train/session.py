@@ -39,7 +39,7 @@ from e2train.train.data import Batches, DataError, Dataset, Split
 from e2train.train.errors import TrainError
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
 from e2train.train.presets import METHODS, MODELS, Method
-from e2train.train.resources import load_split
+from e2train.train.resources import host_device, load_split
 from e2train.train.smd import Smd
 
 __all__ = ["Session", "deterministic", "make_model"]
@@ -85,7 +85,7 @@ class Session:
         Raises: DataError when the data is not there; TrainError when the host has no such device, or a
             batch has fewer images than there are ranks.
         """
-        method, host = METHODS[config.method], _host(config)
+        method, host = METHODS[config.method], host_device(config)
         split = split or load_split(config)
         batches = _batches(config, split, group)
         steps = scheduled = config.steps or config.epochs * batches.per_epoch
@@ -225,7 +225,7 @@ def make_model(
 
     Raises: TrainError when it cannot be placed there, or the host has no such device.
     """
-    host = _host(config)
+    host = host_device(config)
     torch.manual_seed(config.seed)
     model, image = build_model(MODELS[config.preset], classes=classes, image=image)
     freeze(model, config.freeze)
@@ -258,12 +258,6 @@ def _batches(config: RunConfig, split: Split, group: Group) -> Batches:
     if config.own_data and batches.smallest < 2:  # batch norm may have one pixel of each
         raise DataError(f"the last batch of an epoch has 1 of {len(split.train)} images; use another --batch")
     return batches
-
-
-def _host(config: RunConfig) -> torch.device:
-    if config.host == "cuda" and not torch.cuda.is_available():
-        raise TrainError("host is cuda, but torch finds no CUDA device; use --set host=cpu")
-    return torch.device(config.host)
 
 
 def _place(

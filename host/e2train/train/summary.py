@@ -76,7 +76,7 @@ class Summary:
     energy_simulated_j: float | None  # the same from a simulated board's sensor
     energy_source: str | None  # which meter
     energy_reason: str | None  # why there is none
-    energy_origin: str | None  # of the samples in power.csv: measured or simulated
+    energy_origin: str | None  # of the samples in power.csv: measured or simulated; None without samples
     energy_net_j: float | None  # above idle power
     energy_idle_power_w: float | None
     energy_duration_s: float
@@ -210,7 +210,7 @@ def energy_figures(energy: Sequence[Sequence[Measured]], *, images: int = 0) -> 
     ]
     all_parts = [part for parts in ranks for part in parts]
     reasons = [part.reason for part in all_parts if part.energy_j is None]
-    origins = {part.origin for part in all_parts}
+    origins = {part.origin for part in all_parts if part.origin is not None}
     if not reasons and len(origins) > 1:
         reasons = ["parts of the run were measured, others simulated"]
     whole = bool(all_parts) and not reasons

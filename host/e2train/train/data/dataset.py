@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,12 +16,14 @@ __all__ = [
     "Arrays",
     "Batches",
     "DataError",
+    "DataWarning",
     "Dataset",
     "ImageFormat",
     "Part",
     "Split",
     "hold_out",
     "mirror_and_shift",
+    "warn_of_squares",
 ]
 
 Indices = NDArray[np.int64]
@@ -32,6 +35,16 @@ _STREAM = 3  # keeps these draws apart from others with the same seed
 
 class DataError(ValueError):
     """Data that is not where it should be, or not what it should be."""
+
+
+class DataWarning(UserWarning):
+    """Data of which a part is not used."""
+
+
+def warn_of_squares(which: str) -> None:
+    """Say that images are cut; ``which`` begins the sentence."""
+    text = f"{which} not square: the middle square of each is used; crop or pad them for another part"
+    warnings.warn(text, DataWarning, stacklevel=2)
 
 
 class Dataset(Protocol):

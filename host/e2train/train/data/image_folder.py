@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,13 +16,17 @@ from torch import Tensor
 
 from e2train.train.data.dataset import DataError, ImageFormat, Indices, Split
 
-__all__ = ["ENDINGS", "ImageFiles", "class_files", "folder_split", "read_pixels", "scan_image"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["ENDINGS", "ImageFiles", "class_files", "folder_split", "is_hidden", "read_pixels", "scan_image"]
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as every published ResNet-18 has it
 _STD = (0.229, 0.224, 0.225)
 _GREY = ("1", "L", "LA")
 _WIDE = ("F", "I")  # and I;16 of any byte order: more than 8 bits
+_OPAQUE = 255
 _KEPT_BYTES = 1 << 30  # of pixels in memory, where all images fit
 
 Pixels = NDArray[np.uint8]
@@ -66,35 +72,49 @@ class ImageFiles:
 def read_pixels(path: Path, form: ImageFormat, *, upright: bool = True) -> Pixels:
     """An image scaled and cut to the middle square. Shapes: (C, H, W).
 
-    Raises: DataError when the file is no image.
+    Raises: DataError when the file is no image of 8 bits, or has transparent pixels.
     """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
+            _check_pixels(image, path)
             turned = ImageOps.exif_transpose(image) if upright else image
             whole = turned.convert("L" if form.channels == 1 else "RGB")
             square = ImageOps.fit(whole, (form.size, form.size), Image.Resampling.BILINEAR)
+    except DataError:
+        raise
     except Exception as error:  # a damaged file can raise anything
         raise _no_image(path, error) from error
     return np.asarray(square, np.uint8).reshape(form.size, form.size, -1).transpose(2, 0, 1)
 
 
-def scan_image(path: Path) -> tuple[int, int]:
-    """How many channels an image has, 1 or 3, and its shorter side; only its header is read.
+def scan_image(path: Path) -> tuple[int, tuple[int, int]]:
+    """How many channels an image has, 1 or 3, and its width and height; mostly its header alone is read.
 
-    Raises: DataError when the file is no image of 8 bits.
+    Raises: DataError when the file is no image of 8 bits, or has transparent pixels.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            mode, side = image.mode, min(image.size)
+            _check_pixels(image, path)
+            return 1 if image.mode in _GREY else 3, image.size
+    except DataError:
+        raise
     except Exception as error:
         raise _no_image(path, error) from error
-    if mode.partition(";")[0] in _WIDE:
-        raise DataError(f"{path} has pixels of more than 8 bits (mode {mode}); convert it to 8 bits")
-    return 1 if mode in _GREY else 3, side
+
+
+def _check_pixels(image: Image.Image, path: Path) -> None:
+    """Refuse what 8 bits a channel do not hold, and pixels of which one would see what is behind them.
+
+    Raises: DataError.
+    """
+    if image.mode.partition(";")[0] in _WIDE:
+        raise DataError(f"{path} has pixels of more than 8 bits (mode {image.mode}); convert it to 8 bits")
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != _OPAQUE:
+        raise DataError(f"{path} has transparent pixels; put it on a background first")
 
 
 def folder_split(root: Path, *, size: int) -> Split:
@@ -117,13 +137,13 @@ def folder_split(root: Path, *, size: int) -> Split:
 def class_files(folder: Path, names: Sequence[str]) -> tuple[tuple[Path, ...], tuple[int, ...]]:
     """The images in the folders of some classes, with the numbers of the classes.
 
-    Raises: DataError when there are none.
+    Raises: DataError when there are none, or some that would not be read.
     """
     found = [
         (path, label)
         for label, name in enumerate(names)
         for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in ENDINGS
+        if not is_hidden(path) and _is_read(path)
     ]
     if not found:
         raise DataError(f"no images ({', '.join(ENDINGS)}) in the class folders of {folder}")
@@ -131,12 +151,45 @@ def class_files(folder: Path, names: Sequence[str]) -> tuple[tuple[Path, ...], t
     return files, labels
 
 
+def is_hidden(path: Path) -> bool:
+    """Whether a system has left a file or folder there that is nobody's image.
+
+    >>> [is_hidden(Path(name)) for name in (".ipynb_checkpoints", "._cat.png", "__MACOSX", "cat.png")]
+    [True, True, True, False]
+    """
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def _is_read(path: Path) -> bool:
+    """Whether a file in the folder of a class is an image; what is none is left out.
+
+    Raises: DataError for an image of another kind, and for a folder with images.
+    """
+    ending = path.suffix.lower()
+    if ending in ENDINGS:
+        return True
+    if ending in _other_endings():
+        raise DataError(f"{path} is of a kind that is not read ({', '.join(ENDINGS)} are); convert it")
+    if path.is_dir() and any(file.suffix.lower() in ENDINGS for file in path.iterdir()):
+        raise DataError(f"{path} is a folder of images in the folder of a class; move them up")
+    return False
+
+
+@cache
+def _other_endings() -> frozenset[str]:
+    """Endings of images of other kinds."""
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    return frozenset(ending for ending, kind in known.items() if kind in Image.OPEN and kind != "PDF")
+
+
 def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise DataError(
             f"no folder {folder}: give --data a folder with train/CLASS/*.jpg and val/CLASS/*.jpg"
         )
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
 
 
 def _no_image(path: Path, error: Exception) -> DataError:

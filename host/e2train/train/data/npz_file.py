@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2train.train.data.dataset import DataError, ImageFormat, Indices
+from e2train.train.data.dataset import DataError, ImageFormat, Indices, warn_of_squares
 from e2train.train.data.image_folder import Pixels
 
 __all__ = ["ImageArray", "read_images"]
@@ -51,7 +51,10 @@ class ImageArray:
 
     def found(self) -> tuple[int, int]:
         """How many channels the images have, and their shorter side."""
-        return self.images.shape[1], min(self.images.shape[2:])
+        H, W = self.images.shape[2:]
+        if H != W:
+            warn_of_squares(f"images of {W} x {H} pixels are")
+        return self.images.shape[1], min(H, W)
 
     def formatted(self, form: ImageFormat) -> ImageArray:
         """The same in another format."""
@@ -95,6 +98,9 @@ def read_images(path: Path) -> tuple[tuple[str, ...], _Part, _Part | None]:
     assert train is not None
     if test is not None and train[0].shape[1] != test[0].shape[1]:
         raise DataError(f"{path}: x_train has {train[0].shape[1]} channels, x_test {test[0].shape[1]}")
+    if test is not None and train[0].shape[2:] != test[0].shape[2:]:
+        sizes = " and ".join(f"{part[0].shape[3]} x {part[0].shape[2]}" for part in (train, test))
+        raise DataError(f"{path}: images of x_train and x_test have {sizes} pixels; make them alike")
     return tuple(map(str, numbers.tolist())), train, test
 
 

@@ -16,8 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2train.train.data.dataset import DataError, Dataset, ImageFormat, Indices, Part, Split
-from e2train.train.data.image_folder import ENDINGS, ImageFiles, Pixels, class_files, scan_image
+from e2train.train.data.dataset import (
+    DataError,
+    Dataset,
+    ImageFormat,
+    Indices,
+    Part,
+    Split,
+    warn_of_squares,
+)
+from e2train.train.data.image_folder import ENDINGS, ImageFiles, Pixels, class_files, is_hidden, scan_image
 from e2train.train.data.npz_file import ImageArray, read_images
 
 __all__ = ["SHARE", "OwnImages", "labelled_images", "own_split"]
@@ -62,8 +70,10 @@ class _Files(ImageFiles):
 
     def found(self) -> tuple[int, int]:
         """How many channels the images have, and their usual shorter side."""
-        channels, sides = zip(*map(scan_image, self.files), strict=True)
-        return max(channels), int(np.median(sides))
+        channels, sizes = zip(*map(scan_image, self.files), strict=True)
+        if oblong := sum(width != height for width, height in sizes):
+            warn_of_squares(f"{oblong} of {len(sizes)} images are")
+        return max(channels), int(np.median([min(size) for size in sizes]))
 
     def formatted(self, form: ImageFormat) -> _Files:
         """The same in another format."""
@@ -166,7 +176,7 @@ def _read(root: Path) -> tuple[tuple[str, ...], OwnImages, OwnImages | None]:
 
 
 def _folders(root: Path) -> tuple[str, ...]:
-    found = (path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = (path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path))
     return tuple(sorted(found))
 
 
