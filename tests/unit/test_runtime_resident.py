@@ -17,6 +17,7 @@ from e2train.nn import (
     SkipPolicy,
     build_model,
     describe,
+    freeze,
     resnet,
 )
 from e2train.runtime import Ledger, merged
@@ -230,8 +231,10 @@ def test_planned_memory_holds_what_separate_memory_would(monkeypatch, rng, width
         assert all(map(torch.equal, found[0], other))
 
 
-def test_dithering_begins_elsewhere_in_every_step():
+@pytest.mark.parametrize("frozen", ["", "blocks.1"])
+def test_dithering_begins_elsewhere_in_every_step(frozen):
     net, phases = resnet(8), []
+    freeze(net, frozen)
 
     class Watching(Recorder):
         def affine(self, call):

@@ -26,11 +26,14 @@ from e2train.devices.pynq_buffer import buffer_bytes, chains_at
 from e2train.devices.resident import DeviceTensor, Operation, run_operation
 from e2train.devices.resident_wire import Batch, Put, encode_batch, encode_outcomes
 from e2train.packing.descriptors import DESCRIPTOR_BYTES
-from e2train.runtime.resident import Kinds, Network
+from e2train.runtime.resident import BodyError, Kinds, Network
+from e2train.runtime.resident.memory_map import MemoryMap
 from e2train.runtime.resident.schedule import CountingDevice, count_step
 
-__all__ = ["Link", "StepPlan", "plan_step"]
+__all__ = ["Link", "StepPlan", "check_memory", "most_memory_bytes", "plan_step"]
 
+_DDR_BYTES = {"pynq_z2": 512 << 20, "zcu104": 2 << 30, "kv260": 4 << 30}  # of the processing system
+_OWN_BYTES = SCRATCH_BYTES + (2 << 20)  # of chains and their replies, beside the tensors
 _KEY = "0" * 16  # as long as any
 _REPLIES, _TABLE, _COPY, _ARENA, _SUMS = (
     1 << 40,
@@ -117,6 +120,44 @@ def plan_step(
         memory_bytes=device.reserved,
         requests=device.requests,
         request_bytes=device.request_bytes,
+    )
+
+
+def most_memory_bytes(board: str) -> int | None:
+    """Most contiguous memory that tensors can have on a board, by its configuration; None where unknown.
+
+    It is half of the board's DDR, as docs/board.md says under Memory, less what chains and replies take.
+    Source: PYNQ-Z2 reference manual (512 MB of DDR3); Xilinx UG1267 (ZCU104, 2 GB of DDR4); Xilinx DS987
+    (K26 of the KV260, 4 GB of DDR4).
+
+    >>> most_memory_bytes("pynq_z2")
+    262144000
+    """
+    ddr_bytes = _DDR_BYTES.get(board)
+    return None if ddr_bytes is None else ddr_bytes // 2 - _OWN_BYTES
+
+
+def check_memory(
+    network: Network,
+    board: str,
+    *,
+    samples: int,
+    kinds: Kinds = Kinds(),  # noqa: B008  # frozen
+) -> None:
+    """Look whether a board can have the memory for a training step of ``samples`` images.
+
+    Raises: BodyError with the batch that fits when it cannot.
+    """
+    most = most_memory_bytes(board)
+    image_bytes = MemoryMap(network, kinds, samples=1, backward=True).nbytes  # every tensor has all images
+    needed = samples * image_bytes
+    if most is None or needed <= most:
+        return
+    fits = most // image_bytes
+    remedy = f"use --batch {fits} or less" if fits else "the network does not fit at all"
+    raise BodyError(
+        f"a step of {samples:,} images takes {needed:,} bytes of contiguous memory, and {board} can have "
+        f"{most:,} at most (Memory in docs/board.md); {remedy}"
     )
 
 

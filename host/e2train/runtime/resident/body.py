@@ -114,6 +114,7 @@ class Body:
             u=pooled,
             mask=self._last_x.mask,
             mask_out=True,
+            steady=True,
             name="pooled",
         )
         first, *behind = self._blocks[self._network.first_learning :]
@@ -285,6 +286,7 @@ class Body:
                 v=through_shortcut(spec, mine, "spread"),
                 mask=block.x.take(block.kept).mask,
                 mask_out=True,
+                steady=True,
                 name=spec.first.name,
             )
         if len(block.skipped) and spec.moves:
@@ -294,6 +296,7 @@ class Body:
                 u=g.take(block.skipped).seen("spread"),
                 mask=block.x.take(block.skipped).mask,
                 mask_out=True,
+                steady=True,
                 name=spec.first.name,
             )
         return Scaled(tensor=room, exponent=result.exponent)
@@ -369,6 +372,7 @@ class Body:
             u=g,
             a=conv.scale,
             mask=mask,
+            steady=True,
             name=conv.spec.name,
         )
         return gy
@@ -376,20 +380,18 @@ class Body:
     def _weights_backward(
         self, conv: ConvStep, gy: Scaled, found: BodyGradients, policy: WeightPolicy
     ) -> None:
-        spec = conv.spec
-
         def ask(x_bits: int, g_bits: int) -> Later[Ints]:
-            return self._ops.weight_gradient(spec, conv.x, gy, x_bits=x_bits, g_bits=g_bits)
+            return self._ops.weight_gradient(conv.spec, conv.x, gy, x_bits=x_bits, g_bits=g_bits)
 
         def decide(integers: Callable[[int, int], Ints]) -> None:
-            found.weights[spec.name] = policy(spec.name, integers, scale)
+            found.weights[conv.spec.name] = policy(conv.spec.name, integers, scale)
 
         scale = float(np.ldexp(1.0, conv.x.exponent + gy.exponent))
         if self._only is None:
-            decide(lambda *bits: spec.in_model(ask(*bits).get()))
+            decide(lambda *bits: conv.spec.in_model(ask(*bits).get()))
         else:
             gw = ask(*self._only)
-            self._postponed.append(lambda: decide(lambda *bits: spec.in_model(gw.get())))
+            self._postponed.append(lambda: decide(lambda *bits: conv.spec.in_model(gw.get())))
 
     def _input_backward(self, conv: ConvStep, gy: Scaled, site: str) -> Scaled:
         gx, _ = self._ops.convolve(

@@ -54,7 +54,7 @@ class _Options:
     mask_out: bool
     activation: Activation
     sums: bool
-    moves: bool  # coefficients, from step to step
+    steady: bool
     name: str
 
 
@@ -164,19 +164,19 @@ class Operations:
         mask_out: bool = False,
         activation: Activation = "none",
         sums: bool = False,
+        steady: bool = False,
         name: str = "",
     ) -> tuple[Scaled, Later[Written]]:
         """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked.
 
-        Coefficients of u and v that are left out are one. Where all are, they are so in every step, and
-        dithering has the phase of the operation before.
+        Coefficients of u and v that are left out are one. Where coefficients are ``steady``, the same in every
+        step, dithering has the phase of the operation before.
         """
-        moves = not (a is None and b is None and d is None)
         a = np.ones(out.C) if a is None else a
         b = np.full(out.C, 0.0 if v is None else 1.0) if b is None else b
         d = np.zeros(out.C) if d is None else d
         options = _Options(
-            mask=mask, mask_out=mask_out, activation=activation, sums=sums, moves=moves, name=name
+            mask=mask, mask_out=mask_out, activation=activation, sums=sums, steady=steady, name=name
         )
         if not self.scales.known(site):
             most = np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)
@@ -206,7 +206,7 @@ class Operations:
         (u, a), (v, b), mask = first, second, options.mask
         scales = u.exponent - exponent, (exponent if v is None else v.exponent) - exponent, -exponent
         rounded = mantissas(*map(np.ldexp, (a, b, d), scales))
-        self._phase = rounded.phase if options.moves else self._phase
+        self._phase = self._phase if options.steady else rounded.phase
         call = Affine(
             u=u.tensor,
             v=_tensor(v),
