@@ -8,9 +8,12 @@ from dataclasses import replace
 
 import pytest
 from e2train.cli.app import main
-from e2train.config import load_config
+from e2train.config import config_names, load_config
+from e2train.devices.chains import board as board_memory
 from e2train.nn import build_model, describe
-from e2train.runtime.board_plan import Link, plan_step
+from e2train.runtime import board_plan
+from e2train.runtime.board_plan import Link, check_memory, most_memory_bytes, plan_step
+from e2train.runtime.resident import BodyError
 
 NETWORK = describe(*build_model("resnet20"))
 LINK = Link()
@@ -69,12 +72,81 @@ def test_a_board_of_one_engine_takes_at_most_300_calls_and_5_mb_a_step():
     assert planned.sent_bytes + planned.received_bytes <= 5_000_000
 
 
-def test_the_plan_is_told_by_a_command(monkeypatch, capsys):
+def test_every_board_has_a_most_memory_that_leaves_room_for_chains():
+    for board in config_names():
+        left = most_memory_bytes(board) + board_memory._OWN_BYTES
+        assert left.bit_count() == 1, board  # half of the DDR
+        assert 256 << 20 <= left <= 2 << 30
+    assert most_memory_bytes("my_board") is None
+    check_memory(NETWORK, "my_board", samples=1 << 40)
+
+
+def test_a_batch_that_the_board_cannot_hold_is_refused_with_one_that_it_can():
+    """The memory is that of the plan, to the byte."""
+    most, of_eight = most_memory_bytes("pynq_z2"), 8 * 614_400
+    assert plan_step(NETWORK, load_config("pynq_z2"), samples=8).memory_bytes == of_eight
+    fits = 8 * most // of_eight
+    check_memory(NETWORK, "pynq_z2", samples=fits)
+    with pytest.raises(BodyError) as error:
+        check_memory(NETWORK, "pynq_z2", samples=fits + 1)
+    assert str(error.value) == (
+        "a step of 427 images takes 262,348,800 bytes of contiguous memory, and pynq_z2 can have 262,144,000 "
+        "at most (Memory in docs/board.md); use --batch 426 or less"
+    )
+
+
+def test_a_network_that_no_batch_of_fits_is_refused(monkeypatch):
+    monkeypatch.setattr(board_plan, "most_memory_bytes", lambda config: 614_400)
+    check_memory(NETWORK, "pynq_z2", samples=1)
+    monkeypatch.setattr(board_plan, "most_memory_bytes", lambda config: 614_399)
+    with pytest.raises(BodyError, match=r"; the network does not fit at all$"):
+        check_memory(NETWORK, "pynq_z2", samples=1)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs a command of ``e2train board``; its exit code and what it printed."""
+
     def run(*words):
-        monkeypatch.setattr("sys.argv", ["e2train", "board", "plan", *words])
+        monkeypatch.setattr("sys.argv", ["e2train", "board", *words])
         with pytest.raises(SystemExit) as stop:
             main()
         return stop.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("resnet20", "--board", "pynq_z2", "--batch", "4096"),
+            "a step of 4,096 images takes 2,516,582,400 bytes of contiguous memory, and pynq_z2 can have "
+            "262,144,000 at most (Memory in docs/board.md); use --batch 426 or less",
+        ),
+        (
+            ("resnet18",),
+            "resnet18 has no resident step to plan, as only its convolutions run on a board; plan digits, "
+            "resnet8 to resnet110 or mobilenetv2",
+        ),
+    ],
+)
+def test_a_step_that_no_board_takes_is_refused(command, words, message):
+    assert command("plan", *words) == (2, "", f"e2train: {message}\n")
+    model, *options = words
+    with_board = ("check", "--overlay", "missing.zip", "--model", model, *options)
+    assert command(*with_board) == (2, "", f"e2train: {message}\n")  # before the board is opened
+
+
+def test_the_help_names_no_model_that_cannot_be_planned(command):
+    for name in ("plan", "check"):
+        code, out, _ = command(name, "--help")
+        assert (code, "mobilenetv2" in out, "resnet18" in out) == (0, True, False)
+
+
+def test_the_plan_is_told_by_a_command(command):
+    def run(*words):
+        return command("plan", *words)
 
     code, out, _ = run("digits", "--board", "pynq_z2", "--batch", "4", "--json", "--call-ms", "2")
     figures = json.loads(out)

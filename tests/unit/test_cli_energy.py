@@ -53,20 +53,25 @@ def test_record_measures_a_command_and_passes_its_exit_code_on(tmp_path, code):
         (("record", "--meter", "none", "--", "true"), 2, "e2train: no meter was asked for"),
         (("record", "--meter", "watts", "--", "true"), 2, "e2train: no meter 'watts'; there are: auto"),
         (("record", "--meter", "csv:x.csv", "--idle", 0, "--", "no-such-command"), 127, "cannot run no-such"),
+        (("record", "--meter", "csv:wrong.csv", "--", "false"), 2, "wrong.csv needs the columns time_s and"),
         (("report", "nothing"), 2, "e2train: no folder nothing; give the folder of a run"),
         (("report", ".", "--costs", "x.toml"), 2, "e2train: cannot read x.toml: No such file or directory"),
         (("sensors", "--device", "pynq"), 2, "a board's sensors need its overlay"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, arguments, code, payload):
+    (tmp_path / "wrong.csv").write_text("t,p\n1,2\n")
     done = energy(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert payload in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_log_that_never_came_is_a_reason_and_no_energy(tmp_path):
-    done = energy("record", "--meter", "csv:x.csv", "--idle", 0, "--", "sleep", "0.1", cwd=tmp_path)
-    assert done.returncode == 0
+@pytest.mark.parametrize(("own", "code"), [(0, 1), (3, 3)])
+def test_a_log_that_never_came_is_a_reason_and_no_energy(tmp_path, own, code):
+    command = ("sh", "-c", f"exit {own}")
+    done = energy("record", "--meter", "csv:x.csv", "--idle", 0, "--", *command, cwd=tmp_path)
+    assert done.returncode == code
     assert done.stdout == "no energy: cannot read x.csv: No such file or directory\n"
-    assert json.loads((tmp_path / "energy" / "energy.json").read_text())["energy_j"] is None
+    payload = json.loads((tmp_path / "energy" / "energy.json").read_text())
+    assert (payload["energy_j"], payload["origin"], payload["exit_code"]) == (None, None, own)

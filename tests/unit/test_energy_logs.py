@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logs of external meters: read, aligned with a run by time or by a marker, or refused in one line."""
 
+import os
 import re
 import sys
 from types import SimpleNamespace
 
 import pytest
-from e2train.energy import EnergyError, LogSpec, gauge
+from e2train.energy import EnergyError, LogSpec, gauge, open_meter
 from e2train.energy.meters import read_csv_log
 
 
@@ -82,6 +83,75 @@ def test_a_meter_that_reads_nothing_measures_nothing(tmp_path, clock):
     assert measured.energy_j is None
     message = r"^log\.csv read 0 in all of 3\d samples; look at its wiring, or choose another --meter$"
     assert re.match(message, measured.reason)
+
+
+def test_negative_power_is_refused_but_not_single_samples_below_zero(tmp_path, clock):
+    """A shunt the wrong way round measures nothing; noise about zero before the run is no reason to stop."""
+
+    def measured(running_w):
+        begin = clock.time() + 2.0
+        watts = [(-0.01, 0.02)[k % 2] if k < 200 else running_w(k) for k in range(300)]
+        rows = "".join(f"{begin - 2 + k * 0.01:.4f},{power_w}\n" for k, power_w in enumerate(watts))
+        spec = LogSpec(path=log(tmp_path / "log.csv", HEAD + rows), by_marker=False)
+        with gauge(spec, idle_s=2.0) as running:
+            clock.sleep(0.3)
+        return running.measured()
+
+    refused = measured(lambda k: -2.0)
+    assert (refused.energy_j, refused.net_energy_j, refused.source) == (None, None, None)
+    assert refused.reason == (
+        "log.csv measured a negative mean power, -2 W; look whether its shunt is the wrong way round"
+    )
+    noisy = measured(lambda k: 5.0 if k % 3 else -0.01)
+    assert noisy.reason is None
+    assert noisy.energy_j == pytest.approx(0.3 * 10 / 3, rel=0.05)
+    assert noisy.net_energy_j == pytest.approx(noisy.energy_j - 0.3 * 0.005, rel=0.01)
+
+
+def test_idle_power_below_zero_is_left_out(tmp_path, clock):
+    begin = clock.time() + 2.0
+    rows = "".join(f"{begin - 2 + k * 0.01:.4f},{5.0 if k >= 200 else -2.0}\n" for k in range(300))
+    spec = LogSpec(path=log(tmp_path / "log.csv", HEAD + rows), by_marker=False)
+    with gauge(spec, idle_s=2.0) as running:
+        clock.sleep(0.3)
+    measured = running.measured()
+    assert measured.energy_j == pytest.approx(0.3 * 5.0)
+    assert (measured.idle_power_w, measured.net_energy_j) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        (
+            "csv",
+            "t,p\n1,2\n",
+            "needs the columns time_s and power_w, or voltage_v and current_a; it has t, p",
+        ),
+        ("csv", "\n1,2\n", "needs the columns time_s and power_w, or voltage_v and current_a; it has none"),
+        ("csv-marker", HEAD, "has no column marker; align it by time"),
+    ],
+)
+def test_wrong_columns_are_refused_before_the_run(tmp_path, kind, text, message):
+    path = log(tmp_path / "log.csv", text)
+    with pytest.raises(EnergyError, match=rf"^{re.escape(f'{path} {message}')}$"):
+        open_meter(f"{kind}:{path}")
+
+
+def test_a_log_that_is_no_file_is_refused_before_the_run(tmp_path):
+    with pytest.raises(EnergyError, match=r"^cannot read .*: Is a directory$"):
+        open_meter(f"csv:{tmp_path}")
+
+
+@pytest.mark.parametrize("text", ["", "time_s", HEAD, HEAD + "1,2\n", "voltage_v, current_a, time_s\r\n"])
+def test_a_log_may_be_under_way_before_the_run(tmp_path, text):
+    path = log(tmp_path / "log.csv", text)
+    assert open_meter(f"csv:{path}") == LogSpec(path=path, by_marker=False)
+
+
+def test_a_log_that_comes_later_or_through_a_pipe_is_not_looked_at(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("later.csv", "pipe"):
+        assert open_meter(f"csv-marker:{tmp_path / name}").by_marker
 
 
 def test_a_log_is_aligned_by_its_marker(tmp_path, clock):

@@ -8,7 +8,8 @@ from e2train.train.summary import energy_figures
 
 def part(energy_j, duration_s=10.0, **more):
     values = {"energy_j": energy_j, "net_energy_j": energy_j, "duration_s": duration_s, "idle_power_w": 2.0}
-    return Measured(**values | {"source": "s", "reason": None if energy_j else "too short"} | more)
+    fixed = {"source": "s", "origin": "measured", "reason": None if energy_j else "too short"}
+    return Measured(**values | fixed | more)
 
 
 def test_parts_and_ranks_add_up():
@@ -42,6 +43,16 @@ def test_a_part_of_no_length_does_not_void_the_rest_but_a_real_one_does():
     assert (found["energy_measured_j"], found["energy_reason"]) == (None, "too short")
     found = energy_figures([[part(10.0), part(10.0, origin="simulated")]])
     assert (found["energy_measured_j"], found["energy_simulated_j"], found["energy_origin"]) == (None,) * 3
+
+
+def test_without_samples_there_is_no_origin():
+    nothing = Measured(duration_s=10.0, reason="no meter was asked for")
+    assert nothing.origin is None
+    found = energy_figures([[nothing]])
+    assert (found["energy_origin"], found["energy_reason"]) == (None, "no meter was asked for")
+    assert energy_figures([[part(10.0), nothing]])["energy_origin"] == "measured"  # of the samples there are
+    older = Measured.from_dict(nothing.to_dict() | {"origin": "measured"})
+    assert energy_figures([[older]])["energy_measured_j"] is None
 
 
 def test_going_on_forgets_what_a_meter_said_after_the_checkpoint(tmp_path):

@@ -173,6 +173,15 @@ def test_energy_by_phase_is_all_of_it(phased):
     assert sum(found.phases_j.values()) == pytest.approx(found.energy_j, rel=1e-12)
 
 
+@pytest.mark.parametrize(("says", "origin"), [([2.0] * 50, "measured"), ([OSError("no chip")] * 50, None)])
+def test_an_origin_is_that_of_samples(says, origin):
+    """A window too short for an energy has samples still; a chip that never answers has none."""
+    with gauge(Scripted(*says), idle_s=0) as running:
+        pass
+    measured = running.measured()
+    assert (measured.energy_j, measured.origin) == (None, origin)
+
+
 def test_a_sensor_too_slow_for_phases_says_so(phased, monkeypatch):
     monkeypatch.setattr("e2train.energy.readings._FEWEST_PERIODS", 2)
     found = phased(3.0)
@@ -220,6 +229,7 @@ def test_without_a_sensor_there_is_a_reason_and_no_energy():
         pass
     measured = running.measured()
     assert (measured.energy_j, measured.net_energy_j, measured.source) == (None, None, None)
+    assert measured.origin is None
     assert measured.reason == "the device has no power sensor; name another meter with --meter"
 
 

@@ -12,7 +12,7 @@ import cases
 import numpy as np
 import pytest
 import resident_cases
-from e2train.devices import DeviceError, native, open_resident
+from e2train.devices import DeviceError, native, open_device, open_resident
 from e2train.devices.emulator.resident import TorchResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
@@ -226,6 +226,43 @@ def test_where_there_is_no_compiler_torch_gives_the_same_bits(monkeypatch, rng, 
 def test_the_emulator_is_native_where_there_is_a_compiler():
     with open_resident(threads=2) as device:
         assert isinstance(device, NativeResident)
+
+
+@pytest.mark.parametrize(
+    ("opener", "spec", "options", "message"),
+    [
+        (open_device, "csim", {"board": "x"}, "csim takes no option 'board'; it takes: config, parallel"),
+        (open_device, "emulator", {"host": "cuda"}, "emulator takes no option 'host'; it takes: fast"),
+        (open_device, "spec", {"b": 1, "a": 2}, "spec takes no option 'a', 'b'; it takes: config"),
+        (
+            *(open_device, "pynq:HOST", {"address": "x"}),
+            "pynq takes no option 'address'; it takes: config, overlay, deadline_s",
+        ),
+        (
+            open_resident,
+            "emulator",
+            {"board": 1},
+            "emulator takes no option 'board'; it takes: host, threads",
+        ),
+        (open_resident, "spec", {"board": "x"}, "spec takes no option 'board'; it takes: config"),
+        (
+            *(open_resident, "agent:HOST", {"board": "x"}),
+            "agent takes no option 'board'; it takes: config, token_file, deadline_s",
+        ),
+    ],
+)
+def test_an_option_that_a_device_does_not_take_is_refused_with_those_that_it_takes(
+    opener, spec, options, message
+):
+    with pytest.raises(TypeError) as error:
+        opener(spec, **options)
+    assert str(error.value) == f"device {message}"
+
+
+def test_what_is_of_another_device_is_ignored():
+    of_board = {"overlay": "", "token_file": "", "deadline_s": 3.0}
+    open_device("csim", parallel=2, **of_board).close()
+    open_resident("spec", threads=2, **of_board).close()
 
 
 _DITHERED = [

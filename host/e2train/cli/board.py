@@ -22,14 +22,14 @@ from e2train.cli.hls_check import Defines, IncludeDirs, Top
 
 if TYPE_CHECKING:
     from e2train.devices.pynq import PynqDevice
-    from e2train.runtime.board_plan import Link
+    from e2train.runtime.board_plan import Link, StepPlan
 
 __all__ = ["app", "open_board"]
 
 app = typer.Typer(help="Boards: inspect, test or simulate one.", no_args_is_help=True)
 
 _LOOK_S = 0.5
-MODEL_HELP = "digits, resnet8 to resnet110, resnet18 or mobilenetv2."
+_MODELS = "digits, resnet8 to resnet110 or mobilenetv2"
 
 Device = Annotated[str, typer.Option(help="pynq on a board, pynq:HOST[:PORT] from a PC.")]
 Config = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
@@ -68,21 +68,22 @@ def check(
     board: Config = "zcu104",
     deadline: Deadline = 60.0,
     seed: Annotated[int, typer.Option(help="Seed of the test's operands.")] = 1,
-    model: Annotated[str, typer.Option(help=f"Also plan a training step: {MODEL_HELP}")] = "",
+    model: Annotated[str, typer.Option(help=f"Also plan a training step: {_MODELS}.")] = "",
     batch: Annotated[int, typer.Option(help="Images per batch of that step.", min=1)] = 128,
     as_json: Json = False,
 ) -> None:
     """Test a board: identity, every mode against the spec, latency, bandwidth; exit code 1 on any failure."""
     from e2train.runtime.board_check import link_of, run_checks, step_row
 
+    planned = _planned(model, board, batch, "e2train") if model else None  # refused before the tests
     rows = []
     with open_board(device, board, overlay, deadline) as opened:
         for row in run_checks(opened, seed=seed):
             rows.append(row)
             if as_json:
                 typer.echo(json.dumps(asdict(row)))
-        if model:
-            figures = step_figures(model, board, batch, "e2train", link_of(opened))
+        if planned is not None:
+            figures = _figures(planned, board, link_of(opened))
             rows.append(step_row(f"step of {model}", figures))
             if as_json:
                 typer.echo(json.dumps(asdict(rows[-1])))
@@ -98,7 +99,7 @@ def check(
 
 @app.command()
 def plan(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(help=f"{_MODELS}.")],
     board: Config = "zcu104",
     batch: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 128,
     method: Annotated[str, typer.Option(help="Method that trains.")] = "e2train",
@@ -110,7 +111,7 @@ def plan(
     from e2train.runtime.board_plan import Link
 
     link = Link(call_s=1e-3 * call_ms, bytes_per_s=1e6 * link_mb_s)
-    figures = step_figures(model, board, batch, method, link)
+    figures = _figures(_planned(model, board, batch, method), board, link)
     if as_json:
         typer.echo(json.dumps(figures))
         return
@@ -189,14 +190,15 @@ def agent(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
-def step_figures(model: str, board: str, batch: int, method: str, link: Link) -> dict[str, float]:
-    """Figures of a training step by name; seconds end in ``_s``.
+def _planned(model: str, board: str, batch: int, method: str) -> StepPlan:
+    """A training step on a board.
 
-    Raises: TrainError for a method that has no such steps; ValueError for no model.
+    Raises: TrainError for a method or model that has no such steps; ModelError for no model; BodyError for a
+        batch that the board's memory cannot hold.
     """
     from e2train.config import load_config
-    from e2train.nn import build_model, describe
-    from e2train.runtime.board_plan import plan_step
+    from e2train.nn import ResidentError, build_model, describe
+    from e2train.runtime.board_plan import check_memory, plan_step
     from e2train.train.errors import TrainError
     from e2train.train.presets import METHODS
 
@@ -205,14 +207,21 @@ def step_figures(model: str, board: str, batch: int, method: str, link: Link) ->
         raise TrainError(f"no method {method!r} that computes on a board; there are: {known}")
     config = load_config(board)
     gates, signs = METHODS[method].skips == "by gate", METHODS[method].signs == "predicted"
-    planned = plan_step(
-        describe(*build_model(model)),
-        config,
-        samples=batch,
-        bits=(4, 8) if signs else (0, 0),
-        gates=gates,
-    )
-    clock_hz = 1e9 / config.period_ns
+    try:
+        network = describe(*build_model(model))
+    except ResidentError as error:
+        raise TrainError(
+            f"{model} has no resident step to plan, as only its convolutions run on a board; plan {_MODELS}"
+        ) from error
+    check_memory(network, board, samples=batch)
+    return plan_step(network, config, samples=batch, bits=(4, 8) if signs else (0, 0), gates=gates)
+
+
+def _figures(planned: StepPlan, board: str, link: Link) -> dict[str, float]:
+    """Figures of a training step by name; seconds end in ``_s``."""
+    from e2train.config import load_config
+
+    clock_hz = 1e9 / load_config(board).period_ns
     compute_s = planned.compute_s(clock_hz)
     return asdict(planned) | {
         "compute_s": compute_s,

@@ -38,6 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+_NO_ENERGY = 1  # of a command that ran well
 _NOT_FOUND = 127  # as a shell reports a command that is not there
 _SIGNALLED = 128  # and one that a signal ended, with the signal's number
 
@@ -83,7 +84,10 @@ def record(
     board: Config = "zcu104",
     as_json: Json = False,
 ) -> None:
-    """Measure any command: e2train energy record --meter rapl -- COMMAND ...; its exit code is passed on."""
+    """Measure any command: e2train energy record --meter rapl -- COMMAND ...
+
+    The exit code is the command's; 1 where that is 0 and no energy was measured.
+    """
     if not context.args:
         raise typer.BadParameter(
             "give the command after --: e2train energy record -- COMMAND ...", param_hint="COMMAND"
@@ -107,7 +111,7 @@ def record(
     payload = {"command": context.args, "exit_code": code, **measured.to_dict()}
     (out / "energy.json").write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
     typer.echo(json.dumps(payload)) if as_json else _print(measured, recording, out)
-    raise typer.Exit(code)
+    raise typer.Exit(_NO_ENERGY if not code and measured.energy_j is None else code)
 
 
 @app.command()

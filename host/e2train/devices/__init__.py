@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ _RESIDENT_CLASSES = {
     True: ("e2train.devices.chains.board", "BoardResident"),
 }
 _ADDRESSED = ("pynq", "agent")
+_OF_BOARD = {"pynq": ("overlay", "deadline_s"), "agent": ("token_file", "deadline_s")}
 
 DEVICES = tuple(_CLASSES)
 
@@ -101,8 +103,9 @@ def open_device(
     """Open a device, for one of the configurations in ``boards.toml``.
 
     ``overlay`` is the archive that a pynq board is programmed with, ``token_file`` holds the token of a
-    board's agent, ``deadline_s`` is how long either may take to answer.
-    Raises: DeviceError when there is no such device or a package that it needs is missing.
+    board's agent, ``deadline_s`` is how long either may take to answer; ``options`` are those of the device.
+    Raises: DeviceError when there is no such device or a package that it needs is missing; TypeError for an
+        option that it does not take.
     """
     check_device(spec)
     where = {"overlay": overlay, "token_file": token_file, "deadline_s": deadline_s}
@@ -127,6 +130,8 @@ def _open(
         device_class = getattr(import_module(module), class_name)
     except ModuleNotFoundError as error:
         raise DeviceError(f"device {name} needs {error.name}; {_install(error)}") from error
+    taken = [option for option in inspect.signature(device_class).parameters if option != "address"]
+    _check_options(name, options, taken)
     engine = load_config(config)
     arguments = () if name == "emulator" else (engine,)  # the emulator has no hardware to configure
     if name in _ADDRESSED:
@@ -152,13 +157,17 @@ def open_resident(
 
     The emulator computes in C++ on a CPU, in torch on a GPU or where no compiler is installed. The others run
     the engine of one of the configurations in ``boards.toml``; ``of_board`` is what ``open_device`` takes for
-    one on a board.
-    Raises: DeviceError when there is no such device or a package that it needs is missing.
+    one on a board. What is of another device is ignored.
+    Raises: DeviceError when there is no such device or a package that it needs is missing; TypeError for an
+        option that no device takes.
     """
     check_device(spec)
+    name = spec.partition(":")[0]
+    unknown = set(of_board).difference(*_OF_BOARD.values())
+    taken = ("host", "threads") if name == "emulator" else ("config", *_OF_BOARD.get(name, ()))
+    _check_options(name, unknown, taken)
     if spec == "emulator":
         return _open_emulator(host, threads)
-    name = spec.partition(":")[0]
     device: ResidentDevice
     if name == "agent":
         device = _open(
@@ -176,6 +185,13 @@ def open_resident(
         raise DeviceError(f"device {spec} needs {error.name}; {_install(error)}") from error
     device = resident_class(open_device(spec, config=config, **(of_board if name == "pynq" else {})))
     return device
+
+
+def _check_options(name: str, given: Iterable[str], taken: Iterable[str]) -> None:
+    unknown = sorted(set(given) - set(taken))
+    if unknown:
+        names = ", ".join(map(repr, unknown))
+        raise TypeError(f"device {name} takes no option {names}; it takes: {', '.join(taken)}")
 
 
 def _open_emulator(host: str, threads: int) -> ResidentDevice:

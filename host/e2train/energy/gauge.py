@@ -37,7 +37,7 @@ class Measured:
     phases_j: dict[str, float] | None = None  # of the energy
     phases_reason: str | None = None  # why that is not known
     source: str | None = None
-    origin: Origin = "measured"
+    origin: Origin | None = None  # of the samples; None where there are none
     reason: str | None = None
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ class Gauge:
                 )
         except EnergyError as error:
             notes = recording.notes if recording else ()
-            origin: Origin = recording.origin if recording else "measured"
+            origin = recording.origin if recording and len(recording.times_s) else None
             return Measured(duration_s=duration_s, reason=str(error), notes=notes, origin=origin)
         phases_j, phases_reason = self._phases_j(recording, duration_s)
         return Measured(

@@ -85,8 +85,8 @@ class Recording:
         """Integrate from ``start_s`` to ``stop_s``: trapezoids between samples of power.
 
         Raises: EnergyError when that is shorter than ten periods of the sensor, when there are not two
-            samples, when a power sensor was silent for more than a hundredth of it, or when a counter started
-            again and nobody knows where it did.
+            samples, when a power sensor was silent for more than a hundredth of it, when a counter started
+            again and nobody knows where it did, or when the energy is negative, though samples may be.
         """
         duration_s = stop_s - start_s
         shortest_s = shortest_window_s(self.period_s)
@@ -110,6 +110,11 @@ class Recording:
                 f"{self.meter} started to count again and does not say at what value; energy not reported"
             )
         energy_j = float(np.diff(self.energy_at(np.array([start_s, stop_s])))[0])
+        if energy_j < 0:
+            raise EnergyError(
+                f"{self.meter} measured a negative mean power, {energy_j / duration_s:.3g} W; look whether "
+                "its shunt is the wrong way round"
+            )
         return Window(
             energy_j=energy_j,
             duration_s=duration_s,

@@ -35,6 +35,7 @@ class BoardDescription:
     processing_system_vlnv: str
     control_port: str
     memory_port: str  # {} stands for the number of the engine
+    memory_mib: int  # of DDR
     dma_vlnv: str
     dma_base: int  # of the first; the others follow in steps of dma_range
     dma_range: int
@@ -65,6 +66,8 @@ class BoardDescription:
             raise ConfigError(f"{self.name}: memory_port must have one {{}} for the number of the engine")
         if self.gpio_base % self.dma_range or self.gpio_base in self.dma_bases:
             raise ConfigError(f"{self.name}: gpio_base must be another multiple of dma_range")
+        if self.memory_mib < 1:
+            raise ConfigError(f"{self.name}: memory_mib must be at least 1, not {self.memory_mib}")
         if not 14 <= self.dma_length_bits <= 26:
             raise ConfigError(f"{self.name}: dma_length_bits must be in 14..26, not {self.dma_length_bits}")
 

@@ -25,6 +25,7 @@ from e2train.devices.pynq_board import ROUND_CALLS, START_CALLS, WRITE_CALLS
 from e2train.devices.pynq_buffer import buffer_bytes, chains_at
 from e2train.devices.resident import DeviceTensor, Operation, run_operation
 from e2train.devices.resident_wire import Batch, Put, encode_batch, encode_outcomes
+from e2train.overlay import board_names, load_board
 from e2train.packing.descriptors import DESCRIPTOR_BYTES
 from e2train.runtime.resident import BodyError, Kinds, Network
 from e2train.runtime.resident.memory_map import MemoryMap
@@ -32,7 +33,6 @@ from e2train.runtime.resident.schedule import CountingDevice, count_step
 
 __all__ = ["Link", "StepPlan", "check_memory", "most_memory_bytes", "plan_step"]
 
-_DDR_BYTES = {"pynq_z2": 512 << 20, "zcu104": 2 << 30, "kv260": 4 << 30}  # of the processing system
 _OWN_BYTES = SCRATCH_BYTES + (2 << 20)  # of chains and their replies, beside the tensors
 _KEY = "0" * 16  # as long as any
 _REPLIES, _TABLE, _COPY, _ARENA, _SUMS = (
@@ -123,18 +123,16 @@ def plan_step(
     )
 
 
-def most_memory_bytes(board: str) -> int | None:
-    """Most contiguous memory that tensors can have on a board, by its configuration; None where unknown.
+def most_memory_bytes(config: str) -> int | None:
+    """Most contiguous memory that tensors can have on a board of a configuration; None where there is none.
 
     It is half of the board's DDR, as docs/board.md says under Memory, less what chains and replies take.
-    Source: PYNQ-Z2 reference manual (512 MB of DDR3); Xilinx UG1267 (ZCU104, 2 GB of DDR4); Xilinx DS987
-    (K26 of the KV260, 4 GB of DDR4).
 
     >>> most_memory_bytes("pynq_z2")
     262144000
     """
-    ddr_bytes = _DDR_BYTES.get(board)
-    return None if ddr_bytes is None else ddr_bytes // 2 - _OWN_BYTES
+    boards = [board for board in map(load_board, board_names()) if board.config.name == config]
+    return max((board.memory_mib << 19) - _OWN_BYTES for board in boards) if boards else None
 
 
 def check_memory(

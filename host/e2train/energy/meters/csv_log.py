@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from e2train.energy.readings import EnergyError, Recording
 
-__all__ = ["CsvLog", "read_csv_log"]
+__all__ = ["CsvLog", "check_csv_head", "read_csv_log"]
 
 _LARGEST = 1 << 30  # bytes of a file that is read
+_LONGEST_HEAD = 1 << 16
 _FORMS = "power_w, or voltage_v and current_a"
 
 
@@ -50,7 +51,7 @@ class CsvLog:
         Raises: EnergyError when there is no marker, or not exactly one whole pulse.
         """
         if self.marker is None:
-            raise EnergyError(f"{self.path} has no column marker; align it by time")
+            raise _no_marker(self.path)
         edges = np.flatnonzero(np.diff(self.marker.astype(np.int8)))
         if len(edges) != 2 or self.marker[0]:
             raise EnergyError(
@@ -84,6 +85,32 @@ def read_csv_log(path: Path) -> CsvLog:
     times, powers, markers = (np.array(column) for column in zip(*rows, strict=True))
     has_marker = "marker" in (reader.fieldnames or ())
     return CsvLog(path=path, times_s=times, powers_w=powers, marker=markers if has_marker else None)
+
+
+def check_csv_head(path: Path, *, by_marker: bool) -> None:
+    """Look at the columns of a log that is there already; one that is not, or has no line yet, may come.
+
+    Raises: EnergyError when it cannot be read or lacks a column.
+    """
+    try:
+        if not (path.is_file() or path.is_dir()):  # nor is a pipe, whose lines come once
+            return
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            head = file.readline(_LONGEST_HEAD)
+        if not head.endswith(("\n", "\r")):  # still being written
+            return
+        found = next(csv.reader([head], skipinitialspace=True), [])
+    except OSError as error:
+        raise EnergyError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EnergyError(f"{path} is no CSV file: {error}") from error
+    _power_columns(path, found)
+    if by_marker and "marker" not in found:
+        raise _no_marker(path)
+
+
+def _no_marker(path: Path) -> EnergyError:
+    return EnergyError(f"{path} has no column marker; align it by time")
 
 
 def _power_columns(path: Path, found: object) -> tuple[str, ...]:

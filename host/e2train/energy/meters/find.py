@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2train.energy.meters.csv_log import CsvLog, read_csv_log
+from e2train.energy.meters.csv_log import CsvLog, check_csv_head, read_csv_log
 from e2train.energy.meters.files import read_local_file
 from e2train.energy.meters.hwmon import base_name, find_hwmon
 from e2train.energy.meters.ina226 import open_ina226
@@ -68,7 +68,7 @@ def open_meter(spec: str, read_board: ReadFile | None = None) -> Meter | LogSpec
     """Open a meter; ``read_board`` reads files of the board that is used, if there is one.
 
     For ``auto`` and ``none`` without a sensor the result is the reason, in words.
-    Raises: EnergyError when a meter that is named is not there.
+    Raises: EnergyError when a meter that is named is not there, or a log that is there lacks a column.
     """
     check_meter(spec)
     kind, _, rest = spec.partition(":")
@@ -85,7 +85,9 @@ def open_meter(spec: str, read_board: ReadFile | None = None) -> Meter | LogSpec
             return f"the board has several power sensors; name one with --meter: {names}"
         return chosen[0] if chosen else "the board has no power sensor; name another meter with --meter"
     if kind in ("csv", "csv-marker"):
-        return LogSpec(path=Path(rest), by_marker=kind == "csv-marker")
+        log = LogSpec(path=Path(rest), by_marker=kind == "csv-marker")
+        check_csv_head(log.path, by_marker=log.by_marker)
+        return log
     if kind == "ina226":
         return open_ina226(rest)
     if kind == "joulescope":

@@ -169,8 +169,8 @@ class Operations:
     ) -> tuple[Scaled, Later[Written]]:
         """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked.
 
-        Coefficients of u and v that are left out are one. Where coefficients are ``steady``, the same in every
-        step, dithering has the phase of the operation before.
+        Coefficients of u and v that are left out are one. Where they are ``steady``, the same in every step,
+        dithering has the phase of the operation before.
         """
         a = np.ones(out.C) if a is None else a
         b = np.full(out.C, 0.0 if v is None else 1.0) if b is None else b
