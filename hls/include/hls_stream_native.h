@@ -46,8 +46,10 @@ class stream<T, 0> {
     return value;
   }
   void read(T& value) { value = read(); }
-  void write(const T& value) {
-    queue_.push_back(value);
+  // Inlined and copied first: only there is it known what array the value is an element of.
+  [[gnu::always_inline]] void write(const T& value) {
+    const T word = value;
+    queue_.push_back(word);
     if (written_ != nullptr) written_(owner_);
   }
   // Call a function, with what it works on, after each word that is written.

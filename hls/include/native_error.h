@@ -29,6 +29,10 @@ struct RunError : std::exception {
                  __builtin_return_address(0));
 }
 
+[[noreturn, gnu::noinline, gnu::cold]] inline void fail_assertion(const char* condition) {
+  throw RunError("the assertion " + std::string(condition) + " does not hold", __builtin_return_address(0));
+}
+
 }  // namespace e2hls
 
 #endif  // E2HLS_NATIVE_ERROR_H

@@ -25,6 +25,7 @@ extern const char __ehdr_start __attribute__((visibility("hidden")));  // where 
 void __ubsan_handle_divrem_overflow(void* place, void* dividend, void* divisor);
 [[noreturn]] void __ubsan_handle_out_of_bounds_abort(void* access, void* index);
 [[noreturn]] void __ubsan_handle_local_out_of_bounds_abort();
+[[noreturn]] void __ubsan_handle_shift_out_of_bounds_abort(void* shift, void* value, void* by);
 }
 
 namespace e2hls {
@@ -58,12 +59,20 @@ struct ArrayAccess {
   const CheckedType* index;
 };
 
-// An index, in a pointer's bits or, where it has more, where that points; its highest bits may be missing.
-inline std::string checked_index_text(const CheckedType& type, const void* index) {
+struct Shift {
+  const char* file;
+  std::uint32_t line;
+  std::uint32_t column;
+  const CheckedType* value;
+  const CheckedType* by;
+};
+
+// A number, in a pointer's bits or, where it has more, where that points; its highest bits may be missing.
+inline std::string checked_number(const CheckedType& type, const void* number) {
   const int bits = 1 << (type.size >> 1);
-  if (bits > 64) index = *static_cast<void* const*>(index);
+  if (bits > 64) number = *static_cast<void* const*>(number);
   const int unused = bits < 64 ? 64 - bits : 0;
-  const auto value = reinterpret_cast<std::uint64_t>(index) << unused;
+  const auto value = reinterpret_cast<std::uint64_t>(number) << unused;
   if ((type.size & 1) == 0) return std::to_string(value >> unused);
   return std::to_string(static_cast<std::int64_t>(value) >> unused);
 }
@@ -248,7 +257,7 @@ class Instance {
 [[noreturn, gnu::noinline, gnu::cold]] void __ubsan_handle_out_of_bounds_abort(void* place, void* index) {
   const auto& access = *static_cast<const e2hls::ArrayAccess*>(place);
   const std::string type = access.array->name;  // quoted; another quoted one follows where that has two names
-  e2hls::escape_with("element " + e2hls::checked_index_text(*access.index, index) + " of an array of type " +
+  e2hls::escape_with("element " + e2hls::checked_number(*access.index, index) + " of an array of type " +
                          type.substr(1, type.find('\'', 1) - 1) + " is accessed",
                      __builtin_return_address(0));
 }
@@ -256,6 +265,16 @@ class Instance {
 // And by what -fsanitize=local-bounds puts in front of accesses through a pointer into a known variable.
 [[noreturn, gnu::noinline, gnu::cold]] void __ubsan_handle_local_out_of_bounds_abort() {
   e2hls::escape_with("an element outside of its array is accessed", __builtin_return_address(0));
+}
+// And by what -fsanitize=shift-exponent puts in front of each shift of a number of C++.
+[[noreturn, gnu::noinline, gnu::cold]] void __ubsan_handle_shift_out_of_bounds_abort(void* place, void*,
+                                                                                     void* by) {
+  const auto& shift = *static_cast<const e2hls::Shift*>(place);
+  const std::string type = shift.value->name;
+  e2hls::escape_with("a number of type " + type.substr(1, type.find('\'', 1) - 1) + " is shifted by " +
+                         e2hls::checked_number(*shift.by, by) + "; shift by 0 to " +
+                         std::to_string((1 << (shift.value->size >> 1)) - 1) + ", or shift an ap_int",
+                     __builtin_return_address(0));
 }
 
 #define E2HLS_NATIVE(top)                                                                                \

@@ -10,25 +10,31 @@ from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import PortReport
 from e2hls.checking import Reference, reference
+from e2hls.checking.kernel import find_kernel
 from e2hls.checking.stimuli import LIMITS
 
 HEAD = """\
+#include <ap_int.h>
 #include <hls_stream.h>
+#include <cassert>
 #include <cstdlib>
 typedef hls::stream<int> Ints;
 """
 
 
+def ports(*names: str) -> tuple[PortReport, ...]:
+    """Of 32 bits; the last one is the output."""
+    return tuple(PortReport(name=name, data_bits=32, axis=False, output=name == names[-1]) for name in names)
+
+
 @pytest.fixture
 def run(tmp_path: Path):
-    def run_body(body: str, *inputs: str, **options: object) -> Reference:
+    def run_body(body: str, *inputs: str, defines: tuple[str, ...] = (), **options: object) -> Reference:
         source = tmp_path / "top.cpp"
         parameters = ", ".join(f"Ints& {name}" for name in (*inputs, "y"))
         source.write_text(f"{HEAD}void top({parameters}) {{\n{body}\n}}\n")
-        ports = [
-            PortReport(name=name, data_bits=32, axis=False, output=name == "y") for name in (*inputs, "y")
-        ]
-        return reference(Kernel("top", source), tuple(ports), **{"given": {}, **options})
+        kernel = Kernel("top", source, (), defines)
+        return reference(kernel, ports(*inputs, "y"), **{"given": {}, **options})
 
     return run_body
 
@@ -74,4 +80,127 @@ def test_a_kernel_that_fails_with_any_words_is_one_line(
     with pytest.raises(HlsError) as raised:
         run(body, "x")
     assert message in str(raised.value)
-    assert str(raised.value).endswith("; smaller random words fail too: give words of your own by --input")
+    assert str(raised.value).endswith(
+        "; smaller random words fail too: correct the kernel, or give words by --input if only some are valid"
+    )
+
+
+# What a check finds at the word -3 on line 8, and no native build for a device looks for.
+FOUND = {
+    "shift": (
+        "const int n = x.read();\ny.write(n == -3 ? 1 << (n & 63) : 0);",
+        "a number of type int is shifted by 61; shift by 0 to 31, or shift an ap_int",
+    ),
+    "negative shift": (
+        "const int n = x.read();\nlong v = 7; v >>= n; y.write(v);",
+        "a number of type long is shifted by -3; shift by 0 to 63, or shift an ap_int",
+    ),
+    "shift of elements": (
+        "const int n = x.read();\nunsigned v[4] = {1}; v[n & 3] <<= 30 - n; y.write(v[0]);",
+        "a number of type unsigned int is shifted by 33; shift by 0 to 31, or shift an ap_int",
+    ),
+    "element that is written to a stream": (
+        "static const int t[3] = {1, 2, 3}; const int n = x.read();\ny.write(t[n < 0 ? -n : n - 1]);",
+        "an element outside of its array is accessed",
+    ),
+    "assertion": (
+        'const int n = x.read();\nassert(n >= 0 && "a, b"); y.write(n);',
+        'the assertion n >= 0 && "a, b" does not hold',
+    ),
+    "array of numbers without values": (
+        "const int n = x.read(); ap_uint<8> t[4];\n"
+        "for (int i = 0; i < 4 - n / 3; ++i) t[i] = n;\ny.write(t[1]);",
+        "an element outside of its array is accessed",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), FOUND.values(), ids=list(FOUND))
+def test_a_check_names_the_line_and_the_word(run, tmp_path: Path, body: str, message: str) -> None:
+    assert run(body, "x", given={"x": [1, 2]}).calls == 2
+    with pytest.raises(HlsError) as raised:
+        run(body, "x", given={"x": [1, 2, -3 % 2**32, 4]})
+    place = f"{tmp_path}/top.cpp:8: top: "
+    assert str(raised.value) == f"{place}{message} (in call 2, up to word 2 of x)"
+
+
+def test_an_array_past_its_constant_end_is_found(run, tmp_path: Path) -> None:
+    body = "ap_uint<8> t[4];\nfor (int i = 0; i <= 4; ++i) t[i] = x.read();\ny.write(t[0] + t[3]);"
+    with pytest.raises(HlsError) as raised:
+        run(body, "x", given={"x": range(5)})
+    assert str(raised.value).startswith(
+        f"{tmp_path}/top.cpp:8: top: an element outside of its array is accessed"
+    )
+
+
+def test_an_array_of_the_parameters_past_its_end_is_found(tmp_path: Path) -> None:
+    source = tmp_path / "moved.cpp"
+    source.write_text(
+        "void moved(const int a[8], int b[8]) {\n  for (int i = 0; i < 8; ++i)\n    b[i] = a[i + 1];\n}\n"
+    )
+    names = ("a_in", "b_in", "b_out")
+    with pytest.raises(HlsError) as raised:
+        reference(find_kernel(source).kernel, ports(*names), {"a_in": range(8), "b_in": range(8)})
+    assert str(raised.value) == (
+        f"{source}:3: moved_wrapper: an element outside of its array is accessed "
+        "(in call 0, up to word 7 of a_in, word 7 of b_in)"
+    )
+
+
+def test_shifts_in_the_headers_are_no_fault(run) -> None:
+    body = (
+        "const ap_int<32> a = x.read(); const ap_int<90> w = a; const ap_int<7> by = a;\n"
+        "y.write(((w << by) ^ (w >> by) ^ (a << 40) ^ (a >> 40) ^ w(a & 63, 5) ^ (w << (int)by)).to_int());"
+    )
+    assert run(body, "x").limits == ""
+
+
+def test_ndebug_drops_assertions(run) -> None:
+    body = "assert(false);\ny.write(x.read());"
+    assert run(body, "x", defines=("NDEBUG",), given={"x": [3]}).outputs["y"] == [3]
+    with pytest.raises(HlsError, match="the assertion false does not hold"):
+        run(body, "x", given={"x": [3]})
+
+
+def test_words_stay_large_where_scalars_must_be_small(run) -> None:
+    found = run(
+        "static int h[4] = {1, 2, 3, 4}; const int n = n_in.read();\ny.write(h[n + 3] ^ x.read());",
+        *("n_in", "x"),
+        scalars=frozenset({"n_in"}),
+    )
+    assert found.limits == "scalars below 1"
+    assert max(found.inputs["x"]) > 2**31
+    assert "element" in found.refused
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "while (true) y.write(x.read());",
+            "top: read from an empty stream: one call took 64 words of x and wants more; a function that is "
+            "checked must return: give its loops an end",
+        ),
+        (
+            "Ints inner;\ny.write(x.read() + inner.read());",
+            "top: read from an empty stream inside the kernel; what writes it must run before what reads it",
+        ),
+    ],
+    ids=["loop without an end", "stream inside"],
+)
+def test_what_reads_too_much_is_told(run, body: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e2hls.checking.native_side._SUPPLIES", (16, 64))
+    with pytest.raises(HlsError) as raised:
+        run(body, "x")
+    assert str(raised.value).split("; smaller")[0] == message
+    assert ("--input" in str(raised.value)) == ("inside" in message)
+
+
+def test_a_loop_without_effect_may_be_endless(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e2hls.checking.native_side.LIMITS", LIMITS[:1])
+    with pytest.raises(HlsError) as raised:
+        run("int v = x.read();\nwhile (v != 7) { v = v; }\ny.write(v);", "x", given={"x": [7, 8]})
+    assert str(raised.value) == (
+        "top: the native build did not end within 5 s; a function that is checked must return: give its "
+        "loops an end"
+    )

@@ -12,7 +12,7 @@ from e2hls.base.errors import HlsError
 from e2hls.base.rtl_design import PortReport
 from e2hls.checking import Reference, compare, read_stimuli
 from e2hls.checking.kernel import find_kernel
-from e2hls.checking.stimuli import LIMITS, Limits, draw, given_words
+from e2hls.checking.stimuli import LIMITS, Limits, draw, given_words, limits_of
 from e2hls.native import build_native
 from e2hls.simulation import SimulationRun
 
@@ -76,6 +76,15 @@ def test_limits_bound_random_words() -> None:
     assert str(Limits(4, 7)) == "scalars below 16 and words below 128"
     assert str(Limits(zero=False)) == "no zeros"
     assert str(Limits()) == ""
+
+
+def test_limits_that_would_change_nothing_are_left_out() -> None:
+    assert limits_of(LIMITS, scalars=True, streams=True) == [*LIMITS]
+    streams = limits_of(LIMITS, scalars=False, streams=True)
+    assert [str(each) for each in streams[:3]] == ["", "no zeros", "words below 128"]
+    assert [each.stream_bits for each in streams] == [None, None, 7, 5, 3, 2, 1, 0]
+    scalars = limits_of(LIMITS, scalars=True, streams=False)
+    assert [each.scalar_bits for each in scalars] == [None, None, 7, 4, 2, 1, 0]
 
 
 def test_random_beats_end_packets_and_have_side_channels() -> None:

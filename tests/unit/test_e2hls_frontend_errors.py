@@ -280,6 +280,16 @@ CASES = {
         TOP + "  const ap_uint<8> x = x_in.read();\n  y_out.write(x.nothing());\n}\n",
         "6:17: no member named 'nothing' in 'ap_int_base<8, false>'",
     ),
+    "new": (
+        TOP + "  int* p = new int[4];\n  y_out.write(x_in.read());\n  delete[] p;\n}\n",
+        "5:12: memory is allocated here (new, malloc, a container of std), but hardware has no heap: use "
+        "an array of constant size",
+    ),
+    "std::vector": (
+        "#include <vector>\n" + TOP + "  std::vector<int> p(4);\n  y_out.write(x_in.read() + p[0]);\n}\n",
+        "6:20: memory is allocated here (new, malloc, a container of std), but hardware has no heap: use "
+        "an array of constant size",
+    ),
     "no such conversion": (
         TOP + "  ap_uint<8> x = x_in.read();\n  x += In();\n  y_out.write(x);\n}\n",
         "6:5: no viable overloaded '+='",

@@ -66,6 +66,8 @@ class CheckReport:
     refused: str = ""  # why there are limits
     # Words by stream that differ, but natively depend on variables that are read before they are written.
     undefined: dict[str, int] = field(default_factory=dict)
+    # The value by stream of words that are all the same, where random words are limited: that says little.
+    uniform: dict[str, int] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -95,6 +97,7 @@ class CheckReport:
             "limits": self.limits,
             "refused": self.refused,
             "undefined": self.undefined,
+            "uniform": {name: f"{word:#x}" for name, word in self.uniform.items()},
         }
 
 
@@ -209,10 +212,23 @@ def compare_with_native(
     seed: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> CheckReport:
-    """The same for RTL that is built already."""
+    """The same for RTL that is built already.
+
+    Raises: HlsError also where no word comes out that could be compared.
+    """
+    name = wrapped.kernel.name
+    if not any(port.output for port in design.report.ports):
+        raise HlsError(
+            f"{name} has no output, so there is nothing to compare; write what it computes to a stream"
+        )
     given = given_words(inputs or {}, design.report.ports)
     progress("native build")
     want = reference(wrapped.kernel, design.report.ports, given, scalars=wrapped.scalars, seed=seed)
+    if not any(want.outputs.values()):
+        raise HlsError(
+            f"{name}: no word came out in {want.calls} calls, so there is nothing to compare; give words by "
+            "--input with which one does"
+        )
     progress("building the simulation")
     simulation = build_simulation(design)
     progress("simulating")
@@ -223,7 +239,7 @@ def compare_with_native(
         undefined = undefined_words(want)
         runs = tuple(_runs(simulation, want, design, seed, undefined))
     return CheckReport(
-        kernel=wrapped.kernel.name,
+        kernel=name,
         design=design,
         seed=seed,
         calls=want.calls,
@@ -233,7 +249,14 @@ def compare_with_native(
         limits=want.limits,
         refused=want.refused,
         undefined=_counted(undefined, want),
+        uniform=_uniform(want),
     )
+
+
+def _uniform(want: Reference) -> dict[str, int]:
+    """The one value of outputs that have no other, where random words are limited."""
+    outputs = want.outputs.items() if want.limits else ()
+    return {name: words[0] for name, words in outputs if len(words) > 1 and len({*words}) == 1}
 
 
 def _counted(undefined: _Undefined, want: Reference) -> dict[str, int]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.base.rtl_design import PortReport
-from e2hls.checking.stimuli import LIMITS, Limits, draw
+from e2hls.checking.stimuli import LIMITS, Limits, draw, limits_of
 from e2hls.native import NativeKernel, NativeRun, build_native
 from e2hls.simulation.harness import from_words, to_words
 
@@ -31,6 +31,8 @@ _MORE_CALLS = 100  # of which none takes a word
 _SECONDS = 5.0  # of computing: a call may never end
 _MOST_SECONDS = 120.0  # or wait for what never comes
 _STARVED = "read from an empty stream"
+_HINT = "; smaller random words fail too: correct the kernel, or give words by --input if only some are valid"
+_MUST_RETURN = "a function that is checked must return: give its loops an end"
 _MARK = b"\n-- e2hls reference --\n"  # before the result: the kernel itself may print
 _UNSET = ("zero", "pattern")  # what variables may hold that are read before they are written
 _CHILD = "from e2hls.checking.native_side import main; main()"
@@ -83,30 +85,34 @@ def reference(
 
     Raises: HlsError where it fails on all of them, or on the given words.
     """
-    native = build_native(kernel)
+    native = build_native(kernel, checked=True)
     drawn = {port.name for port in ports if not port.output} - set(given)
+    tried = LIMITS if drawn else LIMITS[:1]
+    smaller = limits_of(tried, scalars=bool(drawn & scalars), streams=bool(drawn - scalars))
     first: HlsError | None = None
     for supply in _SUPPLIES:
-        starved = False
-        for limits in LIMITS if drawn else LIMITS[:1]:
-            if isinstance(first, _EndlessError) and not limits.zero:
-                continue  # as endless without zeros
+        failed: list[HlsError] = []
+        for at, limits in enumerate(smaller):
+            if isinstance(first, _EndlessError) and at % 2:
+                continue  # each that is endless too takes seconds
             try:
                 task = _task(native, ports, given, limits, scalars, supply, seed)
                 found = _in_child(task)
             except HlsError as error:
                 first = first or error
-                starved = starved or isinstance(error, _StarvedError)
+                failed.append(error)
                 if isinstance(error, _StarvedError) and not drawn & scalars:
                     break  # more words, not smaller ones: nothing says how many are read
                 continue
             refused = first.message if str(limits) and first else ""
             return replace(found, limits=str(limits), refused=refused, task=task)
-        if not starved:
+        if not any(isinstance(each, _StarvedError) for each in failed):
             break
     assert first is not None
-    hint = "; smaller random words fail too: give words of your own by --input" if drawn else ""
-    raise HlsError(f"{first.message}{hint}")
+    if all(isinstance(each, _StarvedError) for each in failed):  # with as many words as there are
+        raise HlsError(f"{failed[0].message}; {_MUST_RETURN}")
+    ends = f"; {_MUST_RETURN}" if isinstance(first, _EndlessError) else ""
+    raise HlsError(f"{first.message}{ends}{_HINT if drawn else ''}")
 
 
 def undefined_words(found: Reference) -> dict[str, frozenset[int]]:
@@ -118,7 +124,7 @@ def undefined_words(found: Reference) -> dict[str, frozenset[int]]:
     words = _outputs(found)
     undefined: dict[str, set[int]] = {name: set() for name in words}
     for unset in _UNSET:
-        native = build_native(found.task.kernel, unset=unset)
+        native = build_native(found.task.kernel, unset=unset, checked=True)
         try:
             other = _outputs(_in_child(replace(found.task, library=native.library.resolve())))
         except HlsError:  # which depends on these variables too
@@ -225,7 +231,7 @@ class _Runner:
         with self._start(task.words) as native:
             calls = 0
             while not self._done(native, calls):
-                self._call(native)
+                self._call(native, calls)
                 calls += 1
             taken = {port.name: self._taken(native, port.name) for port in task.inputs}
             self._check(taken)
@@ -248,16 +254,31 @@ class _Runner:
         ports = {port.name: port for port in self._task.inputs}
         return native.start({name: to_words(given, ports[name]) for name, given in words.items()})
 
-    def _call(self, native: NativeRun) -> None:
+    def _call(self, native: NativeRun, calls: int) -> None:
         before = self._state(native)
         try:
             native.call()
         except HlsError as error:
             if _STARVED in error.message:
-                raise _StarvedError(str(error)) from None
-            raise
+                raise self._starved(native, str(error), before) from None
+            raise HlsError(f"{error}{self._progress(native, before, calls)}") from None
         if self._state(native) == before:
             raise HlsError(f"{self._task.kernel.name}: a call of the top function moved no word")
+
+    def _starved(self, native: NativeRun, message: str, before: list[int]) -> HlsError:
+        for port, count in zip(self._task.inputs, before, strict=False):
+            if native.size(port.name) == 0:
+                return _StarvedError(f"{message}: one call took {count} words of {port.name} and wants more")
+        return HlsError(f"{message} inside the kernel; what writes it must run before what reads it")
+
+    def _progress(self, native: NativeRun, before: list[int], calls: int) -> str:
+        """How far the words of a call that failed were taken."""
+        taken = ", ".join(
+            f"word {self._taken(native, port.name) - 1} of {port.name}"
+            for port, count in zip(self._task.inputs, before, strict=False)
+            if native.size(port.name) < count
+        )
+        return f" (in call {calls}, up to {taken})" if taken else f" (in call {calls})"
 
     def _try(self, native: NativeRun) -> None:
         with suppress(HlsError):

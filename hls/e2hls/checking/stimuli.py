@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import runpy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from e2hls.base.rtl_design import PortReport
 from e2hls.native import Words
 from e2hls.simulation.harness import from_words, random_words
 
-__all__ = ["LIMITS", "Limits", "Stimuli", "draw", "given_words", "read_stimuli"]
+__all__ = ["LIMITS", "Limits", "Stimuli", "draw", "given_words", "limits_of", "read_stimuli"]
 
 _LAST = 0.125  # share of beats with TLAST
 _WHOLE = 0.8  # share of beats whose bytes all count
@@ -47,12 +47,25 @@ class Limits:
 LIMITS = (
     Limits(),
     Limits(zero=False),
-    *(Limits(bits, None) for bits in (7, 4, 2)),
+    *(Limits(bits, None) for bits in (7, 4, 2, 1, 0)),
     *(Limits(4, bits) for bits in (7, 5, 3)),
     Limits(2, 2),
     Limits(1, 1),
     Limits(0, 0),
 )
+
+
+def limits_of(limits: Sequence[Limits], *, scalars: bool, streams: bool) -> list[Limits]:
+    """Those of ``limits`` that differ, where there are no scalars or no other streams to limit."""
+    own = (
+        replace(
+            each,
+            scalar_bits=each.scalar_bits if scalars else None,
+            stream_bits=each.stream_bits if streams else None,
+        )
+        for each in limits
+    )
+    return list(dict.fromkeys(own))
 
 
 def draw(port: PortReport, count: int, limits: Limits, rng: random.Random, *, scalar: bool) -> list[int]:

@@ -14,6 +14,8 @@ from e2hls.base.errors import Loc
 
 __all__ = ["DebugInfo", "Field", "Variable"]
 
+_LIBRARY = "/lib/libcxx/"  # the C++ library beside clang
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -69,10 +71,10 @@ class DebugInfo:
         return next((group for group in found.groups() if group is not None), "") if found else ""
 
     def loc(self, number: str) -> Loc | None:
-        """Where the user's code is: the innermost inlined place outside of the stand-in headers."""
+        """Where the user's code is: the innermost inlined place outside of the flow's and clang's headers."""
         if number not in self._places:
             places = list(self._inlined(number))
-            users = (place for place in places if not place.file.startswith(self._own))
+            users = (at for at in places if not at.file.startswith(self._own) and _LIBRARY not in at.file)
             self._places[number] = next(users, places[-1] if places else None)
         return self._places[number]
 

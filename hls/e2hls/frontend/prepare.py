@@ -16,7 +16,7 @@ from e2hls.frontend.layout import Layout
 from e2hls.frontend.llvm_text import Function, Module, parse_line, split_operands, unquote
 from e2hls.frontend.translation_unit import TranslationUnit
 
-__all__ = ["DATAFLOW", "STREAM_CALL", "callees", "prepare", "storage_bytes"]
+__all__ = ["DATAFLOW", "STREAM_CALL", "callees", "prepare", "reject_heap", "storage_bytes"]
 
 DATAFLOW = "@_Z19__hls_mark_dataflowv("
 _INTERFACE = "@_Z20__hls_mark_interfacev("
@@ -24,6 +24,7 @@ STREAM_CALL = re.compile(
     r"_Z\d+__hls_(?P<op>read|write|side|attach)ILi(?P<width>\d+)EL[bi](?P<detail>\d+)E(?:Li(?P<word>\d+)E)?"
 )
 _CALL = re.compile(r'\bcall [^@]*@(?P<name>"[^"]*"|[\w.$-]+)\((?P<args>.*)\)')
+_HEAP = re.compile(r"_Zn[wa]m|_Zd[la]Pv|(malloc|calloc|realloc|aligned_alloc|free)$")
 _MEMCPY = re.compile(
     r"^call void @llvm\.memcpy\.\S+\(ptr(?: align \d+)? (?P<to>[^,]+), ptr(?: align \d+)? (?P<source>[^,]+), "
     r"i64 (?P<size>\d+), i1 false\)(?:.*!tbaa\.struct !(?P<node>\d+))?"
@@ -55,6 +56,21 @@ def prepare(module: Module, top: str, debug: DebugInfo, unit: TranslationUnit) -
         _set_inlining(function, inline=name not in kept)
     _declare_streams(module)
     return kept
+
+
+def reject_heap(function: Function, debug: DebugInfo) -> None:
+    """Refuse new, delete, malloc and their like, which the passes that follow might take out.
+
+    Raises: HlsError with the first one's place.
+    """
+    for line in function.lines():
+        call = _CALL.search(line)
+        if call and _HEAP.match(unquote(call["name"])):
+            raise HlsError(
+                "memory is allocated here (new, malloc, a container of std), but hardware has no heap: use "
+                "an array of constant size",
+                debug.loc(parse_line(line).attached.get("dbg", "")),
+            )
 
 
 def _drop_interfaces(module: Module, top: str, debug: DebugInfo, unit: TranslationUnit) -> None:

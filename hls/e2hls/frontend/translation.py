@@ -101,8 +101,13 @@ def prepare_module(translation: Translation) -> None:
 
 
 def inline(translation: Translation) -> None:
-    """Inline all but the processes."""
+    """Inline all but the processes.
+
+    Raises: HlsError for what uses a heap.
+    """
     translation.run_llvm(llvm_passes.inline_all)
+    for function in translation.functions():
+        prepare.reject_heap(function, translation.debug)
 
 
 def declare_variables(translation: Translation) -> None:

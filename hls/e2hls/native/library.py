@@ -52,6 +52,13 @@ _OPTIONS = (
     *("-fsanitize=integer-divide-by-zero,array-bounds,local-bounds", "-fno-sanitize-trap=local-bounds"),
     "-fno-sanitize-recover=array-bounds,local-bounds",
 )
+# What a check is for, at a price in speed. Loops are not taken to end; they are not unrolled either, nor
+# made calls of memcpy: an access beyond an array would be optimised away before local-bounds sees it.
+_CHECKS = (
+    *("-fsanitize=shift-exponent", "-fno-sanitize-recover=shift-exponent"),
+    *("-fno-finite-loops", "-fno-unroll-loops", "-mllvm", "-disable-loop-idiom-all"),
+)
+_ASSERTIONS = "-DE2HLS_ASSERTIONS"  # see assert.h
 _PORTS = "ports.json"  # the names of the top function's parameters
 _OWN, _HEADERS = "/@source/", "/@headers/"  # folders in a library's debug information
 _MAIN = """\
@@ -231,16 +238,18 @@ class NativeRun:
             raise HlsError(f"{place}{self._kernel.kernel.name}: {message}")
 
 
-def build_native(kernel: Kernel, *, unset: str = "") -> NativeKernel:
+def build_native(kernel: Kernel, *, unset: str = "", checked: bool = False) -> NativeKernel:
     """Compile a kernel, or take it from the cache.
 
-    ``unset`` is what local variables hold before they are written: anything, or "zero" or "pattern".
+    ``unset`` is what local variables hold before they are written: anything, or "zero" or "pattern". Runs of
+    one that is ``checked`` fail at shifts by too much and at assertions too, and are slower.
 
     Raises: HlsError with the compiler's first error.
     """
     source = kernel.source.resolve()
     filled = (f"-ftrivial-auto-var-init={unset}",) if unset else ()
-    options = (*_OPTIONS, *WARNINGS, *filled, *system_library(), *kernel.macros)
+    checks = (*_CHECKS, *(() if _drops_assertions(kernel) else (_ASSERTIONS,))) if checked else ()
+    options = (*_OPTIONS, *checks, *WARNINGS, *filled, *system_library(), *kernel.macros)
     include_dirs = (INCLUDE_DIR, *kernel.include_dirs)
     # One library serves equal sources in any folder; of two prefixes that fit, clang takes the later one.
     prefixes = ((source.parent, _OWN), (INCLUDE_DIR, _HEADERS))
@@ -264,6 +273,10 @@ def build_native(kernel: Kernel, *, unset: str = "") -> NativeKernel:
     return NativeKernel(kernel, ports, built / "kernel.so")
 
 
+def _drops_assertions(kernel: Kernel) -> bool:
+    return any(each.partition("=")[0] == "NDEBUG" for each in kernel.defines)
+
+
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 
 
@@ -271,7 +284,7 @@ def _sources(source: Path, include_dirs: tuple[Path, ...]) -> list[Path]:
     """The source and all that it includes from its own folder or the given ones, each once."""
     if not source.is_file():
         raise HlsError(f"no kernel source {source}")
-    found = [source, INCLUDE_DIR / "native_harness.h"]
+    found = [source, INCLUDE_DIR / "native_harness.h", INCLUDE_DIR / "assert.h"]
     todo = list(found)
     while todo:
         path = todo.pop()

@@ -169,6 +169,13 @@ def _print_check(result: CheckReport) -> None:
             style="yellow",
             markup=False,
         )
+    for name, word in result.uniform.items():
+        console.print(
+            f"all {result.words[name]} words of {name} are {word:#x}, as random words are limited: give "
+            "words of your own by --input",
+            style="yellow",
+            markup=False,
+        )
     verdict = (
         ("exact: RTL and native build give the same words", "green")
         if result.exact
