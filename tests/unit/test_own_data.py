@@ -3,15 +3,17 @@
 
 import io
 import json
+import struct
 import warnings
 import zipfile
+import zlib
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from e2train.nn import MODEL_NAMES
 from e2train.train import PRESETS, DataError, TrainError, read_config, run_training
-from e2train.train.data.dataset import DataWarning
+from e2train.train.data.dataset import DataWarning, ImageFormat
 from e2train.train.data.own_data import labelled_images, own_split
 from e2train.train.resources import load_split, settled
 from PIL import Image
@@ -164,10 +166,36 @@ def test_images_that_would_not_be_read_are_refused(tmp_path, rng):
         refusal(tmp_path) == f"{nested.parent} is a folder of images in the folder of a class; move them up"
     )
     nested.unlink()
-    other = tmp_path / "bee" / "9.tif"
-    Image.new("RGB", (8, 8)).save(other)
+    deeper = tmp_path / "ant" / "drafts" / "old"
+    deeper.mkdir()
+    (deeper / "9.gif").write_bytes(b"GIF89a")
+    assert (
+        refusal(tmp_path) == f"{nested.parent} is a folder of images in the folder of a class; move them up"
+    )
+    (deeper / "9.gif").unlink()
     kinds = ".bmp, .jpeg, .jpg, .png, .webp"
-    assert refusal(tmp_path) == f"{other} is of a kind that is not read ({kinds} are); convert it"
+    for name in ("9.tif", "9.HEIC", "9.gif"):
+        other = tmp_path / "bee" / name
+        other.write_bytes(b"image")
+        assert refusal(tmp_path) == f"{other} is of a kind that is not read ({kinds} are); convert it"
+        other.unlink()
+    for name in ("features.h5", "clip.mpg", "notes.ps", "data.fit"):  # endings that Pillow has a name for
+        (tmp_path / "bee" / name).write_bytes(b"no image")
+    assert len(split_of(tmp_path).train) == 16
+
+
+def test_colours_of_more_than_8_bits_are_refused(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, size=(8, 8))
+    first = tmp_path / "ant" / "0.png"
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    rows = b"".join(b"\0" + bytes(8 * 6) for _ in range(8))
+    parts = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)), chunk(b"IDAT", zlib.compress(rows))
+    first.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b""))
+    assert refusal(tmp_path) == f"{first} has pixels of more than 8 bits (mode RGB); convert it to 8 bits"
 
 
 def test_a_warning_says_that_images_are_cut(tmp_path, rng):
@@ -177,8 +205,11 @@ def test_a_warning_says_that_images_are_cut(tmp_path, rng):
         split_of(tmp_path / "some", validation=0.4)
     Image.new("RGB", (9, 8)).save(tmp_path / "some" / "ant" / "0.png")
     used = "not square: the middle square of each is used; crop or pad them for another part"
+    for options in ({}, {"channels": 3, "size": 8}):
+        with pytest.warns(DataWarning, match=rf"^1 of 12 images are {used}$"):
+            split_of(tmp_path / "some", validation=0.4, **options)
     with pytest.warns(DataWarning, match=rf"^1 of 12 images are {used}$"):
-        split_of(tmp_path / "some", validation=0.4)
+        labelled_images(tmp_path / "some", ImageFormat(channels=3, size=8), CLASSES)
     arrays = {"x_train": np.zeros((8, 6, 9), np.uint8), "y_train": np.arange(8) % 2}
     with pytest.warns(DataWarning, match=rf"^images of 9 x 6 pixels are {used}$"):
         split_of(save_npz(tmp_path / "data.npz", **arrays), validation=0.4)

@@ -4,6 +4,7 @@
 import csv
 import json
 import re
+import warnings
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -63,23 +64,63 @@ def test_every_chart_has_its_place(reported, records):
     ]
 
 
-@pytest.mark.parametrize("letters", [1, 30, 300])
-def test_no_chart_is_wider_than_its_figure(records, monkeypatch, letters):
-    summary = replace(records[2].summary, method="m" * letters)
-    evaluation = replace(records[2].evaluation, names=tuple(digit * letters for digit in "0123456789"))
-    long_names = [replace(each, summary=summary, evaluation=evaluation) for each in (records[2], records[2])]
-    figures = []
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that are drawn, with the boxes around all that is in them."""
+    found = []
     draw = drawing._svg
-    monkeypatch.setattr(drawing, "_svg", lambda figure: figures.append(figure) or draw(figure))
-    render_report(long_names, load_costs())
-    assert len(figures) == 10
-    with mpl.rc_context(drawing._STYLE):
-        boxes = [(figure.get_tightbbox().extents, figure.get_size_inches()) for figure in figures]
-    for index, ((left, bottom, right, top), (width, height)) in enumerate(boxes):
+
+    def watched(figure):
+        text = draw(figure)
+        found.append((figure.get_tightbbox().extents, figure.get_size_inches()))
+        return text
+
+    monkeypatch.setattr(drawing, "_svg", watched)
+    return found
+
+
+def named(record, letters, **change):
+    """A run whose method and classes have names of so many letters."""
+    summary = replace(record.summary, method="m" * letters, **change)
+    names = tuple(digit * letters for digit in "0123456789")
+    return replace(record, summary=summary, evaluation=replace(record.evaluation, names=names))
+
+
+def within(drawn):
+    for index, ((left, bottom, right, top), (width, height)) in enumerate(drawn):
         assert left >= 0, index
         assert bottom >= 0, index
         assert right <= width, index
         assert top <= height, index
+
+
+@pytest.mark.parametrize("letters", [0, 1, 30, 300])
+def test_no_chart_is_wider_than_its_figure(records, drawn, letters):
+    with mpl.rc_context({"font.size": 16}):  # a user's own style
+        render_report([named(each, letters) for each in (records[0], records[2])], load_costs())
+    assert len(drawn) == 9
+    within(drawn)
+
+
+def test_many_runs_have_room(records, drawn):
+    many = [named(records[2], 30, seed=seed) for seed in range(60)]
+    render_report(many, load_costs())
+    within(drawn)
+
+
+def test_letters_that_the_font_lacks_are_no_warnings(records):
+    other = replace(records[1], evaluation=replace(records[1].evaluation, names=tuple("猫犬3456789*")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "猫" in render_report([other], load_costs())
+
+
+def test_shortened_names_stay_different():
+    alike = [f"e2train on emulator, cifar{count}-resnet8, seed 0" for count in (10, 100)]
+    assert len({*drawing._short(alike)}) == 2
+    long_names = ["a" * 30 + letter + "a" * 30 for letter in "bc"]
+    assert len({*drawing._short(long_names)}) == 2
+    assert drawing._short(["stem", "x" * 100]) == ["stem", "x" * 14 + "\N{HORIZONTAL ELLIPSIS}" + "x" * 14]
 
 
 def test_every_run_is_there_with_its_hashes_and_settings(reported, records):

@@ -11,8 +11,9 @@ import torch
 from e2train.cli.app import main
 from e2train.train import PRESETS, DataError, TrainError, predict, read_trained, run_training
 from e2train.train.data import labelled_images
-from e2train.train.evaluation import Evaluation, read_evaluation
+from e2train.train.evaluation import Evaluation, classify, read_evaluation
 from e2train.train.export import FORMATS, load_exported
+from e2train.train.use import opened
 from PIL import Image
 from report_pages import charts
 
@@ -238,3 +239,12 @@ def test_images_are_tested_from_all_over_the_set(trained, images, tmp_path):
     run_training(config, out=tmp_path / "run")
     confusion = np.array(read_evaluation(tmp_path / "run" / "evaluation.json").confusion)
     assert confusion.sum(axis=1).tolist() == [1, 1, 1, 1]
+
+
+def test_no_graph_is_kept_of_what_is_tested(trained, images):
+    seen = []
+    model = read_trained(trained[0])
+    with opened(model) as net:
+        net.register_forward_pre_hook(lambda module, given: seen.append(torch.is_grad_enabled()))
+        classify(net, labelled_images(images, model.format, model.names), classes=4, count=8)
+    assert seen == [False]

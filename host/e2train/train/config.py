@@ -120,9 +120,7 @@ class RunConfig:
             check_meter(self.meter)
         except (ValueError, DeviceError, EnergyError) as error:
             raise TrainError(str(error)) from None
-        used = self.widths.gradient_bits
-        if METHODS[self.method].signs == "predicted" and self.psg_g_bits > used:
-            raise TrainError(f"psg_g_bits must be at most gradient_bits, {used}, not {self.psg_g_bits}")
+        self._check_bits()
         if METHODS[self.method].skips != "nothing" and METHODS[self.method].signs == "none" and not self.skip:
             raise TrainError(
                 f"method {self.method} with skip 0 saves nothing; use --set skip=... or smb-int8"
@@ -132,18 +130,24 @@ class RunConfig:
         if self.sign_scale == "each":
             self._check_own_magnitudes()
         if self.resident:
-            self._check_resident(used)
+            self._check_resident()
         self._check_images()
 
-    def _check_resident(self, gradient_bits: int) -> None:
+    def _check_bits(self) -> None:
+        for name in ("result_bits", "block_gradient_bits"):
+            if getattr(self, name) not in (8, 16):
+                raise TrainError(f"{name} must be 8 or 16, not {getattr(self, name)}")
+        used = self.widths.gradient_bits
+        if METHODS[self.method].signs == "predicted" and self.psg_g_bits > used:
+            raise TrainError(f"psg_g_bits must be at most gradient_bits, {used}, not {self.psg_g_bits}")
+
+    def _check_resident(self) -> None:
+        gradient_bits = self.widths.gradient_bits
         if gradient_bits not in (8, 16):
             raise TrainError(
                 f"gradient_bits must be 8 or 16 in resident runs, not {gradient_bits}; other widths need "
                 "--set execution=offload"
             )
-        for name in ("result_bits", "block_gradient_bits"):
-            if getattr(self, name) not in (8, 16):
-                raise TrainError(f"{name} must be 8 or 16 in resident runs, not {getattr(self, name)}")
 
     def _check_own_magnitudes(self) -> None:
         if self.combine == "vote":
@@ -194,9 +198,10 @@ class RunConfig:
 
     @property
     def dithered(self) -> bool:
-        """Whether there are 8-bit output gradients, and their rounding errors are to cancel out."""
-        narrow = self.resident and METHODS[self.method].offloads and self.widths.gradient_bits == 8
-        return narrow and self.gradient_rounding == "dithered"
+        """Whether there are gradients of 8 bits, and their rounding errors are to cancel out."""
+        narrow = 8 in (self.widths.gradient_bits, self.block_gradient_bits)
+        on_device = self.resident and METHODS[self.method].offloads
+        return on_device and narrow and self.gradient_rounding == "dithered"
 
     @property
     def determining(self) -> dict[str, int | float | str]:

@@ -16,7 +16,7 @@ from e2train.nn import Group, ResidualNet
 from e2train.train.data import Dataset
 from e2train.train.errors import TrainError
 
-__all__ = ["Confusion", "Evaluation", "classify", "read_evaluation"]
+__all__ = ["Confusion", "Evaluation", "classify", "read_evaluation", "tested_images"]
 
 Confusion = NDArray[np.int64]  # (classes, classes): images of the class of a row, taken for that of a column
 
@@ -76,7 +76,6 @@ def read_evaluation(path: Path) -> Evaluation | None:
         raise TrainError(f"{path} is damaged: {' '.join(str(error).split())[:100]}") from error
 
 
-@torch.no_grad()
 def tested_images(size: int, count: int) -> NDArray[np.int64]:
     """Which ``count`` images of a data set are tested (0: all): evenly spread, as it may be in order.
 
@@ -87,6 +86,7 @@ def tested_images(size: int, count: int) -> NDArray[np.int64]:
     return np.arange(count) * size // count
 
 
+@torch.no_grad()
 def classify(
     model: ResidualNet,
     data: Dataset,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["ENDINGS", "ImageFiles", "class_files", "folder_split", "is_hidden", "read_pixels", "scan_image"]
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+_OTHER_ENDINGS = (
+    ".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".psd", ".svg", ".tga",
+    ".tif", ".tiff",
+)  # fmt: skip
 _MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as every published ResNet-18 has it
 _STD = (0.229, 0.224, 0.225)
 _GREY = ("1", "L", "LA")
 _WIDE = ("F", "I")  # and I;16 of any byte order: more than 8 bits
-_OPAQUE = 255
+_OPAQUE, _BITS = 255, 8
+_PNG_BITS_AT = 24
 _KEPT_BYTES = 1 << 30  # of pixels in memory, where all images fit
 
 Pixels = NDArray[np.uint8]
@@ -111,10 +115,16 @@ def _check_pixels(image: Image.Image, path: Path) -> None:
 
     Raises: DataError.
     """
-    if image.mode.partition(";")[0] in _WIDE:
+    if image.mode.partition(";")[0] in _WIDE or (image.format == "PNG" and _png_bits(path) > _BITS):
         raise DataError(f"{path} has pixels of more than 8 bits (mode {image.mode}); convert it to 8 bits")
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != _OPAQUE:
         raise DataError(f"{path} has transparent pixels; put it on a background first")
+
+
+def _png_bits(path: Path) -> int:
+    """Bits of a channel; colours of 16 are read as 8."""
+    with path.open("rb") as file:
+        return file.read(_PNG_BITS_AT + 1)[_PNG_BITS_AT]
 
 
 def folder_split(root: Path, *, size: int) -> Split:
@@ -168,20 +178,12 @@ def _is_read(path: Path) -> bool:
     ending = path.suffix.lower()
     if ending in ENDINGS:
         return True
-    if ending in _other_endings():
+    if ending in _OTHER_ENDINGS:
         raise DataError(f"{path} is of a kind that is not read ({', '.join(ENDINGS)} are); convert it")
-    if path.is_dir() and any(file.suffix.lower() in ENDINGS for file in path.iterdir()):
+    images = (*ENDINGS, *_OTHER_ENDINGS)
+    if path.is_dir() and any(file.suffix.lower() in images for file in path.rglob("*")):
         raise DataError(f"{path} is a folder of images in the folder of a class; move them up")
     return False
-
-
-@cache
-def _other_endings() -> frozenset[str]:
-    """Endings of images of other kinds."""
-    from PIL import Image
-
-    known = Image.registered_extensions()
-    return frozenset(ending for ending, kind in known.items() if kind in Image.OPEN and kind != "PDF")
 
 
 def _classes(folder: Path) -> list[str]:

@@ -52,7 +52,7 @@ class OwnImages(Dataset, Protocol):
         ...
 
     def found(self) -> tuple[int, int]:
-        """How many channels the images have, and their usual shorter side."""
+        """How many channels the images have, and their usual shorter side; warns where some are cut."""
         ...
 
     def formatted(self, form: ImageFormat) -> OwnImages:
@@ -107,7 +107,9 @@ def own_split(
     names, train, test = _read(root)
     if len(names) < 2:
         raise DataError(f"{root} has 1 class, {names[0]}; at least 2 are needed: {_LAYOUT}")
-    found_channels, found_size = train.found() if not (channels and size) else (channels, size)
+    found_channels, found_size = train.found()
+    if test is not None:
+        test.found()
     form = ImageFormat(channels=channels or found_channels, size=size or min(found_size, most_size))
     kept = np.arange(len(train))
     share = validation or (0.0 if test is not None else SHARE)
@@ -137,7 +139,9 @@ def labelled_images(root: Path, form: ImageFormat, names: tuple[str, ...]) -> Da
     found, train, test = _read(root)
     if unknown := [name for name in found if name not in names]:
         raise DataError(f"{root} has the class {unknown[0]}, which the run does not know: {', '.join(names)}")
-    images = (train if test is None else test).formatted(form)
+    chosen = train if test is None else test
+    chosen.found()
+    images = chosen.formatted(form)
     return _Renumbered(images=images, numbers=np.array([names.index(name) for name in found]))
 
 

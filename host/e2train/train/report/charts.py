@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -30,6 +32,7 @@ __all__ = [
     "layer_bars",
     "net_savings",
     "power",
+    "styled",
     "techniques",
     "tested",
 ]
@@ -58,22 +61,23 @@ _MOST_STEPS = 1000  # points of a curve
 _MOST_NAMES = 40  # of classes that have room beside a chart
 _MOST_COUNTS = 20  # classes whose counts have room in it
 _LINE = 0.21  # inches of a line of text
-_MOST_LETTERS = 28  # of a name beside an axis
+_MOST_LETTERS = (28, 40)  # of a name beside an axis; where they would be alike
 _AXIS = 0.55  # inches that numbers and a label take below or beside an axis
 _PATCH = 0.7  # inches of a legend beside its words
 
 
 def curves(runs: Sequence[RunFigures]) -> str:
     """Training loss and accuracy of all runs, smoothed; the accuracy tested in the end as a dot."""
-    figure = _figure(2.9, left=0.75, legend=[_short(run.label) for run in runs])
+    labels = _short([run.label for run in runs])
+    figure = _figure(2.9, left=0.75, legend=labels)
     loss, accuracy = figure.subplots(1, 2, gridspec_kw={"wspace": 0.28})
-    for run, colour in zip(runs, _colours(runs), strict=True):
+    for run, colour, label in zip(runs, _colours(runs), labels, strict=True):
         steps = run.finished.steps
         every = -(-len(steps) // _MOST_STEPS) or 1
         number = [row["step"] for row in steps]
         for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
             smooth = _smooth([row[key] for row in steps])
-            axes.plot(number[::every], smooth[::every], color=colour, label=_short(run.label), linewidth=1.2)
+            axes.plot(number[::every], smooth[::every], color=colour, label=label, linewidth=1.2)
         if number:
             accuracy.plot([number[-1]], [run.finished.summary.accuracy], "o", color=colour, markersize=5)
     for axes, key in ((loss, "loss"), (accuracy, f"accuracy; dots: {tested(runs)}")):
@@ -89,14 +93,16 @@ def accuracy_energy(runs: Sequence[RunFigures]) -> str:
     kinds = [kind for kind in KINDS if any(energy_j(run, kind) is not None for run in runs)]
     figure = _figure(3.2, left=0.75)
     panels = figure.subplots(1, len(kinds), squeeze=False, gridspec_kw={"wspace": 0.28})[0]
+    labels = _short([run.label for run in runs])
     for axes, kind in zip(panels, kinds, strict=True):
-        for run in runs:
-            if (energy := energy_j(run, kind)) is not None:
+        energies = [energy_j(run, kind) for run in runs]
+        most = max(energy or 0.0 for energy in energies)
+        for run, energy, label in zip(runs, energies, labels, strict=True):
+            if energy is not None:
                 at = (energy, 100 * run.finished.summary.accuracy)
                 axes.plot(*at, "o", color=KINDS[kind], markersize=7)
-                axes.annotate(
-                    _short(run.label), at, xytext=(0, 6), textcoords="offset points", fontsize=8, ha="right"
-                )
+                side = "left" if 2 * energy < most else "right"  # of the point, where there is room
+                axes.annotate(label, at, xytext=(0, 6), textcoords="offset points", fontsize=8, ha=side)
         axes.margins(x=0.05, y=0.25)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"{kind} energy of the training, J")
@@ -107,7 +113,7 @@ def accuracy_energy(runs: Sequence[RunFigures]) -> str:
 
 def techniques(runs: Sequence[RunFigures]) -> str:
     """Modelled energy as a share of float32 SMB: what is left, by where it goes, and what saved the rest."""
-    labels = [_short(run.label) for run in runs]
+    labels = _short([run.label for run in runs])
     spent = {part: f"spent: {part[:-2].upper() if 'ram' in part else part[:-2]}" for part in _PARTS}
     saved_by = [f"saved: {name}" for _, name in _TECHNIQUES.values()]
     figure = _figure(1.2 + 0.42 * len(runs), left=_beside(labels), legend=[*spent.values(), *saved_by])
@@ -130,7 +136,7 @@ def techniques(runs: Sequence[RunFigures]) -> str:
     axes.axvline(100, color="#888888", linewidth=0.8)
     axes.set_yticks(range(len(runs)), labels)
     axes.invert_yaxis()
-    axes.set_xlabel("modelled energy, % of float32 with nothing saved")
+    axes.set_xlabel("modelled energy, % of float32")
     _legend(figure, axes)
     return _svg(figure)
 
@@ -157,7 +163,7 @@ def layer_bars(
     modes = [mode for mode in _DIRECTIONS if any(row.direction == mode and value(row) for row in layers)]
     thin = 1 if stacked or not modes else len(modes)
     height = 1.0 + (0.2 + 0.06 * thin) * len(names)
-    labels = [_short(name) for name in names]
+    labels = _short(names)
     figure = _figure(height, left=_beside(labels), legend=modes)
     axes = figure.subplots()
     left = np.zeros(len(names))
@@ -178,11 +184,12 @@ def block_skips(runs: Sequence[RunFigures]) -> str:
     """Share of the training images that skipped each block."""
     coloured = zip(runs, _colours(runs), strict=True)
     skipping = [(run, colour) for run, colour in coloured if any(run.finished.summary.block_skip_rates)]
-    figure = _figure(2.6, left=0.75, legend=[_short(run.label) for run, _ in skipping])
+    labels = _short([run.label for run, _ in skipping])
+    figure = _figure(2.6, left=0.75, legend=labels)
     axes = figure.subplots()
-    for run, colour in skipping:
+    for (run, colour), label in zip(skipping, labels, strict=True):
         rates = [100 * rate for rate in run.finished.summary.block_skip_rates]
-        axes.plot(range(len(rates)), rates, "o-", color=colour, label=_short(run.label), markersize=4)
+        axes.plot(range(len(rates)), rates, "o-", color=colour, label=label, markersize=4)
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     axes.set_xlabel("block")
     axes.set_ylabel("skipped, %")
@@ -196,7 +203,7 @@ def confusion(evaluation: Evaluation) -> str:
     counts = np.array(evaluation.confusion)
     shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     size = len(counts)
-    names = [_short(name) for name in evaluation.names] if size <= _MOST_NAMES else []
+    names = _short(evaluation.names) if size <= _MOST_NAMES else []
     side = 0.15 + _beside(names)
     figure = _figure(min(_WIDTH, 0.3 + side + 0.32 * size), left=side, bottom=side, right=0.4)
     axes = figure.subplots()
@@ -255,8 +262,9 @@ def _figure(
 
     Matplotlib would find the room by drawing everything twice.
     """
-    figure = Figure(figsize=(_WIDTH, height))
     above = 0.1 + _LINE * -(-len(legend) // _columns(legend))
+    height += above
+    figure = Figure(figsize=(_WIDTH, height))
     figure.subplots_adjust(
         left=left / _WIDTH, right=1 - right / _WIDTH, bottom=bottom / height, top=1 - above / height
     )
@@ -269,10 +277,16 @@ def _columns(legend: Sequence[str]) -> int:
     return max(1, min(most, len(legend)))
 
 
-def _short(name: str) -> str:
-    """A name without its middle, if it is a long one."""
-    half = _MOST_LETTERS // 2
-    return name if len(name) <= _MOST_LETTERS else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+def _short(names: Sequence[str]) -> list[str]:
+    """Names without their middles where they are long; other ones stay different from each other."""
+    found = []
+    for most in _MOST_LETTERS:
+        half = most // 2
+        cut = (f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}" for name in names)
+        found = [name if len(name) <= most else short for name, short in zip(names, cut, strict=True)]
+        if len({*found}) == len({*names}):
+            return found
+    return [f"{short} ({number})" for number, short in enumerate(found, 1)]
 
 
 def _beside(names: Sequence[str]) -> float:
@@ -308,10 +322,17 @@ def _smooth(values: list[float], weight: float = 0.2) -> list[float]:
     return smoothed
 
 
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw charts alike, whatever style a user has; the browser has letters that the font lacks."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
+
+
 def _svg(figure: Figure) -> str:
     """The figure as an SVG element, the same for the same run."""
     buffer = io.StringIO()
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

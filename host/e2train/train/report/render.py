@@ -36,6 +36,14 @@ def render_report(finished: Sequence[FinishedRun], table: CostTable) -> str:
     environment.filters |= {"count": _count, "figures": _three_figures, "percent": _percent}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     presets = sorted({run.finished.summary.preset for run in runs})
+    with charts.styled():
+        return _rendered(template, runs, table, presets)
+
+
+def _rendered(
+    template: jinja2.Template, runs: Sequence[RunFigures], table: CostTable, presets: Sequence[str]
+) -> str:
+    """The page with its charts."""
     return template.render(
         title=", ".join(presets),
         runs=runs,
