@@ -13,7 +13,7 @@ from e2train.devices.chains import board as board_memory
 from e2train.nn import build_model, describe
 from e2train.runtime import board_plan
 from e2train.runtime.board_plan import Link, check_memory, most_memory_bytes, plan_step
-from e2train.runtime.resident import BodyError
+from e2train.runtime.resident import BodyError, Kinds
 
 NETWORK = describe(*build_model("resnet20"))
 LINK = Link()
@@ -93,6 +93,13 @@ def test_a_batch_that_the_board_cannot_hold_is_refused_with_one_that_it_can():
         "a step of 427 images takes 262,348,800 bytes of contiguous memory, and pynq_z2 can have 262,144,000 "
         "at most (Memory in docs/board.md); use --batch 426 or less"
     )
+
+
+def test_fewer_bits_leave_room_for_more_images():
+    narrow = Kinds(result="int8", block_gradient="int8")
+    check_memory(NETWORK, "pynq_z2", samples=600, kinds=narrow)
+    with pytest.raises(BodyError, match=r"use --batch 426 or less$"):
+        check_memory(NETWORK, "pynq_z2", samples=600)
 
 
 def test_a_network_that_no_batch_of_fits_is_refused(monkeypatch):

@@ -78,11 +78,17 @@ class FixedSkip(SkipPolicy):
         return self.gates[index].to(x.dtype) if index in self.gates else None
 
 
-def on(device: ResidentDevice, model: ResidualNet, *, gradient_bits: int = 16) -> ResidualNet:
+def on(
+    device: ResidentDevice, model: ResidualNet, *, gradient_bits: int = 16, block_gradient_bits: int = 16
+) -> ResidualNet:
     """A copy of a model on a device."""
     twin = copy.deepcopy(model)
     twin.resident = ResidentBody(
-        twin, OffloadContext(device=device, gradient_bits=gradient_bits), image=IMAGE
+        twin,
+        OffloadContext(device=device, gradient_bits=gradient_bits),
+        image=IMAGE,
+        block_gradient_bits=block_gradient_bits,
+        dithered=block_gradient_bits == 8,
     )
     return twin
 
@@ -208,9 +214,11 @@ def device(request: pytest.FixtureRequest) -> Iterator[ResidentDevice]:
     opened.close()
 
 
-def test_steps_equal_those_of_the_spec(model: ResidualNet, device: ResidentDevice) -> None:
+@pytest.mark.parametrize("block_bits", [16, 8])
+def test_steps_equal_those_of_the_spec(model: ResidualNet, device: ResidentDevice, block_bits: int) -> None:
     images, labels = batch(6)
-    nets = [on(each, model, gradient_bits=8) for each in (device, SpecResident())]
+    bits = {"gradient_bits": 8, "block_gradient_bits": block_bits}
+    nets = [on(each, model, **bits) for each in (device, SpecResident())]
     found = []
     for net in nets:
         net.policy = FixedSkip({2: [1.0, 0.0, 0.0, 1.0, 1.0, 0.0]})

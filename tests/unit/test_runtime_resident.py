@@ -231,7 +231,7 @@ def test_planned_memory_holds_what_separate_memory_would(monkeypatch, rng, width
         assert all(map(torch.equal, found[0], other))
 
 
-@pytest.mark.parametrize("frozen", ["", "blocks.1"])
+@pytest.mark.parametrize("frozen", ["", "blocks.1", "blocks.2", "blocks.1-2"])
 def test_dithering_begins_elsewhere_in_every_step(frozen):
     net, phases = resnet(8), []
     freeze(net, frozen)

@@ -9,7 +9,7 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -103,6 +103,12 @@ def plan(
     board: Config = "zcu104",
     batch: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 128,
     method: Annotated[str, typer.Option(help="Method that trains.")] = "e2train",
+    result_bits: Annotated[
+        Literal["8", "16"], typer.Option(help="Of results of forward and grad_input.")
+    ] = "16",
+    block_gradient_bits: Annotated[
+        Literal["8", "16"], typer.Option(help="Of gradients from block to block.")
+    ] = "16",
     link_mb_s: Annotated[float, typer.Option(help="MB/s between PC and board.", min=0.001)] = 110.0,
     call_ms: Annotated[float, typer.Option(help="Milliseconds of a call or request.", min=0.0)] = 0.5,
     as_json: Json = False,
@@ -111,7 +117,9 @@ def plan(
     from e2train.runtime.board_plan import Link
 
     link = Link(call_s=1e-3 * call_ms, bytes_per_s=1e6 * link_mb_s)
-    figures = _figures(_planned(model, board, batch, method), board, link)
+    figures = _figures(
+        _planned(model, board, batch, method, (int(result_bits), int(block_gradient_bits))), board, link
+    )
     if as_json:
         typer.echo(json.dumps(figures))
         return
@@ -190,15 +198,16 @@ def agent(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
-def _planned(model: str, board: str, batch: int, method: str) -> StepPlan:
-    """A training step on a board.
+def _planned(model: str, board: str, batch: int, method: str, bits: tuple[int, int] = (16, 16)) -> StepPlan:
+    """A training step on a board; ``bits`` are of results and of gradients from block to block.
 
     Raises: TrainError for a method or model that has no such steps; ModelError for no model; BodyError for a
         batch that the board's memory cannot hold.
     """
     from e2train.config import load_config
-    from e2train.nn import ResidentError, build_model, describe
+    from e2train.nn import ResidentError, bits_kind, build_model, describe
     from e2train.runtime.board_plan import check_memory, plan_step
+    from e2train.runtime.resident import Kinds
     from e2train.train.errors import TrainError
     from e2train.train.presets import METHODS
 
@@ -213,8 +222,10 @@ def _planned(model: str, board: str, batch: int, method: str) -> StepPlan:
         raise TrainError(
             f"{model} has no resident step to plan, as only its convolutions run on a board; plan {_MODELS}"
         ) from error
-    check_memory(network, board, samples=batch)
-    return plan_step(network, config, samples=batch, bits=(4, 8) if signs else (0, 0), gates=gates)
+    kinds = Kinds(result=bits_kind(bits[0]), block_gradient=bits_kind(bits[1]))
+    check_memory(network, board, samples=batch, kinds=kinds)
+    kept = (4, 8) if signs else (0, 0)
+    return plan_step(network, config, samples=batch, kinds=kinds, bits=kept, gates=gates)
 
 
 def _figures(planned: StepPlan, board: str, link: Link) -> dict[str, float]:

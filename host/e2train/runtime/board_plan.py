@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.config import EngineConfig
+from e2train.config import ConfigError, EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.board import chain_bytes
 from e2train.devices.chains.device import SCRATCH_BYTES
@@ -131,8 +132,12 @@ def most_memory_bytes(config: str) -> int | None:
     >>> most_memory_bytes("pynq_z2")
     262144000
     """
-    boards = [board for board in map(load_board, board_names()) if board.config.name == config]
-    return max((board.memory_mib << 19) - _OWN_BYTES for board in boards) if boards else None
+    most = 0
+    for name in board_names():
+        with suppress(ConfigError):  # of another board, maybe one's own
+            board = load_board(name)
+            most = max(most, board.memory_mib << 19) if board.config.name == config else most
+    return most - _OWN_BYTES if most else None
 
 
 def check_memory(

@@ -114,7 +114,6 @@ class Body:
             u=pooled,
             mask=self._last_x.mask,
             mask_out=True,
-            steady=True,
             name="pooled",
         )
         first, *behind = self._blocks[self._network.first_learning :]
@@ -251,6 +250,7 @@ class Body:
             d=strength * last.offset,
             activation=spec.last.activation,
             sums=self._gated or spec is self._network.blocks[-1],
+            steady=spec.last.frozen,
             name=spec.last.name,
         )
         return tuple(convs), done, written
@@ -264,6 +264,7 @@ class Body:
             a=conv.scale,
             d=conv.offset,
             activation=conv.spec.activation,
+            steady=conv.spec.frozen,
             name=conv.spec.name,
         )
         return out
@@ -286,7 +287,6 @@ class Body:
                 v=through_shortcut(spec, mine, "spread"),
                 mask=block.x.take(block.kept).mask,
                 mask_out=True,
-                steady=True,
                 name=spec.first.name,
             )
         if len(block.skipped) and spec.moves:
@@ -296,7 +296,6 @@ class Body:
                 u=g.take(block.skipped).seen("spread"),
                 mask=block.x.take(block.skipped).mask,
                 mask_out=True,
-                steady=True,
                 name=spec.first.name,
             )
         return Scaled(tensor=room, exponent=result.exponent)

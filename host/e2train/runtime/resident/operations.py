@@ -76,7 +76,7 @@ class Operations:
         self._queue = OperationQueue(device)
         self.over_ranks = over_ranks
         self.training = True  # whether all ranks ask alike
-        self._phase = 0  # of the last affine operation
+        self._phase = 0  # of the last affine operation whose coefficients change
 
     def settle(self) -> None:
         """Run what waits until somebody wants it."""
@@ -169,9 +169,9 @@ class Operations:
     ) -> tuple[Scaled, Later[Written]]:
         """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked.
 
-        Coefficients of u and v that are left out are one. Where they are ``steady``, the same in every step,
-        dithering has the phase of the operation before.
+        Coefficients left out are one. Where ``steady`` in all steps, dithering has the last others' phase.
         """
+        steady = steady or (a is None and b is None and d is None)
         a = np.ones(out.C) if a is None else a
         b = np.full(out.C, 0.0 if v is None else 1.0) if b is None else b
         d = np.zeros(out.C) if d is None else d
