@@ -205,7 +205,7 @@ _PAPER_ROWS = {
 _PAPER_ROWS |= _nearest(_PAPER_ROWS)
 # As many images in batches of 64. In as many images as 16,000 steps of 128 have, "aggressive" with sign_scale
 # each takes 77.6 and 78.8 % of held-out images right with learning rates of 0.1 and 0.3; in batches of 64
-# 78.8, 80.0 and 80.0 % with 0.15, 0.3 and 0.6.
+# 78.8, 80.0 and 80.0 % with 0.15, 0.3 and 0.6. Over the images of 64,000 steps 0.3 is too large for these.
 _PAPER_ROWS["e2train, aggressive, sign_scale each, lr 0.3, batch 64"] = Row(
     settings={
         **_E2TRAIN["e2train, aggressive"],
