@@ -188,7 +188,7 @@ def test_words_stay_large_where_scalars_must_be_small(run) -> None:
     ],
     ids=["loop without an end", "stream inside"],
 )
-def test_what_reads_too_much_is_told(run, body: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_reads_too_much_is_named(run, body: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("e2hls.checking.native_side._SUPPLIES", (16, 64))
     with pytest.raises(HlsError) as raised:
         run(body, "x")

@@ -289,7 +289,7 @@ def test_a_kernel_that_gives_nothing_is_refused(
     assert str(raised.value) == message
 
 
-def test_words_without_variety_are_told(tmp_path: Path) -> None:
+def test_words_without_variety_are_noted(tmp_path: Path) -> None:
     source = tmp_path / "same.cpp"
     source.write_text(
         "#include <hls_stream.h>\nvoid same(hls::stream<int>& x, hls::stream<int>& y) {\n"

@@ -151,7 +151,7 @@ def test_the_help_names_no_model_that_cannot_be_planned(command):
         assert (code, "mobilenetv2" in out, "resnet18" in out) == (0, True, False)
 
 
-def test_the_plan_is_told_by_a_command(command):
+def test_a_command_shows_the_plan(command):
     def run(*words):
         return command("plan", *words)
 
