@@ -20,8 +20,10 @@ from e2train.devices import MODES, open_resident
 if TYPE_CHECKING:
     from e2train.nn.bench import BenchRow, StepCycles
 
-__all__ = ["bench"]
+__all__ = ["BlockGradientBits", "ResultBits", "bench"]
 
+ResultBits = Annotated[Literal["8", "16"], typer.Option(help="Of results of forward and grad_input.")]
+BlockGradientBits = Annotated[Literal["8", "16"], typer.Option(help="Of gradients from block to block.")]
 _BUT_FIRST = "all but the first"
 
 
@@ -36,12 +38,8 @@ def bench(
         int, typer.Option(help="Images of a step that is planned: an estimate, in proportion.", min=1)
     ] = 128,
     gradient_bits: Annotated[Literal["8", "16"], typer.Option(help="Of output gradients.")] = "8",
-    result_bits: Annotated[
-        Literal["8", "16"], typer.Option(help="Of results of forward and grad_input.")
-    ] = "16",
-    block_gradient_bits: Annotated[
-        Literal["8", "16"], typer.Option(help="Of gradients from block to block.")
-    ] = "16",
+    result_bits: ResultBits = "16",
+    block_gradient_bits: BlockGradientBits = "16",
     psg: Annotated[bool, typer.Option("--psg", help="Weight gradients from high bits alone.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per row.")] = False,
 ) -> None:

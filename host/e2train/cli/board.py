@@ -9,7 +9,7 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from e2train.cli.agent import AGENT_HELP, is_loopback
+from e2train.cli.bench import BlockGradientBits, ResultBits
 from e2train.cli.bitstream import OwnSource
 from e2train.cli.hls_check import Defines, IncludeDirs, Top
 
@@ -103,12 +104,8 @@ def plan(
     board: Config = "zcu104",
     batch: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 128,
     method: Annotated[str, typer.Option(help="Method that trains.")] = "e2train",
-    result_bits: Annotated[
-        Literal["8", "16"], typer.Option(help="Of results of forward and grad_input.")
-    ] = "16",
-    block_gradient_bits: Annotated[
-        Literal["8", "16"], typer.Option(help="Of gradients from block to block.")
-    ] = "16",
+    result_bits: ResultBits = "16",
+    block_gradient_bits: BlockGradientBits = "16",
     link_mb_s: Annotated[float, typer.Option(help="MB/s between PC and board.", min=0.001)] = 110.0,
     call_ms: Annotated[float, typer.Option(help="Milliseconds of a call or request.", min=0.0)] = 0.5,
     as_json: Json = False,
