@@ -202,7 +202,7 @@ def _planned(model: str, board: str, batch: int, method: str, bits: tuple[int, i
         batch that the board's memory cannot hold.
     """
     from e2train.config import load_config
-    from e2train.nn import ResidentError, bits_kind, build_model, describe
+    from e2train.nn import ResidentError, build_model, describe
     from e2train.runtime.board_plan import check_memory, plan_step
     from e2train.runtime.resident import Kinds
     from e2train.train.errors import TrainError
@@ -219,7 +219,7 @@ def _planned(model: str, board: str, batch: int, method: str, bits: tuple[int, i
         raise TrainError(
             f"{model} has no resident step to plan, as only its convolutions run on a board; plan {_MODELS}"
         ) from error
-    kinds = Kinds(result=bits_kind(bits[0]), block_gradient=bits_kind(bits[1]))
+    kinds = Kinds.of_bits(result=bits[0], block_gradient=bits[1])
     check_memory(network, board, samples=batch, kinds=kinds)
     kept = (4, 8) if signs else (0, 0)
     return plan_step(network, config, samples=batch, kinds=kinds, bits=kept, gates=gates)

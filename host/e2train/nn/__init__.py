@@ -25,7 +25,7 @@ from e2train.nn.quantisers import (
     NonFiniteInputError,
     WeightInt8,
 )
-from e2train.nn.resident import ResidentBody, bits_kind, quantise_weight
+from e2train.nn.resident import ResidentBody, quantise_weight
 from e2train.nn.resident_network import ResidentError, describe
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.nn.skipping import GatedSkip, RunAll, SkipPolicy, StochasticDepth
@@ -53,7 +53,6 @@ __all__ = [
     "SkipPolicy",
     "StochasticDepth",
     "WeightInt8",
-    "bits_kind",
     "build_model",
     "count_host_macs",
     "describe",

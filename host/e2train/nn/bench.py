@@ -15,7 +15,7 @@ from e2train.devices.protocol import MODES, Counters
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.context import OffloadContext
 from e2train.nn.models import build_model
-from e2train.nn.resident import ResidentBody, bits_kind
+from e2train.nn.resident import ResidentBody
 from e2train.nn.resident_network import ResidentError, describe
 from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger
@@ -97,10 +97,8 @@ class BenchStep:
     @property
     def operations(self) -> int:
         """How many operations ``run`` has the device do, about."""
-        kinds = Kinds(
-            result=bits_kind(self._result_bits),
-            gradient=bits_kind(self._gradient_bits),
-            block_gradient=bits_kind(self._block_gradient_bits),
+        kinds = Kinds.of_bits(
+            result=self._result_bits, gradient=self._gradient_bits, block_gradient=self._block_gradient_bits
         )
         kept = (0, 0) if self._psg is None else (self._psg.x_bits, self._psg.g_bits)
         rows = count_step(self._network, CountingDevice(), kinds, samples=self._batch, bits=kept)

@@ -22,7 +22,6 @@ from e2train.nn.quantities import ConvScales, Quantity
 from e2train.nn.resident_network import ResidentError, describe
 from e2train.nn.residual import ResidualNet
 from e2train.nn.skipping import RunAll
-from e2train.numerics.elementwise import Kind
 from e2train.numerics.rounding import Ints
 from e2train.numerics.scales import Floats, mantissas, power_of_two
 from e2train.runtime.resident import (
@@ -37,7 +36,7 @@ from e2train.runtime.resident import (
     body_kinds,
 )
 
-__all__ = ["ResidentBody", "bits_kind", "quantise_weight"]
+__all__ = ["ResidentBody", "quantise_weight"]
 
 _WEIGHT_MOST = 127
 
@@ -78,10 +77,8 @@ class ResidentBody(nn.Module):
         super().__init__()
         self.context = context
         self._network = describe(model, image)
-        self._kinds = Kinds(
-            result=bits_kind(result_bits),
-            gradient=bits_kind(context.gradient_bits),
-            block_gradient=bits_kind(block_gradient_bits),
+        self._kinds = Kinds.of_bits(
+            result=result_bits, gradient=context.gradient_bits, block_gradient=block_gradient_bits
         )
         self._scaling: dict[str, Any] = {
             "decay": decay,
@@ -345,11 +342,6 @@ def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:
     exponent = power_of_two(float(held.abs().max())) - 7
     ints = torch.round(held * 2.0**-exponent).clamp(-_WEIGHT_MOST, _WEIGHT_MOST)
     return ints.to(torch.int8), exponent
-
-
-def bits_kind(bits: int) -> Kind:
-    """The kind of signed integers of 8 or 16 bits."""
-    return "int8" if bits <= 8 else "int16"
 
 
 def _rounded_norm(

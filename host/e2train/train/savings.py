@@ -17,7 +17,7 @@ import torch
 from e2train.config import load_config
 from e2train.devices import OUTER_MODES, Counters, Mode
 from e2train.energy import CostTable, Modelled, modelled
-from e2train.nn import bits_kind, build_model, describe, freeze
+from e2train.nn import build_model, describe, freeze
 from e2train.nn.trace import trace_convs
 from e2train.runtime import FULL_WIDTHS, LedgerRow, Widths, computation, merged, works
 from e2train.runtime.resident import TRIAL, Kinds, full_rows
@@ -119,10 +119,10 @@ def _whole_training(config: RunConfig, *, calls: int, samples: int) -> tuple[Led
         )
     model, image = build_model(model_name, image=config.image)
     freeze(model, config.freeze)
-    kinds = Kinds(
-        result=bits_kind(config.result_bits),
-        gradient=bits_kind(config.widths.gradient_bits),
-        block_gradient=bits_kind(config.block_gradient_bits),
+    kinds = Kinds.of_bits(
+        result=config.result_bits,
+        gradient=config.widths.gradient_bits,
+        block_gradient=config.block_gradient_bits,
     )
     return full_rows(describe(model, image), kinds, calls=calls, samples=samples)
 

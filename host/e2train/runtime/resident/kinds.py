@@ -19,6 +19,16 @@ class Kinds:
     gradient: Kind = "int8"  # of what convolutions gave
     block_gradient: Kind = "int16"  # of what blocks gave
 
+    @classmethod
+    def of_bits(cls, *, result: int = 16, gradient: int = 8, block_gradient: int = 16) -> Kinds:
+        """Signed integers of so many bits each: up to 8, else 16.
+
+        >>> Kinds.of_bits(result=8, gradient=4).gradient
+        'int8'
+        """
+        bits = {"result": result, "gradient": gradient, "block_gradient": block_gradient}
+        return cls(**{name: "int8" if count <= 8 else "int16" for name, count in bits.items()})
+
 
 def body_kinds(network: Network, kinds: Kinds) -> dict[str, Kind]:
     """Every tensor with a scale of its own, and the kind of its integers.
