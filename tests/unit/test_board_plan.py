@@ -96,7 +96,7 @@ def test_a_batch_that_the_board_cannot_hold_is_refused_with_one_that_it_can():
 
 
 def test_fewer_bits_leave_room_for_more_images():
-    narrow = Kinds(result="int8", block_gradient="int8")
+    narrow = Kinds(result="int8", input_gradient="int8", block_gradient="int8")
     check_memory(NETWORK, "pynq_z2", samples=600, kinds=narrow)
     with pytest.raises(BodyError, match=r"use --batch 426 or less$"):
         check_memory(NETWORK, "pynq_z2", samples=600)

@@ -285,20 +285,29 @@ def test_a_network_that_does_not_fit_at_all_says_so():
 
 def test_a_step_of_resnet20_moves_at_most_5_mb_between_host_and_device():
     model, image = build_model("resnet20")
-    for result in ("int16", "int8"):
-        rows = full_rows(describe(model, image), Kinds(result=result), calls=1, samples=128)
+    for kinds in (Kinds(), Kinds(result="int8", input_gradient="int8")):
+        rows = full_rows(describe(model, image), kinds, calls=1, samples=128)
         assert sum(row.counters.host_bytes for row in rows) <= 5_000_000
         assert sum(row.counters.macs for row in rows) == 128 * (3 * 40_550_400 - 442_368)  # no gx of images
 
 
-@pytest.mark.parametrize(("result_bits", "gradient_bits", "block_bits"), [(16, 8, 16), (8, 16, 8)])
-def test_what_is_expected_of_a_step_is_what_its_ledger_says(result_bits, gradient_bits, block_bits):
+@pytest.mark.parametrize(
+    ("result_bits", "input_bits", "gradient_bits", "block_bits"), [(16, 8, 8, 16), (8, 16, 16, 8)]
+)
+def test_what_is_expected_of_a_step_is_what_its_ledger_says(
+    result_bits, input_bits, gradient_bits, block_bits
+):
     """Two independent counts: a program that computes nothing, and operations as they ran."""
     net, image = resnet(14, widths=(16, 20, 40)), (3, 10, 9)
     ledger = Ledger()
     context = OffloadContext(device=Recorder(), ledger=ledger, gradient_bits=gradient_bits)
     net.resident = ResidentBody(
-        net, context, image=image, result_bits=result_bits, block_gradient_bits=block_bits
+        net,
+        context,
+        image=image,
+        result_bits=result_bits,
+        input_gradient_bits=input_bits,
+        block_gradient_bits=block_bits,
     )
     for count in (3, 2):  # scales are unknown in the first
         before = merged(ledger.snapshot())
@@ -306,7 +315,10 @@ def test_what_is_expected_of_a_step_is_what_its_ledger_says(result_bits, gradien
     ran = {(row.name, row.mode): row for row in ledger.snapshot()}
     first = {(row.name, row.mode): row for row in before}
     kinds = Kinds(
-        result=f"int{result_bits}", gradient=f"int{gradient_bits}", block_gradient=f"int{block_bits}"
+        result=f"int{result_bits}",
+        input_gradient=f"int{input_bits}",
+        gradient=f"int{gradient_bits}",
+        block_gradient=f"int{block_bits}",
     )
     expected = full_rows(describe(net, image), kinds, calls=1, samples=2)
     assert {(row.name, row.mode) for row in expected} == {key for key in ran if key[0] != "trial"}

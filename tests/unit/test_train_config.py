@@ -130,7 +130,7 @@ def test_a_run_from_before_a_setting_is_read_as_it_was_trained(tmp_path):
     lines = dithered.to_toml().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if not line.startswith("gradient_rounding")))
     assert read_config(path) == dithered.changed(gradient_rounding="nearest")
-    later = ("gradient_rounding", "block_gradient_bits")
+    later = ("gradient_rounding", "block_gradient_bits", "input_gradient_bits")
     path.write_text("".join(line for line in lines if not line.startswith(later)))
     assert read_config(path) == dithered.changed(gradient_rounding="nearest", block_gradient_bits=16)
     path.write_text('preset = "cifar10-resnet8"\nmethod = "psg"\n')  # some settings, upon those of the preset

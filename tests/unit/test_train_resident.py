@@ -32,6 +32,7 @@ RUNS = {
         "method": "e2train",
         "gradient_rounding": "dithered",
         "result_bits": 8,
+        "input_gradient_bits": 16,
         "block_gradient_bits": 8,
     },
 }
@@ -44,6 +45,7 @@ LONG_RUNS = {
     "sparsify": {"method": "e2train", "psg_mode": "sparsify"},
     "signs of 16-bit gradients": {"method": "e2train", "gradient_bits": 16},
     "signs with 8-bit results": {"method": "e2train", "result_bits": 8},
+    "8-bit input gradients alone": {"method": "smb-int8", "input_gradient_bits": 8},
     "8-bit block gradients to nearest": {"method": "e2train", "block_gradient_bits": 8},
 }
 
@@ -127,6 +129,7 @@ def test_the_engines_of_every_board_take_resident_runs(board):
             "--set execution=offload",
         ),
         ({"result_bits": 12}, "result_bits must be 8 or 16, not 12"),
+        ({"input_gradient_bits": 4}, "input_gradient_bits must be 0, 8 or 16, not 4"),
         ({"block_gradient_bits": 4}, "block_gradient_bits must be 8 or 16, not 4"),
         ({"scale_decay": 1.5}, "scale_decay must be in 0..1, not 1.5"),
         ({"gradient_range": 0.0}, "gradient_range must be in 0.015625..1, not 0.0"),
@@ -181,11 +184,11 @@ def test_a_resident_run_learns(tmp_path):
 def test_settings_of_gradients_count_where_they_change_something():
     plain = CONFIG.changed(method="psg").hash
     assert CONFIG.changed(method="psg", gradient_range=0.5).hash != plain
-    assert CONFIG.changed(method="psg", block_gradient_bits=8).hash != plain
-    assert (
-        CONFIG.changed(method="smb-fp32", block_gradient_bits=8).hash
-        == CONFIG.changed(method="smb-fp32").hash
-    )
+    for setting in ("block_gradient_bits", "input_gradient_bits"):
+        assert CONFIG.changed(method="psg", **{setting: 8}).hash != plain
+        assert CONFIG.changed(method="psg", **{setting: 16}).hash == plain
+        in_float32 = CONFIG.changed(method="smb-fp32")
+        assert in_float32.changed(**{setting: 8}).hash == in_float32.hash
     dithered = CONFIG.changed(gradient_rounding="dithered")
     assert dithered.changed(method="psg").hash != plain
     assert dithered.changed(method="psg", gradient_bits=16, block_gradient_bits=8).dithered

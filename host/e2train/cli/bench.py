@@ -20,9 +20,12 @@ from e2train.devices import MODES, open_resident
 if TYPE_CHECKING:
     from e2train.nn.bench import BenchRow, StepCycles
 
-__all__ = ["BlockGradientBits", "ResultBits", "bench"]
+__all__ = ["BlockGradientBits", "InputGradientBits", "ResultBits", "bench"]
 
 ResultBits = Annotated[Literal["8", "16"], typer.Option(help="Of results of forward and grad_input.")]
+InputGradientBits = Annotated[
+    Literal["0", "8", "16"], typer.Option(help="Of results of grad_input; 0: as --result-bits.")
+]
 BlockGradientBits = Annotated[Literal["8", "16"], typer.Option(help="Of gradients from block to block.")]
 _BUT_FIRST = "all but the first"
 
@@ -39,6 +42,7 @@ def bench(
     ] = 128,
     gradient_bits: Annotated[Literal["8", "16"], typer.Option(help="Of output gradients.")] = "8",
     result_bits: ResultBits = "16",
+    input_gradient_bits: InputGradientBits = "0",
     block_gradient_bits: BlockGradientBits = "16",
     psg: Annotated[bool, typer.Option("--psg", help="Weight gradients from high bits alone.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per row.")] = False,
@@ -57,6 +61,7 @@ def bench(
         batch=batch,
         gradient_bits=int(gradient_bits),
         result_bits=int(result_bits),
+        input_gradient_bits=int(input_gradient_bits),
         block_gradient_bits=int(block_gradient_bits),
         predicted=psg,
     )
@@ -80,6 +85,7 @@ def bench(
             else asdict(cycles) | {"total": cycles.total, "elements_add": cycles.elements_add}
         )
         about |= {"gradient_bits": int(gradient_bits), "result_bits": int(result_bits)}
+        about |= {"input_gradient_bits": int(input_gradient_bits) or int(result_bits)}
         about |= {"block_gradient_bits": int(block_gradient_bits), "cycles": whole}
         planned_step = {"planned_batch": planned_batch, "planned_cycles": planned}
         typer.echo(json.dumps(about | {"utilisation_but_first_layer": busy} | planned_step))

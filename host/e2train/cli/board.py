@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from e2train.cli.agent import AGENT_HELP, is_loopback
-from e2train.cli.bench import BlockGradientBits, ResultBits
+from e2train.cli.bench import BlockGradientBits, InputGradientBits, ResultBits
 from e2train.cli.bitstream import OwnSource
 from e2train.cli.hls_check import Defines, IncludeDirs, Top
 
@@ -105,6 +105,7 @@ def plan(
     batch: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 128,
     method: Annotated[str, typer.Option(help="Method that trains.")] = "e2train",
     result_bits: ResultBits = "16",
+    input_gradient_bits: InputGradientBits = "0",
     block_gradient_bits: BlockGradientBits = "16",
     link_mb_s: Annotated[float, typer.Option(help="MB/s between PC and board.", min=0.001)] = 110.0,
     call_ms: Annotated[float, typer.Option(help="Milliseconds of a call or request.", min=0.0)] = 0.5,
@@ -114,9 +115,8 @@ def plan(
     from e2train.runtime.board_plan import Link
 
     link = Link(call_s=1e-3 * call_ms, bytes_per_s=1e6 * link_mb_s)
-    figures = _figures(
-        _planned(model, board, batch, method, (int(result_bits), int(block_gradient_bits))), board, link
-    )
+    bits = int(result_bits), int(input_gradient_bits), int(block_gradient_bits)
+    figures = _figures(_planned(model, board, batch, method, bits), board, link)
     if as_json:
         typer.echo(json.dumps(figures))
         return
@@ -195,8 +195,10 @@ def agent(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
-def _planned(model: str, board: str, batch: int, method: str, bits: tuple[int, int] = (16, 16)) -> StepPlan:
-    """A training step on a board; ``bits`` are of results and of gradients from block to block.
+def _planned(
+    model: str, board: str, batch: int, method: str, bits: tuple[int, int, int] = (16, 0, 16)
+) -> StepPlan:
+    """A training step on a board; ``bits`` are of results, input gradients and gradients from block to block.
 
     Raises: TrainError for a method or model that has no such steps; ModelError for no model; BodyError for a
         batch that the board's memory cannot hold.
@@ -219,7 +221,7 @@ def _planned(model: str, board: str, batch: int, method: str, bits: tuple[int, i
         raise TrainError(
             f"{model} has no resident step to plan, as only its convolutions run on a board; plan {_MODELS}"
         ) from error
-    kinds = Kinds.of_bits(result=bits[0], block_gradient=bits[1])
+    kinds = Kinds.of_bits(result=bits[0], input_gradient=bits[1], block_gradient=bits[2])
     check_memory(network, board, samples=batch, kinds=kinds)
     kept = (4, 8) if signs else (0, 0)
     return plan_step(network, config, samples=batch, kinds=kinds, bits=kept, gates=gates)

@@ -80,6 +80,7 @@ class BenchStep:
         batch: int,
         gradient_bits: int = 8,
         result_bits: int = 16,
+        input_gradient_bits: int = 0,
         block_gradient_bits: int = 16,
         predicted: bool = False,
     ) -> None:
@@ -91,14 +92,19 @@ class BenchStep:
             raise ResidentError(f"{model_name}: {str(error).rpartition(';')[0]}") from None
         self._config = config
         self._batch, self._gradient_bits = batch, gradient_bits
-        self._result_bits, self._block_gradient_bits = result_bits, block_gradient_bits
+        self._bits = {
+            "result_bits": result_bits,
+            "input_gradient_bits": input_gradient_bits,
+            "block_gradient_bits": block_gradient_bits,
+        }
         self._psg = Psg(g_bits=min(10, gradient_bits)) if predicted else None
 
     @property
     def operations(self) -> int:
         """How many operations ``run`` has the device do, about."""
         kinds = Kinds.of_bits(
-            result=self._result_bits, gradient=self._gradient_bits, block_gradient=self._block_gradient_bits
+            gradient=self._gradient_bits,
+            **{name.removesuffix("_bits"): bits for name, bits in self._bits.items()},
         )
         kept = (0, 0) if self._psg is None else (self._psg.x_bits, self._psg.g_bits)
         rows = count_step(self._network, CountingDevice(), kinds, samples=self._batch, bits=kept)
@@ -118,8 +124,7 @@ class BenchStep:
             self._model,
             context,
             image=self._image,
-            result_bits=self._result_bits,
-            block_gradient_bits=self._block_gradient_bits,
+            **self._bits,
         )
         for _ in range(_STEPS):
             ledger.clear()

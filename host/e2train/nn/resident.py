@@ -65,6 +65,7 @@ class ResidentBody(nn.Module):
         *,
         image: tuple[int, int, int],
         result_bits: int = 16,
+        input_gradient_bits: int = 0,
         block_gradient_bits: int = 16,
         decay: float = 0.95,
         gradient_range: float = 1.0,
@@ -78,7 +79,10 @@ class ResidentBody(nn.Module):
         self.context = context
         self._network = describe(model, image)
         self._kinds = Kinds.of_bits(
-            result=result_bits, gradient=context.gradient_bits, block_gradient=block_gradient_bits
+            result=result_bits,
+            input_gradient=input_gradient_bits,
+            gradient=context.gradient_bits,
+            block_gradient=block_gradient_bits,
         )
         self._scaling: dict[str, Any] = {
             "decay": decay,

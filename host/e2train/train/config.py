@@ -26,6 +26,7 @@ _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s",
 _RESIDENT_ONLY = (
     "execution",
     "result_bits",
+    "input_gradient_bits",
     "block_gradient_bits",
     "scale_decay",
     "gradient_range",
@@ -34,7 +35,7 @@ _RESIDENT_ONLY = (
 _OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
 _IF_SET = ("init_sha256", "freeze")
 # Settings that files of earlier runs lack, which are as by default.
-_LATER = ("gradient_rounding", "block_gradient_bits")
+_LATER = ("gradient_rounding", "block_gradient_bits", "input_gradient_bits")
 _BARE_SIGNS_ONLY = ("sign_lr", "sign_weight_decay")
 _LARGEST_IMAGE = 1024  # rows
 _SMALLEST_IMAGE = 8
@@ -94,6 +95,7 @@ class RunConfig:
     execution: str = "offload"
     gradient_bits: int = 0  # of output gradients: 4 to 16, stored as 16; resident 8 or 16; 0: 16, resident 8
     result_bits: int = 16  # resident runs: of results of forward and grad_input, 8 or 16
+    input_gradient_bits: int = 0  # resident runs: of results of grad_input; 0: as result_bits
     block_gradient_bits: int = 16  # resident runs: of gradients from block to block, 8 or 16
     scale_decay: float = 0.95  # resident runs: factor per step on the running maxima that scales follow
     gradient_range: float = 1.0  # resident runs: share of their maximum that 8-bit gradients reach
@@ -137,6 +139,8 @@ class RunConfig:
         for name in ("result_bits", "block_gradient_bits"):
             if getattr(self, name) not in (8, 16):
                 raise TrainError(f"{name} must be 8 or 16, not {getattr(self, name)}")
+        if self.input_gradient_bits not in (0, 8, 16):
+            raise TrainError(f"input_gradient_bits must be 0, 8 or 16, not {self.input_gradient_bits}")
         used = self.widths.gradient_bits
         if METHODS[self.method].signs == "predicted" and self.psg_g_bits > used:
             raise TrainError(f"psg_g_bits must be at most gradient_bits, {used}, not {self.psg_g_bits}")
@@ -213,6 +217,8 @@ class RunConfig:
         left_out += ["gradient_range"] if self.gradient_range == 1 else []
         narrow = METHODS[self.method].offloads and self.block_gradient_bits == 8
         left_out += [] if narrow else ["block_gradient_bits"]
+        own = METHODS[self.method].offloads and self.input_gradient_bits not in (0, self.result_bits)
+        left_out += [] if own else ["input_gradient_bits"]
         left_out += [] if self.dithered else ["gradient_rounding"]
         left_out += [key for key in _IF_SET if not getattr(self, key)]
         widths = self.widths

@@ -121,6 +121,7 @@ def _whole_training(config: RunConfig, *, calls: int, samples: int) -> tuple[Led
     freeze(model, config.freeze)
     kinds = Kinds.of_bits(
         result=config.result_bits,
+        input_gradient=config.input_gradient_bits,
         gradient=config.widths.gradient_bits,
         block_gradient=config.block_gradient_bits,
     )

@@ -274,6 +274,7 @@ def _place(
             context,
             image=image,
             result_bits=config.result_bits,
+            input_gradient_bits=config.input_gradient_bits,
             block_gradient_bits=config.block_gradient_bits,
             decay=config.scale_decay,
             gradient_range=config.gradient_range,

@@ -15,18 +15,27 @@ __all__ = ["Kinds", "body_kinds", "is_narrow"]
 class Kinds:
     """Where there is a choice, by what tensors are."""
 
-    result: Kind = "int16"  # results of forward and grad_input
+    result: Kind = "int16"  # results of forward
+    input_gradient: Kind = "int16"  # and of grad_input
     gradient: Kind = "int8"  # of what convolutions gave
     block_gradient: Kind = "int16"  # of what blocks gave
 
     @classmethod
-    def of_bits(cls, *, result: int = 16, gradient: int = 8, block_gradient: int = 16) -> Kinds:
-        """Signed integers of so many bits each: up to 8, else 16.
+    def of_bits(
+        cls, *, result: int = 16, input_gradient: int = 0, gradient: int = 8, block_gradient: int = 16
+    ) -> Kinds:
+        """Signed integers of so many bits each: up to 8, else 16; input gradients of 0 as results.
 
-        >>> Kinds.of_bits(result=8, gradient=4).gradient
-        'int8'
+        >>> kinds = Kinds.of_bits(result=8, gradient=4)
+        >>> kinds.gradient, kinds.input_gradient
+        ('int8', 'int8')
         """
-        bits = {"result": result, "gradient": gradient, "block_gradient": block_gradient}
+        bits = {
+            "result": result,
+            "input_gradient": input_gradient or result,
+            "gradient": gradient,
+            "block_gradient": block_gradient,
+        }
         return cls(**{name: "int8" if count <= 8 else "int16" for name, count in bits.items()})
 
 
@@ -41,9 +50,9 @@ def body_kinds(network: Network, kinds: Kinds) -> dict[str, Kind]:
         inner = {f"{block.name}.a{number}": conv.kind for number, conv in enumerate(block.convs[:-1], 1)}
         count = len(block.convs)
         found |= {f"{block.name}.y{number}": kinds.result for number in range(1, count + 1)}
-        found |= {f"{block.name}.ga{number}": kinds.result for number in range(1, count)}
+        found |= {f"{block.name}.ga{number}": kinds.input_gradient for number in range(1, count)}
         if block.convs[0] is not network.first:
-            found[f"{block.name}.ga0"] = kinds.result
+            found[f"{block.name}.ga0"] = kinds.input_gradient
         found |= {f"{block.name}.gy{number}": kinds.gradient for number in range(1, count + 1)}
         found |= inner
         stages |= {f"x{block.stage}": block.last.kind, f"g{block.stage}": kinds.block_gradient}

@@ -60,7 +60,7 @@ class MemoryMap:
                     f"{block.name}.y{number}": (kinds.result, *out),
                     f"{block.name}.a{number}": (conv.kind, *out),
                     f"{block.name}.gy{number}": (kinds.gradient, *out),
-                    f"{block.name}.ga{number - 1}": (kinds.result, s.C, s.H, s.W),
+                    f"{block.name}.ga{number - 1}": (kinds.input_gradient, s.C, s.H, s.W),
                 }
             s = block.last.shape
             shapes[f"g{block.stage}"] = (kinds.block_gradient, s.K, s.P, s.Q)
