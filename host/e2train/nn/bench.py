@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
@@ -92,7 +93,7 @@ class BenchStep:
             raise ResidentError(f"{model_name}: {str(error).rpartition(';')[0]}") from None
         self._config = config
         self._batch, self._gradient_bits = batch, gradient_bits
-        self._bits = {
+        self._bits: dict[str, Any] = {
             "result_bits": result_bits,
             "input_gradient_bits": input_gradient_bits,
             "block_gradient_bits": block_gradient_bits,
