@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,12 @@ class Table:
     common: Settings = field(default_factory=dict)
     rows: Mapping[str, Row]
 
+    def __post_init__(self) -> None:
+        folders = Counter(slug(name) for name in self.rows)
+        alike = [name for name in self.rows if not slug(name) or folders[slug(name)] > 1]
+        if alike:
+            raise ValueError(f"rows {', '.join(alike)} need names with folders of their own")
+
     def config(self, name: str, changes: Settings, *, data: str) -> RunConfig:
         """The settings of one run of a row."""
         settings = {**_SIGNS_ALONE, **self.common, **self.rows[name].settings, **changes}
@@ -43,7 +50,7 @@ class Table:
 
 def slug(text: str) -> str:
     """A text as the name of a folder."""
-    return "-".join(re.findall(r"[a-z0-9.]+", text))
+    return "-".join(re.findall(r"[a-z0-9.]+", text.lower()))
 
 
 def _nearest(rows: Mapping[str, Row]) -> dict[str, Row]:

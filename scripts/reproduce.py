@@ -29,7 +29,7 @@ from pathlib import Path
 
 from e2train.train import RunConfig, TrainError, read_config, read_run
 from paper_tables import TABLES, Table, slug
-from table_files import Record, read_records, record, write_choices, write_table
+from table_files import Record, is_priced_alike, read_records, record, write_choices, write_table
 
 Run = tuple[RunConfig, Path]
 VALIDATION = 0.1  # share of the training images that --choose holds out
@@ -52,13 +52,16 @@ def main() -> int:
     else:
         KEPT.extend(read_records(out))
         planned = {name: seeds(table, name, out, options) for name in table.rows}
-        most = max(len(runs) for runs in planned.values())
-        runs = [planned[name][seed] for seed in range(most) for name in names if seed < len(planned[name])]
+        asked = {name: options.seeds or table.rows[name].seeds for name in names}
+        runs = [
+            planned[name][seed] for seed in range(max(asked.values())) for name in names if seed < asked[name]
+        ]
 
         def write() -> None:
             found = {name: [r for run in of if (r := finished(*run))] for name, of in planned.items()}
             if any(found.values()):
-                write_table(out, table, found, choices=choices)
+                others = [one for one in KEPT if not any(one in records for records in found.values())]
+                write_table(out, table, found, choices=choices, others=others)
 
         failures = train(runs, jobs=options.jobs, ended=write)
         if (out / "table.md").exists():
@@ -88,13 +91,14 @@ def parse() -> argparse.Namespace:
 
 
 def seeds(table: Table, name: str, out: Path, options: argparse.Namespace) -> list[Run]:
-    """The runs of a row."""
+    """The runs of a row, with those that it may have from before."""
+    own = table.rows[name].seeds
     return [
         (
             table.config(name, {"seed": seed, "host": options.host}, data=options.data),
             out / f"{slug(name)}-seed{seed}",
         )
-        for seed in range(options.seeds or table.rows[name].seeds)
+        for seed in range(max(own, options.seeds or own))
     ]
 
 
@@ -168,22 +172,24 @@ def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]
     return f"{where}: the run ended with exit code {code}; start again to go on" if code else None
 
 
-RECORDS: dict[Path, Record] = {}
+RECORDS: dict[tuple[Path, str], Record] = {}
 KEPT: list[Record] = []  # of runs that the table has listed before
 
 
 def finished(settings: RunConfig, where: Path) -> Record | None:
     """What is known of a run, if it has ended and was set so."""
-    if where not in RECORDS:
+    key = where, settings.hash
+    if key not in RECORDS:
+        kept = [one for one in KEPT if is_priced_alike(one)]
         try:
-            found = [record(read_run(where)), *KEPT]
+            found = [record(read_run(where)), *kept]
         except TrainError:
-            found = KEPT
+            found = kept
         for one in found:
             if one["config_sha256"] == settings.changed(host=one["host"]).hash:
-                RECORDS[where] = one
+                RECORDS[key] = one
                 break
-    return RECORDS.get(where)
+    return RECORDS.get(key)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,21 @@ from e2train.train.savings import TECHNIQUES, savings
 from matplotlib.figure import Figure
 from paper_tables import Table, slug
 
-__all__ = ["STEP_SECONDS", "Record", "read_records", "record", "write_choices", "write_table"]
+__all__ = [
+    "STEP_SECONDS",
+    "Record",
+    "is_priced_alike",
+    "read_records",
+    "record",
+    "write_choices",
+    "write_table",
+]
 
 Record = dict[str, Any]
 
 BASES = ("smb-fp32", "smb-int8")
 STEP_SECONDS = "step_seconds.json"  # as time_steps.py leaves it beside the table
+_OTHERS = "other_runs.json"  # records of runs that no row of the table asks for any more
 CLAIMS = {  # of the paper, about ResNet-74 on CIFAR-10: energy saved and points of accuracy lost
     "the paper's claim: 90 % saved, 2 points lost": (0.9, 2.0),
     "the paper's claim: 60 % saved, 1.2 points lost": (0.6, 1.2),
@@ -64,22 +73,40 @@ def record(run: FinishedRun) -> Record:
 
 
 def read_records(out: Path) -> list[Record]:
-    """The records of a table that was written before, without those that other costs have priced."""
+    """The records of a table that was written before."""
     path = out / "table.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    records = [one for row in rows for one in row["runs"]]
-    usable = [one for one in records if one.get("costs_sha256") == _costs_sha256()]
-    if left_out := len(records) - len(usable):
+    records: list[Record] = [one for row in _read_list(path) for one in row["runs"]]
+    records += _read_list(out / _OTHERS)
+    if left_out := sum(not is_priced_alike(one) for one in records):
         print(f"{path}: {left_out} runs are priced by other costs and count only by folder", file=sys.stderr)
-    return usable
+    return records
+
+
+def is_priced_alike(one: Record) -> bool:
+    """Whether the energy of a record is by the costs of today."""
+    return bool(one.get("costs_sha256") == _costs_sha256())
+
+
+def _read_list(path: Path) -> list[Any]:
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
 
 
 def _costs_sha256() -> str:
     return hashlib.sha256(repr(load_costs()).encode()).hexdigest()
 
 
-def write_table(out: Path, table: Table, found: Mapping[str, Sequence[Record]], *, choices: Path) -> None:
-    """Write the rows that have records; ``choices`` is the folder of runs that settings were chosen by."""
+def write_table(
+    out: Path,
+    table: Table,
+    found: Mapping[str, Sequence[Record]],
+    *,
+    choices: Path,
+    others: Sequence[Record] = (),
+) -> None:
+    """Write the rows that have records, and keep the ``others``.
+
+    ``choices`` is the folder of runs that settings were chosen by.
+    """
     rows = [_row(name, records) for name, records in found.items() if records]
     tried = _read_choices(choices, table)
     timed = out / STEP_SECONDS
@@ -88,6 +115,8 @@ def write_table(out: Path, table: Table, found: Mapping[str, Sequence[Record]], 
         row["tried"] = sum(choice["row"] == slug(row["row"]) for choice in tried)
         row["s_per_step"] = seconds.get(row["row"], {}).get("s_per_scheduled_step")
     (out / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if others or (out / _OTHERS).exists():
+        (out / _OTHERS).write_text(json.dumps(list(others), indent=2) + "\n", encoding="utf-8")
     text = f"{table.preset}, {_told(table.common) or 'its own settings'}.\n\n{_how_chosen(tried)}\n\n"
     (out / "table.md").write_text(text + _markdown(rows), encoding="utf-8")
     _plot(rows, out / "table.svg")

@@ -104,9 +104,39 @@ def test_runs_that_other_costs_have_priced_count_only_by_folder(reproduce, scrip
     out = tmp_path / "tiny"
     ((one,),) = (row["runs"] for row in json.loads((out / "table.json").read_text()))
     (out / "table.json").write_text(json.dumps([{"runs": [one, one | {"costs_sha256": "0"}]}]))
-    assert scripts("table_files").read_records(out) == [one]
+    files, other = scripts("table_files"), one | {"costs_sha256": "0"}
+    assert files.read_records(out) == [one, other]
+    assert [files.is_priced_alike(each) for each in (one, other)] == [True, False]
     message = f"{out}/table.json: 1 runs are priced by other costs and count only by folder\n"
     assert capsys.readouterr().err == message
+
+
+def test_records_that_no_row_asks_for_are_kept(reproduce, tmp_path):
+    """Fewer seeds than before lose none, whether the folders are there or not."""
+    reproduce("--seeds", "2")
+    table, others = tmp_path / "tiny/table.json", tmp_path / "tiny/other_runs.json"
+    before = {row["row"]: row["runs"] for row in json.loads(table.read_text())}
+    assert [len(runs) for runs in before.values()] == [2, 2]
+    assert not others.exists()
+    for folder in (tmp_path / "tiny").glob("*-seed?"):
+        shutil.rmtree(folder)
+    for _ in range(2):
+        assert reproduce("--seeds", "1", "--rows", "psg, predict")[:2] == (0, [])
+        rows = {row["row"]: row["runs"] for row in json.loads(table.read_text())}
+        assert rows == {"smb-int8": before["smb-int8"], "psg, predict": before["psg, predict"][:1]}
+        assert json.loads(others.read_text()) == before["psg, predict"][1:]
+    assert reproduce("--seeds", "2")[:2] == (0, [])
+    assert {row["row"]: row["runs"] for row in json.loads(table.read_text())} == before
+    assert json.loads(others.read_text()) == []
+
+
+def test_rows_need_folders_of_their_own(scripts):
+    tables = scripts("paper_tables")
+    row = tables.Row(settings={"method": "psg"})
+    assert tables.slug("PSG, lr 0.3") == "psg-lr-0.3"
+    for names in (("psg, a", "PSG (A)"), ("-",)):
+        with pytest.raises(ValueError, match=r"need names with folders of their own$"):
+            tables.Table(preset="digits", rows=dict.fromkeys(names, row))
 
 
 def test_a_shorter_version_has_a_folder_of_its_own(reproduce, tmp_path):
