@@ -24,6 +24,7 @@ from e2train.devices.resident_wire import (
 )
 from e2train.devices.simulated_board import board_model, build_logic
 from e2train.devices.spec import SpecDevice
+from e2train.numerics.elementwise import Written
 from e2train.overlay import load_board
 from e2train.runtime.agent_memory import AgentMemory
 from e2train.train import PRESETS, run_training
@@ -255,6 +256,39 @@ def test_sums_arrive_whatever_their_size(value):
     reply = encode_outcomes([(sums, Counters())], request=b"1234", memory_bytes=5)
     (((got, products), _),), room = decode_outcomes(reply, [call], request=b"1234")
     assert (got.dtype, got.tolist(), products.tolist(), room) == (np.int64, [value] * 16, list(range(16)), 5)
+
+
+@pytest.mark.parametrize(
+    ("written", "counters", "message"),
+    [
+        (
+            Written(largest=1 << 31, saturations=0),
+            Counters(),
+            r"^largest is 2147483648 and 0 saturated, must be",
+        ),
+        (
+            Written(largest=1, saturations=1025),
+            Counters(),
+            r"^largest is 1 and 1025 saturated, must be 2147483647 and 1024",
+        ),
+        (
+            Written(largest=1, saturations=0),
+            Counters(macs=1),
+            "^an outcome counts 1 multiply-accumulates and 0",
+        ),
+        (
+            Written(largest=1, saturations=0),
+            Counters(host_macs=2),
+            "^an outcome counts 0 .* and 2 of the host",
+        ),
+    ],
+)
+def test_outcomes_that_no_operation_has_are_refused(written, counters, message):
+    call = affine(tensor(0), tensor(1 << 12))
+    assert np.prod(call.out.shape) == 1024
+    reply = encode_outcomes([(written, counters)], request=b"1234", memory_bytes=5)
+    with pytest.raises(WireError, match=message):
+        decode_outcomes(reply, [call], request=b"1234")
 
 
 def test_outcomes_of_other_operations_are_refused():

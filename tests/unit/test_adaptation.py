@@ -234,6 +234,10 @@ def test_weights_that_do_not_fit_are_refused(digits, tmp_path):
     assert refusal(other, out).endswith(
         "the settings say 121212121212...; give --init the run whose weights the settings name"
     )
+    assert refusal(CONFIG.changed(init_sha256="12" * 32), out) == (
+        "init_sha256 names weights, 121212121212..., and init does not say where they are; give --init, or "
+        "--set init_sha256= to start without"
+    )
 
 
 def test_another_model_is_refused(digits):

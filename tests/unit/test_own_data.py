@@ -344,6 +344,16 @@ def test_settings_take_what_the_data_has(tmp_path, rng):
     assert (known.image_size, known.channels, known.validation) == (8, 1, 0.2)
     assert known.image == (1, 8, 8)
     assert settled(known, load_split(known)) == known
+    next((tmp_path / "data").glob("*/0.png")).unlink()
+    found = load_split(known)
+    with pytest.raises(TrainError) as error:
+        settled(known, found)
+    assert str(error.value) == (
+        f"{tmp_path / 'data'} holds images with SHA-256 {found.sha256[:12]}..., the settings name those with "
+        f"{known.data_sha256[:12]}...; give --set data_sha256= to train on these"
+    )
+    again = settled(known.set(["data_sha256="]), found)
+    assert again.data_sha256 == found.sha256 != known.data_sha256
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from e2train.nn import Group, OffloadContext, SkipPolicy, digits_net, offload, s
 from e2train.nn.parallel import Processes, pack_signs, unpack_signs
 from e2train.numerics.psg import SIGN_SCALES, Psg
 from e2train.runtime import Ledger
-from e2train.train import PRESETS, Session, TrainError
-from e2train.train.ranks import average_statistics, combine_gradients
+from e2train.train import PRESETS, Session, TrainError, run_training
+from e2train.train.ranks import average_statistics, check_alike, combine_gradients
 from e2train.train.run_ledger import RankLedger, rows_from
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,6 +246,36 @@ def test_a_batch_that_leaves_a_rank_without_an_image_is_refused():
     assert str(error.value) == (
         "2 ranks share a batch of 1 images at the end of an epoch; use another --batch"
     )
+
+
+def begin_alike(group: Group) -> None:
+    check_alike(group, "settings", "weights")
+    with pytest.raises(TrainError) as error:
+        check_alike(group, "settings", f"weights {group.rank}")
+    assert str(error.value) == (
+        "rank 1 begins with other settings, data or weights than rank 0; start all ranks alike, on the same "
+        "files"
+    )
+
+
+def test_ranks_that_begin_with_other_settings_are_refused(together):
+    together(begin_alike)
+
+
+def test_settings_of_more_ranks_than_there_are_are_refused(tmp_path, monkeypatch):
+    config = PRESETS["digits"].changed(steps=1, ranks=4)
+    with pytest.raises(TrainError) as error:
+        run_training(config, out=tmp_path)
+    assert str(error.value) == (
+        "the settings are those of 4 ranks, and there are 1; start with torchrun --nproc-per-node 4 -m "
+        "e2train train ..., or use --set ranks=1"
+    )
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(
+        TrainError, match=r"^this process was started as if by torchrun, but [^\n]*RANK expected"
+    ):
+        run_training(config, out=tmp_path)
 
 
 def test_one_process_alone_exchanges_with_nobody():

@@ -157,6 +157,10 @@ def _affine(u: DeviceTensor | None = None, **fields: Any) -> Affine:
             "conv (affine): coefficients must be (16,) and at most 536870912",
         ),
         (
+            lambda: _affine(a=np.iinfo(np.int64).min * _ONE),
+            "conv (affine): coefficients must be (16,) and at most 16383",
+        ),
+        (
             lambda: _affine(shift=31),
             "conv (affine): shift is 31, must be 0..30",
         ),

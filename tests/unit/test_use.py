@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import onnxruntime
@@ -164,6 +165,19 @@ def test_images_of_other_classes_are_refused(trained, tmp_path, run):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "eel" / "0.png")
     message = f"{tmp_path} has the class eel, which the run does not know: ant, bee, cat, dog"
     assert run("evaluate", trained[0], "--data", tmp_path) == (2, "", f"e2train: {message}\n")
+
+
+def test_images_that_have_changed_are_not_tested(tmp_path, images, run):
+    """Others would be held out, some of which the run has learnt from."""
+    shutil.copytree(images, tmp_path / "images")
+    run_training(trained_config(tmp_path / "images").changed(steps=1), out=tmp_path / "run")
+    (tmp_path / "images/ant/0.png").unlink()
+    code, out, error = run("evaluate", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert error == (
+        f"e2train: {tmp_path / 'images'} holds other images than the run has learnt from, maybe those that "
+        "it would be tested on; give images to test with --data\n"
+    )
 
 
 def test_an_unfinished_run_has_no_model(tmp_path):

@@ -273,7 +273,7 @@ class Affine:
             (self.b, COEFFICIENT_LIMIT),
             (self.d, OFFSET_LIMIT),
         ):
-            if values.shape != (out.C,) or np.abs(values).max() > limit:
+            if values.shape != (out.C,) or values.min() < -limit or values.max() > limit:
                 raise ShapeError(f"{self.name} (affine): coefficients must be ({out.C},) and at most {limit}")
         if not 0 <= self.shift <= SHIFT_LIMIT or out.view != "whole":
             raise ShapeError(f"{self.name} (affine): shift is {self.shift}, must be 0..{SHIFT_LIMIT}")

@@ -28,7 +28,8 @@ from e2train.devices.agent_wire import (
 )
 from e2train.devices.protocol import Counters
 from e2train.devices.resident import Affine, Convolution, DeviceTensor, Operation, Reduction, WeightGradient
-from e2train.numerics.elementwise import Written
+from e2train.numerics.blocks import LANES, block_count
+from e2train.numerics.elementwise import LARGEST, Written
 
 __all__ = ["Batch", "Put", "Step", "decode_batch", "decode_outcomes", "encode_batch", "encode_outcomes"]
 
@@ -142,7 +143,13 @@ def decode_outcomes(
         if not isinstance(entry, dict):
             raise WireError("an outcome is no record")
         shaped = [value.reshape(shape).astype(np.int64) for value, shape in zip(values, shapes, strict=True)]
-        found.append((_outcome(call, entry, shaped), decode_counters(entry.get("counters"))))
+        counters = decode_counters(entry.get("counters"))
+        if counters.macs or counters.host_macs:
+            raise WireError(
+                f"an outcome counts {counters.macs} multiply-accumulates and {counters.host_macs} of the host, "
+                "must be 0: they follow from the operation"
+            )
+        found.append((_outcome(call, entry, shaped), counters))
     if at != len(arrays):
         raise WireError(f"there are {len(arrays)} arrays, must be {at}")
     return found, count_of(head.get("memory_bytes"))
@@ -164,12 +171,14 @@ def _outcome(call: Operation, entry: dict[str, Any], values: list[NDArray[Any]])
     if isinstance(call, Reduction):
         return values[0], values[1]
     sums, squares = (*values, None, None)[:2]
-    return Written(
-        largest=count_of(entry.get("largest")),
-        saturations=count_of(entry.get("saturations")),
-        sums=sums,
-        squares=squares,
-    )
+    written = call.destination if isinstance(call, Convolution) else call.out
+    largest, saturations = count_of(entry.get("largest")), count_of(entry.get("saturations"))
+    padded = written.N * block_count(written.C) * LANES * written.H * written.W
+    if largest > LARGEST or saturations > padded:
+        raise WireError(
+            f"largest is {largest} and {saturations} saturated, must be {LARGEST} and {padded} at most"
+        )
+    return Written(largest=largest, saturations=saturations, sums=sums, squares=squares)
 
 
 def _fields(kind: type[Any]) -> tuple[str, ...]:

@@ -108,13 +108,7 @@ class RunConfig:
     validation: float = 0.0  # share of the training images held out, and tested in place of the test set
 
     def __post_init__(self) -> None:
-        for key, known in _CHOICES.items():
-            if getattr(self, key) not in known:
-                raise TrainError(f"no {key} {getattr(self, key)!r}; there are: {', '.join(known)}")
-        for key, (lowest, highest) in _RANGES.items():
-            if not lowest <= getattr(self, key) <= highest:
-                bounds = f"at least {lowest}" if highest == _ANY else f"in {lowest}..{highest}"
-                raise TrainError(f"{key} must be {bounds}, not {getattr(self, key)}")
+        self._check_values()
         try:
             _ = self.widths
             for device in self.device.split(","):
@@ -134,6 +128,22 @@ class RunConfig:
         if self.resident:
             self._check_resident()
         self._check_images()
+
+    def _check_values(self) -> None:
+        """Look at each setting by itself."""
+        for key, known in _CHOICES.items():
+            if getattr(self, key) not in known:
+                raise TrainError(f"no {key} {getattr(self, key)!r}; there are: {', '.join(known)}")
+        for key, (lowest, highest) in _RANGES.items():
+            value = getattr(self, key)
+            if not lowest <= value <= highest or value == _ANY:
+                bounds = f"at least {lowest}" if highest == _ANY else f"in {lowest}..{highest}"
+                raise TrainError(f"{key} must be {bounds}, not {str(value)[:40]}")
+        for key, kind in _KINDS.items():
+            if kind == "str" and not _is_text(getattr(self, key)):
+                raise TrainError(
+                    f"{key} is {getattr(self, key)!a}, which is no UTF-8; rename the file or folder"
+                )
 
     def _check_bits(self) -> None:
         for name in ("result_bits", "block_gradient_bits"):
@@ -269,6 +279,7 @@ class RunConfig:
 
 
 _ANY = float("inf")
+_MOST = 2**31 - 1
 _KINDS = {
     field.name: "str" if field.type in ("PsgMode", "SignScale") else str(field.type)
     for field in fields(RunConfig)
@@ -289,16 +300,28 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "gradient_rounding": ("nearest", "dithered"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch", "threads", "ranks"), (1, _ANY)),
-    **dict.fromkeys(("steps", "lr", "weight_decay", "gate_weight", "test_images"), (0, _ANY)),
+    **dict.fromkeys(("epochs", "batch"), (1, _MOST)),
+    **dict.fromkeys(("threads", "ranks"), (1, 65_536)),
+    **dict.fromkeys(("steps", "test_images"), (0, _MOST)),
+    **dict.fromkeys(("lr", "weight_decay", "gate_weight"), (0, _ANY)),
     **dict.fromkeys(("sign_lr", "sign_weight_decay"), (0, _ANY)),
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first", "scale_decay"), (0, 1)),
     "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),
     "validation": (0, 0.9),
-    "deadline_s": (0.1, _ANY),
+    "deadline_s": (0.1, 1e6),
     "gradient_range": (1 / 64, 1),
 }
+
+
+def _is_text(value: str) -> bool:
+    """Whether a file in UTF-8 can hold it; names of files may have other bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
 
 PRESETS = {name: RunConfig(preset=name, **SETTINGS[name]) for name in PRESET_NAMES}  # type: ignore[arg-type]
 

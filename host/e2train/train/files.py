@@ -29,7 +29,7 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
         raise

@@ -16,7 +16,7 @@ from e2train.nn.parallel import Processes
 from e2train.train.config import RunConfig
 from e2train.train.errors import TrainError
 
-__all__ = ["average_statistics", "combine_gradients", "device_of_rank", "joined"]
+__all__ = ["average_statistics", "check_alike", "combine_gradients", "device_of_rank", "joined"]
 
 
 @contextmanager
@@ -25,11 +25,31 @@ def joined() -> Iterator[Group]:
     if not dist.is_torchelastic_launched():
         yield Group()
         return
-    dist.init_process_group("gloo")
+    try:
+        dist.init_process_group("gloo")
+    except ValueError as error:  # of the environment; what others do is a RuntimeError
+        raise TrainError(
+            f"this process was started as if by torchrun, but {' '.join(str(error).split())[:200]}; start it "
+            "with torchrun, or without TORCHELASTIC_RUN_ID"
+        ) from error
     try:
         yield Processes()
     finally:
         dist.destroy_process_group()
+
+
+def check_alike(group: Group, *hashes: str) -> None:
+    """Look whether all ranks begin alike.
+
+    Raises: TrainError, on all of them, when their settings or weights differ.
+    """
+    said = group.texts(" ".join(hashes))
+    differing = [str(rank) for rank, each in enumerate(said) if each != said[0]]
+    if differing:
+        raise TrainError(
+            f"rank {', '.join(differing)} begins with other settings, data or weights than rank 0; start all "
+            "ranks alike, on the same files"
+        )
 
 
 def device_of_rank(config: RunConfig, group: Group) -> str:

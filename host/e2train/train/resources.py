@@ -58,9 +58,17 @@ def load_split(config: RunConfig) -> Split:
 
 
 def settled(config: RunConfig, split: Split) -> RunConfig:
-    """The settings with what was left to the data: size and channels of images, share held out."""
+    """The settings with what was left to the data: size and channels of images, share held out.
+
+    Raises: TrainError when they name other data.
+    """
     if not config.own_data:
         return config
+    if config.data_sha256 not in ("", split.sha256):
+        raise TrainError(
+            f"{config.data} holds images with SHA-256 {split.sha256[:12]}..., the settings name those with "
+            f"{config.data_sha256[:12]}...; give --set data_sha256= to train on these"
+        )
     form = split.format
     return config.changed(
         image_size=form.size,

@@ -34,7 +34,7 @@ from e2train.train.evaluation import Confusion, Evaluation
 from e2train.train.folder import RunFolder
 from e2train.train.hashing import state_sha256
 from e2train.train.loop import Row, evaluate, finish, train
-from e2train.train.ranks import joined
+from e2train.train.ranks import check_alike, joined
 from e2train.train.report import render_report
 from e2train.train.resources import load_split, open_context, settled, torch_threads
 from e2train.train.run_ledger import RankLedger, RunLedger
@@ -67,6 +67,11 @@ def run_training(
     """
     folder = RunFolder(out)
     with joined() as group, deterministic(torch_threads(config)), ExitStack() as stack:
+        if config.ranks not in (1, group.size) and not resume:
+            raise TrainError(
+                f"the settings are those of {config.ranks} ranks, and there are {group.size}; start with "
+                f"torchrun --nproc-per-node {config.ranks} -m e2train train ..., or use --set ranks=1"
+            )
         config = config.changed(ranks=group.size)
         if group.rank == 0:
             stack.enter_context(folder.held())
@@ -77,6 +82,7 @@ def run_training(
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
         if resume:
             folder.refuse_finished()
+        check_alike(group, config.hash, state_sha256(weights), saved.state_sha256 if saved else "")
         with open_context(config, group) as context:
             session = Session.start(config, context, context.ledger if context else Ledger(), group, split)
             if weights is not None:

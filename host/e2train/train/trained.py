@@ -107,6 +107,11 @@ def start_weights(config: RunConfig, *, resume: bool) -> tuple[RunConfig, dict[s
 
     Raises: TrainError when they are not there, or others than the settings say.
     """
+    if config.init_sha256 and not config.init and not resume:
+        raise TrainError(
+            f"init_sha256 names weights, {config.init_sha256[:12]}..., and init does not say where they are; "
+            "give --init, or --set init_sha256= to start without"
+        )
     if not config.init or (resume and config.init_sha256):
         return config, None
     weights = find_weights(Path(config.init))

@@ -76,12 +76,18 @@ def opened(trained: TrainedModel, *, device: str = "emulator") -> Iterator[Resid
 def images_to_test(trained: TrainedModel, data: Path | None) -> tuple[Dataset, str]:
     """The images that the run was tested on, or those of a folder or .npz file; and what they are.
 
-    Raises: DataError when they are not there, or have other classes.
+    Raises: DataError when they are not there, or have other classes; TrainError when the run's own ones have
+        changed.
     """
     config = trained.config
     if data is not None and not config.preset.startswith(("cifar", "imagenet")):
         return labelled_images(data, trained.format, trained.names), str(data)
     split: Split = load_split(config if data is None else config.changed(data=str(data)))
+    if config.own_data and split.sha256 != config.data_sha256:
+        raise TrainError(
+            f"{config.data} holds other images than the run has learnt from, maybe those that it would be "
+            "tested on; give images to test with --data"
+        )
     return split.test, "validation" if config.validation else "test"
 
 
