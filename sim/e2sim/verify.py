@@ -11,8 +11,8 @@ import shlex
 import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from e2hls.simulation.toolchain import (
 )
 from e2hls.sources import source_folder
 
-__all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "run"]
+__all__ = ["VerifyReport", "VerifyRow", "VerifyTarget", "project_modules", "run"]
 
 _BENCHES = source_folder("sim/benches")
 _PERIOD_NS = 10.0
@@ -41,6 +41,10 @@ _MAIN = share_dir / "lib" / "verilator" / "verilator.cpp"
 _PORTS = """`verilator_config
 public_flat_rw -module "{top}" -var "*"
 """
+# Settings of cocotb and Python by which a simulation would run other tests, or tests that assert nothing.
+_SETTINGS = re.compile(
+    r"(COCOTB|COVERAGE|GPI|PYGPI|SIM_CMD)(_\w+)?|GUI|LIBPYTHON_LOC|PYTHONOPTIMIZE|RANDOM_SEED|TESTCASE|WAVES"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,21 @@ def run(
     return VerifyReport(rows=tuple(rows), seed=seed, waves=tuple(kept))
 
 
+def project_modules() -> frozenset[str]:
+    """Modules of the project's benches, which a simulation finds before those of the user's folder."""
+    return frozenset(file.stem for file in _BENCHES.glob("*.py"))
+
+
+@contextmanager
+def _without_settings() -> Iterator[None]:
+    """Hide the user's environment variables for cocotb, which its runner reads and passes on."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if _SETTINGS.fullmatch(name)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 def _simulate(target: VerifyTarget, *, seed: int, out: Path, only: str | None = None) -> list[VerifyRow]:
     """Build and run one bench: all tests, or ``only`` one of them with waves."""
     out = out.resolve()
@@ -114,7 +133,7 @@ def _simulate(target: VerifyTarget, *, seed: int, out: Path, only: str | None = 
     arguments = [*target.arguments, ("record", str(record)), ("crashers", str(out / "crashers"))]
     build = _build(target.design, runner, waves=waves)
     # The runner ends the process on a failure; the results file says it better.
-    with suppress(SystemExit, RuntimeError):
+    with suppress(SystemExit, RuntimeError), _without_settings():
         runner.test(
             test_module=target.bench,
             hdl_toplevel=target.design.name,

@@ -130,6 +130,13 @@ def test_an_impossible_number_is_one_line(capsys, option, value, wanted):
     )
 
 
+def test_an_address_that_is_no_text_is_one_line(tmp_path, capsys):
+    """A byte that is no UTF-8 comes from the command line as half a character."""
+    code, output = started(capsys, "--token-file", str(tmp_path / "token"), "--bind", "\udcff", "--port", "0")
+    assert code == 2
+    assert re.fullmatch(r"e2train: cannot serve on \\udcff:0: [^\n]+\n", output), output
+
+
 @pytest.mark.parametrize("bind", ["localhost.invalid.", "a..b", "256.0.0.1", "192.0.2.1"])
 def test_an_impossible_address_is_one_line(tmp_path, capsys, bind):
     code, output = started(capsys, "--token-file", str(tmp_path / "token"), "--bind", bind, "--port", "0")

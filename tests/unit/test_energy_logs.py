@@ -17,6 +17,7 @@ def log(path, text):
 
 
 HEAD = "time_s,power_w\n"
+POINT = "write numbers with a decimal point, and a value for each column"
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,10 @@ HEAD = "time_s,power_w\n"
         (HEAD, "holds 0 samples; at least 2 are needed"),
         (HEAD + "1,2\n", "holds 1 samples; at least 2 are needed"),
         (HEAD + "1,2\n2,high\n", "line 3: could not convert string to float: 'high'"),
-        (HEAD + "1,2\n2\n", "line 3: float() argument must be a string or a real number, not 'NoneType'"),
+        (HEAD + "1,2\n2\n", f"line 3 has 1 columns, the header 2; {POINT}"),
+        (HEAD + "1,2\n0,20,5\n", f"line 3 has 3 columns, the header 2; {POINT}"),
+        (HEAD + "1,2\n\n2,2,\n", f"line 4 has 3 columns, the header 2; {POINT}"),
+        ("time_s,power_w,power_w\n1,2,3\n", "has more than one column power_w; rename all but one"),
         (HEAD + "1,2\nyesterday,2\n", "line 3: Invalid isoformat string: 'yesterday'"),
         (HEAD + "1,2\n2,nan\n", "line 3: 2.0 s, nan W are no finite numbers"),
         (HEAD + "1,2\n3,2\n2,2\n", "line 4: its time 2.000000 s is not after the one before, 3.000000 s"),
@@ -129,6 +133,7 @@ def test_idle_power_below_zero_is_left_out(tmp_path, clock):
         ),
         ("csv", "\n1,2\n", "needs the columns time_s and power_w, or voltage_v and current_a; it has none"),
         ("csv-marker", HEAD, "has no column marker; align it by time"),
+        ("csv", "time_s,time_s,power_w\n", "has more than one column time_s; rename all but one"),
     ],
 )
 def test_wrong_columns_are_refused_before_the_run(tmp_path, kind, text, message):
@@ -176,4 +181,6 @@ def test_a_log_is_aligned_by_its_marker(tmp_path, clock):
 def test_a_log_of_a_spreadsheet_is_read(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("time_s, power_w\n1, 2.5\n2, 2.5\n", encoding="utf-8-sig")
+    assert read_csv_log(path).powers_w.tolist() == [2.5, 2.5]
+    log(path, "time_s,power_w,,\n1,2.5,,\n\n2,2.5,,\n")  # empty columns at its right
     assert read_csv_log(path).powers_w.tolist() == [2.5, 2.5]

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modelled energy: worked by hand, against the ledger of real runs, and split into factors that multiply."""
 
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from functools import cache
 from math import prod
+from pathlib import Path
 
 import pytest
 from e2train.config import load_config
 from e2train.devices import Counters
-from e2train.energy import Work, load_costs, modelled
+from e2train.energy import EnergyError, Work, load_costs, modelled
 from e2train.nn import GATES, build_model
 from e2train.runtime import LedgerRow, works
 from e2train.train import PRESETS, read_run, run_training
@@ -149,3 +151,69 @@ def test_a_run_whose_batches_were_all_dropped_ends(tmp_path):
     assert (summary.steps_run, summary.energy_modelled_j) == (0, 0.0)
     assert summary.energy_factors["smd"] == 0.0
     assert summary.energy_factors["slu"] == 1.0
+
+
+def costs_file(path: Path, **costs: object) -> Path:
+    """A file with the project's table and other costs in it."""
+    text = "".join(
+        f"{key} = {costs.get(key, value)!r}\n" for key, value in asdict(load_costs()).items() if key != "name"
+    )
+    path.write_text(f"[t]\n{text}", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[t", "is not TOML"),
+        ("", "has no table ''; there are: none"),
+        ("[t]\ntitle = 'x'\n", "table t: lacks "),
+        ("x = " + "[" * 20_000, "costs.toml is nested too deeply; a cost table has numbers and text alone"),
+    ],
+)
+def test_malformed_cost_tables_are_one_line(tmp_path, text, message):
+    path = tmp_path / "costs.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(EnergyError, match=re.escape(message)):
+        load_costs(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-1.0, "-1.0"), (2e12, "2000000000000.0"), (10**400, "a number of 1329 bits"), (float("nan"), "nan")],
+    ids=["negative", "large", "401 digits", "nan"],
+)
+@pytest.mark.parametrize("key", ["sram_pj", "accumulator_bits"])
+def test_a_cost_out_of_bounds_is_refused(tmp_path, key, value, shown):
+    path = costs_file(tmp_path / "costs.toml", **{key: value})
+    wanted = f"{key} must be a number in 0..1e+12, not {shown}"
+    if key == "accumulator_bits" and isinstance(value, float):
+        wanted = f"accumulator_bits must be of type int, not {shown}"
+    with pytest.raises(EnergyError) as raised:
+        load_costs(path)
+    assert str(raised.value) == f"{path}, table t: {wanted}"
+
+
+FREE = {key: 0 for key in asdict(load_costs()) if "_pj" in key}
+
+
+@pytest.mark.parametrize(
+    "costs", [{}, {"int_add_pj_per_bit": 1.0}, {"float32_mult_pj": 1.0}, {"dram_pj": 1e-300}]
+)
+def test_a_table_in_which_a_reference_costs_nothing_is_refused(tmp_path, costs):
+    """Reports divide by the energy of the same training in float32, and in int8."""
+    path = costs_file(tmp_path / "costs.toml", **FREE | costs)
+    with pytest.raises(EnergyError) as raised:
+        load_costs(path)
+    assert str(raised.value) == (
+        f"{path}, table t: float32 or int8 would cost nothing; set sram_pj or dram_pj above 0, or one of "
+        "float32_* and one of int_*"
+    )
+
+
+@pytest.mark.parametrize(
+    "costs", [{"sram_pj": 1.0}, {"dram_pj": 1e12}, {"float32_add_pj": 1.0, "int_mult_pj_per_bit2": 1.0}]
+)
+def test_a_table_may_price_a_part_alone(tmp_path, costs):
+    table = load_costs(costs_file(tmp_path / "costs.toml", **FREE | costs))
+    assert {key: value for key, value in asdict(table).items() if key in costs} == costs

@@ -19,7 +19,6 @@ from e2train.energy import (
     Recording,
     check_meter,
     gauge,
-    load_costs,
     open_meter,
     sensor_rows,
     write_samples,
@@ -99,6 +98,30 @@ def test_a_sensor_that_goes_is_noted_and_what_it_said_is_kept(lost, tmp_path):
         recording.window(0.0, 5.9)
     write_samples(recording, tmp_path / "power.csv")
     assert len(read_csv_log(tmp_path / "power.csv").times_s) == 30
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [
+        (float("nan"), "scripted read nan at 1.0 s, no finite number"),
+        (float("inf"), "scripted read inf at 1.0 s, no finite number"),
+        (None, "must be real number, not NoneType"),
+        (TypeError("two\nlines"), "two lines"),
+        (ValueError("no number"), "no number"),
+        (OverflowError(), "OverflowError"),
+    ],
+)
+def test_a_reading_that_is_no_number_is_a_lost_sample(said, note):
+    clock = SimpleNamespace(now_s=0.0)
+    recorder = Recorder(
+        Scripted(*[2.0] * 10, said, *[2.0] * 10), clock=lambda: clock.now_s, wall=lambda: clock.now_s
+    )
+    for sample in range(21):
+        clock.now_s = sample * 0.1
+        recorder.take()
+    recording = recorder.recording()
+    assert recording.notes == (f"a sample was lost: {note}",)
+    assert recording.window(0.0, 2.0).energy_j == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("counts_energy", [False, True])
@@ -336,6 +359,27 @@ def test_a_counter_without_a_range_works_until_it_starts_again(monkeypatch):
     )
 
 
+def test_a_counter_that_was_reset_is_not_one_that_wrapped():
+    """A step back to nearly 0 long before the counter's end, within the window alone."""
+    times_s, counted = np.arange(0, 6, 0.1), np.arange(0, 60, 1.0) + 5000.0
+    counted[20:] -= counted[20]
+    recording = power(times_s, counted, counts_energy=True, wraps_at_j=262_143.0)
+    with pytest.raises(EnergyError) as error:
+        recording.window(0.0, 5.9)
+    assert str(error.value) == (
+        "m was reset: as a wrap, the step back would mean 2.57e+06 W, more than 2000 W; "
+        "energy not reported, measure again"
+    )
+    assert recording.window(2.05, 5.9).energy_j == pytest.approx(38.5)
+    with pytest.raises(EnergyError, match=r"^m was reset: "):
+        recording.window(1.95, 5.9)
+
+
+def test_samples_too_large_to_add_up_are_no_energy():
+    with np.errstate(all="ignore"), pytest.raises(EnergyError, match=r"^m gave samples too large to add up"):
+        power(np.arange(0, 2, 0.1), [1e308] * 20).window(0.0, 1.5)
+
+
 def test_every_kind_of_sensor_is_listed_with_what_there_is_or_why_not():
     files = {
         "/sys/class/hwmon/hwmon0/name": b"simulated_ina226_u183\n",
@@ -345,28 +389,3 @@ def test_every_kind_of_sensor_is_listed_with_what_there_is_or_why_not():
     assert rows[0].found == ("simulated_ina226_u183",)
     assert {row.kind for row in rows} == {"hwmon", "pmbus", "rapl", "ina226", "joulescope", "csv"}
     assert all(row.found or row.reason for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[t", "is not TOML"),
-        ("", "has no table ''; there are: none"),
-        ("[t]\ntitle = 'x'\n", "table t: lacks "),
-    ],
-)
-def test_malformed_cost_tables_are_one_line(tmp_path, text, message):
-    path = tmp_path / "costs.toml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(EnergyError, match=re.escape(message)):
-        load_costs(path)
-
-
-def test_a_cost_below_nothing_is_refused(tmp_path):
-    from e2train.energy import model
-
-    text = model._TABLES.read_text(encoding="utf-8").replace("sram_pj = 20.0", "sram_pj = -1.0")
-    path = tmp_path / "costs.toml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(EnergyError, match=r"sram_pj must be a number of at least 0, not -1\.0"):
-        load_costs(path)

@@ -326,7 +326,11 @@ def test_vivado_finds_its_files_from_any_folder(tmp_path, monkeypatch):
     ("result", "message"),
     [
         ('{"slack_ns": , "tool": ""}', "result.json of the build script is wrong: Expecting value"),
-        ("{}", "result.json of the build script is wrong: "),
+        ("{}", "result.json of the build script is wrong: lacks slack_ns, resources, tool;"),
+        ("[" * 60_000, "result.json of the build script is wrong: maximum recursion depth exceeded"),
+        ('{"slack_ns": "0.1", "tool": "stub", "resources": {}}',
+         "result.json of the build script is wrong: slack_ns must be of type float, not '0.1'"),
+        (None, "Vivado ended without writing result.json (see "),
         ('{"slack_ns": -0.5, "tool": "stub", "resources": {}}',
          "the timing is not met: slack -0.5 ns at 100 MHz;"),
         ('{"slack_ns": NaN, "tool": "stub", "resources": {}}',
@@ -334,15 +338,19 @@ def test_vivado_finds_its_files_from_any_folder(tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_a_result_of_vivado_that_makes_no_sense_is_one_line(tmp_path, monkeypatch, result, message):
-    vivado = tmp_path / "bin" / "vivado"
-    vivado.parent.mkdir()
-    vivado.write_text("#!/bin/sh\n")
+    """Also where an earlier build left one that does."""
+    made, vivado = tmp_path / "made", tmp_path / "bin" / "vivado"
+    for folder in (made, vivado.parent):
+        folder.mkdir()
+    vivado.write_text(f"#!/bin/sh\ncp {made}/* .\n")
     vivado.chmod(0o755)
     monkeypatch.setenv("PATH", f"{vivado.parent}:/usr/bin:/bin")
     build = VivadoBuild(load_board("pynq_z2"), tmp_path, rtl=())
     build.folder.mkdir()
+    (build.folder / "result.json").write_text('{"slack_ns": 0.5, "tool": "stub", "resources": {}}')
     for name, content in {"overlay.bit": "bit", "overlay.hwh": "hwh", "result.json": result}.items():
-        (build.folder / name).write_text(content)
+        if content is not None:
+            (made / name).write_text(content)
     with pytest.raises(OverlayError, match=re.escape(message)):
         build.run()
 

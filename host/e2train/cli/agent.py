@@ -30,9 +30,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"e2train: {' '.join(str(error).split())}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(
-            f"e2train: cannot serve on {options.bind}:{options.port}: {error.strerror or error}\n"
-        )
+        sys.stderr.write(_cannot_serve(options, error.strerror or str(error)))
+        return 2
+    except (TypeError, UnicodeError) as error:  # what socket raises for an address of other than text
+        sys.stderr.write(_cannot_serve(options, str(error)))
         return 2
     except KeyboardInterrupt:
         pass
@@ -73,6 +74,11 @@ def _serve(options: argparse.Namespace) -> None:
             print(f"agent for {config.name} on {options.bind}:{server.server_port}", flush=True)
             print(f"the PC needs the token in {token_file}", flush=True)
             server.serve_forever()
+
+
+def _cannot_serve(options: argparse.Namespace, reason: str) -> str:
+    where = f"{ascii(options.bind)[1:-1]}:{options.port}"
+    return f"e2train: cannot serve on {where}: {' '.join(reason.split())}\n"
 
 
 def _warn(text: str) -> None:

@@ -50,11 +50,16 @@ def build(
     from e2train.overlay import ENGINE, load_board, simulated_overlay, write_overlay
     from e2train.overlay.vivado import VivadoBuild, source_hash
 
+    if simulated and dry_run:
+        raise typer.BadParameter("--simulated needs no Vivado and has no steps to print; leave out --dry-run")
+    if kernel is None and (top or include_dirs or defines):
+        raise typer.BadParameter(
+            "--top, -I and -D belong to a kernel of your own; name it by --kernel FILE.cpp"
+        )
     description = load_board(board)
-    dry = dry_run and not simulated
     registers: tuple[Register, ...] = ()
     if kernel is None:
-        name, files = ENGINE, () if dry else engine_rtl(description.config).verilog_files
+        name, files = ENGINE, () if dry_run else engine_rtl(description.config).verilog_files
     else:
         own = own_kernel(
             kernel, description.config, top=top, include_dirs=include_dirs or (), defines=defines or ()
@@ -66,7 +71,7 @@ def build(
         )
     else:
         vivado = VivadoBuild(description, out, rtl=files, kernel=name, registers=registers)
-        if dry:
+        if dry_run:
             for step in vivado.steps():
                 typer.echo(step)
             return
@@ -83,6 +88,7 @@ def check(
     from e2train.config import load_config
     from e2train.overlay import OverlayError, read_overlay
     from e2train.overlay.bitfile import read_bit_header
+    from e2train.overlay.description import check_manifest
 
     overlay = read_overlay(file)
     manifest, config = overlay.manifest, load_config(overlay.manifest.config)
@@ -94,6 +100,10 @@ def check(
     header = read_bit_header(overlay.bit)
     if not header.fits(config.part):
         raise OverlayError(f"{file}: the .bit file is for {header.part!r}, {config.name} has {config.part!r}")
+    try:
+        check_manifest(manifest)
+    except OverlayError as error:
+        raise OverlayError(f"{file}: {error}") from None
     if as_json:
         typer.echo(json.dumps(asdict(manifest)))
         return

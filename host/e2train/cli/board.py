@@ -147,6 +147,10 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a simulated board that the pynq client takes for a real one, until Ctrl-C."""
+    if kernel is None and (top or include_dirs or defines):
+        raise typer.BadParameter(
+            "--top, -I and -D belong to a kernel of your own; name it by --kernel FILE.cpp"
+        )
     from e2train.config.extras import install_command
     from e2train.devices import DeviceError
 

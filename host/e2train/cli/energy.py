@@ -38,6 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+_MOST_IDLE_S = 86400
 _NO_ENERGY = 1  # of a command that ran well
 _NOT_FOUND = 127  # as a shell reports a command that is not there
 _SIGNALLED = 128  # and one that a signal ended, with the signal's number
@@ -78,7 +79,9 @@ def record(
     context: typer.Context,
     meter: Annotated[str, typer.Option(help=METER_HELP)] = "rapl",
     out: Annotated[Path, typer.Option(help="Folder for power.csv and energy.json.")] = Path("energy"),
-    idle: Annotated[float, typer.Option(help="Seconds of idle power before the command.", min=0)] = 2.0,
+    idle: Annotated[
+        float, typer.Option(help="Seconds of idle power before the command.", min=0, max=_MOST_IDLE_S)
+    ] = 2.0,
     device: Device = "",
     overlay: Overlay = None,
     board: Config = "zcu104",

@@ -53,6 +53,11 @@ def verify(
 
     config = load_config(board)
     source = Source(kernel, top, tuple(include_dirs or ()), tuple(defines or ()))
+    if source != Source() and all(bench in BENCHES for bench in benches or BENCHES):
+        raise typer.BadParameter(
+            "--kernel, --top, -I and -D belong to a bench of your own: e2train verify NAME_bench.py "
+            "--kernel FILE.cpp"
+        )
     targets = [verify_target(bench, config, source) for bench in benches or BENCHES]
     report = run(targets, seed=seed, waves=waves, out=out)
     _print_json(report) if as_json else _print_table(report)
@@ -86,7 +91,7 @@ def verify_target(bench: str, config: EngineConfig, source: Source | None = None
 
     Raises: DeviceError when there is no such bench or kernel.
     """
-    from e2sim.verify import VerifyTarget
+    from e2sim.verify import VerifyTarget, project_modules
 
     from e2train.devices.build import engine_rtl, rtl_options
 
@@ -101,6 +106,8 @@ def verify_target(bench: str, config: EngineConfig, source: Source | None = None
         raise DeviceError(f"no bench {bench!r}: give {', '.join(map(repr, BENCHES))} or an existing .py file")
     if not path.stem.isidentifier():
         raise DeviceError(f"{bench}: the file's name is a Python module's and must be an identifier")
+    if path.stem in project_modules():
+        raise DeviceError(f"{bench}: e2train's own benches have a module {path.stem}; rename the file")
     from e2hls import build_rtl
     from e2hls.checking.kernel import find_kernel
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2train.config.records import RecordError, check_record, kinds_of, load_toml
+from e2train.config.records import RecordError, check_record, kinds_of, load_toml, quoted
 from e2train.energy.readings import EnergyError
 
 __all__ = ["CostTable", "Modelled", "Work", "load_costs", "modelled"]
@@ -15,6 +15,8 @@ __all__ = ["CostTable", "Modelled", "Work", "load_costs", "modelled"]
 _TABLES = Path(__file__).with_name("costs.toml")
 _ACCESS_BITS = 64
 _PJ = 1e-12
+_MOST = 1e12  # that a cost may be
+_LEAST_PJ = 1e-12  # of a multiply-accumulate and its accesses: reports divide by what float32 and int8 cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,8 @@ def load_costs(path: Path = _TABLES, name: str | None = None) -> CostTable:
         tables = load_toml(path)
     except OSError as error:
         raise EnergyError(f"cannot read {path}: {error.strerror}") from error
+    except RecursionError:
+        raise EnergyError(f"{path} is nested too deeply; a cost table has numbers and text alone") from None
     except ValueError as error:
         raise EnergyError(f"{path} is not TOML: {error}") from error
     name = name or next(iter(tables), "")
@@ -137,8 +141,15 @@ def load_costs(path: Path = _TABLES, name: str | None = None) -> CostTable:
     except RecordError as error:
         raise EnergyError(f"{path}, table {name}: {error}") from None
     for key, value in table.items():
-        if kinds[key] != "str" and not 0 <= value < float("inf"):
-            raise EnergyError(f"{path}, table {name}: {key} must be a number of at least 0, not {value!r}")
-    if not any(value for key, value in table.items() if kinds[key] == "float"):
-        raise EnergyError(f"{path}, table {name}: every cost is 0; one must be above")
-    return CostTable(name=name, **table)
+        if kinds[key] != "str" and not 0 <= value <= _MOST:
+            raise EnergyError(
+                f"{path}, table {name}: {key} must be a number in 0..{_MOST:g}, not {quoted(value)}"
+            )
+    costs = CostTable(name=name, **table)
+    moved_pj = costs.sram_pj + costs.dram_pj
+    if min(costs.mac_pj(32, 32), costs.mac_pj(8, 8)) + moved_pj < _LEAST_PJ:
+        raise EnergyError(
+            f"{path}, table {name}: float32 or int8 would cost nothing; set sram_pj or dram_pj "
+            "above 0, or one of float32_* and one of int_*"
+        )
+    return costs

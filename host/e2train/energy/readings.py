@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ Floats = NDArray[np.float64]
 _FEWEST_PERIODS = 10  # in a window whose energy is worth telling
 _GAP_PERIODS = 3  # without a sample are a gap
 _MOST_UNSEEN = 0.01  # share of a window that a power sensor may be silent
+_MOST_WRAPPED_W = 2000.0  # over a step back of a counter; above, it was reset
 
 
 class EnergyError(RuntimeError):
@@ -86,7 +88,8 @@ class Recording:
 
         Raises: EnergyError when that is shorter than ten periods of the sensor, when there are not two
             samples, when a power sensor was silent for more than a hundredth of it, when a counter started
-            again and nobody knows where it did, or when the energy is negative, though samples may be.
+            again and nobody knows where it did or it was reset, or when the energy is negative, though
+            samples may be, or not finite.
         """
         duration_s = stop_s - start_s
         shortest_s = shortest_window_s(self.period_s)
@@ -109,7 +112,10 @@ class Recording:
             raise EnergyError(
                 f"{self.meter} started to count again and does not say at what value; energy not reported"
             )
+        self._check_wraps(start_s, stop_s)
         energy_j = float(np.diff(self.energy_at(np.array([start_s, stop_s])))[0])
+        if not math.isfinite(energy_j):
+            raise EnergyError(f"{self.meter} gave samples too large to add up; look at its scale")
         if energy_j < 0:
             raise EnergyError(
                 f"{self.meter} measured a negative mean power, {energy_j / duration_s:.3g} W; look whether "
@@ -122,6 +128,18 @@ class Recording:
             gaps=gaps,
             idle_power_w=idle_power_w,
         )
+
+    def _check_wraps(self, start_s: float, stop_s: float) -> None:
+        """Refuse a counter that was reset within a window."""
+        if not self.counts_energy or self.wraps_at_j is None:
+            return
+        used = (self.times_s[1:] > start_s) & (self.times_s[:-1] < stop_s) & (np.diff(self.values) < 0)
+        most_w = float(np.max(self.power()[1], where=used, initial=0.0))
+        if most_w > _MOST_WRAPPED_W:
+            raise EnergyError(
+                f"{self.meter} was reset: as a wrap, the step back would mean {most_w:.3g} W, more than "
+                f"{_MOST_WRAPPED_W:g} W; energy not reported, measure again"
+            )
 
     def _energy_j(self) -> Floats:
         """Energy since the first sample, at every sample."""

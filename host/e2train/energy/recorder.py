@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,8 +24,8 @@ _CLOCK_STEP_S = 0.1  # of the wall clock against the monotonic one
 class Recorder:
     """Reads a meter once in each of its periods, from entering the ``with`` block to its end.
 
-    Samples go to the disk; with a log their power does, too, where others can read it. A read that fails is
-    noted and tried again; what was recorded stays.
+    Samples go to the disk; with a log their power does, too, where others can read it. A read that fails, or
+    gives no finite number, is noted and tried again; what was recorded stays.
     """
 
     def __init__(
@@ -65,13 +66,16 @@ class Recorder:
         asked_s = self._clock()
         try:
             reading = self._meter.read()
-        except (OSError, RuntimeError) as error:
+            now_s = self._clock()
+            time_s = (asked_s + now_s) / 2 if reading.time_s is None else reading.time_s
+            if not (math.isfinite(reading.value) and math.isfinite(time_s)):
+                raise ValueError(f"{self._meter.name} read {reading.value} at {time_s} s, no finite number")
+        except Exception as error:  # drivers of meters raise what they like, and the thread must go on
             self._lost += 1
             if self._lost == 1:
-                self._notes.append(f"a sample was lost: {error}")
+                why = " ".join(str(error).split()) or type(error).__name__
+                self._notes.append(f"a sample was lost: {why}")
             return
-        now_s = self._clock()
-        time_s = (asked_s + now_s) / 2 if reading.time_s is None else reading.time_s
         self._watch_wall_clock(now_s)
         if self._last is None or time_s > self._last[0]:  # else nothing new
             self._samples.append(time_s, reading.value, self.mark)

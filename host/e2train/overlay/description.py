@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +11,23 @@ from e2hls.sources import source_folder
 
 from e2train.config import ConfigError, EngineConfig, load_config
 from e2train.config.records import RecordError, check_record, kinds_of, load_toml
+from e2train.overlay.manifest import Manifest, OverlayError
 
-__all__ = ["BITSTREAMS", "PROCESSING_SYSTEMS", "BoardDescription", "board_names", "load_board"]
+__all__ = [
+    "BITSTREAMS",
+    "PROCESSING_SYSTEMS",
+    "BoardDescription",
+    "board_names",
+    "check_manifest",
+    "load_board",
+]
 
 BITSTREAMS = source_folder("bitstreams")
 
 PROCESSING_SYSTEMS = ("processing_system7", "zynq_ultra_ps_e")
 _DATA_BITS = 64  # of an engine's streams, and of its DMA's port to the memory
 _MOST_PORTS = 4  # of a processing system to the memory
+_CLOCK_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,3 +138,22 @@ def load_board(name: str, root: Path = BITSTREAMS) -> BoardDescription:
         raise ConfigError(f"{path}: {error}") from None
     config = load_config(raw["config"])
     return BoardDescription(name=name, engines=config.engines, **{**raw, "config": config})
+
+
+def check_manifest(manifest: Manifest, root: Path = BITSTREAMS) -> None:
+    """Compare a manifest with the description of its board.
+
+    Raises: OverlayError when there is no such board, or it has another configuration or clock.
+    """
+    names = board_names(root)
+    if manifest.board not in names:
+        raise OverlayError(f"its board {manifest.board!r} is not known; there are: {', '.join(names)}")
+    board = load_board(manifest.board, root)
+    if manifest.config != board.config.name:
+        raise OverlayError(
+            f"its configuration is {manifest.config}, {board.name} has {board.config.name}; rebuild it"
+        )
+    if not math.isclose(manifest.clock_mhz, board.clock_mhz, rel_tol=_CLOCK_TOLERANCE):
+        raise OverlayError(
+            f"its clock is {manifest.clock_mhz:g} MHz, {board.name} has {board.clock_mhz:g} MHz; rebuild it"
+        )

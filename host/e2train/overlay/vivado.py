@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2train.config.records import check_record, kinds_of
 from e2train.overlay.archive import OverlaySet
 from e2train.overlay.description import BITSTREAMS, BoardDescription
 from e2train.overlay.hwh import with_registers
@@ -21,6 +22,8 @@ from e2train.overlay.registers import Register, offsets
 __all__ = ["VivadoBuild", "board_tcl", "source_hash"]
 
 _BUILD_SCRIPT = BITSTREAMS / "build.tcl"
+_RESULT = "result.json"
+_WRITTEN = ("overlay.bit", "overlay.hwh", _RESULT)  # by the build script
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class VivadoBuild:
     def run(self) -> OverlaySet:
         """Run Vivado; takes half an hour.
 
-        Raises: OverlayError when Vivado is missing or fails.
+        Raises: OverlayError when Vivado is missing or fails, or leaves a file out.
         """
         if shutil.which("vivado") is None:
             raise OverlayError(
@@ -73,12 +76,16 @@ class VivadoBuild:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "board.tcl").write_text(self._tcl(), encoding="utf-8")
+        for name in _WRITTEN:
+            (self.folder / name).unlink(missing_ok=True)
         log = self.folder / "vivado.log"
         done = subprocess.run(self._command(), cwd=self.folder, capture_output=True, text=True, check=False)
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
         if done.returncode:
             errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR")]
             raise OverlayError(f"Vivado failed: {(errors or ['no error line'])[0]} (see {log})")
+        if missing := [name for name in _WRITTEN if not (self.folder / name).is_file()]:
+            raise OverlayError(f"Vivado ended without writing {', '.join(missing)} (see {log})")
         return self._collected()
 
     def _tcl(self) -> str:
@@ -91,13 +98,11 @@ class VivadoBuild:
         ]
 
     def _collected(self) -> OverlaySet:
-        bit, hwh = ((self.folder / f"overlay{ending}").read_bytes() for ending in (".bit", ".hwh"))
+        bit, hwh, written = ((self.folder / name).read_bytes() for name in _WRITTEN)
         try:
-            result = _Result(**json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
-        except (TypeError, ValueError) as error:
-            raise OverlayError(
-                f"{self.folder / 'result.json'} of the build script is wrong: {error}"
-            ) from None
+            result = _Result(**check_record(json.loads(written), kinds_of(_Result) | {"resources": "dict"}))
+        except (ValueError, RecursionError) as error:
+            raise OverlayError(f"{self.folder / _RESULT} of the build script is wrong: {error}") from None
         if result.slack_ns < 0:
             raise OverlayError(
                 f"the timing is not met: slack {result.slack_ns} ns at {self.board.clock_mhz:g} MHz; raise "

@@ -303,8 +303,14 @@ def read_run(path: Path) -> FinishedRun:
         raise TrainError(f"{path} holds no finished run: no {folder.summary.name}") from error
     except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
         raise TrainError(f"{folder.summary} is damaged or of another version: {error}") from error
+    config = read_config(folder.config)
+    if summary.config_sha256 != config.hash:
+        raise TrainError(
+            f"{folder.summary} is not of the settings in {folder.config.name}, or of another version; give "
+            "the whole folder of one run, or train again"
+        )
     return FinishedRun(
-        config=read_config(folder.config),
+        config=config,
         summary=summary,
         ledger=read_run_ledger(folder.ledger),
         steps=folder.rows(),

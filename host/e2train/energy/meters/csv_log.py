@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -73,18 +73,18 @@ def read_csv_log(path: Path) -> CsvLog:
         if path.stat().st_size > _LARGEST:
             raise EnergyError(f"{path} is larger than {_LARGEST >> 30} GiB; cut it to the run")
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = _power_columns(path, reader.fieldnames or ())
-            rows = list(_rows(path, reader, columns))
+            reader = csv.reader(file, skipinitialspace=True)
+            names = next(reader, [])
+            rows = ((reader.line_num, values) for values in reader if values)
+            samples = list(_samples(path, rows, names))
     except OSError as error:
         raise EnergyError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise EnergyError(f"{path} is no CSV file: {error}") from error
-    if len(rows) < 2:
-        raise EnergyError(f"{path} holds {len(rows)} samples; at least 2 are needed")
-    times, powers, markers = (np.array(column) for column in zip(*rows, strict=True))
-    has_marker = "marker" in (reader.fieldnames or ())
-    return CsvLog(path=path, times_s=times, powers_w=powers, marker=markers if has_marker else None)
+    if len(samples) < 2:
+        raise EnergyError(f"{path} holds {len(samples)} samples; at least 2 are needed")
+    times, powers, markers = (np.array(column) for column in zip(*samples, strict=True))
+    return CsvLog(path=path, times_s=times, powers_w=powers, marker=markers if "marker" in names else None)
 
 
 def check_csv_head(path: Path, *, by_marker: bool) -> None:
@@ -113,26 +113,34 @@ def _no_marker(path: Path) -> EnergyError:
     return EnergyError(f"{path} has no column marker; align it by time")
 
 
-def _power_columns(path: Path, found: object) -> tuple[str, ...]:
-    names = set(found)  # type: ignore[call-overload]
+def _power_columns(path: Path, found: Sequence[str]) -> tuple[str, ...]:
+    names = set(found)
+    if repeated := [name for name in names if name and found.count(name) > 1]:
+        raise EnergyError(f"{path} has more than one column {min(repeated)}; rename all but one"[:300])
     for columns in (("power_w",), ("voltage_v", "current_a")):
         if {"time_s", *columns} <= names:
             return columns
-    shown = ", ".join(map(str, found)) if found else "none"  # type: ignore[call-overload]
+    shown = ", ".join(found) or "none"
     raise EnergyError(f"{path} needs the columns time_s and {_FORMS}; it has {shown}"[:300])
 
 
-def _rows(
-    path: Path, reader: csv.DictReader[str], columns: tuple[str, ...]
+def _samples(
+    path: Path, rows: Iterable[tuple[int, list[str]]], names: Sequence[str]
 ) -> Iterator[tuple[float, float, bool]]:
-    last_s = -math.inf
-    for row in reader:
-        where = f"{path}, line {reader.line_num}"
+    columns, last_s = _power_columns(path, names), -math.inf
+    for line, values in rows:
+        where = f"{path}, line {line}"
+        if len(values) != len(names):
+            raise EnergyError(
+                f"{where} has {len(values)} columns, the header {len(names)}; "
+                "write numbers with a decimal point, and a value for each column"
+            )
+        row = dict(zip(names, values, strict=True))
         try:
             time_s = _seconds(row["time_s"])
             power_w = math.prod(float(row[column]) for column in columns)
             marker = bool(int(row.get("marker") or 0))
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise EnergyError(f"{where}: {' '.join(str(error).split())[:100]}") from None
         if not (math.isfinite(time_s) and math.isfinite(power_w)):
             raise EnergyError(f"{where}: {time_s} s, {power_w} W are no finite numbers")
