@@ -127,6 +127,13 @@ def test_a_missing_or_broken_file_is_refused(tmp_path):
         find_config(str(tmp_path / "broken.toml"))
 
 
+def test_epochs_take_the_place_of_steps_unless_both_are_given():
+    cifar = PRESETS["cifar10-resnet8"]
+    assert cifar.steps == 64_000
+    assert [cifar.changed(epochs=5).steps, cifar.set(["epochs=5"]).steps] == [0, 0]
+    assert [cifar.changed(epochs=5, steps=9).steps, cifar.changed(lr=0.2).steps] == [9, 64_000]
+
+
 def test_a_run_from_before_a_setting_is_read_as_it_was_trained(tmp_path):
     path = tmp_path / "config.toml"
     dithered = PRESETS["cifar10-resnet8"].changed(method="psg")

@@ -73,7 +73,7 @@ def check(
     batch: Annotated[int, typer.Option(help="Images per batch of that step.", min=1)] = 128,
     as_json: Json = False,
 ) -> None:
-    """Test a board: identity, every mode against the spec, latency, bandwidth; exit code 1 on any failure."""
+    """Test a board: identity, convolutions against the spec, latency, bandwidth; exit code 1 on a failure."""
     from e2train.runtime.board_check import link_of, run_checks, step_row
 
     planned = _planned(model, board, batch, "e2train") if model else None  # refused before the tests

@@ -34,7 +34,7 @@ app.command()(check)
 
 Kernels = Annotated[
     list[str] | None,
-    typer.Argument(help="'engine', or C++ files, each with a top function. [default: engine]"),
+    typer.Argument(help="'engine', or C++ files, each with a top function. (default: engine)"),
 ]
 Board = Annotated[str, typer.Option(help="Configuration in boards.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per kernel.")]

@@ -27,7 +27,7 @@ Top = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The top function. [default: the one with the file's name, or the one that no other calls]",
+        help="The top function. (default: the one with the file's name, or the one that no other calls)",
     ),
 ]
 IncludeDirs = Annotated[
@@ -51,7 +51,7 @@ Inputs = Annotated[
         "--input",
         metavar="NAME=FILE.npy|FILE.py",
         help="A stream's words, or a Python file whose inputs(rng) returns them by stream; may be repeated. "
-        "[default: random words]",
+        "(default: random words)",
     ),
 ]
 
@@ -73,7 +73,7 @@ def check(
         str, typer.Option(help="Configuration in boards.toml: the part and its clock.")
     ] = "pynq_z2",
     clock_ns: Annotated[
-        float | None, typer.Option(min=0.1, help="Clock period to schedule for. [default: the board's]")
+        float | None, typer.Option(min=0.1, help="Clock period to schedule for. (default: the board's)")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random words and stalls.")] = 1,
     cells: Annotated[bool, typer.Option(help="Count cells and estimate paths, by Yosys.")] = True,

@@ -52,7 +52,9 @@ def train(
         typer.Option(help="Energy meter: auto (the board's own), none; others: e2train energy --help."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Scheduled steps, dropped ones included.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data, unless --steps is given.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data, in place of the preset's steps.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed for weight initialisation and sampling.")] = None,

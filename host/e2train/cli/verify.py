@@ -29,12 +29,12 @@ BENCHES = {"engine": "engine_bench"}  # kernel -> module in sim/benches
 def verify(
     benches: Annotated[
         list[str] | None,
-        typer.Argument(help="'engine', or Python files of cocotb tests for a kernel. [default: engine]"),
+        typer.Argument(help="'engine', or Python files of cocotb tests for a kernel. (default: engine)"),
     ] = None,
     kernel: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.cpp", help="The kernel of such files. [default: NAME.cpp beside NAME_bench.py]"
+            metavar="FILE.cpp", help="The kernel of such files. (default: NAME.cpp beside NAME_bench.py)"
         ),
     ] = None,
     top: Top = None,

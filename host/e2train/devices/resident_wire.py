@@ -146,8 +146,8 @@ def decode_outcomes(
         counters = decode_counters(entry.get("counters"))
         if counters.macs or counters.host_macs:
             raise WireError(
-                f"an outcome counts {counters.macs} multiply-accumulates and {counters.host_macs} of the host, "
-                "must be 0: they follow from the operation"
+                f"an outcome counts {counters.macs} multiply-accumulates and {counters.host_macs} of the "
+                "host, must be 0: they follow from the operation"
             )
         found.append((_outcome(call, entry, shaped), counters))
     if at != len(arrays):

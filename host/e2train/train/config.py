@@ -247,8 +247,15 @@ class RunConfig:
         return Path("runs") / f"{self.preset}-{self.method}-{device}-seed{self.seed}"
 
     def changed(self, **options: Any) -> RunConfig:
-        """The same with other values; an option that is None changes nothing."""
-        return replace(self, **{key: value for key, value in options.items() if value is not None})
+        """The same with other values; an option that is None changes nothing.
+
+        Epochs without steps take the place of steps.
+
+        >>> PRESETS["cifar10-resnet8"].changed(epochs=5).steps
+        0
+        """
+        given = {key: value for key, value in options.items() if value is not None}
+        return replace(self, **({"steps": 0} if "epochs" in given else {}) | given)
 
     def set(self, assignments: list[str]) -> RunConfig:
         """The same with values from texts such as ``psg_mode=resolve``.
