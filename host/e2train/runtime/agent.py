@@ -195,10 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
         except DeviceError as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         except Exception as error:
+            self.server.handle_error(self.request, self.client_address)  # for whoever corrects the agent
+            self.close_connection = True
             self._refuse(
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"the agent failed: {type(error).__name__}: {error}"
             )
-            raise
         else:
             self._answer(HTTPStatus.OK, reply)
 
