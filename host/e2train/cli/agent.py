@@ -25,15 +25,17 @@ def main(arguments: list[str]) -> int:
     """Serve until Ctrl-C; exit code 2 for a user-correctable error."""
     options = _parser().parse_args(arguments)
     try:
+        options.bind.encode("idna")  # as a socket does; caught here alone, so that no fault of serving passes for it
+    except UnicodeError as error:
+        sys.stderr.write(_cannot_serve(options, str(error)))
+        return 2
+    try:
         _serve(options)
     except (ConfigError, DeviceError, OverlayError) as error:
         sys.stderr.write(f"e2train: {' '.join(str(error).split())}\n")
         return 2
     except OSError as error:
         sys.stderr.write(_cannot_serve(options, error.strerror or str(error)))
-        return 2
-    except (TypeError, UnicodeError) as error:  # what socket raises for an address of other than text
-        sys.stderr.write(_cannot_serve(options, str(error)))
         return 2
     except KeyboardInterrupt:
         pass
