@@ -24,8 +24,8 @@ AGENT_HELP = "Run on a board: compute for a PC that trains with --device agent:H
 def main(arguments: list[str]) -> int:
     """Serve until Ctrl-C; exit code 2 for a user-correctable error."""
     options = _parser().parse_args(arguments)
-    try:
-        options.bind.encode("idna")  # as a socket does; caught here alone, so that no fault of serving passes for it
+    try:  # as a socket does; caught here alone, so that no fault of serving passes for a wrong address
+        options.bind.encode("idna")
     except UnicodeError as error:
         sys.stderr.write(_cannot_serve(options, str(error)))
         return 2
