@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The block design of every board: processing system, an AXI DMA in scatter-gather mode for each engine, which
 # is between the DMA's two streams. The DMA's reset output resets the engine, so that a driver's reset finds
-# both idle. A kernel in the engine's place may have registers of its own.
+# both idle. A kernel in the engine's place may have registers of its own. Where there are several engines, a
+# CDMA writes to the registers of their DMAs, so that one write of its own starts them all.
 
 proc build_block_design {description} {
   upvar #0 $description board
@@ -23,7 +24,9 @@ proc build_block_design {description} {
   set engines [llength $board(memory_ports)]
   create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 control_0
   set control [info exists board(control_base)]
-  set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI [expr {$engines + 1 + $control}]] [get_bd_cells control_0]
+  set starter [info exists board(starter_base)]
+  set_property -dict [list CONFIG.NUM_SI [expr {1 + $starter}] CONFIG.NUM_MI [expr {$engines + 1 + $control + $starter}]] \
+    [get_bd_cells control_0]
   connect_bd_intf_net [get_bd_intf_pins $ps/$board(control_port)] [get_bd_intf_pins control_0/S00_AXI]
   connect_bd_intf_net [get_bd_intf_pins control_0/[format M%02d_AXI $engines]] [get_bd_intf_pins axi_gpio_0/S_AXI]
 
@@ -40,6 +43,11 @@ proc build_block_design {description} {
       [get_bd_intf_pins engine_0/s_axi_control]
     lappend resets engine_0/s_axi_aresetn
   }
+  if {$starter} {
+    build_starter board [format M%02d_AXI [expr {$engines + 1}]]
+    lappend clocked axi_cdma_0/m_axi_aclk axi_cdma_0/s_axi_lite_aclk starter_0/aclk
+    lappend resets axi_cdma_0/s_axi_lite_aresetn starter_0/aresetn
+  }
   foreach pin $clocked {
     connect_bd_net [get_bd_pins $clock] [get_bd_pins $pin]
   }
@@ -53,6 +61,10 @@ proc build_block_design {description} {
   }
   assign_bd_address -offset $board(gpio_base) -range $board(dma_range) \
     [get_bd_addr_segs axi_gpio_0/S_AXI/Reg]
+  if {$starter} {
+    assign_bd_address -offset $board(starter_base) -range $board(dma_range) \
+      [get_bd_addr_segs axi_cdma_0/S_AXI_LITE/Reg]
+  }
   if {$control} {
     assign_bd_address -offset $board(control_base) -range $board(dma_range) \
       [get_bd_addr_segs engine_0/s_axi_control/*]
@@ -88,11 +100,31 @@ proc build_engine {description i memory_port} {
 
   connect_bd_intf_net [get_bd_intf_pins control_0/[format M%02d_AXI $i]] [get_bd_intf_pins $dma/S_AXI_LITE]
   create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 memory_$i
-  set_property -dict [list CONFIG.NUM_SI 3 CONFIG.NUM_MI 1] [get_bd_cells memory_$i]
+  set inputs [expr {$i == 0 && [info exists board(starter_base)] ? 5 : 3}]
+  set_property -dict [list CONFIG.NUM_SI $inputs CONFIG.NUM_MI 1] [get_bd_cells memory_$i]
   connect_bd_intf_net [get_bd_intf_pins $dma/M_AXI_MM2S] [get_bd_intf_pins memory_$i/S00_AXI]
   connect_bd_intf_net [get_bd_intf_pins $dma/M_AXI_S2MM] [get_bd_intf_pins memory_$i/S01_AXI]
   connect_bd_intf_net [get_bd_intf_pins $dma/M_AXI_SG] [get_bd_intf_pins memory_$i/S02_AXI]
   connect_bd_intf_net [get_bd_intf_pins memory_$i/M00_AXI] [get_bd_intf_pins $memory_port]
+}
+
+# A CDMA in scatter-gather mode: it takes words from the memory, by the port of the first engine's DMA, and
+# writes them to the registers of all DMAs.
+proc build_starter {description control_port} {
+  upvar $description board
+  create_bd_cell -type ip -vlnv $board(starter_vlnv) axi_cdma_0
+  set_property -dict [list \
+    CONFIG.C_INCLUDE_SG 1 \
+    CONFIG.C_ADDR_WIDTH 32 \
+    CONFIG.C_M_AXI_DATA_WIDTH 32 \
+  ] [get_bd_cells axi_cdma_0]
+  connect_bd_intf_net [get_bd_intf_pins control_0/$control_port] [get_bd_intf_pins axi_cdma_0/S_AXI_LITE]
+  create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 starter_0
+  set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI 2] [get_bd_cells starter_0]
+  connect_bd_intf_net [get_bd_intf_pins axi_cdma_0/M_AXI] [get_bd_intf_pins starter_0/S00_AXI]
+  connect_bd_intf_net [get_bd_intf_pins starter_0/M00_AXI] [get_bd_intf_pins control_0/S01_AXI]
+  connect_bd_intf_net [get_bd_intf_pins starter_0/M01_AXI] [get_bd_intf_pins memory_0/S03_AXI]
+  connect_bd_intf_net [get_bd_intf_pins axi_cdma_0/M_AXI_SG] [get_bd_intf_pins memory_0/S04_AXI]
 }
 
 # Zynq-7000. Returns its clock and reset pins, and the pins that want the clock.

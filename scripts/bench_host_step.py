@@ -103,21 +103,21 @@ class Measured(BoardResident):
 
 def answer(chain: ChainPieces, receive: Buffer) -> None:
     """Write replies of zeros."""
-    for frame, at in zip(chain.frames, chain.replies, strict=True):
-        header = frame.header
-        results = np.zeros(0 if frame.results else header.result_words, np.uint64)
-        sides = np.zeros(header.side_words, np.uint64)
+    for report in chain.reports:
+        frame, headers = chain.frames[report.last], [each.header for each in chain.frames[report.frames]]
+        results = np.zeros(0 if frame.results else frame.header.result_words, np.uint64)
+        sides = np.zeros(frame.header.side_words, np.uint64)
         trailer = Trailer(
             status=Status.OK,
             nonce=chain.nonce,
-            iterations=header.iterations,
-            words_in=header.frame_words,
-            words_out=header.result_words + header.side_words,
+            iterations=sum(header.iterations for header in headers),
+            words_in=sum(header.frame_words for header in headers),
+            words_out=sum(header.result_words for header in headers) + sides.size,
             written_s1=check_sums(results)[0],
             written_s2=check_sums(results)[1],
         )
         words = np.concatenate([results, sides, encode_trailer(trailer, sides)])
-        receive.memory[at : at + words.nbytes] = words.view(np.uint8)
+        receive.memory[report.at : report.at + words.nbytes] = words.view(np.uint8)
 
 
 def measure(options: argparse.Namespace) -> Mapping[str, Any]:

@@ -59,7 +59,7 @@ class Channel:
 
 
 class Engine:
-    """A DMA with an engine by the spec, frame by frame."""
+    """A DMA with an engine by the spec, report by report."""
 
     def __init__(self, memory: np.ndarray, config: EngineConfig) -> None:
         self.memory, self.config = memory, config
@@ -70,12 +70,16 @@ class Engine:
 
     def run(self, sources: Channel, places: Channel) -> None:
         while True:
-            words = np.concatenate(list(sources.parts(HEADER_WORDS)))
-            header = decode_header(words)
-            rest = list(sources.parts(header.frame_words - HEADER_WORDS))
-            words[1] -= np.uint64(header.more)
-            words[HEADER_WORDS - 1] -= np.uint64(header.more)
-            reply = self.damage(run_transfer(np.concatenate([words, *rest]), self.config))
+            frames, holds = [], True
+            while holds:
+                words = np.concatenate(list(sources.parts(HEADER_WORDS)))
+                header = decode_header(words)
+                rest = list(sources.parts(header.frame_words - HEADER_WORDS))
+                holds = bool(header.holds)
+                ends = np.uint64(header.more and not holds)
+                words[[1, HEADER_WORDS - 1]] -= ends
+                frames += [words, *rest]
+            reply = self.damage(run_transfer(np.concatenate(frames), self.config))
             done = 0
             for place in places.parts(reply.size):
                 place[:] = reply[done : done + place.size]

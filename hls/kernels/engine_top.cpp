@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The training engine: convolution forward, its input gradient and its weight gradient on one multiplier
-// array, and element-wise operations, commanded by frames in the stream. load -> compute -> collect -> store,
-// each busy with a frame of its own.
+// array, and element-wise operations, commanded by frames in the stream. load -> compute -> collect -> store
+// -> sums, report, each busy with a frame of its own.
 #include <ap_axi_sdata.h>
 #include <ap_int.h>
 #include <hls_stream.h>
@@ -11,7 +11,9 @@
 #include "compute.hpp"
 #include "engine_config.hpp"
 #include "load.hpp"
+#include "report.hpp"
 #include "store.hpp"
+#include "sums.hpp"
 
 using engine_config::kConfigHash;
 using engine_config::kIcLanes;
@@ -47,10 +49,24 @@ extern "C" void engine(hls::stream<Beat>& s_axis, hls::stream<Beat>& m_axis) {
   #pragma HLS STREAM variable=elements depth=2
   hls::stream<ap_uint<32>> iterations("iterations");
   #pragma HLS STREAM variable=iterations depth=2
+  hls::stream<ReportCommand> report_commands("report_commands");
+  #pragma HLS STREAM variable=report_commands depth=2
+  hls::stream<SumsCommand> plane_commands("plane_commands");
+  #pragma HLS STREAM variable=plane_commands depth=2
+  hls::stream<Result> results("results");
+  #pragma HLS STREAM variable=results depth=2
+  hls::stream<SideRow> rows("rows");
+  #pragma HLS STREAM variable=rows depth=2
+  hls::stream<SumWord> side_words("side_words");
+  #pragma HLS STREAM variable=side_words depth=2
+  hls::stream<Summary> summaries("summaries");
+  #pragma HLS STREAM variable=summaries depth=2
   load<kIcLanes, kOcLanes, kXDepth, kWDepth>(s_axis, x_buf, w_buf, mask_buf, coefficient_buf, plans);
   compute<kIcLanes, kOcLanes, kXDepth, kWDepth, kWrapBits>(
       x_buf, w_buf, mask_buf, coefficient_buf, plans, sum_commands, bundles, wraps, elements, iterations);
   collect<kIcLanes, kOcLanes, kWrapBits>(sum_commands, bundles, wraps, store_commands, quads);
-  store<kIcLanes, kOcLanes, kXDepth, kWDepth, kConfigHash>(store_commands, quads, elements, iterations,
-                                                           m_axis);
+  store(store_commands, quads, elements, report_commands, plane_commands, results, rows, summaries);
+  sums(plane_commands, rows, side_words);
+  report<kIcLanes, kOcLanes, kXDepth, kWDepth, kConfigHash>(report_commands, results, side_words, summaries,
+                                                            iterations, m_axis);
 }

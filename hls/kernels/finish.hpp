@@ -58,11 +58,6 @@ struct Finished {
   }
 };
 
-constexpr int kSideSumBits = 32;
-constexpr int kSideProductBits = 48;
-constexpr int kSideBits = 4 * (kSideSumBits + kSideProductBits);  // of four lanes
-constexpr int kSideDepth = 4 * kMostPlanes;
-
 // Sums of a plane's values and of their products, of four lanes at a time, in turn.
 struct PlaneSums {
   ap_int<kSideSumBits> sums[4][4];
@@ -71,7 +66,6 @@ struct PlaneSums {
   ap_uint<18> whole;  // quads of a plane, less one
   ap_uint<2> quarter;
   bool first;  // the plane's first pixel
-  ap_uint<8> plane;
 
   void start(ap_uint<16> pixels) {
     #pragma HLS INLINE
@@ -79,7 +73,6 @@ struct PlaneSums {
     left = whole;
     quarter = 0;
     first = true;
-    plane = 0;
   }
   // Add a quad, and its products with the others or its squares; the row of sums that ends with it is the
   // result.
@@ -117,7 +110,6 @@ struct PlaneSums {
     #pragma HLS INLINE
     const bool ends = left == 0;
     first = ends || (first && quarter != 3);
-    plane += ends;
     left = ends ? whole : ap_uint<18>(left - 1);
     quarter += 1;
   }

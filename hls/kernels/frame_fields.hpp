@@ -4,7 +4,7 @@
 
 constexpr int kFrameMagic = 0xe27a;
 constexpr int kReplyMagic = 0xe27b;
-constexpr int kVersion = 4;
+constexpr int kVersion = 5;
 constexpr int kHeaderWords = 14;
 constexpr int kFirstLevel = 6;
 constexpr int kLevels = 7;
@@ -48,6 +48,7 @@ constexpr int kStatusEarlyEnd = 8;
 constexpr int kStatusLateEnd = 9;
 constexpr int kStatusBits = 10;
 constexpr int kStatusKind = 11;
+constexpr int kStatusHeld = 12;
 
 namespace header {
 using Magic = Field<0, 0, 16>;
@@ -69,6 +70,7 @@ using XKind = Field<1, 8, 3>;
 using WKind = Field<1, 11, 3>;
 using Result = Field<1, 14, 3>;
 using Dithers = Field<1, 17, 1>;
+using Holds = Field<1, 18, 1>;
 using Depth = Field<1, 20, 4>;
 using XBits = Field<1, 24, 4>;
 using GBits = Field<1, 28, 4>;

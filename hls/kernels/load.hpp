@@ -269,12 +269,16 @@ void load(hls::stream<Beat>& words_in, ap_uint<16 * kIcLanes> x_buf[kXDepth],
   constexpr int kBits = log2_ceil(kXWords > kWWords ? kXWords : kWWords) + 1;
   static_assert(kBits >= 9, "load: the words of coefficients must fit too");
 
+  static bool holds = false;  // the frame before does
+  static ap_uint<8> planes = 0;
+
   Receiver receiver;
   receiver.sums.clear();
   receiver.words = 0;
   receiver.ended = false;
+  const Held held = {holds, planes};
   const Header<kBits> header =
-      load_header<kIcLanes, kOcLanes, kXDepth, kWDepth, kBits>(words_in, receiver, plan_out);
+      load_header<kIcLanes, kOcLanes, kXDepth, kWDepth, kBits>(words_in, receiver, held, plan_out);
   ap_uint<8> status = header.status();
   bool fine = header.fine();
   if (fine) {
@@ -282,6 +286,8 @@ void load(hls::stream<Beat>& words_in, ap_uint<16 * kIcLanes> x_buf[kXDepth],
         words_in, receiver, header, x_buf, w_buf, mask_buf, coefficient_buf);
     fine = load_check(words_in, receiver, header, complete, status);
   }
+  holds = fine && header.holds;
+  planes = header.planes;
   const Word verdict = (Word(receiver.words) << 32) | Word(status);
   const Word read = receiver.sums.s2();
   bool ended = receiver.ended || fine;

@@ -46,17 +46,25 @@ struct Part {
   }
 };
 
+// Whether the frame before holds its report back, and of how many planes.
+struct Held {
+  bool any;
+  ap_uint<8> planes;
+};
+
 // What load itself needs of the header, and what it thinks of it.
 template <int kBits>
 struct Header {
-  bool magic, version, mode, lanes, length, kinds, bits, check;  // right or wrong
-  bool identify, dot, outer, affine, elements, msb;              // modes
-  bool more;                                                     // another frame follows
-  bool unchecked;                                                // no check words follow the payload
-  bool x16;                                                      // x as int16, else 8 bits
-  bool x_signed;                                                 // 8-bit x as int8, else uint8
-  bool paired_weights;                                           // rows of weights have all banks
-  bool single_weights;                                           // or half of them
+  bool magic, version, mode, lanes, length, kinds, bits, turn, check;  // right or wrong
+  bool identify, dot, outer, affine, elements, msb;                    // modes
+  bool more;                                                           // another frame follows
+  bool holds;                                                          // which reports for this one too
+  ap_uint<8> planes;
+  bool unchecked;       // no check words follow the payload
+  bool x16;             // x as int16, else 8 bits
+  bool x_signed;        // 8-bit x as int8, else uint8
+  bool paired_weights;  // rows of weights have all banks
+  bool single_weights;  // or half of them
   bool mask_signed;
   ap_uint<16> mask_limit;
   Part<kBits> parts[kParts];
@@ -64,12 +72,13 @@ struct Header {
 
   bool fine() const {
     #pragma HLS INLINE
-    return magic && version && mode && lanes && length && kinds && bits && check && !ended;
+    return magic && version && mode && lanes && length && kinds && bits && turn && check && !ended;
   }
   ap_uint<8> status() const {
     #pragma HLS INLINE
     // Of several faults the one that is assigned last counts.
-    ap_uint<8> status = bits ? ap_uint<8>(kStatusOk) : ap_uint<8>(kStatusBits);
+    ap_uint<8> status = turn ? ap_uint<8>(kStatusOk) : ap_uint<8>(kStatusHeld);
+    status = bits ? status : ap_uint<8>(kStatusBits);
     status = kinds ? status : ap_uint<8>(kStatusKind);
     status = length ? status : ap_uint<8>(kStatusLength);
     status = lanes ? status : ap_uint<8>(kStatusLanes);
@@ -98,9 +107,12 @@ struct Header {
   }
 
   // Word 1: options and kinds.
-  void take_options(const Word& word) {
+  void take_options(const Word& word, const Held& held) {
     #pragma HLS INLINE
     more = header::More::of(word);
+    holds = header::Holds::of(word);
+    planes = header::Planes::of(word);
+    turn = (!holds || (more && !identify)) && (!held.any || (planes == held.planes && !identify));
     unchecked = header::Unchecked::of(word);
     mask_signed = header::MaskSigned::of(word);
     const ap_uint<3> x_kind = header::XKind::of(word);
@@ -126,7 +138,6 @@ struct Header {
 
     const ap_uint<4> depth = header::Depth::of(word);
     const ap_uint<8> rows = header::Rows::of(word);
-    const ap_uint<8> planes = header::Planes::of(word);
     parts[kCoefficients].start(ap_uint<9>(rows) * kPixelLanes);
     const bool summed = elements || (dot && result <= kInt16);
     length = depth >= 1 && depth <= kLevels && rows <= kCoefficientRows && (rows != 0 || !affine) &&
@@ -161,7 +172,8 @@ struct Header {
 // registers, never on a word that has just arrived. Hence two iterations more than there are words. Which one
 // it is, one bit of `turn` tells: a counter would have to be compared with every word's number.
 template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, int kBits>
-Header<kBits> load_header(hls::stream<Beat>& words_in, Receiver& receiver, hls::stream<Word>& plan_out) {
+Header<kBits> load_header(hls::stream<Beat>& words_in, Receiver& receiver, const Held& held,
+                          hls::stream<Word>& plan_out) {
   #pragma HLS INLINE
   static_assert(header::XKind::word == header::Depth::word && header::XCount::word == header::WCount::word,
                 "load_header: a word is judged as a whole");
@@ -190,7 +202,7 @@ header:
     if (judged[header::Mode::word]) {
       header.template take_command<kIcLanes, kOcLanes>(word);
     } else if (judged[header::XKind::word]) {
-      header.take_options(word);
+      header.take_options(word, held);
     } else if (judged[header::XCount::word]) {
       header.template take_lengths<kIcLanes, kXDepth, kOcLanes * kWDepth>(word);
     } else if (judged[header::MaskCount::word]) {

@@ -5,6 +5,27 @@
 #include "frame.hpp"
 #include "mux_tree.hpp"
 
+// What sums needs to know of a frame.
+struct SumsCommand {
+  ap_uint<8> planes;
+  bool products;  // are reported too
+  bool holds;     // the next frame reports for this one too
+  bool computes;  // rows come
+};
+
+// What report needs to know of a frame before its results.
+struct ReportCommand {
+  ap_uint<8> status;
+  bool good;
+  ap_uint<32> nonce;
+  ap_uint<32> words;       // taken from the input
+  Word read;               // their check sum
+  ap_uint<12> side_words;  // of sums
+  bool identify;
+  bool last;   // this reply ends the transfer
+  bool holds;  // the next frame reports for this one too
+};
+
 // What collect and store need to know of a frame.
 struct StoreCommand {
   ap_uint<8> mode;
@@ -21,6 +42,7 @@ struct StoreCommand {
   bool pairs;     // two products per multiplier
   bool times4;    // low sums of these come times 4
   bool last;      // this reply ends the transfer
+  bool holds;     // the next frame reports for this one too
   bool computes;  // there are results
 
   // Whether w_buf holds output gradients, and every pair of lanes has a sum of its own.
@@ -39,6 +61,24 @@ struct StoreCommand {
   bool good() const {
     #pragma HLS INLINE
     return status == kStatusOk;
+  }
+  ap_uint<8> reported_planes() const {
+    #pragma HLS INLINE
+    return good() && !holds ? planes : ap_uint<8>(0);
+  }
+  // Of each plane half as many words as channels have sums, and as many as have sums of products.
+  ap_uint<12> side_words() const {
+    #pragma HLS INLINE
+    const ap_uint<12> words = ap_uint<12>(reported_planes()) * (kPixelLanes / 2);
+    return mode == kAffine ? words : ap_uint<12>(words + (words << 1));
+  }
+  SumsCommand for_sums() const {
+    #pragma HLS INLINE
+    return {reported_planes(), mode != kAffine, holds, computes};
+  }
+  ReportCommand for_report() const {
+    #pragma HLS INLINE
+    return {status, good(), nonce, words, read, side_words(), mode == kIdentify, last, holds};
   }
 };
 
@@ -74,4 +114,35 @@ struct Elements {
   bool dithers;                      // or halves are rounded up
   ap_uint<8> phase;                  // of the first lane
   bool last;
+};
+
+// A word of results, as store hands it to report.
+struct Result {
+  Word word;
+  bool sent;  // or it only ends the frame
+  bool last;  // of the frame
+};
+
+// Sums of four lanes of a plane, as store hands them to sums.
+constexpr int kSideSumBits = 32;
+constexpr int kSideProductBits = 48;
+constexpr int kSideBits = 4 * (kSideSumBits + kSideProductBits);
+constexpr int kSideDepth = 4 * kMostPlanes;
+
+struct SideRow {
+  ap_uint<kSideBits> row;
+  bool counts;  // or it only ends the frame
+  bool last;    // of the frame
+};
+
+// A word of these, as sums hands it to report.
+struct SumWord {
+  Word word;
+  bool last;  // of the report
+};
+
+// What report needs to know of a frame after its results.
+struct Summary {
+  ap_uint<32> saturations;
+  ap_uint<31> largest;
 };

@@ -57,6 +57,7 @@ inline StoreCommand store_command(const Word plan[kPlanWords]) {
   told.pairs = told.mode == kGradMsb || ((told.dot() || told.outer()) && bytes);
   told.times4 = told.mode == kGradMsb && header::WKind::of(options) == kInt16;
   told.last = !told.good() || !header::More::of(options);
+  told.holds = told.good() && header::Holds::of(options);
   told.computes = told.good() && told.mode != kIdentify;
   return told;
 }

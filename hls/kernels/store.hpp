@@ -4,20 +4,8 @@
 #include "finish.hpp"
 #include "messages.hpp"
 
-// The outgoing words of one reply.
-inline void put(Word word, bool last, hls::stream<Beat>& words_out) {
-  #pragma HLS INLINE
-  Beat beat;
-  beat.data = word;
-  beat.keep = -1;
-  beat.strb = -1;
-  beat.last = last;
-  words_out.write(beat);
-}
-
-// What the trailer reports of results.
-struct Report {
-  ap_uint<32> words;
+// What is counted of results.
+struct Tally {
   ap_uint<32> saturations;
   ap_uint<31> largest;
   ap_uint<4> clamped;  // of the latest values, entered one cycle later
@@ -25,7 +13,6 @@ struct Report {
 
   void start() {
     #pragma HLS INLINE
-    words = 0;
     saturations = 0;
     largest = 0;
     clamped = 0;
@@ -137,20 +124,29 @@ struct Format {
   }
 };
 
-// Finish values and send them, one word per cycle; sums of planes go to `sides`.
-inline void store_results(const StoreCommand& command, CheckSums& written, Report& report,
-                          ap_uint<kSideBits> sides[kSideDepth], hls::stream<Quad>& quads_in,
-                          hls::stream<Elements>& elements_in, hls::stream<Beat>& words_out) {
-  #pragma HLS INLINE
+// Finish the values of a frame, and hand its words on, one per cycle, and the sums of its planes.
+inline void store(hls::stream<StoreCommand>& command_in, hls::stream<Quad>& quads_in,
+                  hls::stream<Elements>& elements_in, hls::stream<ReportCommand>& report_out,
+                  hls::stream<SumsCommand>& sums_out, hls::stream<Result>& results_out,
+                  hls::stream<SideRow>& rows_out, hls::stream<Summary>& summary_out) {
+  const StoreCommand command = command_in.read();
+  report_out.write(command.for_report());
+  sums_out.write(command.for_sums());
+  if (!command.computes) {
+    results_out.write({0, false, true});
+  }
   const bool elements = command.elements();
   const bool reduce = command.mode == kReduce;
   const bool finishes = !command.outer() && command.result != kInt64;
+  const bool sums = command.planes != 0;
   Format format;
   format.set(command);
   FinishSettings how;
   how.set(command);
   PlaneSums planes;
   planes.start(command.plane);
+  Tally tally;
+  tally.start();
 
   Values held;
   held.last = false;
@@ -168,23 +164,26 @@ results:
     Finished finished;
     finished.take(how, held.shifted, held.closed);
     const bool full = !format.bytes || half || format.outer;
-    const bool sends = filled && full && !reduce;
-    const Word word = format.word(held.value, finished.value, kept, turn);
-    if (sends) {
-      put(word, false, words_out);
+    Result result;
+    result.word = format.word(held.value, finished.value, kept, turn);
+    result.sent = filled && full && !reduce;
+    result.last = ends;
+    if (result.sent || ends) {
+      results_out.write(result);
     }
-    written.add(word, sends);
-    report.words += sends;
 
     const bool closes = filled && (takes || ends);
-    report.enter(finished, closes && finishes);
+    tally.enter(finished, closes && finishes);
+    SideRow side;
+    side.row = 0;
+    side.counts = sums && closes && planes.ending();
+    side.last = ends;
     if (closes) {
-      const ap_uint<kSideBits> row = planes.add(finished.value, held.other, reduce);
-      const ap_uint<log2_ceil(kSideDepth)> at = (planes.plane << 2) | ap_uint<8>(planes.quarter);
-      if (planes.ending()) {
-        sides[at] = row;
-      }
+      side.row = planes.add(finished.value, held.other, reduce);
       planes.step();
+    }
+    if (side.counts || ends) {
+      rows_out.write(side);
     }
     kept = Format::four_of<8>(finished.value);
     half = filled && !half;
@@ -204,92 +203,9 @@ results:
     filled = true;
   }
   Finished nothing = {};
-  report.enter(nothing, false);
-}
-
-// Send the sums of each plane: 16 sums, then 16 sums of products.
-inline void store_sides(ap_uint<8> count, CheckSums& checked, const ap_uint<kSideBits> sides[kSideDepth],
-                        hls::stream<Beat>& words_out) {
-  #pragma HLS INLINE
-  const ap_uint<14> words = ap_uint<14>(count) * (2 * kPixelLanes);
-sides:
-  for (ap_uint<14> i = 0; i < words; ++i) {
-    #pragma HLS PIPELINE II=1
-    const ap_uint<log2_ceil(kSideDepth)> at = ((i >> 5) << 2) | ((i >> 2) & 3);
-    const ap_uint<kSideBits> row = sides[at];
-    ap_int<64> sums[4];
-    ap_int<64> products[4];
-  lanes:
-    for (int lane = 0; lane < 4; ++lane) {
-      #pragma HLS UNROLL
-      constexpr int kFirst = 4 * kSideSumBits;
-      sums[lane] = ap_int<kSideSumBits>(row(kSideSumBits * lane + kSideSumBits - 1, kSideSumBits * lane));
-      products[lane] = ap_int<kSideProductBits>(
-          row(kFirst + kSideProductBits * lane + kSideProductBits - 1, kFirst + kSideProductBits * lane));
-    }
-    const ap_uint<2> lane = i;
-    const Word word = i[4] ? mux_tree<4>(products, lane) : mux_tree<4>(sums, lane);
-    put(word, false, words_out);
-    checked.add(word, true);
-  }
-}
-
-// Send the reply to one frame: results, sums of planes, then the trailer.
-//
-//   kIcLanes, kOcLanes  lanes of the engine
-//   kXDepth, kWDepth    rows of the buffers, told by identify
-//   kConfigHash         which configuration this is, told by identify
-template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, unsigned int kConfigHash>
-void store(hls::stream<StoreCommand>& command_in, hls::stream<Quad>& quads_in,
-           hls::stream<Elements>& elements_in, hls::stream<ap_uint<32>>& iterations_in,
-           hls::stream<Beat>& words_out) {
-  constexpr int kIdentityWords = 2;
-  constexpr int kChecks = kIdentityWords + kTrailerWords - 2;  // the last two words
-  ap_uint<kSideBits> sides[kSideDepth];
-  const StoreCommand command = command_in.read();
-  CheckSums written, checked;
-  written.clear();
-  checked.clear();
-  Report report;
-  report.start();
-  store_results(command, written, report, sides, quads_in, elements_in, words_out);
-  const ap_uint<32> iterations = iterations_in.read();
-  const ap_uint<8> planes = command.good() ? command.planes : ap_uint<8>(0);
-  store_sides(planes, checked, sides, words_out);
-
-  const bool identify = command.good() && command.mode == kIdentify;
-  const ap_uint<32> side_words = ap_uint<32>(planes) * (2 * kPixelLanes);
-  const ap_uint<32> words = identify ? ap_uint<32>(kIdentityWords) : ap_uint<32>(report.words + side_words);
-  bool own = identify;  // the word is one of its identity
-  bool check = false;   // or of the checks
-trailer:
-  for (ap_uint<4> i = identify ? 0 : kIdentityWords; i < kIdentityWords + kTrailerWords; ++i) {
-    #pragma HLS PIPELINE II=1
-    const Word lanes = (Word(kXDepth) << 32) | (kOcLanes << 16) | kIcLanes;
-    const Word depth = (Word(kConfigHash) << 32) | kWDepth;
-    Word said[16];
-    said[0] = lanes;
-    said[1] = depth;
-    said[2] = trailer::Magic::to(kReplyMagic) | trailer::Version::to(kVersion) |
-              trailer::Status::to(command.status) | trailer::Nonce::to(command.nonce);
-    said[3] = trailer::Iterations::to(iterations) | trailer::Saturations::to(report.saturations);
-    said[4] = trailer::WordsIn::to(command.words) | trailer::WordsOut::to(words);
-    said[5] = trailer::Largest::to(report.largest);
-    said[6] = command.good() ? command.read : Word(0);
-    said[7] = written.s1;
-    said[8] = written.s2();
-  rest:
-    for (int k = kChecks; k < 16; ++k) {
-      #pragma HLS UNROLL
-      said[k] = 0;
-    }
-    // No sum is added to itself: what a sum adds is chosen without it.
-    const Word plain = mux_tree<16>(said, i);
-    const Word of_checks = i[0] == (kChecks & 1) ? checked.s1 : checked.s2();
-    put(check ? of_checks : plain, i == kChecks + 1 && command.last, words_out);
-    written.add(i[0] ? depth : lanes, own);
-    checked.add(plain, !own && !check);
-    own = own && !i[0];
-    check = check || i == kChecks - 1;
-  }
+  tally.enter(nothing, false);
+  Summary summary;
+  summary.saturations = tally.saturations;
+  summary.largest = tally.largest;
+  summary_out.write(summary);
 }

@@ -59,6 +59,7 @@ async def transfer_of_many_frames_equals_spec(dut: Any, idle: str, stall: str) -
     await bench.ask(bench.transfers.identify())
     for _ in range(3):
         await bench.ask(bench.transfers.many_frames())
+        await bench.ask(bench.transfers.held_reports())
     await bench.answered()
 
 

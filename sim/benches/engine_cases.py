@@ -101,6 +101,15 @@ class Cases:
         modes = self.rng.choice([*MODES, "identify"], int(self.rng.integers(2, 6)))
         return join_transfer([self._random_frame(str(mode)) for mode in modes])
 
+    def held_reports(self) -> Words:
+        """One transfer of frames that hold their reports back, and of some that do not."""
+        frames: list[Frame] = []
+        for _ in range(int(self.rng.integers(1, 4))):
+            group = self._group(int(self.rng.integers(1, 6)))
+            frames += [*_holding(group[:-1]), group[-1]]
+            frames += [self._random_frame("identify")] * int(self.rng.integers(2))
+        return join_transfer(frames)
+
     def identify(self) -> Words:
         """The smallest transfer there is."""
         return join_transfer([self._random_frame("identify")])
@@ -151,12 +160,36 @@ class Cases:
         second = join_transfer(frames)
         yield "second frame's check", _changed(second, -1, 1)
         yield "second frame missing", second[: -frames[1].header.frame_words]
+        yield from self._wrong_groups()
         unchecked = self._random_frame("grad_input", unchecked=1)
         words = join_transfer([unchecked])
         for size in (words.size - 1, words.size - 2):
             yield f"without check words ends after {size}", words[:size]
         yield "without check words does not end", np.concatenate([words, [np.uint64(7)]])
         yield "without check words ends though MORE", _without_checks(unchecked, more=1)
+
+    def _wrong_groups(self) -> Iterator[tuple[str, Words]]:
+        """Frames whose reports nobody gives, or that cannot go together; an error drops what is held."""
+        lone = self._random_elements("reduce")
+        yield "holds without MORE", join_transfer(_holding([lone]))
+        identify = self._random_frame("identify")
+        yield "identify holds", join_transfer([*_holding([identify]), identify])
+        yield "identify reports for others", join_transfer([*_holding([lone]), identify])
+        fewer = replace(lone.header, planes=lone.header.planes - 1)
+        yield "other planes", join_transfer([*_holding([lone]), self._fill(fewer, "random")])
+        group = join_transfer([*_holding(self._group(3)), lone])
+        yield "frame's check behind held reports", _changed(group, -1, 1)
+        yield "reports held for ever", group[: -lone.header.frame_words]
+
+    def _group(self, count: int) -> list[Frame]:
+        """Frames that may report together: of any modes, with as many planes."""
+        first = self._random_frame(str(self.rng.choice(MODES)))
+        frames = [first]
+        while len(frames) < count:
+            other = self._random_frame(str(self.rng.choice(MODES)))
+            fits = other.header.planes == first.header.planes
+            frames.append(other if fits else self._fill(first.header, "random"))
+        return frames
 
     def _wrong_headers(self) -> Sequence[tuple[str, dict[str, Any]]]:
         cfg = self.cfg
@@ -365,6 +398,10 @@ def _strides(levels: Sequence[Level], name: str) -> list[int]:
         strides.append(getattr(level, name) + travelled)
         travelled += (level.limit - 1) * strides[-1]
     return strides
+
+
+def _holding(frames: Sequence[Frame]) -> list[Frame]:
+    return [replace(frame, header=replace(frame.header, holds=1)) for frame in frames]
 
 
 def _rebuilt(frame: Frame, header: Header) -> Words:

@@ -14,7 +14,8 @@ from e2train.config import load_config
 from e2train.devices import DeviceError, open_resident
 from e2train.devices.chains.kept import KeptChains
 from e2train.devices.protocol import StepLostError
-from e2train.devices.pynq_board import ROUND_CALLS, START_CALLS, WRITE_CALLS
+from e2train.devices.pynq_board import ROUND_CALLS, WRITE_CALLS
+from e2train.devices.pynq_engines import start_calls
 from e2train.devices.resident import Convolution, DeviceTensor, Reduction
 from e2train.devices.simulated_board import board_model, build_logic
 from e2train.nn import build_model, describe
@@ -111,8 +112,8 @@ def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, kept, requ
     assert chains - engines > (engines - 1) * len(kept)
     assert calls["flush"] - rounds == 2 * summary.steps_run + 1 + len({*kept} - {None})
     assert rounds <= calls["invalidate"] <= 2 * rounds
-    registers = calls["write"] - calls["flush"]
-    assert 2 * chains <= registers < 2 * chains + 40 * engines
+    registers, starts = calls["write"] - calls["flush"], start_calls(engines) * rounds
+    assert starts <= registers < starts + 40 * engines
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_a_step_takes_what_was_planned(overlay, tmp_path, monkeypatch, request, 
     planned = plan_step(describe(*build_model("digits")), engines, samples=batch)
     # All scales are known in the second step, and the descriptors of its rounds are kept from the third on.
     step = {key: after[3][key] - after[2][key] for key in after[1]}
-    step["calls"] += START_CALLS * step["chains"]  # those that start them
+    step["calls"] += start_calls(engines.engines) * planned.rounds  # those that start them
     assert step == {
         "chains": planned.chains,
         "sent": planned.sent_bytes,

@@ -20,4 +20,5 @@ def transfers(
         yield from ((f"{mode} random {i}", words) for i, words in enumerate(draw.random(mode, random)))
         yield f"{mode} full buffers", draw.full_buffers(mode)
     yield from ((f"many frames {i}", draw.many_frames()) for i in range(random))
+    yield from ((f"held reports {i}", draw.held_reports()) for i in range(random))
     yield from draw.faults()

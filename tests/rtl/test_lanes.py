@@ -93,7 +93,7 @@ def test_a_lane_that_reads_another_row_is_found(tmp_path, seed):
     [
         pytest.param("compute", "bundles_tvalid", 0.6, 100_000, marks=pytest.mark.slow),
         ("collect", "quads_tvalid", 0.65, 300_000),
-        ("store", "m_axis_tvalid", 0.95, 100_000),
+        ("store", "results_tvalid", 0.95, 100_000),
     ],
 )
 def test_the_rolled_engine_is_the_engine(tmp_path, seed, process, output, share, cycles):

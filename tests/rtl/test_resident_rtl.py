@@ -159,7 +159,7 @@ def test_a_kernel_that_answers_otherwise_is_noticed_every_time(stand_in: SocResi
     """It gives more words than there is room for, and holds the rest."""
     for _ in range(3):
         message = (
-            r"^conv \(reduce\) on rtl: the kernel hangs: no word moved in 2000 cycles, after \d+ in and 41 "
+            r"^conv \(reduce\) on rtl: the kernel hangs: no word moved in 2000 cycles, after \d+ in and 33 "
         )
         with pytest.raises(DeviceError, match=message):
             stand_in.reduce(reduction(64))

@@ -31,12 +31,11 @@ def test_a_step_of_resnet20_stays_within_its_bounds(gates):
     convolutions, gated, engines = 19, 8, 4
     rounds = 2 * (convolutions + 1) + gated * gates + 1  # the last one for sums of weight gradients alone
     assert (planned.rounds, planned.engines, planned.chains) == (rounds, engines, engines * rounds)
-    assert planned.calls == (4 + 2 * engines) * rounds + 4
-    assert planned.calls_in_a_row == 5 * rounds + 4 <= 300
+    assert planned.calls == planned.calls_in_a_row == 5 * rounds + 4 <= 300
     assert planned.requests == rounds - 1 <= 300
     assert planned.request_bytes <= 2_500_000
     assert planned.sent_bytes <= 1_500_000
-    assert planned.sent_bytes + planned.received_bytes <= 7_700_000
+    assert planned.sent_bytes + planned.received_bytes <= 5_000_000
     assert planned.kept_cycles <= 0.06 * planned.cycles
     moved = LINK.bytes_per_s * (planned.transfer_s(LINK) - planned.calls_in_a_row * LINK.call_s)
     assert moved == pytest.approx(planned.sent_bytes + planned.received_bytes)
@@ -50,7 +49,7 @@ def test_a_step_of_resnet20_stays_within_its_bounds(gates):
 def test_engines_share_the_cycles():
     four = load_config("zcu104")
     cycles = [plan_step(NETWORK, replace(four, engines=engines), samples=8).cycles for engines in (1, 2, 4)]
-    assert [round(cycles[0] / each, 1) for each in cycles] == [1.0, 1.9, 3.5]
+    assert [round(cycles[0] / each, 1) for each in cycles] == [1.0, 1.9, 3.6]
 
 
 def test_descriptors_that_find_no_room_are_sent_in_every_step(monkeypatch):

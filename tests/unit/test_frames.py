@@ -24,27 +24,28 @@ from e2train.numerics.frames import (
     run_transfer,
 )
 from e2train.numerics.frames.layout import HEADER_FIELDS, HEADER_WORDS, TRAILER_FIELDS, TRAILER_WORDS
+from e2train.numerics.frames.sums import decode_sums
 
 PYNQ = load_config("pynq_z2")
 LANES = {"ic_lanes": 16, "oc_lanes": 8}
 
 
 def answer(header: Header, parts: tuple[np.ndarray, ...]):
-    """Results, sums (planes, 2, 16) and trailer of a frame that is right."""
-    words = fc.frame(header, *parts)
-    assert words.size == header.frame_words
-    reply = run_transfer(words, PYNQ)
+    """Results, sums (planes, 2, 16; of affine 1, 16) and trailer of a frame that is right."""
+    sent = fc.frame(header, *parts)
+    assert sent.size == header.frame_words
+    reply = run_transfer(sent, PYNQ)
     assert reply.size == header.reply_words
-    results, sides, tail = np.split(reply, np.cumsum([header.result_words, header.side_words]))
+    results, words, tail = np.split(reply, np.cumsum([header.result_words, header.side_words]))
     trailer = decode_trailer(tail)
     assert trailer.status == Status.OK
-    assert (trailer.iterations, trailer.words_in) == (header.iterations, words.size)
-    assert trailer.words_out == results.size + sides.size
+    assert (trailer.iterations, trailer.words_in) == (header.iterations, sent.size)
+    assert trailer.words_out == results.size + words.size
     assert (trailer.written_s1, trailer.written_s2) == check_sums(results)
-    payload = words if header.unchecked else words[:-2]
+    payload = sent if header.unchecked else sent[:-2]
     assert trailer.read == check_sums(payload)[1]
     assert check_sums(reply[header.result_words : -2]) == (int(reply[-2]), int(reply[-1]))
-    return results, sides.view(np.int64).reshape(-1, 2, 16), trailer
+    return results, decode_sums(words, header.mode), trailer
 
 
 def draw(rng: np.random.Generator, kind: str, shape: tuple[int, ...], low: int | None = None) -> np.ndarray:
@@ -72,6 +73,7 @@ def test_a_header_is_laid_out_bit_by_bit():
         mode=Mode.AFFINE,
         **LANES,
         more=1,
+        holds=1,
         relu=1,
         mask_out=1,
         w_spread=1,
@@ -100,8 +102,8 @@ def test_a_header_is_laid_out_bit_by_bit():
     )
     words = [int(word) for word in encode_header(header)]
     assert words[:7] == [
-        0xAB_09_08_10_05_04_E27A,
-        0x0605_1234_0032_4295,
+        0xAB_09_08_10_05_05_E27A,
+        0x0605_1234_0036_4295,
         0x55667788_11223344,
         0x00000007_DEADBEEF,
         0xFFFE_FFFF_5678_1234,

@@ -14,7 +14,7 @@ from e2train.devices.chains.board import BoardResident
 from e2train.devices.chains.kept import KeptChains, KeptRound, is_kept, kept_rows, restoring_frames
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.replies import ExpectedReplies
-from e2train.devices.chains.transfer import Area, ChainPieces, lay_out
+from e2train.devices.chains.transfer import Area, ChainPieces, lay_out, reply_words
 from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_board import LostError
 from e2train.devices.spec import SpecDevice
@@ -55,17 +55,18 @@ def test_a_round_is_whole_when_no_part_of_any_reply_is_missing(rng: np.random.Ge
     device = SpecDevice(CONFIG)
     area = Area(memory=memory, base=0, at=own)
     laid = lay_out(restoring_frames(1001, CONFIG, table=table, copy=copy), area, area)
-    assert len(laid.replies) > 1
+    assert len(laid.frames) > len(laid.reports) == 1
     mm2s = write_descriptors(memory, laid.mm2s, -(-area.at // 64) * 64)
     s2mm = write_descriptors(memory, laid.s2mm, mm2s.last + 64)
     assert not is_whole(laid, memory)
     words = laid.s2mm.words
     interpret(memory, mm2s, s2mm, lambda sent: device.transfer(sent, reply_words=words).reply)
     assert is_whole(laid, memory)
-    for at in laid.replies:
-        lacking = memory.copy()
-        lacking[at : at + 8] = 0xA5
-        assert not is_whole(laid, lacking)
+    for report in laid.reports:
+        for at in range(report.at, report.at + 8 * reply_words(laid.frames[report.last]), 8):
+            lacking = memory.copy()
+            lacking[at : at + 8] = 0xA5
+            assert not is_whole(laid, lacking)
 
 
 def sent_frames(weights: list[np.ndarray], *, results: int) -> list[PlannedFrame]:
@@ -86,12 +87,13 @@ def test_what_engines_are_sent_alike_stands_once(rng: np.random.Generator, sprea
         lay_out(sent_frames(weights, results=results), area, replies, owners=[3, 3, 3, 5])
         for weights, results in (([one, two, one, other], 4096), ([one, two, one, other], 8192))
     ]
-    # Headers of 112 bytes, the last one apart as no frame follows, and of each engine with its own nonce.
-    assert laid[0].mm2s.addresses.tolist() == [0, 0, 176, 0, 240]
-    assert laid[1].mm2s.addresses.tolist() == [416, 112, 416, 176, 416, 112, 528, 352]
+    # Headers of 112 bytes: of frames that hold their reports back, of the one that reports for them and of
+    # the last one, which no frame follows; of each engine with its own nonce.
+    assert laid[0].mm2s.addresses.tolist() == [0, 0, 176, 112, 352]
+    assert laid[1].mm2s.addresses.tolist() == [528, 112, 528, 176, 640, 112, 752, 464]
     assert [each.mm2s.words * 8 for each in laid] == [4 * (112 + 64)] * 2
-    assert area.at == 640
-    assert [area.memory[at : at + 64].tobytes() for at in (112, 176, 352)] == [
+    assert area.at == 864
+    assert [area.memory[at : at + 64].tobytes() for at in (112, 176, 464)] == [
         each.tobytes() for each in (one, two, other)
     ]
 
@@ -128,7 +130,7 @@ class FakeBoard:
 def chain(rows: int, *, at: int = 0) -> ChainPieces:
     """One with so many rows to keep."""
     pieces = [Pieces.of((at + 64 * n, 8, n == rows // 2) for n in range(rows // 2 + 1)) for _ in range(2)]
-    return ChainPieces(frames=[], nonce=0, mm2s=pieces[0], s2mm=pieces[1], replies=[])
+    return ChainPieces(frames=[], nonce=0, mm2s=pieces[0], s2mm=pieces[1], reports=[])
 
 
 def found(chains: KeptChains, board: FakeBoard, laid: dict[int, ChainPieces]) -> KeptRound | None:

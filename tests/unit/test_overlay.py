@@ -103,9 +103,11 @@ def test_hand_off_and_tcl_say_the_same(name):
     assert ranges == {
         **{f"axi_dma_{engine}": base + engine * step for engine in range(len(ports))},
         "axi_gpio_0": int(variables["gpio_base"], 16),
+        **({"axi_cdma_0": int(variables["starter_base"], 16)} if board.engines > 1 else {}),
     }
     vlnvs = {module.get("INSTANCE"): module.get("VLNV") for module in root.iter("MODULE")}
     assert vlnvs["axi_dma_0"] == variables["dma_vlnv"]
+    assert vlnvs.get("axi_cdma_0") == variables.get("starter_vlnv")
     assert vlnvs[f"{board.processing_system}_0"] == variables["processing_system_vlnv"]
     parameters = {entry.get("NAME"): entry.get("VALUE") for entry in root.iter("PARAMETER")}
     assert parameters["c_sg_length_width"] == variables["dma_length_bits"]
@@ -156,6 +158,22 @@ def test_boards_have_room_for_the_registers_of_a_kernel():
         assert board.control_base not in (*board.dma_bases, board.gpio_base)
 
 
+def test_boards_of_several_engines_have_what_starts_them():
+    for board in map(load_board, BOARDS):
+        base = board.starter_base
+        assert (base is not None) == (board.engines > 1)
+        assert base is None or (
+            base % board.dma_range == 0 and base not in (*board.dma_bases, board.gpio_base)
+        )
+        assert board.of_kernel().starter_base is None
+    text = hwh_text(load_board("zcu104")).encode()
+    check_hwh(text, engines=4)
+    with pytest.raises(
+        OverlayError, match=r"^the \.hwh file has no module axi_cdma_0 of type axi_cdma; rebuild"
+    ):
+        check_hwh(text.replace(b"axi_cdma_0", b"axi_cdma_1"), engines=4)
+
+
 @pytest.mark.parametrize("value", ["0", None])
 def test_a_dma_of_single_transfers_is_refused(value):
     """Vivado writes names of parameters in capitals."""
@@ -176,7 +194,7 @@ def test_a_dma_of_single_transfers_is_refused(value):
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_tcl_runs_to_its_end(tmp_path, name, control):
     """With Vivado's commands replaced by ones that take notes."""
-    board = load_board(name)
+    board = load_board(name).of_kernel() if control else load_board(name)
     for folder in ("run", "project/overlay.gen/sources_1/bd/overlay/hw_handoff"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "run" / "overlay_wrapper.bit").write_text("bit")
@@ -208,13 +226,25 @@ def test_the_tcl_runs_to_its_end(tmp_path, name, control):
         assert {f"engine_{i}/clk", f"axi_dma_{i}/m_axi_mm2s_aclk", f"axi_dma_{i}/m_axi_sg_aclk"} <= set(
             clocked
         )
-    engines = board.config.engines
+    engines, starter = board.engines, board.engines > 1
     assert calls.count("CONFIG.c_include_sg 1 ") == engines
-    assert f"CONFIG.NUM_MI {engines + 1 + control} " in f"{calls} ".replace("}", " ").replace("\n", " ")
+    settings = f"{calls} ".replace("}", " ").replace("\n", " ")
+    assert f"CONFIG.NUM_SI {1 + starter} CONFIG.NUM_MI {engines + 1 + control + starter} " in settings
+    for calls_of_starter in (
+        f"assign_bd_address -offset {board.starter_base or 0:#x} -range {board.dma_range:#x} axi_cdma_0/",
+        f"connect_bd_intf_net control_0/M0{engines + 1}_AXI axi_cdma_0/S_AXI_LITE",
+        "connect_bd_intf_net starter_0/M00_AXI control_0/S01_AXI",
+        "connect_bd_intf_net starter_0/M01_AXI memory_0/S03_AXI",
+        "connect_bd_intf_net axi_cdma_0/M_AXI_SG memory_0/S04_AXI",
+    ):
+        assert (calls_of_starter in calls) == starter
+    assert ("axi_cdma_0/m_axi_aclk" in clocked) == starter
     assert ("engine_axis_control.v" in calls) == control
     assert (f"connect_bd_intf_net control_0/M0{engines + 1}_AXI engine_0/s_axi_control" in calls) == control
     assert ("connect_bd_net reset_0/peripheral_aresetn engine_0/s_axi_aresetn" in calls) == control
-    assert (f"assign_bd_address -offset {board.control_base:#x}" in calls) == control
+    assert (
+        f"assign_bd_address -offset {board.control_base:#x} -range {board.dma_range:#x} engine_0" in calls
+    ) == control
     assert f"connect_bd_intf_net control_0/M0{engines}_AXI axi_gpio_0/S_AXI" in calls
     ports = re.findall(r"CONFIG\.P(?:CW|SU_)_USE_{1,2}S_AXI_(?:HP|GP)(\d) 1", calls)
     first = 0 if board.processing_system == "processing_system7" else 2

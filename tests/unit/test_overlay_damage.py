@@ -305,7 +305,7 @@ DOCTYPE = "has a document type declaration; a hand-off has none"
         (b"<EDKSYSTEM/>", "has no module of type processing_system7 or zynq_ultra_ps_e"),
         (b"<html/>", "must hold EDKSYSTEM, not 'html'"),
         (OVERLAY.hwh.replace(b'INSTANCE="axi_dma_0"', b'INSTANCE="dma"'),
-         "has no module axi_dma_0 of type axi_dma"),
+         "has no module axi_dma_0 of type axi_dma; rebuild the overlay"),
         (OVERLAY.hwh.replace(b'BASEVALUE="0xA0000000"', b'BASEVALUE="here"'), "gives axi_dma_0 no address"),
     ],
 )  # fmt: skip

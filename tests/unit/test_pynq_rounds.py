@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_board import LOOK_CALLS, ROUND_CALLS, Board
 from e2train.devices.pynq_buffer import Buffer
+from e2train.devices.pynq_engines import EngineDmas
 from e2train.packing.descriptors import Pieces
 
 ENGINES = 3
@@ -40,10 +40,10 @@ class Dma:
         self.number, self.log = number, log
         self.error: DeviceError | None = None
 
-    def starts(self, *chains: Any) -> list[Callable[[], None]]:
-        return [lambda: self._start(), lambda: self._start()]
+    def aim(self, *chains: Any) -> list[tuple[int, int]]:
+        return [(0x40, 0), (0x10, 0)]
 
-    def _start(self) -> None:
+    def write(self, register: int, value: int) -> None:
         if self.error:
             raise self.error
         self.log.append(f"start {self.number}")
@@ -59,7 +59,10 @@ def board() -> Board:
     found.log, found.calls = log, 0
     found._remote, found._to_look, found._has_answered = True, 0, True
     found._deadline, found._counting = Deadline(5.0), threading.Lock()
-    found._dmas = [Dma(number, log) for number in range(ENGINES)]
+    dmas: Any = object.__new__(EngineDmas)
+    dmas._remote, dmas._deadline, dmas._starter = True, found._deadline, None
+    dmas._dmas = [Dma(number, log) for number in range(ENGINES)]
+    found._dmas = dmas
     return found
 
 
@@ -102,13 +105,15 @@ def test_who_is_late_is_waited_for_and_the_longest_is_looked_at_first_for_a_whil
 
 @pytest.mark.parametrize("remote", [True, False])
 def test_all_are_waited_for_where_nothing_tells_or_looks_cost_nothing(board: Any, remote: bool) -> None:
-    board._remote = remote
+    board._remote = board._dmas._remote = remote
     waits = [f"wait {engine}" for engine in range(ENGINES)]
     assert run(board, None if remote else [{0, 1, 2}]) == ["send", *waits, "receive"]
 
 
 def test_an_engine_that_does_not_start_is_the_rounds_error(board: Any) -> None:
-    board._dmas[1].error = DeviceError("axi_dma_1 does not come out of its reset; program the board again")
+    board._dmas._dmas[1].error = DeviceError(
+        "axi_dma_1 does not come out of its reset; program the board again"
+    )
     with pytest.raises(
         DeviceError, match=r"^axi_dma_1 does not come out of its reset; program the board again$"
     ):

@@ -26,7 +26,7 @@ class CsimDevice(Closing):
     def __init__(self, config: EngineConfig, *, parallel: int | None = None) -> None:
         self.config = config
         self.parallel = parallel or min(4, os.cpu_count() or 1)
-        self._native: e2hls.NativeKernel | None = None
+        self._idle: list[e2hls.NativeKernel] = []
         self._lock = Lock()
 
     def transfer(self, words: NDArray[np.uint64], *, reply_words: int) -> Transfer:
@@ -37,20 +37,24 @@ class CsimDevice(Closing):
         last = np.zeros(words.size, np.bool_)
         last[-1:] = True
         sent = e2hls.Words(data=words.reshape(-1, 1), last=last)
-        reply = self._kernel().run({"s_axis": sent})["m_axis"]
+        kernel = self._kernel()
+        reply = kernel.run({"s_axis": sent})["m_axis"]
+        with self._lock:  # one that has failed may be in any state
+            self._idle.append(kernel)
         if np.flatnonzero(reply.last).tolist() != [reply.last.size - 1]:
             raise DeviceError(f"csim: reply of {reply.last.size} words must end with its only TLAST")
         return Transfer(reply=np.ascontiguousarray(reply.data[:, 0]))
 
     def close(self) -> None:
         """Let go of the compiled kernel."""
-        self._native = None
+        self._idle = []
 
     def _kernel(self) -> e2hls.NativeKernel:
+        """One that no other transfer uses: what frames hold back is in static variables."""
         with self._lock:
-            if self._native is None:
-                try:
-                    self._native = e2hls.build_native(engine_kernel(self.config))
-                except e2hls.HlsError as error:
-                    raise DeviceError(f"cannot open device csim for {self.config.name}: {error}") from error
-            return self._native
+            if self._idle:
+                return self._idle.pop()
+            try:
+                return e2hls.build_native(engine_kernel(self.config))
+            except e2hls.HlsError as error:
+                raise DeviceError(f"cannot open device csim for {self.config.name}: {error}") from error

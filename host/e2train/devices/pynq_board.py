@@ -8,9 +8,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -25,15 +24,13 @@ from e2train.devices.board_lock import BoardLock
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_buffer import Buffer, buffer_bytes, chains_at
-from e2train.devices.pynq_dma import ChainDma, call_at_once
+from e2train.devices.pynq_engines import EngineDmas
 from e2train.overlay import OverlaySet
-from e2train.overlay.hwh import dma_name
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, Pieces, write_chains
 
 __all__ = [
     "LOOK_CALLS",
     "ROUND_CALLS",
-    "START_CALLS",
     "WRITE_CALLS",
     "Board",
     "LostError",
@@ -51,8 +48,6 @@ ROUND_CALLS = 4
 """Remote calls of chains that run at once: two to send and two to receive."""
 LOOK_CALLS = 1
 """And of a look whether a chain is done, where the time that was planned for it does not tell."""
-START_CALLS = 2
-"""And of each of them; all start at once."""
 WRITE_CALLS = 2
 """And of bytes that are sent alone."""
 
@@ -89,25 +84,24 @@ class Board:
         bit = overlay.unpack(folder)
         with _locked(folder / "lock"), deadline.running(max(_PROGRAM_S, deadline.whole_s)):
             self._overlay = self._programmed(bit)
-        self._dmas = [self._opened_dma(engine, overlay) for engine in range(overlay.manifest.engines)]
+        self._dmas = EngineDmas(
+            self._overlay,
+            overlay,
+            read=self._read,
+            write=self._write,
+            deadline=deadline,
+            remote=self._remote,
+        )
         self._buffers: list[Buffer] = []
         self._to_look = 0  # rounds in which the longest chain is looked at before anything is fetched
         self._sending: Buffer | None = None
         self._receiving: dict[int, Buffer] = {}  # by size
         self.reset()
 
-    def _opened_dma(self, engine: int, overlay: OverlaySet) -> ChainDma:
-        name = dma_name(engine)
-        dma = getattr(self._overlay, name, None)
-        if dma is None:
-            raise DeviceError(f"the overlay {overlay.name} has no {name}")
-        read, write = partial(self._read, dma.mmio), partial(self._write, dma.mmio)
-        return ChainDma(read, write, self._deadline, name=name if overlay.manifest.engines > 1 else "the DMA")
-
     @property
     def engines(self) -> int:
         """How many there are."""
-        return len(self._dmas)
+        return self._dmas.count
 
     @property
     def is_remote(self) -> bool:
@@ -168,19 +162,19 @@ class Board:
         chains = write_chains(memory, listed, after, base=base)
         rows = sum(each.addresses.size - (there.count if there else 0) - 1 for each, _, there in listed)
         after += rows * DESCRIPTOR_BYTES
-        ways_of = zip(pieces, chains[::2], chains[1::2], strict=True)
-        starts = [start for engine, mm2s, s2mm in ways_of for start in self._dmas[engine].starts(mm2s, s2mm)]
+        both = zip(chains[::2], chains[1::2], strict=True)
+        start = self._dmas.ready(buffer, dict(zip(pieces, both, strict=True)))
         begin = time.monotonic()
         self._answered(buffer.array[: after - base].flush, calls=2)
         moving_s = time.monotonic() - begin
-        self._start(starts)
+        start()
         time.sleep(min(max(planned_s.values(), default=0.0), max(self._deadline.left_s(), 0.0)))
         if late is None or not self._remote:  # a look costs nothing on the board itself
-            self._wait(pieces)
+            self._dmas.wait(pieces)
             return moving_s + self._received(receive)
         if self._to_look:
             self._to_look -= 1
-            self._wait([max(pieces, key=lambda engine: planned_s.get(engine, 0.0))])
+            self._dmas.wait([max(pieces, key=lambda engine: planned_s.get(engine, 0.0))])
         return moving_s + self._collected(receive, late)
 
     def _collected(self, receive: Buffer, late: Callable[[], set[int]]) -> float:
@@ -189,22 +183,9 @@ class Board:
         engines = late()
         if engines:
             self._to_look = _LOOKS
-            self._wait(sorted(engines))
+            self._dmas.wait(sorted(engines))
             moving_s += self._received(receive)
         return moving_s
-
-    def _wait(self, engines: Iterable[int]) -> None:
-        """Wait until engines are done."""
-        for engine in engines:
-            self._dmas[engine].wait()
-
-    def _start(self, starts: Sequence[Callable[[], None]]) -> None:
-        """Start channels, at once where each takes a remote call."""
-        if self._remote:
-            call_at_once(starts, self._deadline)
-            return
-        for start in starts:
-            start()
 
     def _received(self, receive: Buffer) -> float:
         """Fetch a buffer; gives the seconds that it took."""
@@ -215,8 +196,7 @@ class Board:
     def reset(self) -> None:
         """Reset all DMAs and engines."""
         with self._deadline.running():
-            for dma in self._dmas:
-                dma.reset()
+            self._dmas.reset()
 
     def clock_mhz(self) -> float:
         """PL clock 0."""

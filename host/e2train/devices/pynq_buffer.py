@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from e2train.devices.protocol import DeviceError
 from e2train.packing.descriptors import DESCRIPTOR_BYTES
 
-__all__ = ["SMALLEST_BUFFER", "Buffer", "buffer_bytes", "chains_at"]
+__all__ = ["SMALLEST_BUFFER", "Buffer", "buffer_bytes", "chains_at", "firsts_bytes"]
 
 SMALLEST_BUFFER = 8 << 10
 """Bytes of a buffer: smaller ones share pages, which PYNQ.remote flushes wrongly."""
@@ -29,9 +29,18 @@ class Buffer:
         self.address = address
 
 
-def chains_at(engines: int) -> int:
+def firsts_bytes(engines: int) -> int:
     """Bytes of the first descriptors of each engine's channels, at the begin of a buffer that is sent."""
     return 2 * engines * DESCRIPTOR_BYTES
+
+
+def chains_at(engines: int) -> int:
+    """Where the rest of the chains begins: behind these, and descriptors that start several engines.
+
+    >>> chains_at(1), chains_at(4)
+    (128, 1024)
+    """
+    return firsts_bytes(engines) * (2 if engines > 1 else 1)
 
 
 def buffer_bytes(nbytes: int) -> int:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
 from e2train.packing.descriptors import Chain
 
-__all__ = ["ChainDma", "call_at_once"]
+__all__ = ["NO_EFFECT", "ChainDma", "call_at_once"]
 
 # Each direction's registers from its own base on.
 _MM2S, _S2MM = 0x00, 0x30
 _WAYS = {_MM2S: "sending", _S2MM: "receiving"}
 _CONTROL, _STATUS, _CURRENT, _TAIL = 0x00, 0x04, 0x08, 0x10
+NO_EFFECT = _STATUS
+"""Register in which zeros change nothing: its bits are cleared by ones."""
 _RUN, _RESET = 1 << 0, 1 << 2
 _HALTED, _IDLE = 1 << 0, 1 << 1
 _ERRORS = {
@@ -63,9 +64,13 @@ class ChainDma:
         self._write(_MM2S + _CONTROL, _RESET)
         self._await(_MM2S + _CONTROL, _RESET, 0)
 
-    def starts(self, mm2s: Chain, s2mm: Chain) -> list[Callable[[], None]]:
-        """What starts a chain each way, in any order."""
-        return [partial(self._start, _S2MM, s2mm), partial(self._start, _MM2S, mm2s)]
+    def aim(self, mm2s: Chain, s2mm: Chain) -> list[tuple[int, int]]:
+        """Make both channels ready for a chain each: these writes of registers, in any order, start them."""
+        return [self._aimed(_S2MM, s2mm), self._aimed(_MM2S, mm2s)]
+
+    def write(self, register: int, value: int) -> None:
+        """Write a register."""
+        self._write(register, value)
 
     def wait(self) -> None:
         """Wait until all has been received.
@@ -80,23 +85,23 @@ class ChainDma:
             time.sleep(pause_s)
             pause_s = min(0.02, pause_s + 0.0005)
 
-    def _start(self, way: int, chain: Chain) -> None:
+    def _aimed(self, way: int, chain: Chain) -> tuple[int, int]:
         if self._firsts.get(way) != chain.first:
             if way in self._firsts:
                 self._write(way + _CONTROL, 0)
                 self._await(way + _STATUS, _HALTED, _HALTED)
-            self._point(way + _CURRENT, chain.first)
+            self._write(*self._pointer(way + _CURRENT, chain.first))
             self._write(way + _CONTROL, _RUN)
             self._firsts[way] = chain.first
-        self._point(way + _TAIL, chain.last)
+        return self._pointer(way + _TAIL, chain.last)
 
-    def _point(self, register: int, address: int) -> None:
-        """Write a pointer; its lower half, which starts a channel, comes last."""
+    def _pointer(self, register: int, address: int) -> tuple[int, int]:
+        """Write a pointer but for its lower half, which starts a channel: that is what is left to write."""
         high = address >> 32
         if self._highs.get(register, 0) != high:
             self._write(register + 4, high)
             self._highs[register] = high
-        self._write(register, address & 0xFFFF_FFFF)
+        return register, address & 0xFFFF_FFFF
 
     def _state(self, way: int) -> int:
         state = self._read(way + _STATUS)

@@ -82,6 +82,7 @@ def simulated_bitstream(board: BoardDescription, hwh_sha256: str, own: Mapping[s
         "dma_range": board.dma_range,
         "engines": board.engines,
         "gpio_base": board.gpio_base,
+        "starter_base": board.starter_base or 0,
         "hwh_sha256": hwh_sha256,
         **own,
     }

@@ -16,6 +16,7 @@ from e2train.overlay.manifest import Manifest, OverlayError
 __all__ = [
     "BITSTREAMS",
     "PROCESSING_SYSTEMS",
+    "STARTER_VLNV",
     "BoardDescription",
     "board_names",
     "check_manifest",
@@ -28,6 +29,9 @@ PROCESSING_SYSTEMS = ("processing_system7", "zynq_ultra_ps_e")
 _DATA_BITS = 64  # of an engine's streams, and of its DMA's port to the memory
 _MOST_PORTS = 4  # of a processing system to the memory
 _CLOCK_TOLERANCE = 1e-6
+
+STARTER_VLNV = "xilinx.com:ip:axi_cdma:4.1"
+"""What starts several engines at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,11 @@ class BoardDescription:
     def control_base(self) -> int:
         """Address of the registers of a kernel that has some."""
         return max(self.dma_bases[-1], self.gpio_base) + self.dma_range
+
+    @property
+    def starter_base(self) -> int | None:
+        """Address of what starts several engines at once."""
+        return max(self.dma_bases[-1], self.gpio_base) + self.dma_range if self.engines > 1 else None
 
     @property
     def clock_mhz(self) -> float:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
-from e2train.overlay.description import PROCESSING_SYSTEMS, BoardDescription
+from e2train.overlay.description import PROCESSING_SYSTEMS, STARTER_VLNV, BoardDescription
 from e2train.overlay.manifest import OverlayError
-from e2train.overlay.registers import DMA_REGISTERS, GPIO_REGISTERS, Register, add_registers
+from e2train.overlay.registers import CDMA_REGISTERS, DMA_REGISTERS, GPIO_REGISTERS, Register, add_registers
 
-__all__ = ["check_hwh", "divisors", "dma_name", "hwh_text", "with_registers"]
+__all__ = ["STARTER", "check_hwh", "divisors", "dma_name", "hwh_text", "with_registers"]
 
 _DECLARATION = "<?xml version='1.0' encoding='utf-8'?>"  # whatever the locale
 _SCATTER_GATHER = "c_include_sg"
@@ -27,6 +27,10 @@ _KERNEL = "engine_0"
 _FIRST_HP = 2  # among the slave ports of an UltraScale+
 _PL_CLOCKS = 4  # pynq asks for all of them
 _IO_PLL_MHZ = {"processing_system7": 1000, "zynq_ultra_ps_e": 1500}
+
+
+STARTER = "axi_cdma_0"
+"""What starts several engines at once, as overlays call it."""
 
 
 def dma_name(engine: int) -> str:
@@ -48,6 +52,8 @@ def hwh_text(board: BoardDescription, registers: tuple[Register, ...] = ()) -> s
     for engine in range(board.engines):
         _dma(modules, board, engine)
         _engine(modules, board, engine, registers)
+    if board.starter_base is not None:
+        _starter(modules, board)
     _gpio(modules, board)
     _processing_system(modules, board, control=bool(registers))
     ET.indent(root)
@@ -84,9 +90,10 @@ def check_hwh(hwh: bytes, *, engines: int = 1, control: bool = False) -> None:
         raise OverlayError(f"the .hwh file must hold EDKSYSTEM, not {reader.root[:40]!a}")
     if not set(PROCESSING_SYSTEMS) & set(reader.types.values()):
         raise OverlayError(f"the .hwh file has no module of type {' or '.join(PROCESSING_SYSTEMS)}")
-    for name in map(dma_name, range(engines)):
-        if reader.types.get(name) != "axi_dma":
-            raise OverlayError(f"the .hwh file has no module {name} of type axi_dma")
+    dmas = {dma_name(engine): "axi_dma" for engine in range(engines)}
+    for name, kind in (dmas | ({STARTER: "axi_cdma"} if engines > 1 else {})).items():
+        if reader.types.get(name) != kind:
+            raise OverlayError(f"the .hwh file has no module {name} of type {kind}; rebuild the overlay")
         if not _ADDRESS.fullmatch(reader.addresses.get(name, "")):
             raise OverlayError(f"the .hwh file gives {name} no address")
         if reader.parameters.get((name, _SCATTER_GATHER)) != "1":
@@ -171,6 +178,13 @@ def _dma(modules: ET.Element, board: BoardDescription, engine: int) -> None:
     )
 
 
+def _starter(modules: ET.Element, board: BoardDescription) -> None:
+    parameters = {"C_INCLUDE_SG": 1, "C_ADDR_WIDTH": 32, "C_M_AXI_DATA_WIDTH": 32}
+    module = _module(modules, STARTER, STARTER_VLNV, parameters)
+    add_registers(module, "S_AXI_LITE", CDMA_REGISTERS, size=board.dma_range)
+    _buses(module, ("S_AXI_LITE", "SLAVE", _AXI, "control"))
+
+
 def _gpio(modules: ET.Element, board: BoardDescription) -> None:
     parameters = {"C_GPIO_WIDTH": 4, "C_IS_DUAL": 0, "C_ALL_INPUTS": 0, "C_ALL_OUTPUTS": 1}
     module = _module(modules, "axi_gpio_0", board.gpio_vlnv, parameters)
@@ -206,6 +220,7 @@ def _processing_system(modules: ET.Element, board: BoardDescription, *, control:
     ranges = ET.SubElement(module, "MEMORYMAP")
     for instance, bus, base in (
         *((dma_name(engine), "S_AXI_LITE", base) for engine, base in enumerate(board.dma_bases)),
+        *([(STARTER, "S_AXI_LITE", board.starter_base)] if board.starter_base is not None else []),
         ("axi_gpio_0", "S_AXI", board.gpio_base),
         *([(_KERNEL, _CONTROL, board.control_base)] if control else []),
     ):

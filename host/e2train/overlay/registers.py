@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers of the overlay's two peripherals, as far as they do something here."""
+"""The registers of the overlay's peripherals, as far as they do something here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-__all__ = ["DMA_REGISTERS", "GPIO_REGISTERS", "Register", "add_registers", "offsets"]
+__all__ = ["CDMA_REGISTERS", "DMA_REGISTERS", "GPIO_REGISTERS", "Register", "add_registers", "offsets"]
 
 _BITS = 32
 
@@ -49,23 +49,43 @@ _STATUS = {
 }
 
 
+_LOW, _HIGH = {"Pointer": (6, _BITS - 6)}, {"Pointer": (0, _BITS)}
+
+
 def _channel(way: str, base: int) -> tuple[Register, ...]:
     def register(name: str, offset: int, description: str, fields: dict[str, tuple[int, int]]) -> Register:
         return Register(name=f"{way}_{name}", offset=base + offset, description=description, fields=fields)
 
-    low, high = {"Pointer": (6, _BITS - 6)}, {"Pointer": (0, _BITS)}
     return (
         register("DMACR", 0x00, f"{way} DMA control", _CONTROL),
         register("DMASR", 0x04, f"{way} DMA status", _STATUS),
-        register("CURDESC", 0x08, f"{way} current descriptor, lower half", low),
-        register("CURDESC_MSB", 0x0C, f"{way} current descriptor, upper half", high),
-        register("TAILDESC", 0x10, f"{way} last descriptor, lower half", low),
-        register("TAILDESC_MSB", 0x14, f"{way} last descriptor, upper half", high),
+        register("CURDESC", 0x08, f"{way} current descriptor, lower half", _LOW),
+        register("CURDESC_MSB", 0x0C, f"{way} current descriptor, upper half", _HIGH),
+        register("TAILDESC", 0x10, f"{way} last descriptor, lower half", _LOW),
+        register("TAILDESC_MSB", 0x14, f"{way} last descriptor, upper half", _HIGH),
     )
 
 
 # Scatter-gather mode, PG021.
 DMA_REGISTERS = (*_channel("MM2S", 0x00), *_channel("S2MM", 0x30))
+
+# Scatter-gather mode, PG034.
+CDMA_REGISTERS = (
+    Register(
+        name="CDMACR",
+        offset=0x00,
+        description="CDMA control",
+        fields={"TailPntrEn": (1, 1), "Reset": (2, 1), "SGMode": (3, 1)},
+    ),
+    Register(
+        name="CDMASR",
+        offset=0x04,
+        description="CDMA status",
+        fields={name: bits for name, bits in _STATUS.items() if name != "Halted"},
+    ),
+    Register(name="CURDESC_PNTR", offset=0x08, description="CDMA current descriptor", fields=_LOW),
+    Register(name="TAILDESC_PNTR", offset=0x10, description="CDMA last descriptor", fields=_LOW),
+)
 
 # One channel, PG144.
 GPIO_REGISTERS = (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from e2train.config.records import check_record, kinds_of
 from e2train.overlay.archive import OverlaySet
-from e2train.overlay.description import BITSTREAMS, BoardDescription
+from e2train.overlay.description import BITSTREAMS, STARTER_VLNV, BoardDescription
 from e2train.overlay.hwh import with_registers
 from e2train.overlay.manifest import ENGINE, Manifest, OverlayError
 from e2train.overlay.registers import Register, offsets
@@ -155,6 +155,8 @@ def board_tcl(board: BoardDescription, *, control: bool = False) -> str:
         "memory_ports": f"{{{' '.join(board.memory_ports)}}}",
         "engine_module": "engine_axis_control" if control else "engine_axis",
     }
+    if board.starter_base is not None:
+        values |= {"starter_base": f"{board.starter_base:#x}", "starter_vlnv": STARTER_VLNV}
     if control:
         values["control_base"] = f"{board.control_base:#x}"
     return "".join(f"set e2train({key}) {value}\n" for key, value in values.items())

@@ -18,12 +18,12 @@ from e2train.devices.chains.device import SCRATCH_BYTES
 from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, restoring_frames
 from e2train.devices.chains.packed import Unpacking, unpacking
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums
-from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
-from e2train.devices.chains.transfer import Area, lay_out, reply_bytes
+from e2train.devices.chains.transfer import Area, lay_out, planned_cycles
 from e2train.devices.protocol import Counters
-from e2train.devices.pynq_board import ROUND_CALLS, START_CALLS, WRITE_CALLS
+from e2train.devices.pynq_board import ROUND_CALLS, WRITE_CALLS
 from e2train.devices.pynq_buffer import buffer_bytes, chains_at
+from e2train.devices.pynq_engines import start_calls
 from e2train.devices.resident import DeviceTensor, Operation, run_operation
 from e2train.devices.resident_wire import Batch, Put, encode_batch, encode_outcomes
 from e2train.overlay import board_names, load_board
@@ -226,40 +226,40 @@ class _Planning(CountingDevice):
         """Count a round as one that has come before; its first ``packed`` operations unpack images."""
         area = Area(memory=self._scratch, base=0, at=chains_at(self._cfg.engines))
         replies = Area(memory=self._scratch, base=_REPLIES, at=_REPLIES)
-        frames = {engine: [frame for _, frame in chain] for engine, chain in chains.items()}
         laid = {
             engine: lay_out(
-                frames[engine], area, replies, self._places.translate, owners=[owner for owner, _ in chain]
+                [frame for _, frame in chain],
+                area,
+                replies,
+                self._places.translate,
+                owners=[owner for owner, _ in chain],
             )
             for engine, chain in chains.items()
         }
+        self.received += buffer_bytes(replies.at - replies.base)
         rows = {engine: kept_rows(each) for engine, each in laid.items()}
         size = kept_bytes(laid.values())
         kept = is_kept(laid.values(), self._cfg) and self._kept_bytes + size <= MOST_KEPT_BYTES
         pieces = 0 if kept else sum(rows.values())
-        cycles = {engine: sum(map(frame_cycles, each)) for engine, each in frames.items()}
-        beside = {
-            engine: sum(
-                frame_cycles(frame)
-                for owner, frame in chain
-                if self._sums.adds(frame) or (owner is not None and owner < packed)
+        cycles = {engine: planned_cycles(each) for engine, each in laid.items()}
+        own = max(
+            planned_cycles(
+                each, lambda owner, frame: not self._sums.adds(frame) and (owner is None or owner >= packed)
             )
-            for engine, chain in chains.items()
-        }
-        own = max(cycles[engine] - beside[engine] for engine in chains)
+            for each in laid.values()
+        )
         for engine in chains:
             if restoring := restoring_frames(self._used.pop(engine, 0), self._cfg, table=_TABLE, copy=_COPY):
                 before = lay_out(restoring, area, replies, more=True)
                 pieces += before.mm2s.addresses.size + before.s2mm.addresses.size
-                cycles[engine] += sum(map(frame_cycles, restoring))
+                cycles[engine] += planned_cycles(before)
         if kept:
             self._kept_bytes += size
             self._used |= rows
         self.rounds += 1
         self.chains += len(chains)
-        self.calls += ROUND_CALLS + START_CALLS * len(chains)
+        self.calls += ROUND_CALLS + start_calls(self._cfg.engines)
         self.in_a_row += ROUND_CALLS + 1
         self.sent += -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES + pieces * DESCRIPTOR_BYTES
-        self.received += buffer_bytes(sum(map(reply_bytes, frames.values())))
         self.cycles += own
         self.kept_cycles += max(cycles.values()) - own

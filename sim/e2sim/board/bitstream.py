@@ -36,6 +36,7 @@ class Design:
     kernel: str = "engine"  # what that is
     source_sha256: str = ""  # of another kernel's RTL
     control_base: int = 0  # of its registers, 0 where it has none
+    starter_base: int = 0  # of the CDMA that starts several engines, 0 where there is none
 
     def __post_init__(self) -> None:
         if not 0 < self.clock_mhz <= _MAX_CLOCK_MHZ:  # not NaN either
@@ -47,7 +48,7 @@ class Design:
             raise BitstreamError(
                 f"the design of this bitstream has engines {self.engines}, must be in 1..{_MAX_ENGINES}"
             )
-        for name in ("config_hash", "dma_base", "dma_range", "gpio_base", "control_base"):
+        for name in ("config_hash", "dma_base", "dma_range", "gpio_base", "control_base", "starter_base"):
             if not 0 <= getattr(self, name) < 1 << 32:
                 raise BitstreamError(f"the design of this bitstream has a {name} outside 0..2**32 - 1")
 

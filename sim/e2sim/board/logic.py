@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from e2sim.board.bitstream import Design
+from e2sim.board.cdma import Cdma
 from e2sim.board.faults import OF_THE_BOARD, FaultKind, FaultPlan
 from e2sim.board.memory import ContiguousMemory
 from e2sim.board.peripherals import Registers
@@ -49,6 +50,7 @@ class Logic:
         self._engines: list[_Engine] = []
         self._design: Design | None = None
         self._gpio: Registers | None = None
+        self._starter: Cdma | None = None
         self._past_s = 0.0  # that engines of earlier bitstreams have worked
 
     @property
@@ -71,16 +73,18 @@ class Logic:
         self._engines = [_Engine(library, self._memory) for _ in range(design.engines)]
         self._design = design
         self._gpio = Registers(base=design.gpio_base, size=design.dma_range)
+        self._starter = None
+        if design.starter_base:
+            self._starter = Cdma(memory=self._memory, holds=self._is_dma, write_register=self.write)
 
     def holds(self, address: int) -> bool:
         """Whether something in the logic answers at a physical address."""
         design = self._design
         if design is None or self._gpio is None:
             return False
-        if self._controls(address) is not None:
+        if self._controls(address) is not None or self._starts(address) is not None:
             return True
-        end = design.dma_base + len(self._engines) * design.dma_range
-        return design.dma_base <= address < end or self._gpio.holds(address)
+        return self._is_dma(address) or self._gpio.holds(address)
 
     def read(self, address: int) -> int:
         """Read a register."""
@@ -89,6 +93,9 @@ class Logic:
         control = self._controls(address)
         if control is not None:
             return self._engines[0].read_control(control)
+        starter = self._starts(address)
+        if starter is not None and self._starter is not None:
+            return self._starter.read(starter)
         engine, offset = self._at(address)
         return engine.read(offset)
 
@@ -100,6 +107,10 @@ class Logic:
         control = self._controls(address)
         if control is not None:
             self._engines[0].write_control(control, value)
+            return
+        starter = self._starts(address)
+        if starter is not None and self._starter is not None:
+            self._starter.write(starter, value)
             return
         engine, offset = self._at(address)
         if offset == DmaRegister.MM2S_TAILDESC and self._started(engine) == "hang":
@@ -115,11 +126,22 @@ class Logic:
 
     def _controls(self, address: int) -> int | None:
         """The offset among the kernel's own registers, None where they are not."""
+        return self._within(address, self._design.control_base) if self._design else None
+
+    def _starts(self, address: int) -> int | None:
+        """The offset among those of the CDMA, None where they are not."""
+        return self._within(address, self._design.starter_base) if self._design else None
+
+    def _within(self, address: int, base: int) -> int | None:
+        assert self._design is not None
+        offset = address - base
+        return offset if base and 0 <= offset < self._design.dma_range else None
+
+    def _is_dma(self, address: int) -> bool:
+        """Whether a DMA answers at a physical address."""
         design = self._design
-        if design is None or not design.control_base:
-            return None
-        offset = address - design.control_base
-        return offset if 0 <= offset < design.dma_range else None
+        assert design is not None
+        return 0 <= address - design.dma_base < len(self._engines) * design.dma_range
 
     def _at(self, address: int) -> tuple[_Engine, int]:
         assert self._design is not None

@@ -21,10 +21,9 @@ from e2train.devices.chains.laid import LaidRound, PlannedRound, Runnable
 from e2train.devices.chains.operands import Work, operands, results
 from e2train.devices.chains.packed import Unpacking, pack, unpacking
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums, SumsLater
-from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.replies import FrameReplies
 from e2train.devices.chains.rounds import last_round, plan_rounds
-from e2train.devices.chains.transfer import Area, lay_out
+from e2train.devices.chains.transfer import Area, lay_out, planned_cycles
 from e2train.devices.memory import check_access, check_values
 from e2train.devices.one_by_one import OneByOne
 from e2train.devices.protocol import Closing, Counters, DeviceError, DeviceLostError, StepLostError
@@ -48,7 +47,7 @@ def chain_bytes(config: EngineConfig) -> int:
     >>> [chain_bytes(load_config(name)) >> 10 for name in ("pynq_z2", "zcu104")]
     [4063, 991]
     """
-    return SCRATCH_BYTES // config.engines - 2 * chains_at(1) - RESTORING_BYTES
+    return (SCRATCH_BYTES - 2 * chains_at(config.engines)) // config.engines - RESTORING_BYTES
 
 
 class BoardResident(OneByOne, Closing):
@@ -338,7 +337,7 @@ class BoardResident(OneByOne, Closing):
             before = lay_out(frames, area, nowhere, more=True)
             own = laid.chains[engine]
             pieces[engine] = before.mm2s.then(own.mm2s), before.s2mm.then(own.s2mm)
-            cycles[engine] += sum(map(frame_cycles, frames))
+            cycles[engine] += planned_cycles(before)
         if kept:
             self._kept.use(kept)
         moving_s = board.run_chains(

@@ -349,7 +349,6 @@ def _cycles(part: _Part, tile: _Tile, cfg: EngineConfig) -> int:
     R, S = part.taps
     whole = tile.rows == part.rows.count
     whole_rows = part.rows.every == 1 and len(columns.phases) == 1
-    sums = 2 * LANES * tile.blocks if part.sums else 0
     whole_results = whole and whole_rows and not part.sums
     frames = -(-part.samples // n) * -(-part.rows.count // tile.rows) * -(-part.blocks // tile.blocks)
     return chain_cycles(
@@ -358,8 +357,7 @@ def _cycles(part: _Part, tile: _Tile, cfg: EngineConfig) -> int:
         words_in=2 * (n * part.depth * tile.height * part.width * itemsize)
         + 2 * tile.blocks * part.block_rows * part.k_lanes,
         iterations=pixels * part.tiles * R * S * part.depth,
-        words_out=2 * pixels * size + sums,
-        to_host=sums,
+        words_out=2 * pixels * size,
         pieces=n * (1 if whole else part.depth)
         + n * (1 if whole_results else tile.blocks * (1 if whole_rows else tile.rows)),
     )

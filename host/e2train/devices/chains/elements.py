@@ -30,7 +30,8 @@ from e2train.devices.resident import Affine, DeviceTensor, Reduction
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import LARGEST
 from e2train.numerics.frames import Header, Kind, Mode
-from e2train.numerics.frames.layout import COEFFICIENT_ROWS, MOST_PLANES
+from e2train.numerics.frames.layout import COEFFICIENT_ROWS, MOST_PLANES, TRAILER_WORDS
+from e2train.numerics.frames.sums import plane_words
 from e2train.numerics.rounding import DITHER_PHASES, DITHER_STEPS
 
 __all__ = ["plan_affine", "plan_reduction", "sent_coefficients"]
@@ -293,14 +294,16 @@ def _samples(
     )
 
     def cycles(samples: int) -> int:
-        sums = 2 * LANES * op.planes(samples, count)
+        # Sums of samples come with each frame, those over all samples with the last one.
+        reported = 0
+        if op.per_sample and op.sums:
+            reported = plane_words(op.mode) * op.planes(samples, count) + TRAILER_WORDS
         return chain_cycles(
             -(-out.N // samples) * -(-out.H // rows),
             engines=cfg.engines,
             words_in=samples * sum(loads),
             iterations=samples * _QUARTERS * rows * out.W * count,
-            words_out=samples * stored + sums,
-            to_host=sums,
+            words_out=samples * stored + reported,
             pieces=samples * pieces,
         )
 

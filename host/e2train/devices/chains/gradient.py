@@ -305,12 +305,14 @@ def _cycles(layer: _Layer, tile: _Tile, cfg: EngineConfig) -> int:
     frames *= -(-layer.blocks // tile.blocks) * -(-layer.depth // tile.depth)
     x_words = 2 * tile.samples * tile.depth * tile.height * layer.source[1]
     g_words = 2 * tile.samples * tile.blocks * tile.rows * Q * layer.vectors
-    return chain_cycles(
+    words_out = sums * cfg.multipliers
+    cycles = chain_cycles(
         frames,
         engines=cfg.engines,
         words_in=x_words + g_words,
         iterations=sums * tile.samples * tile.rows * Q,
-        words_out=sums * cfg.multipliers,
-        to_host=0,  # the sums may stay on the board
+        words_out=words_out,
         pieces=tile.samples * (2 if tile.rows == P else tile.blocks + tile.depth),
     )
+    # Sums are read once more, to be added up; of two equals the smaller, as many can be added surely.
+    return cycles + -(-frames // cfg.engines) * words_out + x_words + g_words + words_out

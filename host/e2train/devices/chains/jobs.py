@@ -19,6 +19,7 @@ from e2train.devices.chains.operands import Work
 from e2train.devices.chains.packed import Unpacking, plan_unpacking
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.replies import FrameReplies
+from e2train.devices.chains.reports import together
 from e2train.devices.resident import Affine, Convolution, Reduction, WeightGradient
 from e2train.numerics.blocks import LANES, block_count
 from e2train.numerics.elementwise import Written
@@ -43,7 +44,7 @@ def plan_job(call: Work, cfg: EngineConfig, *, first: int = 0) -> Job:
     Raises: ShapeError when it does not fit the engine's buffers.
     """
     label, frames = _planned(call, cfg, first)
-    return Job(label=label, frames=list(frames))
+    return Job(label=label, frames=together(frames))
 
 
 def sent_values(call: Work, cfg: EngineConfig, samples: int) -> Mapping[Any, NDArray[Any]]:
@@ -87,7 +88,7 @@ def _convolved(call: Convolution, replies: Replies) -> Written:
         largest, saturations = max(largest, reply.largest), saturations + reply.saturations
         if call.sums:
             low, high = reply.frame.tag
-            found = reply.sides.reshape(-1, high - low, 2, LANES).sum(axis=0)
+            found = reply.sums.reshape(-1, high - low, 2, LANES).sum(axis=0)
             sums[:, low * LANES : high * LANES] += found.transpose(1, 0, 2).reshape(2, -1)
     by_channel = (sums[0, :K], sums[1, :K]) if call.sums else (None, None)
     return Written(largest=largest, saturations=saturations, sums=by_channel[0], squares=by_channel[1])
@@ -128,7 +129,7 @@ def _reduced(call: Reduction, replies: Replies) -> tuple[Ints, Ints]:
     both = np.zeros((2, blocks, LANES), np.int64)
     for reply in replies:
         _, (low, high) = reply.frame.tag
-        both[:, low:high] += reply.sides.sum(axis=0).swapaxes(0, 1)
+        both[:, low:high] += reply.sums.sum(axis=0).swapaxes(0, 1)
     of_u, of_products = both.reshape(2, blocks * LANES)[:, : call.u.C]
     return of_u, of_products
 
@@ -136,7 +137,7 @@ def _reduced(call: Reduction, replies: Replies) -> tuple[Ints, Ints]:
 def _add_by_sample(sums: Ints, reply: FrameReplies, which: int) -> None:
     """Add frames' sums to those of their samples and blocks. Shapes: sums (N, blocks, 16)."""
     samples, blocks = reply.frame.tag
-    found = reply.sides[:, :, which].sum(axis=0)
+    found = reply.sums[:, :, which].sum(axis=0)
     sums[slice(*samples), slice(*blocks)] += found.reshape(
         samples[1] - samples[0], blocks[1] - blocks[0], LANES
     )

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from e2train.devices.chains.plan import frame_cycles
 from e2train.devices.chains.replies import ExpectedReplies, FrameReplies
 from e2train.devices.chains.rounds import Round
-from e2train.devices.chains.transfer import Area, ChainPieces, Places, lay_out, reply_bytes
+from e2train.devices.chains.transfer import (
+    Area,
+    ChainPieces,
+    Places,
+    lay_out,
+    planned_cycles,
+    reply_bytes,
+)
 from e2train.devices.pynq_buffer import Buffer
 
 __all__ = ["LaidRound", "PlannedRound", "Runnable"]
@@ -78,7 +84,10 @@ class PlannedRound:
     @cached_property
     def reply_bytes(self) -> int:
         """What comes back."""
-        return sum(reply_bytes([frame for _, frame in chain]) for chain in self._chains.values())
+        return sum(
+            reply_bytes([frame for _, frame in chain], [owner for owner, _ in chain])
+            for chain in self._chains.values()
+        )
 
     def write(self, send: Buffer, begin: int, receive: Buffer) -> LaidRound:
         """Lay it out in the buffer to send, from the byte ``begin`` on."""
@@ -98,6 +107,6 @@ class PlannedRound:
             chains=chains,
             begin=begin,
             end=area.at - area.base,
-            cycles={engine: sum(map(frame_cycles, chain.frames)) for engine, chain in chains.items()},
+            cycles={engine: planned_cycles(chain) for engine, chain in chains.items()},
             expected=ExpectedReplies(chains),
         )

@@ -86,7 +86,7 @@ class Parts:
             owner=None,
             frames=self.frames[:1],
             results=_joined(sums, width).astype(f"<i{width}").view(np.uint64)[None],
-            sides=np.zeros((1, 0, 2, LANES), np.int64),
+            sums=np.zeros((1, 0, 2, LANES), np.int64),
             largest=0,
             saturations=0,
             written=np.array([added], np.uint64),
@@ -122,7 +122,8 @@ class SumsLater:
             for reply in self.replies
             for frame, words in zip(reply.frames, reply.written.tolist(), strict=True)
         }
-        added = [each.whole(sum(written[id(frame)] for frame in each.frames)) for each in self.parts]
+        # Of frames that report together the last one says it for all.
+        added = [each.whole(sum(written.get(id(frame), 0) for frame in each.frames)) for each in self.parts]
         fetched = [reply for reply in self.replies if not reply.frame.results]
         found: Ints = self.collect([*fetched, *added])
         return found
@@ -252,7 +253,7 @@ def _placed(
     for group in groups:
         parts.append(Parts(at=at))
         for frame in group:
-            moved[id(frame)] = replace(frame, results=[(at, _bytes(frame))])
+            moved[id(frame)] = replace(frame, results=[(at, _bytes(frame))], apart=parts[-1].at)
             parts[-1].frames.append(moved[id(frame)])
             at += _bytes(frame)
     placed = [[moved.get(id(frame), frame) for frame in job.frames] for job in jobs]

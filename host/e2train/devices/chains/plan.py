@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from e2train.devices.resident import DeviceTensor
 from e2train.numerics.blocks import LANES
 from e2train.numerics.frames import Header, Kind, Level
-from e2train.numerics.frames.layout import HEADER_WORDS, LEVELS, TRAILER_WORDS
+from e2train.numerics.frames.layout import HEADER_WORDS, LEVELS
 
 __all__ = [
     "KINDS",
@@ -36,9 +36,8 @@ Range = tuple[int, int]  # first, end
 
 KINDS = {"uint8": Kind.UINT8, "int8": Kind.INT8, "int16": Kind.INT16}
 _DESCRIPTOR_CYCLES = 41  # of the DMA's port for them
-_OWN_PIECES = 3  # header, what the host sends along, sums with trailer
+_OWN_PIECES = 2  # header, and what the host sends along
 _FRAME_CYCLES = 100  # what a frame costs besides
-_HOST_CYCLES = 14  # of a word that comes to the host: 110 MB/s, 187.5 MHz, a link that all engines share
 MOST_PIXELS = (1 << 16) - 1  # of a plane that sums are reported of
 REACH = 500  # positions that the windows of a frame span: net deltas have ten bits
 
@@ -47,13 +46,15 @@ REACH = 500  # positions that the windows of a frame span: net deltas have ten b
 class PlannedFrame:
     """A frame: what follows its header, from the memory or from the host, and where its results go.
 
-    Without places for them the results come back to the host. ``tag`` says what they are to the planner.
+    Without places for them the results come back to the host. ``tag`` says what they are to the planner;
+    frames that differ in ``apart`` never report together.
     """
 
     header: Header
     sources: tuple[Sequence[Run] | NDArray[Any], ...]
     results: Sequence[Run] = ()
     tag: Any = None
+    apart: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,35 +131,25 @@ def shares(whole: int) -> list[int]:
 
 
 def chain_cycles(
-    frames: int,
-    *,
-    engines: int,
-    words_in: int,
-    iterations: int,
-    words_out: int,
-    pieces: int,
-    to_host: int | None = None,
+    frames: int, *, engines: int, words_in: int, iterations: int, words_out: int, pieces: int
 ) -> int:
-    """Estimate of what so many equal frames take: one loads while one computes and one is stored.
-
-    With ``to_host``, the words of each that the host reads beside the trailer, these count too.
-    """
+    """Estimate of what so many equal frames take among others: one loads, one computes and one is stored."""
     descriptors = _DESCRIPTOR_CYCLES * (pieces + _OWN_PIECES)
-    load, store = words_in + HEADER_WORDS, words_out + TRAILER_WORDS
-    turns = -(-frames // engines)
-    host = 0 if to_host is None else frames * (to_host + TRAILER_WORDS) * _HOST_CYCLES
-    return load + turns * (max(load, iterations, store, descriptors) + _FRAME_CYCLES) + store + host
+    longest = max(words_in + HEADER_WORDS, iterations, words_out, descriptors)
+    return -(-frames // engines) * (longest + _FRAME_CYCLES)
 
 
-def frame_cycles(frame: PlannedFrame) -> int:
-    """Estimate of what one of many frames takes."""
+def frame_cycles(frame: PlannedFrame, *, holds: bool) -> int:
+    """Estimate of what one of many frames takes; rather too much, as nobody looks at a board before."""
     header = frame.header
     pieces = sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray))
-    return chain_cycles(
+    words_out = header.result_words if holds else header.reply_words
+    cycles = chain_cycles(
         1,
         engines=1,
         words_in=0,
         iterations=max(header.iterations, header.frame_words),
-        words_out=header.reply_words,
-        pieces=pieces + len(frame.results),
+        words_out=words_out,
+        pieces=pieces + len(frame.results) + (not holds),
     )
+    return cycles + HEADER_WORDS + words_out

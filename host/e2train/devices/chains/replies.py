@@ -16,7 +16,6 @@ from e2train.devices.chains.transfer import ChainPieces, reply_words, report_wor
 from e2train.devices.protocol import DeviceError
 from e2train.numerics.frames import Status, check_sums, decode_trailer
 from e2train.numerics.frames.layout import (
-    PIXEL_LANES,
     REPLY_MAGIC,
     TRAILER_FIELDS,
     TRAILER_WORDS,
@@ -24,25 +23,32 @@ from e2train.numerics.frames.layout import (
     Words,
     pack,
 )
+from e2train.numerics.frames.sums import decode_sums
 from e2train.numerics.rounding import Ints
 
 __all__ = ["ExpectedReplies", "FrameReplies", "failure", "read_replies"]
 
 _WORD_BYTES = 8
+_COUNT = (1 << 32) - 1  # the most that a count of the trailer holds
 _FIELDS = {field.name: field for field in TRAILER_FIELDS}
 _NONCE_LOW = np.uint64(_FIELDS["nonce"].low)
 
 _Group = tuple[int | None, Any]  # owner, and the tag of frames that report something
+_Kind = tuple[int, int, int]  # mode, words of the reply, and of these behind the results
+_Listed = tuple[int, int, Sequence[PlannedFrame]]  # engine, place, and the frames that report together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameReplies:
-    """What the engine said of frames that are alike: of one operation, of one size and with one tag."""
+    """What the engine said of frames that are alike: of one operation, of one size and with one tag.
+
+    Of frames that report together it is the last one that stands for all of them.
+    """
 
     owner: int | None  # number of the operation; None of no operation
     frames: Sequence[PlannedFrame]
     results: Words  # (frames, words) that came to the host, if the frames had no places for them
-    sides: Ints  # (frames, planes, 2, 16)
+    sums: Ints  # (frames, planes, 2, 16): of values and of products; of affine (frames, planes, 1, 16)
     largest: int  # of all
     saturations: int  # of all
     written: Words  # (frames,): sum of the results' words modulo 2**64, wherever they went
@@ -55,10 +61,11 @@ class FrameReplies:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Alike:
-    """Where replies of one size stand, and what they must say; those of a group are neighbours."""
+    """Where replies of one kind stand, and what they must say; those of a group are neighbours."""
 
     frames: Sequence[PlannedFrame]
     starts: NDArray[np.int64]  # words
+    mode: int
     size: int  # words of each
     reported: int  # of these, behind the results
     engines: NDArray[np.int64]
@@ -102,16 +109,16 @@ class ExpectedReplies:
     """The replies of chains that run at once, by their engines."""
 
     def __init__(self, chains: Mapping[int, ChainPieces]) -> None:
-        self._chains = {engine: (chain.frames, chain.replies) for engine, chain in chains.items()}
-        sizes: dict[tuple[int, int], dict[_Group, list[tuple[int, int, PlannedFrame]]]] = {}
+        self._chains = {engine: (chain.frames, chain.reports) for engine, chain in chains.items()}
+        kinds: dict[_Kind, dict[_Group, list[_Listed]]] = {}
         for engine, chain in chains.items():
-            owners = chain.owners or [None] * len(chain.frames)
-            for owner, frame, at in zip(owners, chain.frames, chain.replies, strict=True):
-                size = reply_words(frame), report_words(frame)
-                group = owner, frame.tag if size[0] > TRAILER_WORDS else None
-                listed = sizes.setdefault(size, {}).setdefault(group, [])
-                listed.append((engine, at, frame))
-        self._alike = [_alike(size, groups) for size, groups in sizes.items()]
+            for report in chain.reports:
+                frame, owner = chain.frames[report.last], chain.owners[report.last] if chain.owners else None
+                kind = frame.header.mode, reply_words(frame), report_words(frame)
+                group = owner, frame.tag if kind[1] > TRAILER_WORDS else None
+                listed = kinds.setdefault(kind, {}).setdefault(group, [])
+                listed.append((engine, report.at, chain.frames[report.frames]))
+        self._alike = [_alike(kind, groups) for kind, groups in kinds.items()]
 
     def late(self, nonces: Mapping[int, int], memory: NDArray[np.uint8]) -> set[int]:
         """Engines whose replies are not all there: a copy made while they came may lack any part of them."""
@@ -148,12 +155,15 @@ class ExpectedReplies:
 
         Raises: DeviceError.
         """
-        for engine, (frames, replies) in self._chains.items():
-            for index, (frame, at) in enumerate(zip(frames, replies, strict=True)):
-                words = memory[at : at + reply_words(frame) * _WORD_BYTES].view(np.uint64)
-                wrong = _wrong(frame, words, nonces[engine])
+        for engine, (frames, reports) in self._chains.items():
+            for report in reports:
+                size = reply_words(frames[report.last]) * _WORD_BYTES
+                words = memory[report.at : report.at + size].view(np.uint64)
+                wrong = _wrong(frames[report.frames], words, nonces[engine])
                 if wrong is not None:
-                    raise DeviceError(f"frame {index + 1} of {len(frames)}: {wrong}")
+                    first, last = report.first + 1, report.last + 1
+                    which = f"frame {last}" if first == last else f"frames {first} to {last}"
+                    raise DeviceError(f"{which} of {len(frames)}: {wrong}")
         raise DeviceError("a reply changed while it was read")
 
 
@@ -176,29 +186,24 @@ def failure(words: Words) -> str | None:
     return f"the engine reports: {Status(trailer.status).words} (status {trailer.status})"
 
 
-def _alike(size: tuple[int, int], groups: Mapping[_Group, Sequence[tuple[int, int, PlannedFrame]]]) -> _Alike:
+def _alike(kind: _Kind, groups: Mapping[_Group, Sequence[_Listed]]) -> _Alike:
     listed = [each for group in groups.values() for each in group]
-    headers = [frame.header for _, _, frame in listed]
+    counts = [_counts(frames) for _, _, frames in listed]
     ends = np.cumsum([len(group) for group in groups.values()]).tolist()
     begins = [0, *ends[:-1]]
     zeros = {field.name: 0 for field in TRAILER_FIELDS}
     said = pack(TRAILER_FIELDS, zeros | {"magic": REPLY_MAGIC, "version": VERSION, "status": Status.OK})[0]
     words_out = _FIELDS["words_out"].low
     return _Alike(
-        frames=[frame for _, _, frame in listed],
+        frames=[frames[-1] for _, _, frames in listed],
         starts=np.array([at for _, at, _ in listed], np.int64) // _WORD_BYTES,
-        size=size[0],
-        reported=size[1],
+        mode=kind[0],
+        size=kind[1],
+        reported=kind[2],
         engines=np.array([engine for engine, _, _ in listed], np.int64),
         said=np.full(len(listed), said, np.uint64),
-        iterations=np.array([header.iterations for header in headers], np.uint64),
-        counted=np.array(
-            [
-                header.frame_words | (header.result_words + header.side_words) << words_out
-                for header in headers
-            ],
-            np.uint64,
-        ),
+        iterations=np.array([iterations for iterations, _, _ in counts], np.uint64),
+        counted=np.array([taken | given << words_out for _, taken, given in counts], np.uint64),
         groups=[
             (owner, slice(begin, end)) for (owner, _), begin, end in zip(groups, begins, ends, strict=True)
         ],
@@ -208,7 +213,7 @@ def _alike(size: tuple[int, int], groups: Mapping[_Group, Sequence[tuple[int, in
 def _read(alike: _Alike, rows: Words) -> list[FrameReplies]:
     """Replies that have been checked."""
     results, reported = alike.split(rows)
-    sides = reported[:, :-TRAILER_WORDS].view(np.int64).reshape(len(rows), -1, 2, PIXEL_LANES)
+    sums = decode_sums(reported[:, :-TRAILER_WORDS], alike.mode)
     largest, saturations = _field(reported, "largest"), _field(reported, "saturations")
     written = _field(reported, "written_s1")
     return [
@@ -216,13 +221,23 @@ def _read(alike: _Alike, rows: Words) -> list[FrameReplies]:
             owner=owner,
             frames=alike.frames[own],
             results=results[own],
-            sides=sides[own],
+            sums=sums[own],
             largest=int(largest[own].max()),
             saturations=int(saturations[own].sum()),
             written=written[own],
         )
         for owner, own in alike.groups
     ]
+
+
+def _counts(frames: Sequence[PlannedFrame]) -> tuple[int, int, int]:
+    """Iterations, words in and words out of frames that report together."""
+    headers = [frame.header for frame in frames]
+    return (
+        sum(header.iterations for header in headers) & _COUNT,
+        sum(header.frame_words for header in headers) & _COUNT,
+        sum(header.result_words for header in headers) + headers[-1].side_words,
+    )
 
 
 def _field(reported: Words, name: str) -> Words:
@@ -238,10 +253,9 @@ def _sums(rows: Words) -> tuple[Words, Words]:
     return rows.sum(axis=1, dtype=np.uint64), rows @ falling
 
 
-def _wrong(frame: PlannedFrame, words: Words, nonce: int) -> str | None:
+def _wrong(frames: Sequence[PlannedFrame], words: Words, nonce: int) -> str | None:
     """What is wrong with a reply."""
-    header = frame.header
-    to_host = words.size - report_words(frame)
+    to_host = words.size - report_words(frames[-1])
     results, reported = words[:to_host], words[to_host:]
     if check_sums(reported[:-2]) != (int(reported[-2]), int(reported[-1])):
         return "the reply's check words do not match"
@@ -255,7 +269,7 @@ def _wrong(frame: PlannedFrame, words: Words, nonce: int) -> str | None:
             f"must be {nonce:#010x}; does another program use the device?"
         )
     counts = (trailer.iterations, trailer.words_in, trailer.words_out)
-    planned = (header.iterations, header.frame_words, header.result_words + header.side_words)
+    planned = _counts(frames)
     if counts != planned:
         return (
             f"the engine counted {counts[0]} iterations, {counts[1]} words in and {counts[2]} out, "

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.devices.chains.address_map import OWN
-from e2train.devices.chains.plan import PlannedFrame, Run
+from e2train.devices.chains.plan import PlannedFrame, Run, frame_cycles
+from e2train.devices.chains.reports import held_reports
 from e2train.numerics.frames import Header, encode_header
 from e2train.numerics.frames.layout import (
     HEADER_WORDS,
@@ -26,7 +27,9 @@ from e2train.packing.descriptors import DESCRIPTOR_BYTES, Pieces
 __all__ = [
     "Area",
     "ChainPieces",
+    "Report",
     "lay_out",
+    "planned_cycles",
     "reply_bytes",
     "reply_words",
     "report_words",
@@ -76,15 +79,29 @@ class Area:
         return self.at - nbytes, nbytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Which frames of a chain the last one of them reports for, and where that is to be found."""
+
+    first: int
+    last: int
+    at: int  # in the memory of its area; before it stand results that come to the host
+
+    @property
+    def frames(self) -> slice:
+        """Of those of the chain."""
+        return slice(self.first, self.last + 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChainPieces:
-    """The pieces of a chain of frames, and where each frame's reply to the host is to be found."""
+    """The pieces of a chain of frames, and where the replies to the host are to be found."""
 
     frames: Sequence[PlannedFrame]
     nonce: int  # of all of them
     mm2s: Pieces
     s2mm: Pieces
-    replies: Sequence[int]  # where they begin in the memory of their area
+    reports: Sequence[Report]
     owners: Sequence[int | None] = ()  # of the frames
     headers: Sequence[tuple[int | None, Header, int]] = ()  # as written once, by owner, and where
     arrays: Sequence[tuple[int | None, NDArray[Any], int]] = ()  # likewise
@@ -102,7 +119,7 @@ def scratch_bytes(frame: PlannedFrame) -> int:
 
 
 def reply_words(frame: PlannedFrame) -> int:
-    """Words of a reply that come to the host."""
+    """Words of a reply that come to the host, where the frame reports."""
     return report_words(frame) + (0 if frame.results else frame.header.result_words)
 
 
@@ -111,9 +128,25 @@ def report_words(frame: PlannedFrame) -> int:
     return frame.header.reply_words - frame.header.result_words
 
 
-def reply_bytes(frames: Sequence[PlannedFrame]) -> int:
-    """What comes to the host of all frames."""
-    return sum(map(reply_words, frames)) * _WORD_BYTES
+def reply_bytes(frames: Sequence[PlannedFrame], owners: Sequence[int | None] = ()) -> int:
+    """What comes to the host of a chain of frames."""
+    held = held_reports(frames, owners)
+    return (
+        sum(reply_words(frame) for frame, holds in zip(frames, held, strict=True) if not holds) * _WORD_BYTES
+    )
+
+
+def planned_cycles(
+    chain: ChainPieces, counts: Callable[[int | None, PlannedFrame], bool] = lambda owner, frame: True
+) -> int:
+    """Estimate of what an engine takes for a chain, or for those frames of it that count."""
+    owners = chain.owners or [None] * len(chain.frames)
+    lasts = {report.last for report in chain.reports}
+    return sum(
+        frame_cycles(frame, holds=index not in lasts)
+        for index, (owner, frame) in enumerate(zip(owners, chain.frames, strict=True))
+        if counts(owner, frame)
+    )
 
 
 def lay_out(
@@ -132,19 +165,19 @@ def lay_out(
     once in the area, arrays be it for one engine or several. Places do not depend on the scales of a step.
     """
     nonce = secrets.randbits(32)
-    headers: dict[tuple[int | None, int, bool], Run] = {}  # by owner and identity
+    headers: dict[tuple[int | None, int, bool, bool], Run] = {}  # by owner and identity
     written: list[tuple[int | None, Header, int]] = []
     arrays: dict[int, Run] = {}  # by identity
     sent: list[tuple[int | None, NDArray[Any], int]] = []
     counts: Counter[int | None] = Counter()  # of arrays by owner
     mm2s: list[Run] = []
     s2mm: list[Run] = []
-    replies = []
-    for index, frame in enumerate(frames):
+    reports: list[Report] = []
+    for index, (frame, holds) in enumerate(zip(frames, held_reports(frames, owners), strict=True)):
         owner, follows = owners[index] if owners else None, more or index + 1 < len(frames)
-        named = owner, id(frame.header), follows
+        named = owner, id(frame.header), follows, holds
         if named not in headers:
-            words = _header_words(frame.header, follows, nonce)
+            words = _header_words(frame.header, follows, holds, nonce)
             run = send.put_once(words.view(np.uint8), key=(owner, _HEADER))
             headers[named] = _own(run)
             written.append((owner, frame.header, run[0] - send.base))
@@ -161,33 +194,35 @@ def lay_out(
             else:
                 mm2s += part
         s2mm += frame.results
-        reply = receive.take(reply_words(frame) * _WORD_BYTES)
-        replies.append(reply[0] - receive.base)
-        s2mm.append(_own(reply))
+        if not holds:
+            reply = receive.take(reply_words(frame) * _WORD_BYTES)
+            first = reports[-1].last + 1 if reports else 0
+            reports.append(Report(first=first, last=index, at=reply[0] - receive.base))
+            s2mm.append(_own(reply))
     ways = (_joined(*places(*_columns(runs))) for runs in (mm2s, s2mm))
     return ChainPieces(
         frames=frames,
         nonce=nonce,
         mm2s=next(ways),
         s2mm=next(ways),
-        replies=replies,
+        reports=reports,
         owners=owners,
         headers=written,
         arrays=sent,
     )
 
 
-def _header_words(header: Header, more: bool, nonce: int) -> Words:
+def _header_words(header: Header, more: bool, holds: bool, nonce: int) -> Words:
     """The words of a header with its nonce: the check word is a sum."""
-    words = _encoded(header, more).copy()
+    words = _encoded(header, more, holds).copy()
     words[_NONCE_WORD] += np.uint64(nonce)
     words[-1] += np.uint64(nonce)
     return words
 
 
 @lru_cache(maxsize=4096)
-def _encoded(header: Header, more: bool) -> Words:
-    return encode_header(replace(header, more=int(more), nonce=0))
+def _encoded(header: Header, more: bool, holds: bool) -> Words:
+    return encode_header(replace(header, more=int(more), holds=int(holds), nonce=0))
 
 
 def _own(run: Run) -> Run:

@@ -35,7 +35,7 @@ from e2train.numerics.rounding import (
     wrap,
 )
 
-__all__ = ["ACC_BITS", "FIELD_BITS", "SUM_BITS", "Computed", "compute"]
+__all__ = ["ACC_BITS", "FIELD_BITS", "NO_SUMS", "SUM_BITS", "Computed", "compute"]
 
 ACC_BITS = 48  # the P register of a DSP slice
 SUM_BITS = 40  # of all lanes
@@ -50,12 +50,13 @@ class Computed:
     """Results as words in the order in which they leave, and what is reported of them."""
 
     results: Words
-    sides: Words
+    sums: Ints  # (planes, 2, 16): of values, and of products
     saturations: int = 0
     largest: int = 0
 
 
 _NOTHING = np.zeros(0, np.uint64)
+NO_SUMS: Ints = np.zeros((0, 2, PIXEL_LANES), np.int64)
 
 
 def compute(header: Header, payload: Words, cfg: EngineConfig) -> Computed:
@@ -63,7 +64,7 @@ def compute(header: Header, payload: Words, cfg: EngineConfig) -> Computed:
     if header.mode == Mode.IDENTIFY:
         lanes = cfg.ic_lanes | cfg.oc_lanes << 16 | cfg.x_depth << 32
         results = np.array([lanes, cfg.w_depth | cfg.hash32 << 32], np.uint64)
-        return Computed(results=results, sides=_NOTHING)
+        return Computed(results=results, sums=NO_SUMS)
     ends = np.cumsum([header.coefficient_words, header.x_words, header.w_words])
     coefficients, x_words, w_words, mask = np.split(payload, ends)
     x = np.zeros((cfg.x_depth, cfg.ic_lanes), np.int64)
@@ -71,7 +72,7 @@ def compute(header: Header, payload: Words, cfg: EngineConfig) -> Computed:
     w = np.zeros((cfg.w_vectors, cfg.ic_lanes), np.uint8)
     w[: header.w_count] = w_words.view(np.uint8).reshape(-1, cfg.ic_lanes)
     if header.outer:
-        return Computed(results=_outer(header, x, w, cfg), sides=_NOTHING)
+        return Computed(results=_outer(header, x, w, cfg), sums=NO_SUMS)
     if header.dot:
         return _finish(header, np.concatenate(list(_dot(header, x, w, cfg))).reshape(-1))
     return _elements(header, coefficients, x, w, mask)
@@ -197,7 +198,7 @@ def _finish(
     """Round, clamp and saturate sums; they leave as words, and what is asked is reported of them."""
     kind = Kind(header.result)
     if kind is Kind.INT64:
-        return Computed(results=raw.view(np.uint64), sides=_NOTHING)
+        return Computed(results=raw.view(np.uint64), sums=NO_SUMS)
     shift = min(header.shift, 63)  # the engine has six bits for it
     if dither is not None:
         value = dithered_shift(raw, min(shift, _MAX_DITHERED), dither)
@@ -214,20 +215,20 @@ def _finish(
     narrow = fitted.astype(KIND_DTYPES[kind])
     return Computed(
         results=narrow.view(np.uint8)[: 8 * header.result_words].view(np.uint64),  # whole words
-        sides=_sides(header, fitted, fitted if other is None else other),
+        sums=_sums(header, fitted, fitted if other is None else other),
         saturations=int(np.count_nonzero(fitted != value)),
         largest=min(int(np.abs(value).max(initial=0)), LARGEST),
     )
 
 
-def _sides(header: Header, values: Ints, others: Ints) -> Words:
+def _sums(header: Header, values: Ints, others: Ints) -> Ints:
     """For each plane and channel the sum of the values, and that of their products with the others."""
     if not header.planes:
-        return _NOTHING
+        return NO_SUMS
     planes = np.resize(values, (header.planes, header.plane, PIXEL_LANES))
     products = planes * np.resize(others, planes.shape)
-    sides: Ints = np.stack([planes.sum(axis=1), products.sum(axis=1)], axis=1)
-    return sides.reshape(-1).view(np.uint64)
+    sums: Ints = np.stack([planes.sum(axis=1), products.sum(axis=1)], axis=1)
+    return sums
 
 
 def _padded(x: Ints, x_at: Ints) -> Ints:

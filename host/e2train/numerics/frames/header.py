@@ -28,6 +28,7 @@ from e2train.numerics.frames.layout import (
     pack,
     unpack,
 )
+from e2train.numerics.frames.sums import plane_words
 
 __all__ = ["FrameError", "Header", "Level", "check_sums", "decode_header", "encode_header"]
 
@@ -70,6 +71,7 @@ class Header:
     ic_lanes: int
     oc_lanes: int
     more: int = 0
+    holds: int = 0
     unchecked: int = 0
     relu: int = 0
     mask_x: int = 0
@@ -156,12 +158,12 @@ class Header:
     @cached_property
     def side_words(self) -> int:
         """Words of sums by plane and channel in the reply."""
-        return self.planes * 2 * PIXEL_LANES
+        return self.planes * plane_words(self.mode)
 
     @cached_property
     def reply_words(self) -> int:
         """Words of the reply."""
-        return self.result_words + self.side_words + TRAILER_WORDS
+        return self.result_words + (0 if self.holds else self.side_words + TRAILER_WORDS)
 
     @property
     def coefficient_words(self) -> int:

@@ -46,7 +46,7 @@ Words = NDArray[np.uint64]  # stream words, little-endian
 
 MAGIC = 0xE27A
 REPLY_MAGIC = 0xE27B
-VERSION = 4
+VERSION = 5
 LEVELS = 7  # loops of the nest
 FIRST_LEVEL = 6  # the header's word of the innermost loop
 HEADER_WORDS = FIRST_LEVEL + LEVELS + 1  # the last one checks the others
@@ -107,6 +107,7 @@ class Status(IntEnum):
     LATE_END = 9
     BITS = 10
     KIND = 11
+    HELD = 12
 
     @property
     def words(self) -> str:
@@ -126,6 +127,7 @@ _STATUS_WORDS = {
     Status.LATE_END: "the transfer went on after its last frame",
     Status.BITS: "the high bits to keep must be 1 to 4 of x and 1 to 10 of gy, of int8 gy 1 to 8 each",
     Status.KIND: "the operands or results are of a kind that the mode does not take",
+    Status.HELD: "a frame that reports for others must follow them, with as many planes",
 }
 
 
@@ -160,6 +162,7 @@ HEADER_FIELDS = (
     Field("w_kind", 1, 11, 3),
     Field("result", 1, 14, 3),
     Field("dithers", 1, 17, 1),  # affine alone: rounds so that errors cancel out
+    Field("holds", 1, 18, 1),  # reports nothing: the next frame reports for both
     Field("depth", 1, 20, 4),  # innermost loops: of a sum, or of a plane
     Field("x_bits", 1, 24, 4),
     Field("g_bits", 1, 28, 4),

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from e2train.config import EngineConfig
-from e2train.numerics.frames.compute import Computed, compute
+from e2train.numerics.frames.compute import NO_SUMS, compute
 from e2train.numerics.frames.header import Header, check_sums, decode_header
 from e2train.numerics.frames.layout import (
     CHECK_WORDS,
@@ -26,7 +26,9 @@ from e2train.numerics.frames.layout import (
     Status,
     Words,
 )
+from e2train.numerics.frames.sums import add_sums, encode_sums
 from e2train.numerics.frames.trailer import Trailer, encode_trailer
+from e2train.numerics.rounding import Ints
 
 __all__ = ["run_transfer", "validate_header"]
 
@@ -34,12 +36,29 @@ _NONCE_WORD = 3
 _BYTES = (Kind.UINT8, Kind.INT8)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Report:
+    """What is to be said of frames, of which all but the last one hold their reports back."""
+
+    trailer: Trailer
+    mode: int  # of the last one
+    results: Words  # of all
+    sums: Ints  # (planes, 2, 16): over all
+
+    @property
+    def words_of_sums(self) -> Words:
+        """As the last frame's mode reports them."""
+        return encode_sums(self.sums, self.mode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Outcome:
     """What one frame led to."""
 
-    trailer: Trailer
-    computed: Computed
+    report: _Report
+    results: Words
+    used: int  # words of the transfer
+    holds: bool = False
     more: bool = False
 
 
@@ -53,21 +72,24 @@ def run_transfer(words: Words, cfg: EngineConfig) -> Words:
 
 
 def _outcomes(words: Words, cfg: EngineConfig) -> Iterator[_Outcome]:
+    held: _Report | None = None
     while True:
-        outcome = _frame(words, cfg)
+        outcome = _frame(words, held, cfg)
         yield outcome
-        if outcome.trailer.status != Status.OK or not outcome.more:
+        if outcome.report.trailer.status != Status.OK or not outcome.more:
             return
-        words = words[outcome.trailer.words_in :]
+        words = words[outcome.used :]
+        held = outcome.report if outcome.holds else None
 
 
-def _frame(words: Words, cfg: EngineConfig) -> _Outcome:
+def _frame(words: Words, held: _Report | None, cfg: EngineConfig) -> _Outcome:
     """Judge the first frame of the words, and compute it when all is well."""
     if words.size <= HEADER_WORDS:
         nonce = int(words[_NONCE_WORD]) & 0xFFFFFFFF if words.size > _NONCE_WORD else 0
         return _failed(Status.EARLY_END, nonce, words.size)
     header = decode_header(words)
-    status, used = validate_header(header, words, cfg), HEADER_WORDS
+    planes = None if held is None else len(held.sums)
+    status, used = validate_header(header, words, cfg, held_planes=planes), HEADER_WORDS
     if status is Status.OK:
         used = min(words.size, header.frame_words)
         status = _judge_frame(header, words)
@@ -75,24 +97,54 @@ def _frame(words: Words, cfg: EngineConfig) -> _Outcome:
         return _failed(status, header.nonce, used)
     checked = words[: HEADER_WORDS + header.payload_words]
     computed = compute(header, checked[HEADER_WORDS:], cfg)
-    written = check_sums(computed.results)
     trailer = Trailer(
         status=status,
         nonce=header.nonce,
         iterations=header.iterations & 0xFFFFFFFF,
         saturations=computed.saturations,
         words_in=used,
-        words_out=computed.results.size + computed.sides.size,
         largest=computed.largest,
         read=check_sums(checked)[1],
-        written_s1=written[0],
-        written_s2=written[1],
     )
-    return _Outcome(trailer=trailer, computed=computed, more=bool(header.more))
+    own = _Report(mode=header.mode, trailer=trailer, results=computed.results, sums=computed.sums)
+    return _Outcome(
+        report=_completed(own if held is None else _joined(held, own)),
+        results=computed.results,
+        used=used,
+        holds=bool(header.holds),
+        more=bool(header.more),
+    )
 
 
-def validate_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
-    """What is wrong with a header, the first of these that is."""
+def _joined(held: _Report, own: _Report) -> _Report:
+    """What a frame reports for others too: counts and sums add up, as wide as the engine has them."""
+    one, other = held.trailer, own.trailer
+    trailer = replace(
+        other,
+        iterations=(one.iterations + other.iterations) & 0xFFFFFFFF,
+        saturations=(one.saturations + other.saturations) & 0xFFFFFFFF,
+        words_in=(one.words_in + other.words_in) & 0xFFFFFFFF,
+        largest=max(one.largest, other.largest),
+        read=(one.read + other.read) & 0xFFFF_FFFF_FFFF_FFFF,
+    )
+    results = np.concatenate([held.results, own.results])
+    return replace(own, trailer=trailer, results=results, sums=add_sums(held.sums, own.sums))
+
+
+def _completed(report: _Report) -> _Report:
+    """With what is said of all results."""
+    s1, s2 = check_sums(report.results)
+    out = report.results.size + report.words_of_sums.size
+    return replace(report, trailer=replace(report.trailer, words_out=out, written_s1=s1, written_s2=s2))
+
+
+def validate_header(
+    header: Header, words: Words, cfg: EngineConfig, *, held_planes: int | None = None
+) -> Status:
+    """What is wrong with a header, the first of these that is.
+
+    ``held_planes`` are those of the frame before, where that holds its report back.
+    """
     check = HEADER_WORDS - 1
     checks = (
         (int(words[:check].sum(dtype=np.uint64)) == int(words[check]), Status.HEADER_CHECK),
@@ -103,6 +155,7 @@ def validate_header(header: Header, words: Words, cfg: EngineConfig) -> Status:
         (_fits(header, cfg), Status.LENGTH),
         (_kinds_fit(header), Status.KIND),
         (header.mode != Mode.GRAD_MSB or _keeps_sound_bits(header), Status.BITS),
+        (_reports_in_turn(header, held_planes), Status.HELD),
     )
     return next((status for fine, status in checks if not fine), Status.OK)
 
@@ -143,6 +196,13 @@ def _keeps_sound_bits(header: Header) -> bool:
     return 1 <= header.x_bits <= most[0] and 1 <= header.g_bits <= most[1]
 
 
+def _reports_in_turn(header: Header, held_planes: int | None) -> bool:
+    if header.holds and not header.more:
+        return False
+    alone = held_planes is None and not header.holds
+    return alone or (header.mode != Mode.IDENTIFY and held_planes in (None, header.planes))
+
+
 def _judge_frame(header: Header, words: Words) -> Status:
     size, checked = header.frame_words, HEADER_WORDS + header.payload_words
     if words.size < size:
@@ -157,12 +217,17 @@ def _judge_frame(header: Header, words: Words) -> Status:
 
 def _failed(status: Status, nonce: int, words_in: int) -> _Outcome:
     nothing = np.zeros(0, np.uint64)
+    trailer = Trailer(status=status, nonce=nonce, words_in=words_in)
     return _Outcome(
-        trailer=Trailer(status=status, nonce=nonce, words_in=words_in),
-        computed=Computed(results=nothing, sides=nothing),
+        report=_Report(trailer=trailer, mode=Mode.IDENTIFY, results=nothing, sums=NO_SUMS),
+        results=nothing,
+        used=words_in,
     )
 
 
 def _reply(outcome: _Outcome) -> Words:
-    sides = outcome.computed.sides
-    return np.concatenate([outcome.computed.results, sides, encode_trailer(outcome.trailer, sides)])
+    if outcome.holds:
+        return outcome.results
+    report = outcome.report
+    sums = report.words_of_sums
+    return np.concatenate([outcome.results, sums, encode_trailer(report.trailer, sums)])
