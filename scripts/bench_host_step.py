@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,8 @@ from e2train.devices.deadline import Deadline
 from e2train.devices.pynq_board import Board
 from e2train.devices.pynq_buffer import Buffer
 from e2train.devices.pynq_dma import ChainDma
+from e2train.devices.pynq_engines import EngineDmas
+from e2train.devices.pynq_starter import Starter
 from e2train.nn import build_model, describe
 from e2train.numerics.frames import Status, Trailer, check_sums, encode_trailer
 from e2train.runtime.board_plan import plan_step
@@ -41,6 +43,20 @@ class Array(np.ndarray):  # type: ignore[type-arg]
     def invalidate(self) -> None: ...
 
 
+class IdleDmas(EngineDmas):
+    """DMAs that are done at once."""
+
+    def __init__(self, engines: int, deadline: Deadline, *, remote: bool) -> None:
+        self._remote = remote
+        self._deadline = deadline
+        registers = (lambda at: 1), (lambda at, value: None)  # halted
+        self._dmas = [ChainDma(*registers, deadline) for _ in range(engines)]
+        self._bases = [0] * engines
+        self._starter = Starter(*registers, deadline) if remote and engines > 1 else None
+
+    def wait(self, engines: Iterable[int]) -> None: ...
+
+
 class IdleBoard(Board):
     """A board that answers no call, whose engines are done at once."""
 
@@ -48,7 +64,7 @@ class IdleBoard(Board):
         self.calls = 0
         self._remote = remote
         self._deadline = Deadline(60.0)
-        self._dmas = [ChainDma(lambda at: 0, lambda at, value: None, self._deadline)] * engines
+        self._dmas = IdleDmas(engines, self._deadline, remote=remote)
         self._buffers = []
         self._to_look = 0
         self._sending = None
@@ -63,8 +79,6 @@ class IdleBoard(Board):
         return Buffer(np.zeros(nbytes, np.uint8).view(Array), self._next)
 
     def _answered(self, call: Callable[[], Any], *, calls: int = 0) -> Any: ...
-    def _start(self, starts: Sequence[Callable[[], None]]) -> None: ...
-    def _wait(self, engines: Iterable[int]) -> None: ...
     def _collected(self, receive: Buffer, late: Callable[[], set[int]]) -> float:
         return 0.0
 
