@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,9 +65,6 @@ class Engine:
         self.memory, self.config = memory, config
         self.damage: Callable[[np.ndarray], np.ndarray] = lambda words: words
 
-    def starts(self, mm2s: Chain, s2mm: Chain) -> list[Callable[[], None]]:
-        return [lambda: self.run(Channel(self.memory, mm2s), Channel(self.memory, s2mm))]
-
     def run(self, sources: Channel, places: Channel) -> None:
         while True:
             frames, holds = [], True
@@ -89,7 +86,23 @@ class Engine:
         assert not sources.runs
         assert not places.runs
 
-    def wait(self) -> None: ...
+
+class Engines:
+    """All of a board, which run one after the other."""
+
+    def __init__(self, memory: np.ndarray, config: EngineConfig) -> None:
+        self.engines = [Engine(memory, config) for _ in range(config.engines)]
+        self.count = config.engines
+        self.memory = memory
+
+    def ready(self, buffer: Buffer, chains: Mapping[int, tuple[Chain, Chain]]) -> Callable[[], None]:
+        def start() -> None:
+            for engine, ways in chains.items():
+                self.engines[engine].run(*(Channel(self.memory, way) for way in ways))
+
+        return start
+
+    def wait(self, engines: Iterable[int]) -> None: ...
     def reset(self) -> None: ...
 
 
@@ -101,7 +114,7 @@ class SpecBoard(Board):
         self._remote = remote
         self._deadline = Deadline(60.0)
         self.memory = np.zeros(_MEMORY_BYTES, np.uint8)
-        self._dmas = [Engine(self.memory, config) for _ in range(config.engines)]
+        self._dmas: Any = Engines(self.memory, config)
         self._buffers: list[Buffer] = []
         self._to_look = 0
         self._sending, self._receiving = None, {}
@@ -119,10 +132,6 @@ class SpecBoard(Board):
 
     def _answered(self, call: Callable[[], Any], *, calls: int = 0) -> Any:
         return call()
-
-    def _start(self, starts: Sequence[Callable[[], None]]) -> None:
-        for start in starts:
-            start()
 
 
 class SpecHolder:

@@ -122,7 +122,7 @@ def test_after_a_failure_all_is_planned_again(monkeypatch, rng):
     for _ in range(5):
         run(step, device, spec)
     counts.clear()
-    engine = device._device.board._dmas[1]
+    engine = device._device.board._dmas.engines[1]
 
     def damaged(words: np.ndarray) -> np.ndarray:
         words = words.copy()
