@@ -123,7 +123,7 @@ def answer(chain: ChainPieces, receive: Buffer) -> None:
         sides = np.zeros(frame.header.side_words, np.uint64)
         trailer = Trailer(
             status=Status.OK,
-            nonce=chain.nonce,
+            nonce=chain.nonce * len(headers) & 0xFFFF_FFFF,
             iterations=sum(header.iterations for header in headers),
             words_in=sum(header.frame_words for header in headers),
             words_out=sum(header.result_words for header in headers) + sides.size,

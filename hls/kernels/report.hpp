@@ -17,6 +17,7 @@ inline void put(Word word, bool last, hls::stream<Beat>& words_out) {
 // What a trailer says of a frame, and of those before it that have held back their reports.
 struct Account {
   CheckSums written;  // of results
+  ap_uint<32> nonce;  // the sum of all
   ap_uint<32> sent;   // words of these
   ap_uint<32> words;  // taken from the input
   Word read;          // their check sum
@@ -27,6 +28,7 @@ struct Account {
   void clear() {
     #pragma HLS INLINE
     written.clear();
+    nonce = 0;
     sent = 0;
     words = 0;
     read = 0;
@@ -60,7 +62,7 @@ trailer:
     said[0] = lanes;
     said[1] = depth;
     said[2] = trailer::Magic::to(kReplyMagic) | trailer::Version::to(kVersion) |
-              trailer::Status::to(command.status) | trailer::Nonce::to(command.nonce);
+              trailer::Status::to(command.status) | trailer::Nonce::to(account.nonce);
     said[3] = trailer::Iterations::to(account.iterations) | trailer::Saturations::to(account.saturations);
     said[4] = trailer::WordsIn::to(account.words) | trailer::WordsOut::to(words);
     said[5] = trailer::Largest::to(account.largest);
@@ -111,6 +113,7 @@ results:
     done = result.last;
   }
   const Summary summary = summary_in.read();
+  account.nonce += command.nonce;
   account.words += command.words;
   account.read += command.read;
   account.iterations += iterations_in.read();

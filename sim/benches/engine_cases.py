@@ -106,7 +106,7 @@ class Cases:
         frames: list[Frame] = []
         for _ in range(int(self.rng.integers(1, 4))):
             group = self._group(int(self.rng.integers(1, 6)))
-            frames += [*_holding(group[:-1]), group[-1]]
+            frames += _together(group)
             frames += [self._random_frame("identify")] * int(self.rng.integers(2))
         return join_transfer(frames)
 
@@ -171,13 +171,13 @@ class Cases:
     def _wrong_groups(self) -> Iterator[tuple[str, Words]]:
         """Frames whose reports nobody gives, or that cannot go together; an error drops what is held."""
         lone = self._random_elements("reduce")
-        yield "holds without MORE", join_transfer(_holding([lone]))
+        yield "holds without MORE", join_transfer(_together([lone, lone])[:1])
         identify = self._random_frame("identify")
-        yield "identify holds", join_transfer([*_holding([identify]), identify])
-        yield "identify reports for others", join_transfer([*_holding([lone]), identify])
+        yield "identify holds", join_transfer(_together([identify, identify]))
+        yield "identify reports for others", join_transfer(_together([lone, identify]))
         fewer = replace(lone.header, planes=lone.header.planes - 1)
-        yield "other planes", join_transfer([*_holding([lone]), self._fill(fewer, "random")])
-        group = join_transfer([*_holding(self._group(3)), lone])
+        yield "other planes", join_transfer(_together([lone, self._fill(fewer, "random")]))
+        group = join_transfer(_together([*self._group(3), lone]))
         yield "frame's check behind held reports", _changed(group, -1, 1)
         yield "reports held for ever", group[: -lone.header.frame_words]
 
@@ -400,8 +400,13 @@ def _strides(levels: Sequence[Level], name: str) -> list[int]:
     return strides
 
 
-def _holding(frames: Sequence[Frame]) -> list[Frame]:
-    return [replace(frame, header=replace(frame.header, holds=1)) for frame in frames]
+def _together(frames: Sequence[Frame]) -> list[Frame]:
+    """Of which the last one reports for all."""
+    last = len(frames) - 1
+    return [
+        replace(frame, header=replace(frame.header, holds=int(index < last)))
+        for index, frame in enumerate(frames)
+    ]
 
 
 def _rebuilt(frame: Frame, header: Header) -> Words:

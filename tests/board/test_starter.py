@@ -100,7 +100,6 @@ def test_what_goes_wrong_is_said(rng: np.random.Generator) -> None:
 
 class Dma:
     def __init__(self) -> None:
-        self.error: DeviceError | None = None
         self.calls: list[tuple[int, int]] = []
 
     def aim(self, *chains: Any) -> list[tuple[int, int]]:
@@ -109,9 +108,7 @@ class Dma:
     def write(self, register: int, value: int) -> None:
         self.calls.append((register, value))
 
-    def wait(self) -> None:
-        if self.error is not None:
-            raise self.error
+    def wait(self) -> None: ...
 
 
 @pytest.fixture
@@ -149,9 +146,8 @@ def test_memory_that_the_cdma_does_not_reach_is_started_from_the_host(engines: A
 
 
 def test_engines_that_were_not_started_are_the_cdmas_fault(engines: Any) -> None:
-    engines.dmas._dmas[1].error = DeviceError("no whole reply within 5 s")
-    with pytest.raises(DeviceError, match=r"^no whole reply within 5 s$"):
-        engines.dmas.wait([0, 1])
+    """Their channels look as if they were done."""
+    engines.dmas.wait([0, 1])
     engines.cdma.model.errors = 1 << 6
     with pytest.raises(DeviceError, match=r"^the CDMA that starts the engines reports DMADecErr$"):
         engines.dmas.wait([0, 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cases
@@ -214,10 +215,10 @@ def flipped(at: int) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
-def stale(words: np.ndarray) -> np.ndarray:
-    """All headers ask for another nonce, with check words that fit."""
+def stale(words: np.ndarray, *, of_all: bool = True) -> np.ndarray:
+    """All headers, or the first one alone, ask for another nonce, with check words that fit."""
     at = 0
-    while at < words.size:
+    while at < words.size and (of_all or not at):
         words[[at + 3, at + 13]] += np.uint64(1)
         at += decode_header(words[at:]).frame_words
     return words
@@ -236,6 +237,11 @@ FORWARD_FAULTS = {
         r"frames 1 to (\d+) of \1: the reply's check words do not match",
     ),
     "another nonce": (stale, True, r"frames 1 to (\d+) of \1: this is the reply to another request"),
+    "a held frame's nonce": (
+        partial(stale, of_all=False),
+        True,
+        r"frames 1 to (\d+) of \1: this is the reply to another request",
+    ),
     "a word too few": (lambda words: words[1:], False, "piece"),
     "a word too many": (lambda words: np.append(words, words[:1]), False, "a packet of"),
 }

@@ -47,7 +47,8 @@ _MEMINFO, _CMA_FREE = "/proc/meminfo", re.compile(rb"CmaFree:\s+(\d+) kB")
 ROUND_CALLS = 4
 """Remote calls of chains that run at once: two to send and two to receive."""
 LOOK_CALLS = 1
-"""And of a look whether a chain is done, where the time that was planned for it does not tell."""
+"""And of a look whether a chain is done, where the time that was planned for it does not tell; of several
+engines one more."""
 WRITE_CALLS = 2
 """And of bytes that are sent alone."""
 

@@ -63,16 +63,16 @@ def join(
 def barrier(cfg: EngineConfig) -> tuple[PlannedFrame, ...]:
     """Frames after which the results of all before them are in the memory.
 
-    The engine works on three frames at once, so it takes the last one's first word when the results of those
-    before the barrier have left it; and what the DMA may fetch ahead is less than that frame is long, so it
-    asks for what follows after that, while they are written.
+    The engine works on at most five frames at once, so it takes the last one's first word when the results
+    of those before the barrier have left it; and what the DMA may fetch ahead is less than that frame is
+    long, so it asks for what follows after that, while they are written.
     """
 
     def frames(size: tuple[int, int]) -> list[PlannedFrame]:
         tensor = DeviceTensor(kind="uint8", C=16, H=size[0], W=size[1], offsets=np.zeros(1, np.int64))
         return list(plan_reduction(Reduction(u=tensor, v=tensor, name="barrier"), cfg))
 
-    return (*frames(_SHORT), *frames(_SHORT), *frames(_LONG))
+    return (*frames(_SHORT) * 4, *frames(_LONG))
 
 
 def _bytes(steps: Sequence[Step]) -> int:

@@ -69,6 +69,7 @@ class _Alike:
     size: int  # words of each
     reported: int  # of these, behind the results
     engines: NDArray[np.int64]
+    members: Words  # frames that each is for
     said: Words  # first word of each trailer, but for the nonce
     iterations: Words
     counted: Words  # its word of words in and out
@@ -143,11 +144,11 @@ class ExpectedReplies:
         return found
 
     def _wanted(self, alike: _Alike, nonces: Mapping[int, int]) -> Words:
-        """The nonces that replies must have."""
+        """The nonces that replies must have: of frames that report together the sum of all."""
         by_engine = np.zeros(1 + max(self._chains), np.uint64)
         for engine, nonce in nonces.items():
             by_engine[engine] = nonce
-        found: Words = by_engine[alike.engines]
+        found: Words = by_engine[alike.engines] * alike.members & np.uint64(_COUNT)
         return found
 
     def _blame(self, nonces: Mapping[int, int], memory: NDArray[np.uint8]) -> None:
@@ -201,6 +202,7 @@ def _alike(kind: _Kind, groups: Mapping[_Group, Sequence[_Listed]]) -> _Alike:
         size=kind[1],
         reported=kind[2],
         engines=np.array([engine for engine, _, _ in listed], np.int64),
+        members=np.array([len(frames) for _, _, frames in listed], np.uint64),
         said=np.full(len(listed), said, np.uint64),
         iterations=np.array([iterations for iterations, _, _ in counts], np.uint64),
         counted=np.array([taken | given << words_out for _, taken, given in counts], np.uint64),
@@ -263,10 +265,11 @@ def _wrong(frames: Sequence[PlannedFrame], words: Words, nonce: int) -> str | No
     first, wanted = (trailer.magic, trailer.version, trailer.status), (REPLY_MAGIC, VERSION, Status.OK.value)
     if first != wanted:
         return f"the trailer's magic, version and status are {first}, must be {wanted}"
-    if trailer.nonce != nonce:
+    nonces = nonce * len(frames) & _COUNT
+    if trailer.nonce != nonces:
         return (
             f"this is the reply to another request: its nonce is {trailer.nonce:#010x}, "
-            f"must be {nonce:#010x}; does another program use the device?"
+            f"must be {nonces:#010x}; does another program use the device?"
         )
     counts = (trailer.iterations, trailer.words_in, trailer.words_out)
     planned = _counts(frames)

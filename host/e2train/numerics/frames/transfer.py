@@ -88,8 +88,7 @@ def _frame(words: Words, held: _Report | None, cfg: EngineConfig) -> _Outcome:
         nonce = int(words[_NONCE_WORD]) & 0xFFFFFFFF if words.size > _NONCE_WORD else 0
         return _failed(Status.EARLY_END, nonce, words.size)
     header = decode_header(words)
-    planes = None if held is None else len(held.sums)
-    status, used = validate_header(header, words, cfg, held_planes=planes), HEADER_WORDS
+    status, used = validate_header(header, words, cfg, held=held), HEADER_WORDS
     if status is Status.OK:
         used = min(words.size, header.frame_words)
         status = _judge_frame(header, words)
@@ -121,6 +120,7 @@ def _joined(held: _Report, own: _Report) -> _Report:
     one, other = held.trailer, own.trailer
     trailer = replace(
         other,
+        nonce=(one.nonce + other.nonce) & 0xFFFFFFFF,
         iterations=(one.iterations + other.iterations) & 0xFFFFFFFF,
         saturations=(one.saturations + other.saturations) & 0xFFFFFFFF,
         words_in=(one.words_in + other.words_in) & 0xFFFFFFFF,
@@ -139,11 +139,11 @@ def _completed(report: _Report) -> _Report:
 
 
 def validate_header(
-    header: Header, words: Words, cfg: EngineConfig, *, held_planes: int | None = None
+    header: Header, words: Words, cfg: EngineConfig, *, held: _Report | None = None
 ) -> Status:
     """What is wrong with a header, the first of these that is.
 
-    ``held_planes`` are those of the frame before, where that holds its report back.
+    ``held`` is the report of the frame before, where that holds it back.
     """
     check = HEADER_WORDS - 1
     checks = (
@@ -155,7 +155,7 @@ def validate_header(
         (_fits(header, cfg), Status.LENGTH),
         (_kinds_fit(header), Status.KIND),
         (header.mode != Mode.GRAD_MSB or _keeps_sound_bits(header), Status.BITS),
-        (_reports_in_turn(header, held_planes), Status.HELD),
+        (_reports_in_turn(header, held), Status.HELD),
     )
     return next((status for fine, status in checks if not fine), Status.OK)
 
@@ -196,11 +196,12 @@ def _keeps_sound_bits(header: Header) -> bool:
     return 1 <= header.x_bits <= most[0] and 1 <= header.g_bits <= most[1]
 
 
-def _reports_in_turn(header: Header, held_planes: int | None) -> bool:
-    if header.holds and not header.more:
+def _reports_in_turn(header: Header, held: _Report | None) -> bool:
+    if header.holds and (not header.more or header.mode == Mode.IDENTIFY):
         return False
-    alone = held_planes is None and not header.holds
-    return alone or (header.mode != Mode.IDENTIFY and held_planes in (None, header.planes))
+    if held is None:
+        return True
+    return header.planes == len(held.sums) and header.mode != Mode.IDENTIFY
 
 
 def _judge_frame(header: Header, words: Words) -> Status:
