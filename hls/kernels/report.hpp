@@ -89,8 +89,8 @@ trailer:
 // theirs back since the last ones.
 //
 //   kIcLanes, kOcLanes  lanes of the engine
-//   kXDepth, kWDepth    rows of the buffers, told by identify
-//   kConfigHash         which configuration this is, told by identify
+//   kXDepth, kWDepth    rows of the buffers, which identify reports
+//   kConfigHash         which configuration this is, which identify reports
 template <int kIcLanes, int kOcLanes, int kXDepth, int kWDepth, unsigned int kConfigHash>
 void report(hls::stream<ReportCommand>& command_in, hls::stream<Result>& results_in,
             hls::stream<SumWord>& sums_in, hls::stream<Summary>& summary_in,

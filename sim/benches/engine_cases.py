@@ -9,8 +9,9 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from changed_frames import changed, rebuilt, rebuilt_more, together, without_checks
 from e2train.config import EngineConfig
-from e2train.numerics.frames import KIND_DTYPES, Header, Kind, Level, Mode, check_sums, encode_header
+from e2train.numerics.frames import KIND_DTYPES, Header, Kind, Level, Mode
 from e2train.numerics.frames.layout import G_BITS, HEADER_WORDS, LEVELS, PIXEL_LANES, VERSION, X_BITS
 from e2train.numerics.rounding import DITHER_PHASES
 from e2train.packing.frames import Frame, join_transfer
@@ -27,7 +28,6 @@ _BYTES = (Kind.UINT8, Kind.INT8)
 _NARROW = (*_BYTES, Kind.INT16)
 
 _MAX_RANDOM_ITERATIONS = 96
-_WORD = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class Cases:
         frames: list[Frame] = []
         for _ in range(int(self.rng.integers(1, 4))):
             group = self._group(int(self.rng.integers(1, 6)))
-            frames += _together(group)
+            frames += together(group)
             frames += [self._random_frame("identify")] * int(self.rng.integers(2))
         return join_transfer(frames)
 
@@ -141,24 +141,24 @@ class Cases:
         """Each way to get a transfer wrong, by name; the header's check is right unless it is the fault."""
         for name, change in self._wrong_headers():
             good = self._random_frame("forward")
-            yield name, _rebuilt(good, replace(good.header, **change))
+            yield name, rebuilt(good, replace(good.header, **change))
         header = replace(self._random_frame("identify").header, x_count=1, w_count=1)
         yield "identify with payload", join_transfer([self._fill(header, "random")])
         words = join_transfer([self._random_frame("grad_input")])
-        yield "header check", _changed(words, HEADER_WORDS - 1, 1)
-        yield "header check before magic", _changed(words, 0, 1)
-        yield "wrong payload", _changed(words, HEADER_WORDS, 1 << 40)
-        yield "first check word", _changed(words, -2, 1)
-        yield "second check word", _changed(words, -1, 1 << 63)
-        yield "two errors that cancel in the sum", _changed(_changed(words, 14, 1), 15, -1)
+        yield "header check", changed(words, HEADER_WORDS - 1, 1)
+        yield "header check before magic", changed(words, 0, 1)
+        yield "wrong payload", changed(words, HEADER_WORDS, 1 << 40)
+        yield "first check word", changed(words, -2, 1)
+        yield "second check word", changed(words, -1, 1 << 63)
+        yield "two errors that cancel in the sum", changed(changed(words, 14, 1), 15, -1)
         for size in (*range(1, HEADER_WORDS + 2), words.size - 2, words.size - 1):
             yield f"ends after {size} words", words[:size]
-        yield "ends though MORE", _rebuilt_more(self._random_frame("forward"))
+        yield "ends though MORE", rebuilt_more(self._random_frame("forward"))
         yield "does not end", np.concatenate([words, [np.uint64(7)]])
         yield "two frames without MORE", np.concatenate([words, words])
         frames = [self._random_frame("forward"), self._random_frame("grad_weight")]
         second = join_transfer(frames)
-        yield "second frame's check", _changed(second, -1, 1)
+        yield "second frame's check", changed(second, -1, 1)
         yield "second frame missing", second[: -frames[1].header.frame_words]
         yield from self._wrong_groups()
         unchecked = self._random_frame("grad_input", unchecked=1)
@@ -166,19 +166,19 @@ class Cases:
         for size in (words.size - 1, words.size - 2):
             yield f"without check words ends after {size}", words[:size]
         yield "without check words does not end", np.concatenate([words, [np.uint64(7)]])
-        yield "without check words ends though MORE", _without_checks(unchecked, more=1)
+        yield "without check words ends though MORE", without_checks(unchecked, more=1)
 
     def _wrong_groups(self) -> Iterator[tuple[str, Words]]:
         """Frames whose reports nobody gives, or that cannot go together; an error drops what is held."""
         lone = self._random_elements("reduce")
-        yield "holds without MORE", join_transfer(_together([lone, lone])[:1])
+        yield "holds without MORE", join_transfer(together([lone, lone])[:1])
         identify = self._random_frame("identify")
-        yield "identify holds", join_transfer(_together([identify, identify]))
-        yield "identify reports for others", join_transfer(_together([lone, identify]))
+        yield "identify holds", join_transfer(together([identify, identify]))
+        yield "identify reports for others", join_transfer(together([lone, identify]))
         fewer = replace(lone.header, planes=lone.header.planes - 1)
-        yield "other planes", join_transfer(_together([lone, self._fill(fewer, "random")]))
-        group = join_transfer(_together([*self._group(3), lone]))
-        yield "frame's check behind held reports", _changed(group, -1, 1)
+        yield "other planes", join_transfer(together([lone, self._fill(fewer, "random")]))
+        group = join_transfer(together([*self._group(3), lone]))
+        yield "frame's check behind held reports", changed(group, -1, 1)
         yield "reports held for ever", group[: -lone.header.frame_words]
 
     def _group(self, count: int) -> list[Frame]:
@@ -398,35 +398,3 @@ def _strides(levels: Sequence[Level], name: str) -> list[int]:
         strides.append(getattr(level, name) + travelled)
         travelled += (level.limit - 1) * strides[-1]
     return strides
-
-
-def _together(frames: Sequence[Frame]) -> list[Frame]:
-    """Of which the last one reports for all."""
-    last = len(frames) - 1
-    return [
-        replace(frame, header=replace(frame.header, holds=int(index < last)))
-        for index, frame in enumerate(frames)
-    ]
-
-
-def _rebuilt(frame: Frame, header: Header) -> Words:
-    """The frame's payload behind another header, with check words that fit."""
-    body = np.concatenate([encode_header(header), join_transfer([frame])[HEADER_WORDS:-2]])
-    return np.concatenate([body, np.array(check_sums(body), np.uint64)])
-
-
-def _rebuilt_more(frame: Frame) -> Words:
-    return _rebuilt(frame, replace(frame.header, more=1))
-
-
-def _without_checks(frame: Frame, **fields: int) -> Words:
-    """The frame, which has no check words, under a changed header."""
-    return np.concatenate(
-        [encode_header(replace(frame.header, **fields)), join_transfer([frame])[HEADER_WORDS:]]
-    )
-
-
-def _changed(words: Words, at: int, by: int) -> Words:
-    changed = words.copy()
-    changed[at] = (int(changed[at]) + by) & _WORD
-    return changed

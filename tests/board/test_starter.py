@@ -86,7 +86,7 @@ def test_what_goes_wrong_is_said(rng: np.random.Generator) -> None:
         chain = write_starts(cdma.memory.ddr, BASE, writes, base=BASE)
         damage(cdma.memory.ddr[:256].view(np.uint32))
         cdma.starter.start(chain)
-        with pytest.raises(DeviceError, match=f"^the CDMA that starts the engines reports {name}$"):
+        with pytest.raises(DeviceError, match=f"^the CDMA that starts the engines reports {name} "):
             cdma.starter.check()
         assert cdma.written[0] == first
         assert len(cdma.written) == (2 if name == "SGDecErr" else 1)
@@ -149,5 +149,5 @@ def test_engines_that_were_not_started_are_the_cdmas_fault(engines: Any) -> None
     """Their channels look as if they were done."""
     engines.dmas.wait([0, 1])
     engines.cdma.model.errors = 1 << 6
-    with pytest.raises(DeviceError, match=r"^the CDMA that starts the engines reports DMADecErr$"):
+    with pytest.raises(DeviceError, match=r"^the CDMA that starts the engines reports DMADecErr "):
         engines.dmas.wait([0, 1])

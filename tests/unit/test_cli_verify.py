@@ -71,7 +71,7 @@ def test_options_of_a_kernel_need_a_bench(refused, benches, option):
 
 
 def test_a_bench_with_the_name_of_the_projects_is_refused(refused, tmp_path):
-    assert project_modules() == {"stream_bench", "engine_bench", "engine_cases"}
+    assert project_modules() == {"changed_frames", "stream_bench", "engine_bench", "engine_cases"}
     for name in project_modules():
         (tmp_path / f"{name}.py").touch()
         line = f"{name}.py: e2train's own benches have a module {name}; rename the file"

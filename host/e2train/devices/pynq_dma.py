@@ -15,7 +15,7 @@ from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
 from e2train.packing.descriptors import Chain
 
-__all__ = ["NO_EFFECT", "ChainDma", "call_at_once"]
+__all__ = ["ERRORS", "NO_EFFECT", "ChainDma", "call_at_once"]
 
 # Each direction's registers from its own base on.
 _MM2S, _S2MM = 0x00, 0x30
@@ -25,7 +25,7 @@ NO_EFFECT = _STATUS
 """Register in which zeros change nothing: its bits are cleared by ones."""
 _RUN, _RESET = 1 << 0, 1 << 2
 _HALTED, _IDLE = 1 << 0, 1 << 1
-_ERRORS = {
+ERRORS = {
     1 << 4: "DMAIntErr (a length of 0, or a packet longer than its buffer)",
     1 << 5: "DMASlvErr (the memory refused an access)",
     1 << 6: "DMADecErr (no memory at an address)",
@@ -105,7 +105,7 @@ class ChainDma:
 
     def _state(self, way: int) -> int:
         state = self._read(way + _STATUS)
-        for bit, meaning in _ERRORS.items():
+        for bit, meaning in ERRORS.items():
             if state & bit:
                 raise DeviceError(f"{self._name}'s {_WAYS[way]} channel reports {meaning}")
         if state & _HALTED:

@@ -16,20 +16,13 @@ from numpy.typing import NDArray
 
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
+from e2train.devices.pynq_dma import ERRORS
 from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain
 
 __all__ = ["Starter", "write_starts"]
 
 _CONTROL, _STATUS, _CURRENT, _TAIL = 0x00, 0x04, 0x08, 0x10
 _RESET, _SCATTER_GATHER = 1 << 2, 1 << 3
-_ERRORS = {
-    1 << 4: "DMAIntErr",
-    1 << 5: "DMASlvErr",
-    1 << 6: "DMADecErr",
-    1 << 8: "SGIntErr",
-    1 << 9: "SGSlvErr",
-    1 << 10: "SGDecErr",
-}
 _RESET_S = 1.0
 _WORD_BYTES = 4  # of a register
 _VALUE = 0x20  # behind the descriptor itself
@@ -99,6 +92,6 @@ class Starter:
         Raises: DeviceError for an error.
         """
         state = self._read(_STATUS)
-        for bit, name in _ERRORS.items():
+        for bit, meaning in ERRORS.items():
             if state & bit:
-                raise DeviceError(f"the CDMA that starts the engines reports {name}")
+                raise DeviceError(f"the CDMA that starts the engines reports {meaning}")
