@@ -33,33 +33,33 @@ plan:
   return computes;
 }
 
-// What the processes behind compute are told of a frame.
+// What the processes behind compute need to know of a frame.
 inline StoreCommand store_command(const Word plan[kPlanWords]) {
   #pragma HLS INLINE
   const Word command = plan[0];
   const Word options = plan[header::Result::word];
   const Word verdict = plan[kHeaderWords];
-  StoreCommand told;
-  told.mode = header::Mode::of(command);
-  told.status = verdict(7, 0);
-  told.nonce = header::Nonce::of(plan[header::Nonce::word]);
+  StoreCommand sent;
+  sent.mode = header::Mode::of(command);
+  sent.status = verdict(7, 0);
+  sent.nonce = header::Nonce::of(plan[header::Nonce::word]);
   const ap_uint<8> shift = header::Shift::of(command);
-  told.shift = shift < kMaxShift ? shift : ap_uint<8>(kMaxShift);
-  told.result = header::Result::of(options);
-  told.ceiling = header::Ceiling::of(plan[header::Ceiling::word]);
-  told.plane = header::Plane::of(options);
-  told.planes = header::Planes::of(options);
-  told.words = verdict(63, 32);
-  told.read = plan[kHeaderWords + 1];
-  told.relu = header::Relu::of(options);
+  sent.shift = shift < kMaxShift ? shift : ap_uint<8>(kMaxShift);
+  sent.result = header::Result::of(options);
+  sent.ceiling = header::Ceiling::of(plan[header::Ceiling::word]);
+  sent.plane = header::Plane::of(options);
+  sent.planes = header::Planes::of(options);
+  sent.words = verdict(63, 32);
+  sent.read = plan[kHeaderWords + 1];
+  sent.relu = header::Relu::of(options);
   const bool bytes =
-      told.outer() ? header::WKind::of(options) != kInt16 : header::XKind::of(options) != kInt16;
-  told.pairs = told.mode == kGradMsb || ((told.dot() || told.outer()) && bytes);
-  told.times4 = told.mode == kGradMsb && header::WKind::of(options) == kInt16;
-  told.last = !told.good() || !header::More::of(options);
-  told.holds = told.good() && header::Holds::of(options);
-  told.computes = told.good() && told.mode != kIdentify;
-  return told;
+      sent.outer() ? header::WKind::of(options) != kInt16 : header::XKind::of(options) != kInt16;
+  sent.pairs = sent.mode == kGradMsb || ((sent.dot() || sent.outer()) && bytes);
+  sent.times4 = sent.mode == kGradMsb && header::WKind::of(options) == kInt16;
+  sent.last = !sent.good() || !header::More::of(options);
+  sent.holds = sent.good() && header::Holds::of(options);
+  sent.computes = sent.good() && sent.mode != kIdentify;
+  return sent;
 }
 
 // How compute reads its buffers.
