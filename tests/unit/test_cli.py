@@ -80,8 +80,12 @@ def test_a_warning_is_one_line(run, monkeypatch, tmp_path):
         warnings.simplefilter("always", UserWarning)
         options = ("--method", "signsgd", "--steps", "1", "--batch", "4", "--json")
         code, _, stderr = run("train", "folder-digits", "--data", "own.npz", *options)
-    cut = "images of 9 x 8 pixels are not square: the middle square of each is used"
-    assert (code, stderr) == (0, f"e2train: {cut}; crop or pad them for another part\n")
+        cut = "images of 9 x 8 pixels are not square: the middle square of each is used"
+        assert (code, stderr) == (0, f"e2train: {cut}; crop or pad them for another part\n")
+        code, _, stderr = run(
+            "train", "digits", "--method", "psg", "--set", "smd=0.3", "--steps", "1", "--json"
+        )
+    assert (code, stderr) == (0, "e2train: without effect: smd (method psg)\n")
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,19 @@ def test_samples_that_stay_see_each_other_alone():
     assert torch.equal(out[[1, 3, 4]], torch.relu(x[[1, 3, 4]]))
 
 
+def test_a_single_pixel_is_normalised_by_running_statistics():
+    """One value of a channel has no variance; a small image may have shrunk to a pixel."""
+    block = small_net().blocks[1].train()
+    before = copy.deepcopy(block)
+    x = torch.rand(4, 16, 1, 1)
+    out = block(x, torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    assert torch.equal(out[1:2], before.eval()(x[1:2]))
+    assert torch.equal(out[[0, 2, 3]], torch.relu(x[[0, 2, 3]]))
+    assert block.training
+    for now, then in zip(block.buffers(), before.buffers(), strict=True):
+        assert torch.equal(now, then)
+
+
 def test_the_device_computes_what_stays_and_no_more():
     context = OffloadContext(device=Emulator())
     net = offload(small_net(), context)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,7 @@ def train(
     """Train a network; options override the preset or the configuration file."""
     with ends_at_once():
         from e2train.train import find_config, run_training
+        from e2train.train.effects import chosen_keys, unused_note
 
     where = {"device": device, "board": board, "meter": meter, "log": log}
     where |= {
@@ -98,6 +100,9 @@ def train(
         "seed": seed,
     }
     config = find_config(preset).changed(**where, **what).set(settings or [])
+    options = [key for key, value in (where | what).items() if value is not None]
+    if note := unused_note(config, chosen_keys(preset, options, settings or [])):
+        warnings.warn(note, stacklevel=1)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -71,7 +71,8 @@ class ResidualBlock(nn.Module):
         runs_somewhere = self.group.any(len(kept) > 0) if self.training else len(kept) > 0
         if not runs_somewhere:
             return out
-        with _statistics_move_less(self.branch, len(kept) / len(x)):
+        values = len(kept) * out.shape[2] * out.shape[3]  # in a channel: one alone has no variance
+        with _statistics_move_less(self.branch, len(kept) / len(x) if values > 1 else 0.0):
             branch = self.branch(x if len(kept) == len(x) else x[kept])
         return out.index_add(0, kept, gate[kept].view(-1, 1, 1, 1) * branch)
 
@@ -142,7 +143,8 @@ class ResidualNet(nn.Module):
 def _statistics_move_less(branch: nn.Module, share: float) -> Iterator[None]:
     """Scale the updates of batch norms' running statistics by the share of the samples that are there.
 
-    Without any samples, which happens where another rank has some, they do not move at all.
+    With a share of 0 they do not move at all, and normalise: without any samples, which happens where another
+    rank has some, and for a single pixel.
     """
     norms = [module for module in branch.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.training) for norm in norms]

@@ -18,7 +18,7 @@ from e2train.runtime import Widths
 from e2train.train.errors import TrainError
 from e2train.train.presets import METHODS, OWN, PRESET_NAMES, SETTINGS
 
-__all__ = ["PRESETS", "RunConfig", "find_config", "read_config"]
+__all__ = ["PRESETS", "RunConfig", "find_config", "keys_in", "read_config"]
 
 # Where a run computes does not change what it computes.
 _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter", "init", "log")
@@ -211,11 +211,15 @@ class RunConfig:
         return Widths(gradient_bits=gradient_bits, psg=psg)
 
     @property
+    def narrow_gradients(self) -> bool:
+        """Whether resident runs round gradients to 8 bits."""
+        return 8 in (self.widths.gradient_bits, self.block_gradient_bits)
+
+    @property
     def dithered(self) -> bool:
         """Whether there are gradients of 8 bits, and their rounding errors are to cancel out."""
-        narrow = 8 in (self.widths.gradient_bits, self.block_gradient_bits)
         on_device = self.resident and METHODS[self.method].offloads
-        return on_device and narrow and self.gradient_rounding == "dithered"
+        return on_device and self.narrow_gradients and self.gradient_rounding == "dithered"
 
     @property
     def determining(self) -> dict[str, int | float | str]:
@@ -353,6 +357,22 @@ def read_config(path: Path) -> RunConfig:
 
     Raises: TrainError when it cannot be read, or holds keys or values that make no sense.
     """
+    raw = _read(path)
+    start = RunConfig(preset=raw["preset"]) if _of_run(raw) else PRESETS.get(raw["preset"], PRESETS["digits"])
+    return start.changed(**raw)
+
+
+def keys_in(path: Path) -> list[str]:
+    """The settings that a user has written into a file; none where a run has left it, which has all.
+
+    Raises: TrainError as ``read_config``.
+    """
+    raw = _read(path)
+    return [] if _of_run(raw) else list(raw)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Raises: TrainError."""
     try:
         raw = check_record(load_toml(path), _KINDS, partial=True)
     except OSError as error:
@@ -363,7 +383,9 @@ def read_config(path: Path) -> RunConfig:
         raise TrainError(f"{path} is not TOML: {error}") from error
     if "preset" not in raw:
         raise TrainError(f"{path}: preset is missing; there are: {', '.join(PRESETS)}")
-    start = PRESETS.get(raw["preset"], PRESETS["digits"])
-    if set(_KINDS) - set(raw) <= set(_LATER):  # what a run has left, maybe one from before these settings
-        start = RunConfig(preset=raw["preset"])
-    return start.changed(**raw)
+    return raw
+
+
+def _of_run(raw: dict[str, Any]) -> bool:
+    """Whether a run has left the file, maybe one from before the latest settings."""
+    return set(_KINDS) - set(raw) <= set(_LATER)
