@@ -11,7 +11,7 @@ import pytest
 from e2train.train import PRESETS, Interrupted, run_training
 
 TRAIN = (sys.executable, "-m", "e2train", "train")
-SHORT = PRESETS["digits"].changed(execution="offload", steps=5, batch=10, seed=7, skip=0.4, test_images=16)
+SHORT = PRESETS["digits"].changed(execution="offload", steps=3, batch=10, seed=7, skip=0.4, test_images=16)
 VARIANTS = {
     "smb-int8": {"method": "smb-int8"},
     **{f"e2train, {mode}": {"psg_mode": mode} for mode in ("predict", "sparsify", "resolve")},

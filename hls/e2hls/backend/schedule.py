@@ -131,7 +131,10 @@ class _Search:
         rams = ram_arrays(self._process)
         process = cut_ports(self._process, rams, merge=plan.merge, single=plan.single, early=plan.early)
         error: HlsError | None = None
+        too_long = False  # an operation by itself, for the period: more cycles do not help
         for ii, relax in attempts:
+            if too_long and not relax:
+                continue
             try:
                 return self._attempt(process, plan, ii=ii, relax=relax)
             except _FailedError as failed:
@@ -141,6 +144,7 @@ class _Search:
                 error = failed.error
                 if not failed.curable:
                     break
+                too_long = failed.too_long
             except _SlowError as slow:
                 error = slow
         assert error
@@ -199,6 +203,7 @@ class _FailedError(Exception):
         self.joint = joint_arrays(emitter, cause)
         self.error = blame(process, emitter, ii, cause)
         self.curable = isinstance(cause, ThroughputError)  # by more cycles or a longer one
+        self.too_long = "clock period" in str(cause)  # a single operation
 
 
 class _SlowError(HlsError):
