@@ -176,6 +176,10 @@ def test_a_state_of_another_form_is_not_resumed(tmp_path, saved):
             [{"wall_s": 1.0, "rows": [ROW | {"calls": None}], "energy": []}],
             "calls must be a finite int, not None",
         ),
+        (
+            [{"wall_s": 1.0, "rows": [ROW | {"counters": {"macs": -3}}], "energy": []}],
+            "macs is -3, not at least 0",
+        ),
         ([{"wall_s": 1.0, "rows": [], "energy": [PART]}], "duration_s must be a finite float, not a"),
     ],
 )

@@ -184,6 +184,7 @@ def test_a_run_that_lost_rows_is_not_resumed(tmp_path, finished, lost):
         ),
         ("ledger.json", {"training": [{"name": "stem"}]}, "is damaged: 'counters'"),
         ("ledger.json", {"samples": None}, "is damaged: samples must be a finite int, not None"),
+        ("ledger.json", {"samples": -1}, "is damaged: samples is -1, not at least 0"),
     ],
     ids=str,
 )

@@ -20,10 +20,10 @@ _LAZY = ("optimiser.state", "averager.means")  # whose entries come when they ar
 _CONSTANT = "optimiser.param_groups."  # whose values do not change, but for the scheduled lr
 
 
-def check_numbers(record: DataclassInstance) -> None:
+def check_numbers(record: DataclassInstance, *, counts: bool = False) -> None:
     """Make sure that every field declared as int or float, or either or None, holds such a value.
 
-    Raises: ValueError naming the first that does not, or is not finite.
+    Raises: ValueError naming the first that does not, is not finite, or as one of ``counts`` is negative.
     """
     for field in fields(record):
         kind, *others = str(field.type).split(" | ")
@@ -32,6 +32,8 @@ def check_numbers(record: DataclassInstance) -> None:
             continue
         if type(value) not in _NUMBERS[kind] or not math.isfinite(value):
             raise ValueError(f"{field.name} must be a finite {kind}, not {str(value)[:40]}")
+        if counts:
+            _in_range(field.name, value)
 
 
 def check_state(state: dict[str, Any], form: dict[str, Any], *, steps: int) -> None:
@@ -80,7 +82,7 @@ def _describe(value: object) -> str:
     return f"a list of {len(value)}" if isinstance(value, list) else f"of type {type(value).__name__}"
 
 
-def _in_range(name: str, value: int, highest: int | None = None) -> None:
+def _in_range(name: str, value: float, highest: int | None = None) -> None:
     if value < 0 or (highest is not None and value > highest):
         wanted = "at least 0" if highest is None else f"in 0..{highest}"
         raise ValueError(f"{name} is {value}, not {wanted}")

@@ -53,7 +53,7 @@ def read_run_ledger(path: Path) -> RunLedger:
         for phase in ("training", "averaging", "test"):
             raw[phase] = rows_from(raw[phase])
         run_ledger = RunLedger(**raw)
-        check_numbers(run_ledger)
+        check_numbers(run_ledger, counts=True)
     except OSError as error:
         raise TrainError(f"cannot read {path}: {error.strerror}; let the run finish first") from error
     except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -68,8 +68,8 @@ def rows_from(raw: Iterable[dict[str, Any]]) -> tuple[LedgerRow, ...]:
     """
     rows = [LedgerRow(**{**row, "counters": Counters(**row["counters"])}) for row in raw]
     for row in rows:
-        check_numbers(row)
-        check_numbers(row.counters)
+        check_numbers(row, counts=True)
+        check_numbers(row.counters, counts=True)
     return merged(rows)
 
 
