@@ -96,7 +96,7 @@ def test_a_refusal_names_the_smallest_interval_that_works(
     least = int(message.partition("II=")[2][0])
     if " and " not in message.partition("II=")[2]:
         built(tmp_path, text, least, body)
-        with pytest.raises(ScheduleError):
+        with pytest.raises(ScheduleError, match=rf"takes {least}; ask for `#pragma HLS PIPELINE II={least}`"):
             built(tmp_path, text, least - 1, body)
 
 

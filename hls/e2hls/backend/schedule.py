@@ -15,7 +15,7 @@ from e2hls.backend.xls_text import Channel
 from e2hls.base.errors import HlsError, ScheduleError
 from e2hls.base.kernel import DONE
 from e2hls.base.rtl_design import ProcessReport, RegionReport, RtlOptions
-from e2hls.ir import Design, Process, Stream
+from e2hls.ir import Design, LoopInfo, Process, Stream
 from e2hls.passes.intervals import activations, fastest, innermost, is_mixed
 from e2hls.passes.port_conflicts import cut_ports
 from e2hls.passes.regions import Flow, analyse
@@ -49,10 +49,14 @@ def schedule(process: Process, design: Design, options: RtlOptions) -> Scheduled
         return _scheduled_somehow(process, design, options)
     except HlsError as error:
         cause = error
-    advice = _slower(process, design, options)
-    if advice:
-        advice = f"{', or' if ';' in cause.message else ';'} {advice}"
-    raise ScheduleError(f"{cause.message}{advice}", cause.loc)
+    least, names = _slower(process, design, options)
+    message, advice = cause.message, ""
+    if least:
+        if isinstance(cause, _SlowError) and names == [cause.name]:
+            message = cause.saying(least)  # the plan that was tried last may take more cycles than others
+        advice = f"ask for `#pragma HLS PIPELINE II={least}` in {' and '.join(names)}"
+        advice = f"{', or' if ';' in message else ';'} {advice}"
+    raise ScheduleError(f"{message}{advice}", cause.loc)
 
 
 def _scheduled_somehow(process: Process, design: Design, options: RtlOptions) -> ScheduledProcess:
@@ -77,10 +81,13 @@ def _scheduled_somehow(process: Process, design: Design, options: RtlOptions) ->
     raise error
 
 
-def _slower(process: Process, design: Design, options: RtlOptions) -> str:
-    """Which loops ask for too much, and the smallest interval with which the process can be built."""
+def _slower(process: Process, design: Design, options: RtlOptions) -> tuple[int, list[str]]:
+    """The smallest interval with which the process can be built, and the loops that ask for less.
+
+    0 where there is none, or the process is too large to try.
+    """
     if sum(len(block.instrs) for block in process.blocks) > _MOST_INSTRS:
-        return ""
+        return 0, []
     asked = {header: loop for header, loop in process.loops.items() if loop.ii}
 
     def works(headers: Iterable[str], ii: int) -> bool:
@@ -96,9 +103,8 @@ def _slower(process: Process, design: Design, options: RtlOptions) -> str:
         low = min((asked[header].ii for header in headers), default=_MOST_CYCLES)
         if works(headers, _MOST_CYCLES):
             least = next(ii for ii in range(low + 1, _MOST_CYCLES + 1) if works(headers, ii))
-            names = " and ".join(asked[header].name for header in headers if asked[header].ii < least)
-            return f"ask for `#pragma HLS PIPELINE II={least}` in {names}"
-    return ""
+            return least, [asked[header].name for header in headers if asked[header].ii < least]
+    return 0, []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +215,15 @@ class _FailedError(Exception):
 class _SlowError(HlsError):
     """An attempt in which a loop takes more cycles than it asks for."""
 
+    def __init__(self, loop: LoopInfo, cycles: int) -> None:
+        self.name, self._asked = loop.name, loop.ii
+        super().__init__(self.saying(cycles), loop.loc)
+
+    def saying(self, cycles: int) -> str:
+        """The message, with the cycles that the loop takes."""
+        slow = f"{self.name} cannot start an iteration every {self._asked} cycle(s)"
+        return f"{slow}: what it accesses takes {cycles}"
+
 
 def _attempts(process: Process, *, relax: bool | None) -> list[tuple[int, bool]]:
     """Cycles per activation, and whether the clock period may be relaxed for them, the best first.
@@ -232,11 +247,7 @@ def _intervals(process: Process, flow: Flow, ii: int) -> dict[str, int]:
     for header, cycles in found.items():
         loop = process.loops.get(header)
         if loop and 0 < loop.ii < cycles:
-            raise _SlowError(
-                f"{loop.name} cannot start an iteration every {loop.ii} cycle(s): what it accesses takes "
-                f"{cycles}",
-                loop.loc,
-            )
+            raise _SlowError(loop, cycles)
     return found
 
 
