@@ -12,6 +12,7 @@ import torch
 from e2train.cli.app import main
 from e2train.train import PRESETS, DataError, TrainError, predict, read_trained, run_training
 from e2train.train.data import labelled_images
+from e2train.train.data.dataset import DataWarning
 from e2train.train.evaluation import Evaluation, classify, read_evaluation
 from e2train.train.export import FORMATS, load_exported
 from e2train.train.use import opened
@@ -104,6 +105,14 @@ def test_classes_of_images_are_told(trained, images, run):
     assert 0.5 < found["probability"] <= 1
 
 
+def test_images_that_are_cut_are_counted(tmp_path, trained, images):
+    square, oblong = images / "ant" / "0.png", tmp_path / "oblong.png"
+    Image.open(square).resize((40, 30)).save(oblong)
+    model = read_trained(trained[0])
+    with pytest.warns(DataWarning, match=r"^1 of 2 images are not square: "):
+        predict(model, [square, oblong])
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_other_tools_take_the_images_for_the_same_classes(trained, images, tmp_path, run, form):
     if form == "qonnx":
@@ -136,10 +145,13 @@ def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
     config = PRESETS["digits"].changed(execution="offload", steps=1, batch=8, test_images=8)
     run_training(config, out=tmp_path)
     digits = read_trained(tmp_path)
-    path = images / "ant" / "0.png"
+    path, grey = images / "ant" / "0.png", tmp_path / "grey.png"
+    Image.open(path).convert("L").save(grey)
     assert digits.names == tuple("0123456789")
-    emulated, specified = (predict(digits, [path], device=device) for device in ("emulator", "spec"))
-    assert emulated == specified
+    emulated = predict(digits, [grey])
+    with pytest.warns(DataWarning, match=r"^1 of 1 images are in colour: "):
+        specified = predict(digits, [path], device="spec")
+    assert [found.probability for found in emulated] == [found.probability for found in specified]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import torch
 from e2train.energy import load_costs
 from e2train.nn import Group, ResidualNet, share
 from e2train.train.data import Dataset, Split, labelled_images, read_pixels
+from e2train.train.data.dataset import DataWarning, warn_of_squares
+from e2train.train.data.image_folder import scan_image
 from e2train.train.errors import TrainError
 from e2train.train.evaluation import Evaluation, classify
 from e2train.train.files import write_atomically
@@ -113,11 +116,22 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
 
 
 @torch.no_grad()
+def _warn_of_changes(trained: TrainedModel, images: Sequence[Path]) -> None:
+    """Raises: DataError when a file is no image."""
+    channels, sizes = zip(*map(scan_image, images), strict=True) if images else ((), ())
+    if oblong := sum(width != height for width, height in sizes):
+        warn_of_squares(f"{oblong} of {len(images)} images are")
+    if coloured := sum(count > trained.format.channels for count in channels):
+        text = f"{coloured} of {len(images)} images are in colour: the model takes the brightness alone"
+        warnings.warn(text, DataWarning, stacklevel=3)
+
+
 def predict(trained: TrainedModel, images: Sequence[Path], *, device: str = "emulator") -> list[Prediction]:
-    """The class that each image file is taken for.
+    """The class that each image file is taken for; warns where images are cut, or lose their colours.
 
     Raises: DataError when a file is no image.
     """
+    _warn_of_changes(trained, images)
     pixels = [read_pixels(path, trained.format) for path in images]
     found = []
     with opened(trained, device=device) as model:
