@@ -25,7 +25,7 @@ $(READY): pyproject.toml setup.py constraints.txt
 trained = $(BIN)/e2train train digits --method $(1) --device $(2) --out runs/digits-$(1) \
 	$$(test ! -e runs/digits-$(1)/checkpoint.pt -o -e runs/digits-$(1)/summary.json && echo --overwrite || echo --resume)
 
-train: $(READY)  ## train a small CNN in three ways, its convolutions on the simulated FPGA, and report
+train: $(READY)  ## train a small CNN in float32 and, on the simulated FPGA, in int8 and with the savings; and report
 	$(call trained,smb-fp32,emulator)
 	@echo 'e2train trains beside smb-int8; it writes to runs/digits-e2train.log'
 	@$(MAKE) --no-print-directory -j2 train-smb-int8 train-e2train
@@ -37,7 +37,7 @@ train-smb-int8:
 train-e2train:
 	@$(call trained,e2train,rtl) > runs/digits-e2train.log 2>&1 || { cat runs/digits-e2train.log; exit 1; }
 
-test: $(READY)  ## run all tests that need no real board, sensor or browser
+test: $(READY)  ## run all tests that need no real board, sensor or browser, but the slow ones
 	$(BIN)/pytest -m 'not slow and not browser'
 
 board-test: $(READY)  ## run the tests on simulated boards alone, through the real pynq client
