@@ -8,9 +8,7 @@ namespace {
 constexpr uint32_t kControlAt = 0x00;
 constexpr uint32_t kStatusAt = 0x04;
 constexpr uint32_t kCurrentAt = 0x08;
-constexpr uint32_t kCurrentHighAt = 0x0C;
 constexpr uint32_t kTailAt = 0x10;
-constexpr uint32_t kTailHighAt = 0x14;
 constexpr uint32_t kAddressAt = 0x18;
 constexpr uint32_t kAddressHighAt = 0x1C;
 constexpr uint32_t kLengthAt = 0x28;
@@ -36,12 +34,8 @@ uint32_t Channel::read(uint32_t offset) const {
     switch (offset) {
       case kCurrentAt:
         return static_cast<uint32_t>(current_);
-      case kCurrentHighAt:
-        return static_cast<uint32_t>(current_ >> 32);
       case kTailAt:
         return static_cast<uint32_t>(tail_);
-      case kTailHighAt:
-        return static_cast<uint32_t>(tail_ >> 32);
       default:
         return 0;
     }
@@ -68,11 +62,9 @@ bool Channel::write(uint32_t offset, uint32_t value) {
     status_ &= ~(value & kIrqMask);
   } else if (scatter_gather_) {
     const uint32_t pointer = value & ~(kDescriptorAlignment - 1);
-    if (offset == kCurrentAt && halted) current_ = with_low(current_, pointer);
-    if (offset == kCurrentHighAt && halted) current_ = with_high(current_, value);
-    if (offset == kTailHighAt) tail_ = with_high(tail_, value);
+    if (offset == kCurrentAt && halted) current_ = pointer;
     if (offset == kTailAt) {
-      tail_ = with_low(tail_, pointer);
+      tail_ = pointer;
       if (runs) start_fetching();
     }
   } else {

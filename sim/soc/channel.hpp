@@ -12,10 +12,9 @@
 //   0x28 / 0x58  LENGTH      bytes; writing it starts a transfer if RS is set; S2MM reads back the bytes
 //                            received
 //   scatter-gather mode
-//   0x08 / 0x38  CURDESC     low half of the current descriptor, written while the channel is halted
-//   0x0C / 0x3C  CURDESC_MSB its high half
-//   0x10 / 0x40  TAILDESC    low half of the last descriptor; writing it starts fetching if RS is set
-//   0x14 / 0x44  TAILDESC_MSB its high half, written first
+//   0x08 / 0x38  CURDESC     the current descriptor, written while the channel is halted
+//   0x10 / 0x40  TAILDESC    the last descriptor; writing it starts fetching if RS is set
+//   Addresses have 32 bits there, so there are no high halves of pointers.
 //
 // A descriptor stands at a multiple of 64 bytes: 0x00 NXTDESC, 0x08 BUFFER_ADDRESS, 0x18 CONTROL (0..25
 // bytes, of MM2S 26 TXEOF, 27 TXSOF), 0x1C STATUS (0..25 bytes, of S2MM 26 RXEOF, 27 RXSOF, 28 DMAIntErr,

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
+from e2train.devices.pynq import PynqDevice
 from e2train.devices.pynq_board import LOOK_CALLS, ROUND_CALLS, Board
 from e2train.devices.pynq_buffer import Buffer
+from e2train.devices.pynq_dma import ChainDma
 from e2train.devices.pynq_engines import EngineDmas
 from e2train.packing.descriptors import Pieces
 
@@ -100,7 +103,7 @@ def test_who_is_late_is_waited_for_and_the_longest_is_looked_at_first_for_a_whil
     for _ in range(64):
         assert run(board, [{0, 1, 2}]) == ["send", "wait 1", "receive"]
     assert run(board, [{0, 1, 2}]) == ["send", "receive"]
-    assert LOOK_CALLS == 1
+    assert LOOK_CALLS == 2
 
 
 @pytest.mark.parametrize("remote", [True, False])
@@ -132,3 +135,64 @@ def test_a_buffer_that_could_not_be_given_back_is_not_given_back_again(board: An
         board.free(buffer)
     board.free(buffer)
     assert board._buffers == []
+
+
+def test_memory_that_the_dmas_do_not_reach_is_given_back(board: Any) -> None:
+    freed = []
+
+    class High(Moved):
+        physical_address = 0x8_0000_0000
+
+        def freebuffer(self) -> None:
+            freed.append(self.nbytes)
+
+    board.device = None
+    board._pynq = SimpleNamespace(allocate=lambda shape, kind, target: np.zeros(shape, kind).view(High))
+    board._buffers = []
+    with pytest.raises(DeviceError, match=r"^the board gives memory at 0x800000000, and the DMAs reach "):
+        board.allocate(4096)
+    assert (freed, board._buffers) == ([4096], [])
+    High.physical_address = (1 << 32) - 4096  # ends where they do
+    assert board.allocate(4096).address == (1 << 32) - 4096
+
+
+def test_all_are_reset_where_one_does_not_come_out_of_it(board: Any) -> None:
+    names = []
+
+    def reset(name: str, error: str = "") -> Any:
+        def call() -> None:
+            names.append(name)
+            if error:
+                raise DeviceError(error)
+
+        return SimpleNamespace(reset=call)
+
+    board._dmas._starter = reset("cdma", "the CDMA does not come out of its reset")
+    board._dmas._dmas = [reset("0", "the first DMA neither"), reset("1")]
+    with pytest.raises(DeviceError, match=r"^the CDMA does not come out of its reset$"):
+        board.reset()
+    assert names == ["cdma", "0", "1"]
+
+
+@pytest.mark.parametrize(("way", "name"), [(0x00, "sending"), (0x30, "receiving")])
+def test_errors_of_both_channels_are_seen_where_all_was_received(way: int, name: str) -> None:
+    idle, refused = 1 << 1, 1 << 5
+    registers = {0x04: idle, 0x34: idle, way + 0x04: idle | refused}
+    dma = ChainDma(registers.__getitem__, lambda register, value: None, Deadline(5.0))
+    with pytest.raises(DeviceError, match=rf"^the DMA's {name} channel reports DMASlvErr "):
+        dma.wait()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, DeviceError])
+def test_what_an_operation_left_running_is_ended_before_the_next_one(board: Any, error: type) -> None:
+    resets: list[str] = []
+    board.reset = lambda: resets.append("reset")
+    device: Any = object.__new__(PynqDevice)
+    device._board, device._deadline, device._left_running = board, Deadline(5.0), False
+    device._lock = SimpleNamespace(check=lambda: None)
+    with pytest.raises(error), device.attended():
+        raise error
+    assert len(resets) == (error is DeviceError)  # Ctrl-C does not wait for the board
+    for _ in range(2):
+        with device.attended():
+            assert resets == ["reset"]

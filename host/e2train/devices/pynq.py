@@ -24,6 +24,7 @@ from e2train.devices.pynq_board import Board, LostError
 from e2train.numerics.frames import Header, Mode
 from e2train.overlay import ENGINE, OverlaySet, read_overlay
 from e2train.packing import Frame, ReplyError, join_transfer, split_replies, with_nonces
+from e2train.packing.descriptors import ChainError
 
 __all__ = ["PynqDevice"]
 
@@ -55,6 +56,7 @@ class PynqDevice(Closing):
         self._deadline = Deadline(deadline_s)
         self._lock = BoardLock()
         self._board: Board | None = None
+        self._left_running = False
         self._check_manifest(overlay)
         self._open()
 
@@ -83,6 +85,9 @@ class PynqDevice(Closing):
         """
         board = self._opened()
         self._lock.check()
+        if self._left_running:  # a chain that goes on would write to memory that is used again
+            board.reset()
+            self._left_running = False
         try:
             with self._deadline.running():
                 yield board
@@ -91,6 +96,11 @@ class PynqDevice(Closing):
             raise DeviceError(f"{error}; connected again") from error
         except DeviceError:
             board.reset()
+            raise
+        except ChainError as error:  # nothing was started
+            raise DeviceError(str(error)) from None
+        except BaseException:  # such as Ctrl-C, which is not to wait for the board
+            self._left_running = True
             raise
 
     def close(self) -> None:

@@ -42,13 +42,14 @@ _PORT = 7967
 _PROGRAM_S = 60.0  # at least, for a bitstream on its way
 _LOOKS = 64  # rounds, after one that took longer than planned
 _FILE_S = 3.0  # at most, for a file of a sensor or the lock, which are small
+_DMA_END = 1 << 32  # of the memory that the DMAs reach
 _MEMINFO, _CMA_FREE = "/proc/meminfo", re.compile(rb"CmaFree:\s+(\d+) kB")
 
 ROUND_CALLS = 4
 """Remote calls of chains that run at once: two to send and two to receive."""
-LOOK_CALLS = 1
-"""And of a look whether a chain is done, where the time that was planned for it does not tell; of several
-engines one more."""
+LOOK_CALLS = 2
+"""And of a look at both channels of an engine that is done, where the time that was planned for it does not
+tell; of several engines one more."""
 WRITE_CALLS = 2
 """And of bytes that are sent alone."""
 
@@ -271,6 +272,12 @@ class Board:
             )
         buffer = Buffer(array, int(self._answered(lambda: array.physical_address, calls=1)))
         self._buffers.append(buffer)
+        if buffer.address + nbytes > _DMA_END:
+            self.free(buffer)
+            raise DeviceError(
+                f"the board gives memory at {buffer.address:#x}, and the DMAs reach the first 4 GiB; put its "
+                "contiguous memory there, with bootargs such as cma=256M@0-2G"
+            )
         return buffer
 
     def free(self, buffer: Buffer) -> None:

@@ -52,7 +52,6 @@ class ChainDma:
         self._name = name
         self._deadline = deadline
         self._firsts: dict[int, int] = {}  # where the chain of a running channel begins
-        self._highs: dict[int, int] = {}  # upper halves of pointers
 
     def reset(self) -> None:
         """Reset the DMA and the engine.
@@ -60,7 +59,6 @@ class ChainDma:
         Raises: DeviceError when the reset does not end.
         """
         self._firsts.clear()
-        self._highs.clear()
         self._write(_MM2S + _CONTROL, _RESET)
         self._await(_MM2S + _CONTROL, _RESET, 0)
 
@@ -84,24 +82,17 @@ class ChainDma:
                 raise DeviceError(f"no whole reply within {self._deadline.whole_s:g} s")
             time.sleep(pause_s)
             pause_s = min(0.02, pause_s + 0.0005)
+        self._state(_MM2S)  # a word that could not be read may have gone to the engine all the same
 
     def _aimed(self, way: int, chain: Chain) -> tuple[int, int]:
         if self._firsts.get(way) != chain.first:
             if way in self._firsts:
                 self._write(way + _CONTROL, 0)
                 self._await(way + _STATUS, _HALTED, _HALTED)
-            self._write(*self._pointer(way + _CURRENT, chain.first))
+            self._write(way + _CURRENT, chain.first)
             self._write(way + _CONTROL, _RUN)
             self._firsts[way] = chain.first
-        return self._pointer(way + _TAIL, chain.last)
-
-    def _pointer(self, register: int, address: int) -> tuple[int, int]:
-        """Write a pointer but for its lower half, which starts a channel: that is what is left to write."""
-        high = address >> 32
-        if self._highs.get(register, 0) != high:
-            self._write(register + 4, high)
-            self._highs[register] = high
-        return register, address & 0xFFFF_FFFF
+        return way + _TAIL, chain.last
 
     def _state(self, way: int) -> int:
         state = self._read(way + _STATUS)

@@ -18,8 +18,6 @@ from e2train.packing.descriptors import Chain
 
 __all__ = ["EngineDmas", "start_calls"]
 
-_STARTER_END = 1 << 32  # of the memory that the CDMA reaches
-
 
 def start_calls(engines: int) -> int:
     """Remote calls that start a round on a board with so many engines: one starts several."""
@@ -65,11 +63,19 @@ class EngineDmas:
         return len(self._dmas)
 
     def reset(self) -> None:
-        """Reset all of them, and their engines."""
-        if self._starter is not None:
-            self._starter.reset()
-        for dma in self._dmas:
-            dma.reset()
+        """Reset all of them, and their engines.
+
+        Raises: DeviceError for the first that does not come out of its reset; the others are reset too.
+        """
+        errors = []
+        for module in (self._starter, *self._dmas):
+            try:
+                if module is not None:
+                    module.reset()
+            except DeviceError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def ready(self, buffer: Buffer, chains: Mapping[int, tuple[Chain, Chain]]) -> Callable[[], None]:
         """Make channels ready for chains, MM2S and S2MM; gives what starts all at once.
@@ -80,7 +86,7 @@ class EngineDmas:
             (engine, *write) for engine, ways in chains.items() for write in self._dmas[engine].aim(*ways)
         ]
         base = buffer.address
-        if self._starter is not None and base + buffer.memory.size <= _STARTER_END:
+        if self._starter is not None:
             listed = [(self._bases[engine] + offset, value) for engine, offset, value in writes]
             # As many each time, so that no descriptor ever points elsewhere.
             listed += [(self._bases[0] + NO_EFFECT, 0)] * (2 * self.count - len(listed))

@@ -23,7 +23,9 @@ __all__ = ["Starter", "write_starts"]
 
 _CONTROL, _STATUS, _CURRENT, _TAIL = 0x00, 0x04, 0x08, 0x10
 _RESET, _SCATTER_GATHER = 1 << 2, 1 << 3
+_IDLE = 1 << 1
 _RESET_S = 1.0
+_PAUSE_S = 0.001
 _WORD_BYTES = 4  # of a register
 _VALUE = 0x20  # behind the descriptor itself
 _DESCRIPTOR = np.dtype(
@@ -80,6 +82,8 @@ class Starter:
     def start(self, chain: Chain) -> None:
         """Let it write what the descriptors of a chain say."""
         if self._first != chain.first:
+            if self._first is not None:
+                self.check()  # where a chain begins it takes while it is idle alone
             self._write(_CONTROL, 0)  # forgets where it was
             self._write(_CONTROL, _SCATTER_GATHER)
             self._write(_CURRENT, chain.first)
@@ -87,11 +91,20 @@ class Starter:
         self._write(_TAIL, chain.last)
 
     def check(self) -> None:
-        """Look whether it has stopped.
+        """Wait until it has written all, which takes microseconds.
 
-        Raises: DeviceError for an error.
+        Raises: DeviceError for an error, or when the time of the operation is over.
         """
-        state = self._read(_STATUS)
-        for bit, meaning in ERRORS.items():
-            if state & bit:
-                raise DeviceError(f"the CDMA that starts the engines reports {meaning}")
+        while True:
+            state = self._read(_STATUS)
+            for bit, meaning in ERRORS.items():
+                if state & bit:
+                    raise DeviceError(f"the CDMA that starts the engines reports {meaning}")
+            if state & _IDLE:
+                return
+            if self._deadline.left_s() <= 0:
+                raise DeviceError(
+                    f"the CDMA has not started the engines within {self._deadline.whole_s:g} s; program the "
+                    "board again"
+                )
+            time.sleep(_PAUSE_S)

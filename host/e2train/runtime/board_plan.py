@@ -35,6 +35,7 @@ from e2train.runtime.resident.schedule import CountingDevice, count_step
 __all__ = ["Link", "StepPlan", "check_memory", "most_memory_bytes", "plan_step"]
 
 _OWN_BYTES = SCRATCH_BYTES + (2 << 20)  # of chains and their replies, beside the tensors
+_LOW_MIB = 2 << 10  # most DDR that a board of the families here has in the first 4 GiB
 _KEY = "0" * 16  # as long as any
 _REPLIES, _TABLE, _COPY, _ARENA, _SUMS = (
     1 << 40,
@@ -127,7 +128,8 @@ def plan_step(
 def most_memory_bytes(config: str) -> int | None:
     """Most contiguous memory that tensors can have on a board of a configuration; None where there is none.
 
-    It is half of the board's DDR, as docs/board.md says under Memory, less what chains and replies take.
+    It is half of the DDR in the first 4 GiB, as docs/board.md says under Memory, less what chains and replies
+    take.
 
     >>> most_memory_bytes("pynq_z2")
     262144000
@@ -136,7 +138,7 @@ def most_memory_bytes(config: str) -> int | None:
     for name in board_names():
         with suppress(ConfigError):  # of another board, maybe one's own
             board = load_board(name)
-            most = max(most, board.memory_mib << 19) if board.config.name == config else most
+            most = max(most, min(board.memory_mib, _LOW_MIB) << 19) if board.config.name == config else most
     return most - _OWN_BYTES if most else None
 
 

@@ -4,12 +4,13 @@
     offset  register     bits
     0x00    CDMACR       2 Reset (self-clearing), 3 SGMode; the rest has no effect here
     0x04    CDMASR       1 Idle, 3 SGIncld, 4 DMAIntErr, 6 DMADecErr, 8 SGIntErr, 10 SGDecErr
-    0x08    CURDESC      the current descriptor; written while idle in scatter-gather mode, cleared with it
+    0x08    CURDESC      the current descriptor; taken once after SGMode is set, cleared with it
     0x10    TAILDESC     the last descriptor; writing it starts at the current one, or behind the last tail
 
 A descriptor stands at a multiple of 64 bytes: 0x00 NXTDESC, 0x08 SA, 0x10 DA, 0x18 CONTROL (0..25 bytes),
-0x1C STATUS (28 DMAIntErr, 30 DMADecErr, 31 Cmplt). Addresses have 32 bits. A chain takes no time. Simple
-mode, cyclic descriptors and interrupts are not modelled. After an error nothing starts until the next reset.
+0x1C STATUS (28 DMAIntErr, 30 DMADecErr, 31 Cmplt). Addresses have 32 bits. A chain takes no time, but of a
+CDMA that is ``stuck``, which is never done. Simple mode, cyclic descriptors and interrupts are not modelled.
+After an error nothing starts until the next reset.
 """
 
 from __future__ import annotations
@@ -54,12 +55,14 @@ class Cdma:
     current: int = 0
     tail: int = 0
     following: int | None = None  # behind the tail of a chain: where the next one begins
+    takes_current: bool = False  # until the first chain since SGMode was set
+    stuck: bool = False
 
     def read(self, offset: int) -> int:
         """Read a register."""
         values = {
             _CONTROL: self.control,
-            _STATUS: _IDLE | _SG_INCLUDED | self.errors,
+            _STATUS: (0 if self.stuck else _IDLE) | _SG_INCLUDED | self.errors,
             _CURRENT: self.current,
             _TAIL: self.tail,
         }
@@ -68,19 +71,22 @@ class Cdma:
     def write(self, offset: int, value: int) -> None:
         """Write a register."""
         if offset == _CONTROL:
+            self.takes_current |= bool(value & _SCATTER_GATHER and not self.control)
             self.control = value & _SCATTER_GATHER
             if value & _RESET:
                 self.control = self.errors = 0
             if not self.control:
                 self.current = self.tail = 0
                 self.following = None
-        elif offset == _CURRENT and self.control:
-            self.current, self.following = value & -_DESCRIPTOR_BYTES, None
-        elif offset == _TAIL and self.control and not self.errors:
+                self.takes_current = False
+        elif offset == _CURRENT and self.takes_current:
+            self.current = value & -_DESCRIPTOR_BYTES
+        elif offset == _TAIL and self.control and not self.errors and not self.stuck:
             self.tail = value & -_DESCRIPTOR_BYTES
             self._run()
 
     def _run(self) -> None:
+        self.takes_current = False
         try:
             if self.following is not None:
                 self.current = self.following

@@ -193,7 +193,7 @@ class _Engine:
             soc = self._soc
             soc.write(offset, value)
             if offset == DmaRegister.MM2S_CURDESC:
-                self.first = soc.read(offset) | soc.read(DmaRegister.MM2S_CURDESC_MSB) << 32
+                self.first = soc.read(offset)
             if offset in (DmaRegister.MM2S_DMACR, DmaRegister.S2MM_DMACR) and value & _RESET:
                 while soc.read(offset) & _RESET:
                     soc.run(8)

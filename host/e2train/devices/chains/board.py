@@ -32,6 +32,7 @@ from e2train.devices.pynq_board import Board, LostError
 from e2train.devices.pynq_buffer import SMALLEST_BUFFER, Buffer, chains_at
 from e2train.devices.resident import DeviceTensor, Operation
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
+from e2train.packing.descriptors import DESCRIPTOR_BYTES
 
 __all__ = ["BoardResident", "chain_bytes"]
 
@@ -234,7 +235,7 @@ class BoardResident(OneByOne, Closing):
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
         self._packed = []
         self._known = KnownBatches(_KNOWN_BYTES[board.is_remote])
-        nbytes = max(nbytes, BARRIER_BYTES)
+        nbytes = -(-max(nbytes, BARRIER_BYTES) // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
         self._arena = board.allocate(nbytes + RESTORING_REPLY_BYTES)
         self._tensors = nbytes
         self._places = AddressMap()

@@ -10,7 +10,6 @@ written over.
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -28,7 +27,7 @@ from e2train.devices.chains.partial_sums import Adding, PartialSums, Parts
 from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.replies import ExpectedReplies
 from e2train.devices.chains.rounds import Rounds, collectors
-from e2train.devices.chains.transfer import ChainPieces
+from e2train.devices.chains.transfer import ChainPieces, next_nonce
 from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq_buffer import Buffer
 from e2train.devices.resident import Affine, Convolution, DeviceTensor
@@ -155,7 +154,7 @@ class _Again:
 
     @cached_property
     def _nonces(self) -> dict[int, int]:
-        return {engine: secrets.randbits(32) for engine in self.known.laid.chains}
+        return {engine: next_nonce() for engine in self.known.laid.chains}
 
     def write(self, send: Buffer, begin: int, receive: Buffer) -> LaidRound:
         """Lay it out in the buffer to send, from the byte ``begin`` on.

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "ChainPieces",
     "Report",
     "lay_out",
+    "next_nonce",
     "planned_cycles",
     "reply_bytes",
     "reply_words",
@@ -39,6 +40,8 @@ __all__ = [
 _WORD_BYTES = 8
 _NONCE_WORD = 3
 _HEADER = -1  # in the place of an array's number
+_NONCES = count(secrets.randbits(32))
+_NONCE_MASK = (1 << 32) - 1
 
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int64]]  # addresses and bytes of runs
@@ -164,7 +167,7 @@ def lay_out(
     other frames follow in the chain. What several frames of an operation, their owner, are sent alike stands
     once in the area, arrays be it for one engine or several. Places do not depend on the scales of a step.
     """
-    nonce = secrets.randbits(32)
+    nonce = next_nonce()
     headers: dict[tuple[int | None, int, bool, bool], Run] = {}  # by owner and identity
     written: list[tuple[int | None, Header, int]] = []
     arrays: dict[int, Run] = {}  # by identity
@@ -210,6 +213,14 @@ def lay_out(
         headers=written,
         arrays=sent,
     )
+
+
+def next_nonce() -> int:
+    """A nonce that this process has not used in its last 2**32 chains.
+
+    Of n frames that report together the sum differs from that of any earlier chain for 2**32 / n chains.
+    """
+    return next(_NONCES) & _NONCE_MASK
 
 
 def _header_words(header: Header, more: bool, holds: bool, nonce: int) -> Words:
