@@ -45,66 +45,63 @@ _SMALLEST_IMAGE = 8
 class RunConfig:
     """Everything that a run's outcome depends on."""
 
-    preset: str  # a data set with a model
-    method: str = "e2train"
+    preset: str  # data set and model
+    method: str = "e2train"  # which of the savings are used
+    # Where convolutions run: emulator, spec, csim, rtl, pynq, pynq:HOST or agent:HOST; of ranks one each.
     device: str = "emulator"
-    board: str = "pynq_z2"  # configuration of the engine, where the device has one
+    board: str = "pynq_z2"  # configuration of the engine, in boards.toml
     overlay: str = ""  # archive that a pynq board is programmed with
-    token_file: str = ""  # of a board's agent; "": the usual place
-    deadline_s: float = 60.0  # for a board's answer
-    meter: str = "auto"  # of the training's energy
-    log: str = "none"  # beside metrics.jsonl: or "tensorboard"
+    token_file: str = ""  # token of a board's agent, where it is not in its usual place
+    deadline_s: float = 60.0  # seconds that a board may take to answer
+    meter: str = "auto"  # energy meter: the board's own (auto), none, or another
+    log: str = "none"  # what is written beside metrics.jsonl
     data: str = ""  # folder of the data set, where it needs one; of own images also an .npz file
-    image_size: int = 0  # of own images, which are cut to squares; 0: theirs, at most the model's
-    channels: int = 0  # of own images, 1 or 3; 0: theirs
-    augment: str = "none"  # of own images: or "mirror-shift", half mirrored, all shifted by up to 4 pixels
-    init: str = ""  # folder of a run, model.pt or checkpoint.pt whose weights are started from
-    init_sha256: str = ""  # of these weights
-    freeze: str = ""  # stem and blocks that stay as they are: stem,blocks.0-2
-    data_sha256: str = ""  # of own images
-    host: str = "cpu"  # what torch, and with it the emulator, computes on: cpu or cuda
-    threads: int = 1  # on the cpu, of torch, whose sums depend on it, and of the resident emulator
-    seed: int = 0
-    epochs: int = 4
-    steps: int = 0  # scheduled, dropped ones included; 0: as many as the epochs have
-    batch: int = 32
+    image_size: int = 0  # rows and columns of own images, which are cut to squares; 0: as they are
+    channels: int = 0  # of own images, 1 or 3; 0: as they are
+    augment: str = "none"  # of own images: mirror-shift mirrors half of them, and shifts by up to 4 pixels
+    init: str = ""  # weights to start from: folder of a run, model.pt or checkpoint.pt
+    init_sha256: str = ""  # hash of these weights, which must be theirs
+    freeze: str = ""  # layers that stay as they are, such as stem,blocks.0-2
+    data_sha256: str = ""  # hash of own images, which must be theirs
+    host: str = "cpu"  # the torch device
+    threads: int = 1  # of torch and of the emulator; sums in float32 depend on it
+    seed: int = 0  # of weights, order, draws and augmentation
+    epochs: int = 4  # passes over the data, where steps is 0
+    steps: int = 0  # scheduled steps, dropped ones included; 0: as many as the epochs have
+    batch: int = 32  # images per step
     ranks: int = 1  # processes that share each batch, as torchrun has started them
-    combine: str = "sum"  # of the ranks' weight gradients; or "vote": on their signs
-    lr: float = 0.1  # peak
-    schedule: str = (
-        "cosine"  # or "steps": a tenth from half of the steps on, a hundredth from three quarters on
-    )
+    combine: str = "sum"  # of the ranks' weight gradients: their sum, or a vote on their signs
+    lr: float = 0.1  # peak learning rate
+    # cosine falls to 0; steps to a tenth from half of the steps on, a hundredth from three quarters on.
+    schedule: str = "cosine"
     warmup: float = 0.1  # share of the steps in which the learning rate rises linearly
-    momentum: float = 0.9
-    weight_decay: float = 1e-4  # of what moves by gradients
-    label_smoothing: float = 0.0
+    momentum: float = 0.9  # of the optimiser, SGD
+    weight_decay: float = 1e-4  # of weights that move by gradients or by signs times magnitudes
+    label_smoothing: float = 0.0  # of the loss
     smd: float = 0.5  # share of the batches that SMD drops
-    smd_mode: str = "drop"  # or "fewer": the baseline with as many steps less, and none dropped
+    smd_mode: str = "drop"  # fewer: the baseline with as many steps less, and none dropped
     skip: float = 0.2  # share of block executions that SLU or stochastic depth aims to skip; 0: no gates
-    skip_where: str = "anywhere"  # or "within-stages": the first block of each stage always runs
-    gate_weight: float = 1.0  # of the term that steers
-    # Of signs: "mean", the mean magnitude of what they are signs of, so that lr and weight_decay suit them;
-    # "each", of each sign the magnitude of its own predicted gradient.
+    skip_where: str = "anywhere"  # within-stages: the first block of each stage always runs
+    gate_weight: float = 1.0  # weight of the loss that steers gates to skip
+    # What PSG multiplies signs by: nothing, the mean magnitude in their layer, or each its own magnitude.
     sign_scale: SignScale = "none"
-    sign_lr: float = 0.003  # sign_scale none: peak for convolutions that move by signs
-    sign_weight_decay: float = 1e-4  # of these, whose updates do not shrink with their gradients
-    swa_first: float = (
-        0.75  # methods with signs average their weights from this share of the steps on; 1: never
-    )
-    # "offload": convolutions alone are on the device; presets whose models allow it have "resident".
+    sign_lr: float = 0.003  # peak learning rate of bare signs (sign_scale none)
+    sign_weight_decay: float = 1e-4  # of weights that bare signs move
+    swa_first: float = 0.75  # share of the steps after which methods with signs average weights; 1: never
+    # What is on the device: convolutions alone (offload), or all but the classifier (resident).
     execution: str = "offload"
-    gradient_bits: int = 0  # of output gradients: 4 to 16, stored as 16; resident 8 or 16; 0: 16, resident 8
-    result_bits: int = 16  # resident runs: of results of forward and grad_input, 8 or 16
-    input_gradient_bits: int = 0  # resident runs: of results of grad_input; 0: as result_bits
-    block_gradient_bits: int = 16  # resident runs: of gradients from block to block, 8 or 16
-    scale_decay: float = 0.95  # resident runs: factor per step on the running maxima that scales follow
-    gradient_range: float = 1.0  # resident runs: share of their maximum that 8-bit gradients reach
-    gradient_rounding: str = "nearest"  # resident runs: of these, or "dithered"
-    psg_mode: PsgMode = "predict"
-    psg_x_bits: int = 4
-    psg_g_bits: int = 0  # 0: 10, or gradient_bits where these are fewer
-    psg_beta: float = 0.05
-    test_images: int = 0  # tested at the end; 0: all
+    gradient_bits: int = 0  # of output gradients: 4 to 16, resident 8 or 16; 0: 16, resident 8
+    result_bits: int = 16  # resident: of results of forward and grad_input, 8 or 16
+    input_gradient_bits: int = 0  # resident: of results of grad_input; 0: as result_bits
+    block_gradient_bits: int = 16  # resident: of gradients from block to block, 8 or 16
+    scale_decay: float = 0.95  # resident: factor per step on the running maxima that scales follow
+    gradient_range: float = 1.0  # resident: share of their maximum that 8-bit gradients reach
+    gradient_rounding: str = "nearest"  # resident: of 8-bit gradients
+    psg_mode: PsgMode = "predict"  # which signs are trusted, and what others become
+    psg_x_bits: int = 4  # high bits of activations that signs are predicted from
+    psg_g_bits: int = 0  # and of output gradients; 0: 10, or gradient_bits where these are fewer
+    psg_beta: float = 0.05  # share of a layer's largest magnitude from which on a sign is trusted
+    test_images: int = 0  # images tested at the end, evenly spread; 0: all
     validation: float = 0.0  # share of the training images held out, and tested in place of the test set
 
     def __post_init__(self) -> None:
@@ -131,10 +128,10 @@ class RunConfig:
 
     def _check_values(self) -> None:
         """Look at each setting by itself."""
-        for key, known in _CHOICES.items():
+        for key, known in CHOICES.items():
             if getattr(self, key) not in known:
                 raise TrainError(f"no {key} {getattr(self, key)!r}; there are: {', '.join(known)}")
-        for key, (lowest, highest) in _RANGES.items():
+        for key, (lowest, highest) in RANGES.items():
             value = getattr(self, key)
             if not lowest <= value <= highest or value == _ANY:
                 bounds = f"at least {lowest}" if highest == _ANY else f"in {lowest}..{highest}"
@@ -295,7 +292,7 @@ _KINDS = {
     field.name: "str" if field.type in ("PsgMode", "SignScale") else str(field.type)
     for field in fields(RunConfig)
 }
-_CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "preset": PRESET_NAMES,
     "method": tuple(METHODS),
     "board": config_names(),
@@ -310,7 +307,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "execution": ("offload", "resident"),
     "gradient_rounding": ("nearest", "dithered"),
 }
-_RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch"), (1, _MOST)),
     **dict.fromkeys(("threads", "ranks"), (1, 65_536)),
     **dict.fromkeys(("steps", "test_images"), (0, _MOST)),
