@@ -32,12 +32,12 @@ _TRIES = 3  # of a step that the device loses
 class Row:
     """What one step reports: its number from 1, and means over its batch."""
 
-    step: int
-    steps: int
-    epoch: float
-    loss: float
-    accuracy: float
-    lr: float
+    step: int  # from 1 on; dropped steps have no row
+    steps: int  # scheduled
+    epoch: float  # passes over the data so far, dropped batches included
+    loss: float  # mean over the batch
+    accuracy: float  # share of the batch that is classified right
+    lr: float  # learning rate
     blocks_run: float  # share of the block executions
     energy_saved: float | None = None  # so far, modelled: share of the same in float32 with nothing saved
 

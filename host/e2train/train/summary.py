@@ -35,32 +35,32 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 class Summary:
     """What a finished run was and did; None where something was not measured or does not apply."""
 
-    preset: str
-    method: str
-    device: str
-    board: str
-    ranks: int  # whose counts add up
-    seed: int
-    test_accuracy: float | None  # None where a part of the training images was tested instead
-    validation_accuracy: float | None
-    steps_run: int
-    steps_dropped: int
+    preset: str  # as in the settings
+    method: str  # as in the settings
+    device: str  # where convolutions ran; host in float32
+    board: str  # configuration of the engine that energy and cycles are of
+    ranks: int  # processes, whose counts add up
+    seed: int  # as in the settings
+    test_accuracy: float | None  # null where a part of the training images was tested instead
+    validation_accuracy: float | None  # on that part
+    steps_run: int  # executed
+    steps_dropped: int  # of the scheduled ones, by SMD
     blocks_run: int  # residual branches, times training images
-    blocks_skipped: int
+    blocks_skipped: int  # likewise, by SLU or stochastic depth
     block_skip_rates: list[float]  # of each block
-    psg_predicted_fraction: float | None
-    weights_sha256: str
-    state_sha256: str
-    config_sha256: str
+    psg_predicted_fraction: float | None  # share of weight gradients whose sign was predicted
+    weights_sha256: str  # of the trained weights: equal on all devices
+    state_sha256: str  # of weights, statistics, optimiser and draws
+    config_sha256: str  # of the settings that determine these
     macs: int | None  # on the device
     host_macs: int  # of convolutions on the host and of gates, in float32
     computation: float  # both, in float32 multiply-accumulates: MACs x bits x bits / 1024
     training_computation: float  # without the final test
     computation_of_smb_fp32: float  # the same as a share of the same schedule in float32, nothing saved
-    computation_of_smb_int8: float
-    cycles: int | None
-    bytes_moved: int | None
-    saturations: int
+    computation_of_smb_int8: float  # as a share of it in int8, nothing saved
+    cycles: int | None  # of the engine's clock, with the final test
+    bytes_moved: int | None  # over the engine's streams
+    saturations: int  # results that did not fit their integers
     saturated_share: float  # of the results of forward, grad_input, affine and load
     host_bytes_per_step: float | None  # resident runs: between host and device, of executed training steps
     retries: int  # of transfers
@@ -68,7 +68,7 @@ class Summary:
     device_s_per_step: float | None  # waiting for the board; a mean over the ranks' boards
     moving_share: float | None  # what of that moved bytes
     energy_modelled_j: float  # of the training, by the cost table named below
-    energy_modelled_source: str
+    energy_modelled_source: str  # the cost table
     energy_of_smb_fp32: float  # modelled, as a share of training the same schedule in float32
     energy_of_smb_int8: float  # modelled, as a share of training it in int8 with nothing saved
     energy_factors: dict[str, float]  # what each technique multiplies the modelled energy by
@@ -77,18 +77,18 @@ class Summary:
     energy_source: str | None  # which meter
     energy_reason: str | None  # why there is none
     energy_origin: str | None  # of the samples in power.csv: measured or simulated; None without samples
-    energy_net_j: float | None  # above idle power
-    energy_idle_power_w: float | None
-    energy_duration_s: float
+    energy_net_j: float | None  # of the measured energy, what is above idle power
+    energy_idle_power_w: float | None  # before the training
+    energy_duration_s: float  # for which the meter was read
     energy_per_image_j: float | None = None  # of the measured or simulated energy
     energy_phases_j: dict[str, float] | None = None  # of it: forward, backward, idle
     energy_phases_reason: str | None = None  # why that is not known
     energy_host_j: float | None = None  # of the PC beside a board, by its own counter
-    energy_host_source: str | None = None
+    energy_host_source: str | None = None  # which counter
     energy_host_reason: str | None = None  # why there is none
-    threads: int
-    wall_s: float
-    out: str
+    threads: int  # as in the settings
+    wall_s: float  # seconds of the run, without pauses between its parts
+    out: str  # folder of the run
 
     def __post_init__(self) -> None:
         if (self.test_accuracy is None) == (self.validation_accuracy is None):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write docs/settings.md from the fields of RunConfig, the comments beside them, and the presets."""
+"""Write the pages of settings and of a run's files from fields of records and the comments beside them."""
 
 from __future__ import annotations
 
@@ -12,27 +12,37 @@ from pathlib import Path
 
 from e2train.numerics.psg import PSG_MODES
 from e2train.train.config import CHOICES, RANGES, RunConfig
+from e2train.train.loop import Row
 from e2train.train.presets import SETTINGS
+from e2train.train.summary import Summary
 
-TARGET = Path(__file__).parents[1] / "docs/settings.md"
-INTRO = """\
+DOCS = Path(__file__).parents[1] / "docs"
+SETTINGS_INTRO = """\
 # Settings
 
-<!-- Written by scripts/settings_page.py from host/e2train/train/config.py; change that. -->
+<!-- Written by scripts/reference_pages.py from host/e2train/train/config.py; change that. -->
 
 Every key of a run's `config.toml`, in its order. `e2train train` takes each as `--set KEY=VALUE`, the usual
 ones as options of their own (`e2train train --help`), and a `.toml` file in place of a preset's name; a file
 needs `preset` alone and takes the rest from it. Numbers that are written without a point are whole.
 """
-_FIELD = re.compile(r"^    (\w+): \w+(?: = [^#]*)?\s*(?:# (.*))?$")
+FILES_INTRO = """\
+# Files of a run
+
+<!-- Written by scripts/reference_pages.py from host/e2train/train; change that. -->
+
+What lies in the folder is listed in the [quickstart](quickstart.md#a-first-run); these are the keys of the two
+files that others read.
+"""
+_FIELD = re.compile(r"^    (\w+): [\w\[\], |]+(?: = [^#]*)?\s*(?:# (.*))?$")
 _UNBOUNDED = float("inf")
 
 
-def comments() -> dict[str, str]:
-    """What the comments of RunConfig say of each field: the one beside it, behind those above it."""
+def comments(record: type) -> dict[str, str]:
+    """What comments say of each field of a dataclass: the one beside it, behind those above it."""
     found: dict[str, str] = {}
     above: list[str] = []
-    for line in inspect.getsource(RunConfig).splitlines():
+    for line in inspect.getsource(record).splitlines():
         if line.startswith("    # "):
             above.append(line[6:].rstrip("."))
         elif field := _FIELD.match(line):
@@ -69,17 +79,31 @@ def preset_rows() -> Iterator[str]:
         yield f"| {', '.join(f'`{name}`' for name in names)} | {text} |"
 
 
-def text() -> str:
-    """The whole page."""
-    said = comments()
-    lines = [INTRO, "| setting | default | values | |", "| --- | --- | --- | --- |"]
+def settings_text() -> str:
+    """The page of settings."""
+    said = comments(RunConfig)
+    lines = [SETTINGS_INTRO, "| setting | default | values | |", "| --- | --- | --- | --- |"]
     for field in fields(RunConfig):
         value = "" if field.name == "preset" else json.dumps(field.default)
         default = f"`{value}`" if value not in ("", '""') else ""
-        lines.append(f"| `{field.name}` | {default} | {allowed(field.name)} | {said[field.name].strip()} |")
+        lines.append(f"| `{field.name}` | {default} | {allowed(field.name)} | {said[field.name]} |")
     lines += ["", "## What presets change", "", "| preset | in place of the default |", "| --- | --- |"]
     return "\n".join([*lines, *preset_rows()]) + "\n"
 
 
+def files_text() -> str:
+    """The page of a run's files."""
+    lines = [FILES_INTRO]
+    for name, record in (("metrics.jsonl", Row), ("summary.json", Summary)):
+        lines += [f"## `{name}`", "", "| key | |", "| --- | --- |"]
+        lines += [f"| `{key}` | {said} |" for key, said in comments(record).items()]
+        lines.append("")
+    lines.append("`null` means: not measured, or it does not apply. It never means 0.")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings_text, "run_files.md": files_text}
+
 if __name__ == "__main__":
-    TARGET.write_text(text(), encoding="utf-8")
+    for page, text in PAGES.items():
+        (DOCS / page).write_text(text(), encoding="utf-8")
