@@ -31,8 +31,8 @@ FILES_INTRO = """\
 
 <!-- Written by scripts/reference_pages.py from host/e2train/train; change that. -->
 
-What lies in the folder is listed in the [quickstart](quickstart.md#a-first-run); these are the keys of the two
-files that others read.
+The [quickstart](quickstart.md#a-first-run) lists what lies in the folder of a run; these are the keys of the
+two files that other programs read.
 """
 _FIELD = re.compile(r"^    (\w+): [\w\[\], |]+(?: = [^#]*)?\s*(?:# (.*))?$")
 _UNBOUNDED = float("inf")
