@@ -6,9 +6,12 @@ from __future__ import annotations
 import http.client
 import http.server
 import json
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -216,3 +219,73 @@ def test_a_request_that_is_too_large_is_not_read(agent, length):
 def test_other_paths_are_not_there(agent):
     assert ask(agent, "GET", "/etc/passwd")[0] == 404
     assert ask(agent, "POST", "/../info", b"x")[0] == 404
+
+
+def connect(agent, sent=b""):
+    peer = socket.create_connection(("127.0.0.1", agent.server_port), timeout=10)
+    peer.sendall(sent)
+    return peer
+
+
+def test_who_sends_slowly_and_shows_no_token_is_hung_up_on(agent, monkeypatch):
+    monkeypatch.setattr("e2train.runtime.agent._HEAD_S", 0.2)
+    with connect(agent, b"GET /info HTTP/1.1\r\n") as slow, connect(agent) as silent:
+        assert slow.recv(1) == silent.recv(1) == b""  # long before the timeout of a single read
+    connection = http.client.HTTPConnection("127.0.0.1", agent.server_port, timeout=10)
+    for pause_s in (0.0, 0.5):  # who has shown it may take its time
+        time.sleep(pause_s)
+        connection.request("GET", "/info", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert connection.getresponse().read()
+
+
+def test_so_many_connections_and_no_more(monkeypatch):
+    monkeypatch.setattr("e2train.runtime.agent._MOST_CONNECTIONS", 2)
+    with (
+        serving(SpecDevice(CONFIG)) as agent,
+        connect(agent) as first,
+        connect(agent),
+        connect(agent) as third,
+    ):
+        assert third.recv(1) == b""
+        first.shutdown(socket.SHUT_RDWR)
+        end_s = time.monotonic() + 10
+        while True:
+            try:
+                assert ask(agent, "GET", "/info")[0] == 200
+                return
+            except ConnectionError:
+                assert time.monotonic() < end_s
+
+
+def test_memory_is_given_back_once_nothing_is_computed_any_more(agent, monkeypatch):
+    events = []
+    monkeypatch.setattr(agent._resident, "close", lambda: events.append("given back"))
+    computing, go_on = threading.Event(), threading.Event()
+
+    def compute(*arguments):
+        computing.set()
+        go_on.wait(10)
+        events.append("computed")
+
+    monkeypatch.setattr(agent._resident, "run", compute)
+    monkeypatch.setattr("e2train.runtime.agent.decode_batch", lambda message, most_bytes: message)
+    with connect(agent) as client:
+        worker = threading.Thread(target=agent.run_resident, args=(b"", client))
+        worker.start()
+        computing.wait(10)
+        closing = threading.Thread(target=agent.server_close)
+        closing.start()
+        closing.join(0.3)
+        assert (closing.is_alive(), events) == (True, [])
+        go_on.set()
+        closing.join(10)
+        worker.join(10)
+    assert events == ["computed", "given back"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_an_agent_ends_it_as_ctrl_c_does(tmp_path, number):
+    options = ("--device", "spec", "--port", "0", "--token-file", str(tmp_path / "token"))
+    with served("board", "agent", *options) as agent:
+        agent.process.send_signal(number)
+        assert agent.process.wait(30) == 0

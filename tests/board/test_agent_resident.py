@@ -249,6 +249,23 @@ def test_what_is_no_batch_is_refused(name, rng):
             )
 
 
+def test_many_samples_in_few_words_are_refused():
+    """Sixty tensors of a million samples are a message of some kilobytes, and half a gigabyte of offsets."""
+    import json
+
+    good = encode_batch(batch(0, OPERATIONS["reduce"]))
+    size = int.from_bytes(good[:4], "little")
+    (step,) = json.loads(good[4 : 4 + size])["steps"]
+    run = {"offsets": [0, 1024, 1 << 20]}
+    wide = step | {name: step[name] | run for name in ("u", "v", "mask")}
+    (decoded,) = decode_batch(altered(good, {"steps": [wide]}), most_bytes=24 << 20).steps
+    assert len(decoded.u.offsets) == 1 << 20
+    less = {"u": {"offsets": [0, 0, -1 << 62]}}
+    for steps in ([wide] * 20, [*[wide] * 20, less]):
+        with pytest.raises(WireError, match=r"^the offsets of a batch's samples take more than 25165824 "):
+            decode_batch(altered(good, {"steps": steps}), most_bytes=24 << 20)
+
+
 @pytest.mark.parametrize("value", [0, (1 << 31) - 1, -(1 << 31), 1 << 31, -(1 << 31) - 1, 1 << 62])
 def test_sums_arrive_whatever_their_size(value):
     call = replace(OPERATIONS["reduce"], per_sample=False)

@@ -67,6 +67,15 @@ def test_what_cannot_be_is_one_line(tmp_path, arguments, code, payload):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_the_meters_log_is_not_written_over(tmp_path):
+    (tmp_path / "energy").mkdir()
+    log = tmp_path / "energy" / "power.csv"
+    log.write_text("time_s,power_w\n1,5\n")
+    done = energy("record", "--meter", "csv:energy/power.csv", "--idle", 0, "--", "true", cwd=tmp_path)
+    assert (done.returncode, log.read_text()) == (2, "time_s,power_w\n1,5\n")
+    assert done.stderr == "e2train: energy/power.csv is the meter's log; give another folder with --out\n"
+
+
 @pytest.mark.parametrize(("own", "code"), [(0, 1), (3, 3)])
 def test_a_log_that_never_came_is_a_reason_and_no_energy(tmp_path, own, code):
     command = ("sh", "-c", f"exit {own}")

@@ -3,7 +3,6 @@
 
 import json
 import re
-import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,48 +11,17 @@ import numpy as np
 import pytest
 from e2train.energy import (
     EnergyError,
-    Gauge,
     Measured,
     PowerLog,
     Recorder,
-    Recording,
     check_meter,
     gauge,
     open_meter,
     sensor_rows,
     write_samples,
 )
-from e2train.energy.meters import Reading, find_rapl, open_ina226, open_joulescope, read_csv_log
-
-
-def power(times_s, values=None, **options) -> Recording:
-    times_s = np.asarray(times_s, np.float64)
-    values = np.full(len(times_s), 3.0) if values is None else np.asarray(values, np.float64)
-    marks = np.zeros(len(times_s), np.int64)
-    return Recording(
-        **{"meter": "m", "origin": "measured", "period_s": 0.1} | options,
-        times_s=times_s,
-        values=values,
-        marks=marks,
-    )
-
-
-class Scripted:
-    """A meter that says one thing after another; an exception is raised."""
-
-    name, origin, period_s, counts_energy, wraps_at_j = "scripted", "measured", 0.1, False, None
-
-    def __init__(self, *says):
-        self.says = iter(says)
-
-    def read(self):
-        said = next(self.says)
-        if isinstance(said, Exception):
-            raise said
-        return Reading(said)
-
-    def close(self):
-        pass
+from e2train.energy.meters import find_rapl, open_ina226, open_joulescope, read_csv_log
+from recordings import Scripted, power
 
 
 def test_a_short_window_is_refused():
@@ -167,35 +135,6 @@ def test_a_disk_that_is_full_is_an_error_of_the_end_alone(tmp_path):
         log.close()
 
 
-@pytest.fixture
-def phased(monkeypatch):
-    """A gauge over two steps: 1 s idle at 5 W, 2 s forward at 10 W, 3 s backward at 20 W."""
-
-    def make(period_s):
-        clock = SimpleNamespace(now_s=100.0)
-        own = SimpleNamespace(monotonic=lambda: clock.now_s, time=time.time)
-        monkeypatch.setattr(sys.modules[Gauge.__module__], "time", own)
-        times_s = np.arange(-2, 12 + period_s, period_s)
-        powers_w = np.array([5, 10, 10, 20, 20, 20])[(np.floor(times_s + 1e-9) % 6).astype(int)]
-        recorded = power(times_s + 100, powers_w, period_s=period_s)
-        measuring = Gauge(Scripted(), SimpleNamespace(recording=lambda: recorded), idle_s=2.0)
-        for phase, duration_s in (("idle", 1), ("forward", 2), ("backward", 3)) * 2:
-            measuring.enter(phase)
-            clock.now_s += duration_s
-        measuring.stop()
-        return measuring.measured()
-
-    return make
-
-
-def test_energy_by_phase_is_all_of_it(phased):
-    found = phased(0.01)
-    assert found.phases_reason is None
-    for name, want in (("idle", 10), ("forward", 40), ("backward", 120)):
-        assert found.phases_j[name] == pytest.approx(want, abs=0.3), name  # lines between samples
-    assert sum(found.phases_j.values()) == pytest.approx(found.energy_j, rel=1e-12)
-
-
 @pytest.mark.parametrize(("says", "origin"), [([2.0] * 50, "measured"), ([OSError("no chip")] * 50, None)])
 def test_an_origin_is_that_of_samples(says, origin):
     """A window too short for an energy has samples still; a chip that never answers has none."""
@@ -205,12 +144,33 @@ def test_an_origin_is_that_of_samples(says, origin):
     assert (measured.energy_j, measured.origin) == (None, origin)
 
 
-def test_a_sensor_too_slow_for_phases_says_so(phased, monkeypatch):
-    monkeypatch.setattr("e2train.energy.readings._FEWEST_PERIODS", 2)
-    found = phased(3.0)
-    assert found.energy_j is not None
-    assert found.phases_j is None
-    assert found.phases_reason == "phases last 2.5 s and m has a new value every 3 s"
+def test_a_counter_that_nobody_read_for_longer_than_a_wrap_is_refused():
+    """100 W, a counter of 65 kJ, and a program that was stopped for a minute, or for an hour."""
+    for pause_s, refused in ((60, False), (3600, True)):
+        times_s = np.concatenate([np.arange(0, 60, 0.05), 60 + pause_s + np.arange(0, 60, 0.05)])
+        counted = power(
+            times_s, 100 * times_s % 65_532, counts_energy=True, wraps_at_j=65_532.0, meter="rapl"
+        )
+        if refused:
+            with pytest.raises(EnergyError, match=r"^rapl was not read for 3\.6e\+03 s, in which it "):
+                counted.window(1.0, pause_s + 110.0)
+        else:
+            assert counted.window(1.0, pause_s + 110.0).energy_j == pytest.approx(100 * (pause_s + 109))
+
+
+def test_beyond_the_range_of_a_shunt_there_is_no_power(monkeypatch):
+    words = {0x01: 0x7FFF, 0x02: 4000, 0xFE: 0x5449, 0xFF: 0x2260}
+    bus = SimpleNamespace(
+        read_word_data=lambda chip, register: int.from_bytes(words[register].to_bytes(2, "big"), "little")
+    )
+    monkeypatch.setattr("smbus2.SMBus", lambda number: bus)
+    meter = open_ina226("1,0x40,0.1")
+    for full in (0x7FFF, 0x8000):
+        words[0x01] = full
+        with pytest.raises(EnergyError, match=r"^ina226 on I2C: 0\.819 A or more, beyond its range; take a "):
+            meter.read()
+    words[0x01] = 0x7FFE
+    assert meter.read().value == pytest.approx(4.096, rel=1e-3)
 
 
 def test_a_step_of_the_wall_clock_is_noted_and_changes_nothing():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,17 +30,32 @@ def main(arguments: list[str]) -> int:
     except UnicodeError as error:
         sys.stderr.write(_cannot_serve(options, str(error)))
         return 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         _serve(options)
     except (ConfigError, DeviceError, OverlayError) as error:
         sys.stderr.write(f"e2train: {' '.join(str(error).split())}\n")
         return 2
+    except _CannotServeError as error:
+        sys.stderr.write(_cannot_serve(options, str(error)))
+        return 2
     except OSError as error:
-        sys.stderr.write(_cannot_serve(options, error.strerror or str(error)))
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"e2train: {where}{error.strerror or error}\n")
         return 2
     except KeyboardInterrupt:
         pass
     return 0
+
+
+class _CannotServeError(Exception):
+    """An address that cannot be listened on, and why."""
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """What else ends the agent, such as systemd, ends it as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -49,7 +65,7 @@ def _serve(options: argparse.Namespace) -> None:
     device = open_device(options.device, config=options.board, overlay=options.overlay)
 
     def resident() -> ResidentDevice:
-        if options.device != "pynq":
+        if options.device.partition(":")[0] != "pynq":
             return open_resident(options.device, config=options.board)
         from e2train.devices.chains.board import BoardResident
         from e2train.devices.pynq import PynqDevice
@@ -58,15 +74,18 @@ def _serve(options: argparse.Namespace) -> None:
         return BoardResident(device)
 
     with device:
-        server = AgentServer(
-            device,
-            config,
-            token=token,
-            bind=options.bind,
-            port=options.port,
-            most_bytes=options.max_mb << 20,
-            open_resident=resident,
-        )
+        try:
+            server = AgentServer(
+                device,
+                config,
+                token=token,
+                bind=options.bind,
+                port=options.port,
+                most_bytes=options.max_mb << 20,
+                open_resident=resident,
+            )
+        except OSError as error:
+            raise _CannotServeError(error.strerror or str(error)) from error
         with server:
             if not is_loopback(options.bind):
                 _warn(

@@ -19,6 +19,7 @@ from e2train.cli.interrupt import ends_at_once
 from e2train.energy import (
     METER_HELP,
     EnergyError,
+    LogSpec,
     Measured,
     Recording,
     gauge,
@@ -96,9 +97,12 @@ def record(
             "give the command after --: e2train energy record -- COMMAND ...", param_hint="COMMAND"
         )
     out.mkdir(parents=True, exist_ok=True)
+    samples = out / "power.csv"
     opened = _board(device, board, overlay)
     try:
         source = open_meter(meter, opened.read_file if opened else None)
+        if isinstance(source, LogSpec) and source.path.resolve() == samples.resolve():
+            raise EnergyError(f"{samples} is the meter's log; give another folder with --out")
         if isinstance(source, str):
             raise EnergyError(source)
         if idle:
@@ -110,7 +114,7 @@ def record(
             opened.close()
     measured = running.measured()
     if (recording := running.samples()) is not None:
-        write_samples(recording, out / "power.csv")
+        write_samples(recording, samples)
     payload = {"command": context.args, "exit_code": code, **measured.to_dict()}
     (out / "energy.json").write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
     typer.echo(json.dumps(payload)) if as_json else _print(measured, recording, out)

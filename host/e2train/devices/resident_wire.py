@@ -70,6 +70,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("shift", "x_bits", "g_bits", "ceiling", "mask_limit", "dither"), int),
 }
 _MOST_SAMPLES = 1 << 20
+_OFFSET_BYTES = 8
 _HEAD_BYTES = 1 << 20
 _OPTIONAL = ("v", "mask", "dither")
 _MODES = ("forward", "grad_input")
@@ -87,12 +88,14 @@ def encode_batch(batch: Batch) -> bytes:
 
 
 def decode_batch(message: bytes, *, most_bytes: int) -> Batch:
-    """The batch in a message, whose samples have at most ``most_bytes`` each.
+    """The batch in a message; its samples, and the offsets of all of them, have at most ``most_bytes``.
 
     Raises: WireError; ShapeError for steps that make no sense.
     """
     head, arrays = decode_message(message, head_bytes=_HEAD_BYTES)
-    steps = tuple(_step(entry, arrays, most_bytes) for entry in list_of(head.get("steps")))
+    listed = list_of(head.get("steps"))
+    _check_offsets(listed, most_bytes)
+    steps = tuple(_step(entry, arrays, most_bytes) for entry in listed)
     return Batch(
         key=text_of(head.get("key")),
         number=count_of(head.get("number")),
@@ -271,6 +274,18 @@ def _tensor(entry: Any, arrays: list[NDArray[Any]], most_bytes: int) -> DeviceTe
         offsets=_offsets(entry["offsets"], arrays),
         view=text_of(entry["view"]),  # type: ignore[arg-type]
     )
+
+
+def _check_offsets(steps: list[Any], most_bytes: int) -> None:
+    """Refuse offsets that are written as a few numbers and would take too much memory.
+
+    Raises: WireError.
+    """
+    fields = (value for step in steps if isinstance(step, dict) for value in step.values())
+    runs = (value["offsets"] for value in fields if isinstance(value, dict) and "offsets" in value)
+    counts = (max(0, whole(run[2])) for run in runs if isinstance(run, list) and len(run) == 3)
+    if _OFFSET_BYTES * sum(counts) > most_bytes:
+        raise WireError(f"the offsets of a batch's samples take more than {most_bytes} bytes")
 
 
 def _offsets(entry: Any, arrays: list[NDArray[Any]]) -> NDArray[np.int64]:

@@ -21,6 +21,8 @@ __all__ = ["PHASES", "Gauge", "Measured", "Phase", "gauge", "write_samples"]
 
 Phase = Literal["forward", "backward", "idle"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
+_COMPUTING: tuple[Phase, ...] = ("forward", "backward")
+_PHASE_PERIODS = 10  # of a sensor, that a phase must last
 
 _IDLE_S = 2.0  # at least
 _CHANGE = np.dtype([("time_s", "<f8"), ("phase", "<i8")])
@@ -64,6 +66,7 @@ class Gauge:
         self._stop_s: float | None = None  # while it goes on
         self._wall_offset_s = time.time() - self._start_s
         self._changes = Spool(_CHANGE)
+        self._lost_phases: str | None = None
         self.enter("idle")
 
     def mark(self, number: int) -> None:
@@ -74,7 +77,10 @@ class Gauge:
     def enter(self, phase: Phase) -> None:
         """Say which phase of a step begins; what is none of forward and backward is idle."""
         if not isinstance(self._meter, str):
-            self._changes.append(time.monotonic() - self._start_s, PHASES.index(phase))
+            try:
+                self._changes.append(time.monotonic() - self._start_s, PHASES.index(phase))
+            except OSError as error:
+                self._lost_phases = f"a phase was lost: {error.strerror}"
 
     @property
     def start_s(self) -> float:
@@ -149,18 +155,26 @@ class Gauge:
     def _phases_j(
         self, recording: Recording, duration_s: float
     ) -> tuple[dict[str, float] | None, str | None]:
-        """The window's energy by phase; none, and why, where the sensor is too slow to tell phases apart."""
+        """The window's energy by phase; none, and why, where the sensor is too slow to tell phases apart.
+
+        A sensor gives means over its period, and late: of a phase that lasts n periods about 1/n of the
+        energy is that of its neighbours.
+        """
+        if isinstance(self._meter, LogSpec) and self._meter.by_marker:
+            return None, "a marker's pulse may be longer than the run by more than a phase"
+        if self._lost_phases:
+            return None, self._lost_phases
         changes = self._changes.read()
         starts_s = np.minimum(changes["time_s"], duration_s)
         lengths_s = np.diff(starts_s, append=duration_s)
-        computing = lengths_s[changes["phase"] != PHASES.index("idle")]
-        if not len(computing):
+        computing = [lengths_s[changes["phase"] == PHASES.index(name)] for name in _COMPUTING]
+        if not all(map(len, computing)):
             return None, "no step ran in it"
-        mean_s = float(computing.mean())
-        if mean_s < recording.period_s:
+        shortest_s = min(float(each.mean()) for each in computing)
+        if shortest_s < _PHASE_PERIODS * recording.period_s:
             return None, (
-                f"phases last {mean_s:.2g} s and {recording.meter} has a new value every "
-                f"{recording.period_s:g} s"
+                f"phases last {shortest_s:.2g} s and {recording.meter} has a new value every "
+                f"{recording.period_s:g} s; {_PHASE_PERIODS} values in each are needed"
             )
         spent_j = np.diff(recording.energy_at(np.append(starts_s, duration_s)))
         spent_j[0] += float(np.diff(recording.energy_at(np.array([0.0, starts_s[0]])))[0])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
@@ -32,9 +33,14 @@ class Spool:
         self._count = 0
 
     def append(self, *values: float) -> None:
-        """Add a record."""
+        """Add a record.
+
+        Raises: OSError where there is no room for it; those before it stay.
+        """
+        raw = np.array([values], self._record).tobytes()
         with self._lock:
-            self._file.write(np.array([values], self._record).tobytes())
+            if os.pwrite(self._file.fileno(), raw, self._count * len(raw)) != len(raw):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._count += 1
 
     def read(self) -> NDArray[Any]:

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 _FEWEST_PERIODS = 10  # in a window whose energy is worth telling
 _GAP_PERIODS = 3  # without a sample are a gap
 _MOST_UNSEEN = 0.01  # share of a window that a power sensor may be silent
+_GAP_FACTOR = 2.0  # by which the power while nobody looked may have been higher than ever seen
 _MOST_WRAPPED_W = 2000.0  # over a step back of a counter; above, it was reset
 
 
@@ -130,9 +131,20 @@ class Recording:
         )
 
     def _check_wraps(self, start_s: float, stop_s: float) -> None:
-        """Refuse a counter that was reset within a window."""
+        """Refuse a counter that was reset within a window, or may have wrapped more than once unseen."""
         if not self.counts_energy or self.wraps_at_j is None:
             return
+        lengths_s, powers_w = np.diff(self.times_s), self.power()[1]
+        read = (self.times_s[1:] > start_s) & (self.times_s[:-1] < stop_s)
+        unread_s = float(np.max(lengths_s, where=read, initial=0.0))
+        if unread_s > _GAP_PERIODS * self.period_s:
+            usual = lengths_s <= _GAP_PERIODS * self.period_s
+            usual_w = float(np.max(powers_w, where=usual, initial=0.0))
+            if _GAP_FACTOR * usual_w * unread_s >= self.wraps_at_j:
+                raise EnergyError(
+                    f"{self.meter} was not read for {unread_s:.3g} s, in which it may have started again "
+                    "more than once; energy not reported, measure again"
+                )
         used = (self.times_s[1:] > start_s) & (self.times_s[:-1] < stop_s) & (np.diff(self.values) < 0)
         most_w = float(np.max(self.power()[1], where=used, initial=0.0))
         if most_w > _MOST_WRAPPED_W:

@@ -71,17 +71,24 @@ class Recorder:
             if not (math.isfinite(reading.value) and math.isfinite(time_s)):
                 raise ValueError(f"{self._meter.name} read {reading.value} at {time_s} s, no finite number")
         except Exception as error:  # drivers of meters raise what they like, and the thread must go on
-            self._lost += 1
-            if self._lost == 1:
-                why = " ".join(str(error).split()) or type(error).__name__
-                self._notes.append(f"a sample was lost: {why}")
+            self._lose(error)
             return
         self._watch_wall_clock(now_s)
         if self._last is None or time_s > self._last[0]:  # else nothing new
-            self._samples.append(time_s, reading.value, self.mark)
+            try:
+                self._samples.append(time_s, reading.value, self.mark)
+            except OSError as error:
+                self._lose(error)
+                return
             if self._log is not None:
                 self._log_power(self._log, time_s, reading.value)
             self._last = time_s, reading.value
+
+    def _lose(self, error: Exception) -> None:
+        self._lost += 1
+        if self._lost == 1:
+            why = " ".join(str(error).split()) or type(error).__name__
+            self._notes.append(f"a sample was lost: {why}")
 
     def recording(self) -> Recording:
         """What was recorded so far."""

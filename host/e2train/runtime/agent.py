@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,6 +51,9 @@ from e2train.runtime.execute import execute
 __all__ = ["AgentServer"]
 
 _TIMEOUT_S = 60  # of a connection that says nothing
+_CLOSE_S = 10.0  # for the operation under way when the agent ends
+_HEAD_S = 10.0  # until a connection has shown the token
+_MOST_CONNECTIONS = 64
 _LOOK_S = 0.5  # between two looks whether a waiting client is still there
 _WHERE = "there are /info, /compute and /resident"
 
@@ -79,12 +82,14 @@ class AgentServer(ThreadingHTTPServer):
         """
         check_token(token, source="the token")
         self._resident = AgentMemory(open_resident, most_bytes=most_bytes)
+        self._computing = threading.Lock()
+        self._places = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._closed = False
         super().__init__((bind, port), _Handler)  # closes what it has not opened
         self.device = device
         self.config = config
         self.token = token
         self.most_bytes = most_bytes
-        self._computing = threading.Lock()
 
     def compute(self, call: LayerCall, client: socket.socket) -> LayerResult:
         """Compute a call once it is its turn, as long as its client is there.
@@ -117,9 +122,26 @@ class AgentServer(ThreadingHTTPServer):
             self._computing.release()
 
     def server_close(self) -> None:
-        """Stop listening, and give the memory for resident tensors back."""
+        """Stop listening, and once nothing is computed any more give the memory for resident tensors back."""
         super().server_close()
-        self._resident.close()
+        if not self._closed:
+            self._closed = True
+            self._computing.acquire(timeout=_CLOSE_S)  # and kept: nothing more is computed
+            self._resident.close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own, or end it where there are too many."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve it, and give its place to the next one."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up, or stops reading, is no error of the agent's."""
@@ -149,6 +171,22 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = _TIMEOUT_S
     server: AgentServer
+
+    def setup(self) -> None:
+        """Let the connection end, however slowly it sends, unless it shows the token."""
+        super().setup()
+        self._watch = threading.Timer(_HEAD_S, self._end)
+        self._watch.daemon = True
+        self._watch.start()
+
+    def finish(self) -> None:
+        """End the watch with the connection."""
+        self._watch.cancel()
+        super().finish()
+
+    def _end(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         if not self._allowed():
@@ -206,6 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _allowed(self) -> bool:
         said = self.headers.get("Authorization", "").encode("latin1", "replace")
         if hmac.compare_digest(said, f"Bearer {self.server.token}".encode()):
+            self._watch.cancel()
             return True
         self._refuse(HTTPStatus.UNAUTHORIZED, "the token is not this agent's; copy its token file")
         return False

@@ -219,7 +219,10 @@ def _meter(config: RunConfig, context: OffloadContext | None, group: Group) -> M
     Raises: EnergyError when the meter that was named is not there.
     """
     read_board = getattr(context.device, "read_file", None) if context else None
-    own = read_board is not None and config.meter.partition(":")[0] in ("auto", "hwmon")
+    kind = config.meter.partition(":")[0]
+    if kind in ("hwmon", "pmbus") and config.device.startswith("agent:"):
+        raise EnergyError(f"an agent does not report power, which meter {kind} takes; use another --meter")
+    own = read_board is not None and kind in ("auto", "hwmon")
     return open_meter(config.meter, read_board) if own or group.rank == 0 else None
 
 
@@ -259,6 +262,7 @@ def _measured(
         rank_ledger.gauge = None if meter is None else running
         if beside is not None:
             rank_ledger.host_gauge = stack.enter_context(gauge(beside, idle_s=0.0))
+        rank_ledger.group.any(False)  # no rank computes while another takes its idle power
         try:
             yield running
         finally:

@@ -17,6 +17,7 @@ __all__ = ["Ina226Meter", "open_ina226"]
 
 _SHUNT, _BUS, _MAKER, _DIE = 0x01, 0x02, 0xFE, 0xFF
 _MAKER_ID, _DIE_ID = 0x5449, 0x2260
+_FULL_SCALE = (0x7FFF, 0x8000)
 _SHUNT_LSB_V = 2.5e-6
 _BUS_LSB_V = 1.25e-3
 
@@ -37,9 +38,12 @@ class Ina226Meter:
     def read(self) -> Reading:
         """Watts.
 
-        Raises: OSError when the chip does not answer.
+        Raises: OSError when the chip does not answer; EnergyError beyond the range of the shunt's voltage.
         """
         shunt = self.register(_SHUNT)
+        if shunt in _FULL_SCALE:
+            most_a = _FULL_SCALE[0] * _SHUNT_LSB_V / self.shunt_ohm
+            raise EnergyError(f"{self.name}: {most_a:.3g} A or more, beyond its range; take a smaller shunt")
         current_a = (shunt - (shunt >> 15 << 16)) * _SHUNT_LSB_V / self.shunt_ohm  # two's complement
         return Reading(current_a * self.register(_BUS) * _BUS_LSB_V)
 
