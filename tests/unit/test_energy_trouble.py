@@ -20,7 +20,7 @@ from e2train.energy import (
     sensor_rows,
     write_samples,
 )
-from e2train.energy.meters import find_rapl, open_ina226, open_joulescope, read_csv_log
+from e2train.energy.meters import Reading, find_rapl, open_ina226, open_joulescope, read_csv_log
 from recordings import Scripted, power
 
 
