@@ -45,7 +45,8 @@ class Table:
     def config(self, name: str, changes: Settings, *, data: str) -> RunConfig:
         """The settings of one run of a row."""
         settings = {**_SIGNS_ALONE, **self.common, **self.rows[name].settings, **changes}
-        return PRESETS[self.preset].changed(**settings, data=str(Path(data).resolve()))
+        where = "" if self.preset == "digits" else str(Path(data).resolve())
+        return PRESETS[self.preset].changed(**settings, data=where)
 
 
 def slug(text: str) -> str:

@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from e2train.train import RunConfig, TrainError, read_config, read_run
-from paper_tables import TABLES, Table, slug
+from paper_tables import TABLES, Settings, Table, slug
 from table_files import Record, is_priced_alike, read_records, record, write_choices, write_table
 
 Run = tuple[RunConfig, Path]
@@ -41,7 +41,7 @@ def main() -> int:
     table, out = TABLES[options.table], options.out / options.table
     choices = out / "choices"
     if options.steps:
-        table = replace(table, common={**table.common, "steps": options.steps})
+        table = shortened(table, options.steps)
         out = options.out / f"{options.table}-{options.steps}steps"
     names = options.rows or list(table.rows)
     if unknown := set(names) - set(table.rows):
@@ -69,6 +69,21 @@ def main() -> int:
     for failure in failures:
         print(failure, file=sys.stderr)
     return int(bool(failures))
+
+
+def shortened(table: Table, steps: int) -> Table:
+    """A table of so many steps; rows and choices that have other numbers of them keep their ratio."""
+    whole = int(table.common["steps"])
+
+    def fewer(settings: Settings) -> Settings:
+        own = {"steps": max(1, int(settings["steps"]) * steps // whole)} if "steps" in settings else {}
+        return {**settings, **own}
+
+    rows = {
+        name: replace(row, settings=fewer(row.settings), tried=tuple(map(fewer, row.tried)))
+        for name, row in table.rows.items()
+    }
+    return replace(table, common={**table.common, "steps": steps}, rows=rows)
 
 
 def parse() -> argparse.Namespace:
@@ -159,6 +174,9 @@ def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]
     """Train in a process of its own; what went wrong, if anything did."""
     begun, file = where / "config.toml", where.parent / f"{where.name}.toml"
     where.parent.mkdir(parents=True, exist_ok=True)
+    if begun.exists():  # a run that was begun on the other kind of host goes on there
+        there = settings.changed(host=read_config(begun).host)
+        settings = there if there.hash == read_config(begun).hash else settings
     file.write_text(settings.to_toml(), encoding="utf-8")
     same = begun.exists() and read_config(begun).hash == settings.hash
     options = ["--resume"] if same and (where / "checkpoint.pt").exists() else ["--overwrite"]
@@ -169,7 +187,7 @@ def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]
     under_way.add(process)
     code = process.wait()
     under_way.discard(process)
-    return f"{where}: the run ended with exit code {code}; start again to go on" if code else None
+    return f"{where}: the run ended with exit code {code}" if code else None
 
 
 RECORDS: dict[tuple[Path, str], Record] = {}

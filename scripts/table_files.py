@@ -63,7 +63,7 @@ def record(run: FinishedRun) -> Record:
         **{key: getattr(summary, key) for key in (*kept, *counted)},
         "host": run.config.host,
         "costs_sha256": _costs_sha256(),
-        "blocks_skipped": summary.blocks_skipped / (summary.blocks_run + summary.blocks_skipped),
+        "blocks_skipped": summary.blocks_skipped / (summary.blocks_run + summary.blocks_skipped or 1),
         "computation_to_smb-fp32": saved.computation_of_fp32,
         "computation_to_smb-int8": saved.computation_of_int8,
         "energy_of_smb_fp32": saved.run.total_j / saved.smb_fp32.total_j,
@@ -75,7 +75,7 @@ def record(run: FinishedRun) -> Record:
 def read_records(out: Path) -> list[Record]:
     """The records of a table that was written before."""
     path = out / "table.json"
-    records: list[Record] = [one for row in _read_list(path) for one in row["runs"]]
+    records: list[Record] = [one for row in _read_list(path) for one in row.get("runs", [])]
     records += _read_list(out / _OTHERS)
     if left_out := sum(not is_priced_alike(one) for one in records):
         print(f"{path}: {left_out} runs are priced by other costs and count only by folder", file=sys.stderr)
@@ -137,6 +137,7 @@ def write_choices(choices: Path, table: Table) -> str:
             f"{100 * one['validation_accuracy']:.2f} % | {_percent(one['energy_of_smb_fp32'])} |"
         )
     text = "\n".join(lines) + "\n"
+    choices.parent.mkdir(parents=True, exist_ok=True)
     (choices.parent / "choices.json").write_text(json.dumps(tried, indent=2) + "\n", encoding="utf-8")
     (choices.parent / "choices.md").write_text(text, encoding="utf-8")
     return text
@@ -189,6 +190,7 @@ def _read_choices(choices: Path, table: Table) -> list[dict[str, Any]]:
         tried.append(
             {
                 "row": folder.parent.name,
+                "config_sha256": record.config.hash,
                 "steps": record.config.steps,
                 "validation": record.config.validation,
                 "validation_accuracy": summary.validation_accuracy,
@@ -205,9 +207,10 @@ def _read_choices(choices: Path, table: Table) -> list[dict[str, Any]]:
 
 
 def _same_choice(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two choices are of equal settings, as far as both list them."""
-    mine, others = ({**each["settings"], "row": each["row"], "steps": each["steps"]} for each in (one, other))
-    return all(mine[key] == others[key] for key in mine.keys() & others.keys())
+    """Whether two choices are of one run; those from before they had hashes, of equal settings."""
+    if "config_sha256" in one and "config_sha256" in other:
+        return bool(one["row"] == other["row"] and one["config_sha256"] == other["config_sha256"])
+    return all(one[key] == other[key] for key in ("row", "steps", "settings"))
 
 
 def _how_chosen(tried: Sequence[Mapping[str, Any]]) -> str:

@@ -225,3 +225,13 @@ def test_settings_that_differ_are_named(tmp_path, saved, settings, differences):
     shown = refusal(tmp_path, CONFIG.changed(**settings))
     assert shown.startswith(f"{tmp_path}/checkpoint.pt was saved with {differences.format(out=tmp_path)}")
     assert re.search(r"config\.toml$|--out$", shown)
+
+
+def test_a_run_of_ranks_is_resumed_by_torchrun(tmp_path, saved):
+    save_checkpoint(
+        tmp_path / "checkpoint.pt", config=CONFIG.changed(ranks=2), state=saved.state, spent=saved.spent
+    )
+    assert refusal(tmp_path, CONFIG) == (
+        f"{tmp_path}/checkpoint.pt was saved by 2 ranks, and there are 1; resume with "
+        "torchrun --nproc-per-node 2 -m e2train train ..."
+    )

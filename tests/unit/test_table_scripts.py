@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,37 @@ def test_settings_are_chosen_on_held_out_images(reproduce, tmp_path):
     shutil.rmtree(tmp_path / "tiny/choices/smb-int8/lr-0.2-2-steps")
     assert reproduce("--choose", "--rows", "psg, predict")[1] == []
     assert json.loads((tmp_path / "tiny/choices.json").read_text()) == tried
+
+
+def test_choices_are_kept_when_their_runs_are_gone(reproduce, tmp_path, scripts):
+    """Also those that differ in settings that no later choice shows."""
+    reproduce("--choose", "--rows", "smb-int8")
+    before = json.loads((tmp_path / "tiny/choices.json").read_text())
+    shutil.rmtree(tmp_path / "tiny/choices")
+    table = scripts("reproduce").TABLES["tiny"]
+    row = replace(table.rows["smb-int8"], tried=({"label_smoothing": 0.2},))
+    scripts("reproduce").TABLES["tiny"] = replace(table, rows={"smb-int8": row})
+    reproduce("--choose", "--rows", "smb-int8")
+    after = json.loads((tmp_path / "tiny/choices.json").read_text())
+    assert len(after) == 3
+    assert all(one in after for one in before)
+
+
+def test_a_table_without_choices_has_an_empty_list(reproduce, tmp_path):
+    assert reproduce("--choose", "--rows", "psg, predict")[:2] == (0, [])
+    assert json.loads((tmp_path / "tiny/choices.json").read_text()) == []
+
+
+def test_a_shorter_table_keeps_the_ratio_of_its_rows(scripts):
+    module, tables = scripts("reproduce"), scripts("paper_tables").TABLES
+    short = module.shortened(tables["paper-resnet8"], 200)
+    steps = {name: short.config(name, {}, data=".").steps for name in short.rows}
+    assert set(steps.values()) == {200, 400}
+    assert [name for name, count in steps.items() if count == 400] == [
+        "e2train, aggressive, sign_scale each, lr 0.3, batch 64"
+    ]
+    tried = short.rows["e2train, aggressive, 16-bit input gradients, swa 0.9"].tried
+    assert {settings["steps"] for settings in tried} == {50}
 
 
 def test_a_run_that_fails_does_not_stop_the_others(reproduce, tmp_path):

@@ -71,6 +71,11 @@ def _other_settings(path: Path, *, saved: dict[str, Any], now: dict[str, Any]) -
     differences = " and ".join(
         f"{key} {saved.get(key, 'unset')}, not {now.get(key, 'unset')}" for key in differing
     )
+    if differing == ["ranks"]:
+        return (
+            f"{path} was saved by {saved.get('ranks')} ranks, and there are {now.get('ranks')}; resume with "
+            f"torchrun --nproc-per-node {saved.get('ranks')} -m e2train train ..."
+        )
     if set(differing) <= {"steps", "epochs"}:
         return (
             f"{path} was saved with {differences}; the learning rate and averaging are scheduled over all "

@@ -32,7 +32,7 @@ _RESIDENT_ONLY = (
     "gradient_range",
     "gradient_rounding",
 )
-_OWN_DATA_ONLY = ("image_size", "channels", "augment", "data_sha256")
+_OWN_DATA_ONLY = ("image_size", "channels", "augment")
 _IF_SET = ("init_sha256", "freeze")
 # Settings that files of earlier runs lack, which are as by default.
 _LATER = ("gradient_rounding", "block_gradient_bits", "input_gradient_bits")
@@ -62,7 +62,7 @@ class RunConfig:
     init: str = ""  # weights to start from: folder of a run, model.pt or checkpoint.pt
     init_sha256: str = ""  # hash of these weights, which must be theirs
     freeze: str = ""  # layers that stay as they are, such as stem,blocks.0-2
-    data_sha256: str = ""  # hash of own images, which must be theirs
+    data_sha256: str = ""  # hash of the images, which must be theirs
     host: str = "cpu"  # the torch device
     threads: int = 1  # of torch and of the emulator; sums in float32 depend on it
     seed: int = 0  # of weights, order, draws and augmentation
@@ -223,7 +223,7 @@ class RunConfig:
         """The settings that determine the trained weights: all but where they are computed."""
         left_out = [*_WHERE_ONLY]
         left_out += [] if self.resident else _RESIDENT_ONLY
-        left_out += [] if self.own_data else _OWN_DATA_ONLY
+        left_out += [] if self.own_data else [*_OWN_DATA_ONLY, "data_sha256"]
         left_out += ["sign_scale"] if self.sign_scale == "none" else _BARE_SIGNS_ONLY
         left_out += ["gradient_range"] if self.gradient_range == 1 else []
         narrow = METHODS[self.method].offloads and self.block_gradient_bits == 8

@@ -128,6 +128,10 @@ class RunFolder:
             path.unlink(missing_ok=True)
         with self.writing(self.metrics):
             self.metrics.write_text("", encoding="utf-8")
+        self.write_config(config)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the settings."""
         self._replace(self.config, config.to_toml())
 
     def _of_a_run(self) -> tuple[Path, ...]:

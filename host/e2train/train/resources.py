@@ -35,6 +35,11 @@ def load_split(config: RunConfig) -> Split:
     Raises: DataError when it is not there.
     """
     if config.preset == "digits":
+        if config.data:
+            raise DataError(
+                "digits come with scikit-learn, and --data would not be read; for images of your own use "
+                "folder-digits or another folder-MODEL"
+            )
         split = digits_split()
     elif not config.data:
         what = "DIR|FILE.npz" if config.own_data else "DIR"
@@ -62,13 +67,13 @@ def settled(config: RunConfig, split: Split) -> RunConfig:
 
     Raises: TrainError when they name other data.
     """
-    if not config.own_data:
-        return config
     if config.data_sha256 not in ("", split.sha256):
         raise TrainError(
             f"{config.data} holds images with SHA-256 {split.sha256[:12]}..., the settings name those with "
             f"{config.data_sha256[:12]}...; give --set data_sha256= to train on these"
         )
+    if not config.own_data:
+        return config.changed(data_sha256=split.sha256)
     form = split.format
     return config.changed(
         image_size=form.size,

@@ -27,7 +27,7 @@ from e2train.energy import (
 from e2train.nn import Group, OffloadContext, whole_state
 from e2train.runtime import ExecutionStopped, Ledger
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
-from e2train.train.config import RunConfig
+from e2train.train.config import RunConfig, read_config
 from e2train.train.data import Split
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.evaluation import Confusion, Evaluation
@@ -82,12 +82,28 @@ def run_training(
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
         if resume:
             folder.refuse_finished()
-        check_alike(group, config.hash, state_sha256(weights), saved.state_sha256 if saved else "")
+            _check_images(config, folder)
+        check_alike(
+            group, config.hash, config.data_sha256, state_sha256(weights), saved.state_sha256 if saved else ""
+        )
         with open_context(config, group) as context:
             session = Session.start(config, context, context.ledger if context else Ledger(), group, split)
             if weights is not None:
                 load_state(session.model, weights, origin=config.init, group=group)
             return _run(session, split, folder, context, saved=saved, watch=watch)
+
+
+def _check_images(config: RunConfig, folder: RunFolder) -> None:
+    """Look whether a run goes on with the images that it began with.
+
+    Raises: TrainError when they are others; of runs from before they were noted nobody knows.
+    """
+    begun = read_config(folder.config).data_sha256 if folder.config.exists() else ""
+    if begun not in ("", config.data_sha256):
+        raise TrainError(
+            f"{config.data} holds images with SHA-256 {config.data_sha256[:12]}..., the run began with those "
+            f"with {begun[:12]}...; give their folder with --data"
+        )
 
 
 def _run(
@@ -105,6 +121,8 @@ def _run(
     meter = _meter(config, context, group)  # where there is none as asked, an earlier run stays
     if saved is not None:
         _restore(session, rank_ledger, saved, folder)
+        if first:
+            folder.write_config(config)  # where it computes from now on
     elif first:
         folder.begin(config)
     with _stoppable(session, folder) as flag:

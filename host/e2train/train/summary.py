@@ -49,7 +49,7 @@ class Summary:
     blocks_skipped: int  # likewise, by SLU or stochastic depth
     block_skip_rates: list[float]  # of each block
     psg_predicted_fraction: float | None  # share of weight gradients whose sign was predicted
-    weights_sha256: str  # of the trained weights: equal on all devices
+    weights_sha256: str  # of the integers that the device has as weights: equal on all devices
     state_sha256: str  # of weights, statistics, optimiser and draws
     config_sha256: str  # of the settings that determine these
     macs: int | None  # on the device
@@ -144,7 +144,9 @@ def summarise(
         steps_dropped=session.steps_dropped,
         blocks_run=sum(session.block_runs),
         blocks_skipped=session.samples * len(session.block_runs) - sum(session.block_runs),
-        block_skip_rates=[1 - runs / max(1, session.samples) for runs in session.block_runs],
+        block_skip_rates=[
+            1 - runs / session.samples if session.samples else 0.0 for runs in session.block_runs
+        ],
         psg_predicted_fraction=predicted / elements if elements else None,
         weights_sha256=weights_sha256(session.model),
         state_sha256=state_sha256(session.state()),

@@ -58,13 +58,18 @@ def read_trained(run: Path) -> TrainedModel:
     return load_trained(path)
 
 
+def _host(trained: TrainedModel) -> str:
+    """The torch device to use a model on: that of its training, or the CPU where that is not there."""
+    return trained.config.host if torch.cuda.is_available() else "cpu"
+
+
 @contextmanager
 def opened(trained: TrainedModel, *, device: str = "emulator") -> Iterator[ResidualNet]:
     """The model, ready to classify on a device.
 
     Raises: TrainError when its state does not fit; DeviceError when there is no such device.
     """
-    config = trained.config.changed(device=device, ranks=1)
+    config = trained.config.changed(device=device, ranks=1, host=_host(trained))
     with deterministic(torch_threads(config)), open_context(config, Group()) as context:
         model = make_model(config, len(trained.names), trained.format.shape, context)
         try:
@@ -86,7 +91,7 @@ def images_to_test(trained: TrainedModel, data: Path | None) -> tuple[Dataset, s
     if data is not None and not config.preset.startswith(("cifar", "imagenet")):
         return labelled_images(data, trained.format, trained.names), str(data)
     split: Split = load_split(config if data is None else config.changed(data=str(data)))
-    if config.own_data and split.sha256 != config.data_sha256:
+    if data is None and config.data_sha256 not in ("", split.sha256):
         raise TrainError(
             f"{config.data} holds other images than the run has learnt from, maybe those that it would be "
             "tested on; give images to test with --data"
@@ -102,7 +107,7 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
     trained = read_trained(run)
     images, tested = images_to_test(trained, data)
     with opened(trained, device=device) as model:
-        host = torch.device(trained.config.host)
+        host = torch.device(_host(trained))
         count = trained.config.test_images if data is None else 0
         confusion = classify(model, images, classes=len(trained.names), count=count, host=host)
     assert confusion is not None
@@ -115,7 +120,6 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
     return evaluation
 
 
-@torch.no_grad()
 def _warn_of_changes(trained: TrainedModel, images: Sequence[Path]) -> None:
     """Raises: DataError when a file is no image."""
     channels, sizes = zip(*map(scan_image, images), strict=True) if images else ((), ())
@@ -126,6 +130,7 @@ def _warn_of_changes(trained: TrainedModel, images: Sequence[Path]) -> None:
         warnings.warn(text, DataWarning, stacklevel=3)
 
 
+@torch.no_grad()
 def predict(trained: TrainedModel, images: Sequence[Path], *, device: str = "emulator") -> list[Prediction]:
     """The class that each image file is taken for; warns where images are cut, or lose their colours.
 
@@ -135,7 +140,7 @@ def predict(trained: TrainedModel, images: Sequence[Path], *, device: str = "emu
     pixels = [read_pixels(path, trained.format) for path in images]
     found = []
     with opened(trained, device=device) as model:
-        host = torch.device(trained.config.host)
+        host = torch.device(_host(trained))
         for start in range(0, len(pixels), _BATCH):
             inputs = trained.format.to_input(np.stack(pixels[start : start + _BATCH]))
             probabilities, classes = model(inputs.to(host)).softmax(dim=1).max(dim=1)

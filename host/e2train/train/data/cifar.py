@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.train.data.dataset import Arrays, DataError, ImageFormat, Split
+from e2train.train.data.dataset import Arrays, DataError, ImageFormat, Split, hash_of
 from e2train.train.data.plain_pickle import read_plain_pickle
 
 __all__ = ["cifar_split", "read_batch"]
@@ -67,9 +67,14 @@ def cifar_split(root: Path, *, classes: int) -> Split:
         raise DataError(
             f"no folder {folder}: get it with e2train data fetch cifar{classes} --to DIR, and give --data DIR"
         )
+    train, test = (
+        _load([folder / name for name in layout.train], layout),
+        _load([folder / layout.test], layout),
+    )
     return Split(
-        train=_load([folder / name for name in layout.train], layout),
-        test=_load([folder / layout.test], layout),
+        train=train,
+        test=test,
+        sha256=hash_of(train, test),
         names=_names(folder, layout),
         format=ImageFormat(channels=3, size=32, mean=layout.mean, std=layout.std),
         augment=True,

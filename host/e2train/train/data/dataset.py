@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ __all__ = [
     "ImageFormat",
     "Part",
     "Split",
+    "hash_of",
     "hold_out",
     "mirror_and_shift",
     "warn_of_squares",
@@ -96,6 +98,15 @@ class Arrays:
         return (images - mean) / std, torch.from_numpy(self.labels[indices])
 
 
+def hash_of(*parts: Arrays) -> str:
+    """What tells images and classes in memory from others."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for array in (part.images, part.labels):
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """What is trained on, and what is held out; ``augment`` where images may be mirrored and shifted."""
@@ -106,7 +117,7 @@ class Split:
     format: ImageFormat
     augment: bool = False
     validation: float = 0.0  # share of the training images that is held out as ``test``
-    sha256: str = ""  # of own images: of their files' names and sizes, or of arrays
+    sha256: str = ""  # of arrays, or of the names of files, of own images with their sizes
 
     @property
     def classes(self) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +142,16 @@ def folder_split(root: Path, *, size: int) -> Split:
         files, labels = class_files(root / part, names[0])
         return ImageFiles(files=files, labels=labels, format=form, upright=False)
 
-    return Split(train=images("train"), test=images("val"), names=tuple(names[0]), format=form, augment=True)
+    train, test = images("train"), images("val")
+    named = "\n".join(f"{path.parent.name}/{path.name}" for part in (train, test) for path in part.files)
+    return Split(
+        train=train,
+        test=test,
+        names=tuple(names[0]),
+        format=form,
+        augment=True,
+        sha256=hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest(),
+    )
 
 
 def class_files(folder: Path, names: Sequence[str]) -> tuple[tuple[Path, ...], tuple[int, ...]]:
