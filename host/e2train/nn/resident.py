@@ -243,7 +243,7 @@ class ResidentBody(nn.Module):
                 "pass has one backward pass, before the next forward pass of the model or a copy of it"
             )
         self._turn.number += 1
-        if not bool(gradient.isfinite().all()):
+        if self.context.group.any(not bool(gradient.isfinite().all())):  # else ranks wait for each other
             tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
             of_gates = [gradient.new_full((len(gradient),), math.inf) for _ in gates]
             return [*of_gates, *(torch.full_like(tensor, math.inf) for tensor in tensors)]
