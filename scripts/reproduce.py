@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from e2train.train import RunConfig, TrainError, read_config, read_run
+from e2train.train import PRESETS, RunConfig, TrainError, read_config, read_run
 from paper_tables import TABLES, Settings, Table, slug
 from table_files import Record, is_priced_alike, read_records, record, write_choices, write_table
 
@@ -73,7 +73,7 @@ def main() -> int:
 
 def shortened(table: Table, steps: int) -> Table:
     """A table of so many steps; rows and choices that have other numbers of them keep their ratio."""
-    whole = int(table.common["steps"])
+    whole = int(table.common.get("steps", PRESETS[table.preset].steps))
 
     def fewer(settings: Settings) -> Settings:
         own = {"steps": max(1, int(settings["steps"]) * steps // whole)} if "steps" in settings else {}
@@ -174,7 +174,9 @@ def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]
     """Train in a process of its own; what went wrong, if anything did."""
     begun, file = where / "config.toml", where.parent / f"{where.name}.toml"
     where.parent.mkdir(parents=True, exist_ok=True)
-    if begun.exists():  # a run that was begun on the other kind of host goes on there
+    if (
+        where / "checkpoint.pt"
+    ).exists() and begun.exists():  # a run that was begun on the other kind of host goes on there
         there = settings.changed(host=read_config(begun).host)
         settings = there if there.hash == read_config(begun).hash else settings
     file.write_text(settings.to_toml(), encoding="utf-8")

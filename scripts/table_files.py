@@ -210,7 +210,10 @@ def _same_choice(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two choices are of one run; those from before they had hashes, of equal settings."""
     if "config_sha256" in one and "config_sha256" in other:
         return bool(one["row"] == other["row"] and one["config_sha256"] == other["config_sha256"])
-    return all(one[key] == other[key] for key in ("row", "steps", "settings"))
+    if any(one[key] != other[key] for key in ("row", "steps", "validation_accuracy")):
+        return False
+    mine, others = one["settings"], other["settings"]
+    return all(mine[key] == others[key] for key in mine.keys() & others.keys())
 
 
 def _how_chosen(tried: Sequence[Mapping[str, Any]]) -> str:

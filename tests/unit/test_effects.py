@@ -33,11 +33,18 @@ def test_what_is_named_has_no_effect(base, tmp_path):
     changed = config
     for key, value in unused(config).items():
         changed = changed.changed(**{key: value, **({} if key != "epochs" else {"steps": config.steps})})
-    states = [
-        run_training(each, out=tmp_path / name, watch=lambda row: None).state_sha256
+    runs = [
+        run_training(each, out=tmp_path / name, watch=lambda row: None)
         for name, each in (("as it is", config), ("changed", changed))
     ]
-    assert states[0] == states[1]
+    for key in (
+        "state_sha256",
+        "accuracy",
+        "energy_of_smb_fp32",
+        "energy_of_smb_int8",
+        "computation_of_smb_int8",
+    ):
+        assert getattr(runs[0], key) == getattr(runs[1], key), key
     assert config != changed
 
 

@@ -12,7 +12,7 @@ import pytest
 from e2train.devices.deadline import Deadline
 from e2train.devices.protocol import DeviceError
 from e2train.devices.pynq import PynqDevice
-from e2train.devices.pynq_board import LOOK_CALLS, ROUND_CALLS, Board
+from e2train.devices.pynq_board import LOOK_CALLS, ROUND_CALLS, Board, LostError
 from e2train.devices.pynq_buffer import Buffer
 from e2train.devices.pynq_dma import ChainDma
 from e2train.devices.pynq_engines import EngineDmas
@@ -196,3 +196,19 @@ def test_what_an_operation_left_running_is_ended_before_the_next_one(board: Any,
     for _ in range(2):
         with device.attended():
             assert resets == ["reset"]
+
+
+def test_a_board_that_was_left_running_and_is_gone_is_connected_again(board: Any) -> None:
+    reopened: list[str] = []
+
+    def reset() -> None:
+        raise LostError("the board no longer answers")
+
+    board.reset = reset
+    device: Any = object.__new__(PynqDevice)
+    device._board, device._deadline, device._left_running = board, Deadline(5.0), True
+    device._lock = SimpleNamespace(check=lambda: None)
+    device._reopen = lambda error: reopened.append(str(error))
+    with pytest.raises(DeviceError, match=r"; connected again$"), device.attended():
+        raise AssertionError("not before it is reset")
+    assert reopened == ["the board no longer answers"]

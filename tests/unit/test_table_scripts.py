@@ -191,6 +191,9 @@ def test_a_table_without_choices_has_an_empty_list(reproduce, tmp_path):
 
 def test_a_shorter_table_keeps_the_ratio_of_its_rows(scripts):
     module, tables = scripts("reproduce"), scripts("paper_tables").TABLES
+    for table in tables.values():
+        shorter = module.shortened(table, 300)
+        assert {shorter.config(name, {}, data=".").steps for name in shorter.rows} <= {300, 600}
     short = module.shortened(tables["paper-resnet8"], 200)
     steps = {name: short.config(name, {}, data=".").steps for name in short.rows}
     assert set(steps.values()) == {200, 400}

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import signal
 import sys
 from collections.abc import Callable
@@ -13,11 +12,12 @@ from typing import NoReturn
 
 from e2train.config import ConfigError, config_names, load_config
 from e2train.devices import DeviceError, ResidentDevice, open_device, open_resident
+from e2train.devices.address import is_loopback
 from e2train.devices.agent_token import default_token_file, make_token
 from e2train.overlay import OverlayError
 from e2train.runtime.agent import AgentServer
 
-__all__ = ["AGENT_HELP", "is_loopback", "main"]
+__all__ = ["AGENT_HELP", "main"]
 
 AGENT_HELP = "Run on a board: compute for a PC that trains with --device agent:HOST."
 
@@ -31,7 +31,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(_cannot_serve(options, str(error)))
         return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _interrupt)
     try:
         _serve(options)
     except (ConfigError, DeviceError, OverlayError) as error:
@@ -104,14 +105,6 @@ def _cannot_serve(options: argparse.Namespace, reason: str) -> str:
 
 def _warn(text: str) -> None:
     sys.stderr.write(f"e2train: {text}\n")
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches an address that a server listens on."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from e2train.cli.agent import AGENT_HELP, is_loopback
+from e2train.cli.agent import AGENT_HELP
 from e2train.cli.bench import BlockGradientBits, InputGradientBits, ResultBits
 from e2train.cli.bitstream import OwnSource
 from e2train.cli.hls_check import Defines, IncludeDirs, Top
+from e2train.devices.address import is_loopback
 
 if TYPE_CHECKING:
     from e2train.devices.pynq import PynqDevice

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from e2train.devices.protocol import DeviceError
 
-__all__ = ["parse_address"]
+__all__ = ["is_loopback", "parse_address"]
 
 
 def parse_address(device: str, address: str, *, port: int) -> tuple[str, int]:
@@ -29,3 +31,11 @@ def parse_address(device: str, address: str, *, port: int) -> tuple[str, int]:
             "brackets"
         )
     return host, int(number)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address that a server listens on."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

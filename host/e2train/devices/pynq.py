@@ -85,10 +85,10 @@ class PynqDevice(Closing):
         """
         board = self._opened()
         self._lock.check()
-        if self._left_running:  # a chain that goes on would write to memory that is used again
-            board.reset()
-            self._left_running = False
         try:
+            if self._left_running:  # a chain that goes on would write to memory that is used again
+                board.reset()
+                self._left_running = False
             with self._deadline.running():
                 yield board
         except LostError as error:
@@ -167,7 +167,7 @@ class PynqDevice(Closing):
         """Connect again within the deadline."""
         if self._board is not None:
             self._board.abandon()
-        self._board = None
+        self._board, self._left_running = None, False
         self._lock.forget()
         end, most_s = time.monotonic() + self._deadline.whole_s, self._deadline.whole_s
         while True:

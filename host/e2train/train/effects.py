@@ -22,7 +22,8 @@ _RESIDENT = (
 _SKIPPING = ("skip", "skip_where", "gate_weight")
 _SIGNS = ("sign_scale", "sign_lr", "sign_weight_decay", "swa_first")
 _PREDICTION = ("psg_mode", "psg_x_bits", "psg_g_bits", "psg_beta")
-_ON_DEVICE = ("execution", "gradient_bits", *_RESIDENT, "overlay", "token_file", "deadline_s")
+# Widths and execution are those of the int8 training that the energy of one in float32 is compared with.
+_ON_DEVICE = ("scale_decay", "gradient_range", "gradient_rounding", "overlay", "token_file", "deadline_s")
 
 
 def _devices(config: RunConfig) -> set[str]:

@@ -35,11 +35,6 @@ def load_split(config: RunConfig) -> Split:
     Raises: DataError when it is not there.
     """
     if config.preset == "digits":
-        if config.data:
-            raise DataError(
-                "digits come with scikit-learn, and --data would not be read; for images of your own use "
-                "folder-digits or another folder-MODEL"
-            )
         split = digits_split()
     elif not config.data:
         what = "DIR|FILE.npz" if config.own_data else "DIR"

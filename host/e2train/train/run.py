@@ -12,6 +12,7 @@ from pathlib import Path
 from shlex import quote
 from time import monotonic
 
+from e2train.devices.address import is_loopback, parse_address
 from e2train.energy import (
     EnergyError,
     Gauge,
@@ -28,7 +29,7 @@ from e2train.nn import Group, OffloadContext, whole_state
 from e2train.runtime import ExecutionStopped, Ledger
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
 from e2train.train.config import RunConfig, read_config
-from e2train.train.data import Split
+from e2train.train.data import DataError, Split
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.evaluation import Confusion, Evaluation
 from e2train.train.folder import RunFolder
@@ -77,6 +78,11 @@ def run_training(
             stack.enter_context(folder.held())
             if not (resume or overwrite):
                 folder.refuse_taken()
+        if config.preset == "digits" and config.data and not resume:
+            raise DataError(
+                "digits come with scikit-learn, and --data would not be read; for images of your own use "
+                "folder-digits or another folder-MODEL"
+            )
         split = load_split(config)
         config, weights = start_weights(settled(config, split), resume=resume)
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
@@ -238,10 +244,16 @@ def _meter(config: RunConfig, context: OffloadContext | None, group: Group) -> M
     """
     read_board = getattr(context.device, "read_file", None) if context else None
     kind = config.meter.partition(":")[0]
-    if kind in ("hwmon", "pmbus") and config.device.startswith("agent:"):
+    if context and kind in ("hwmon", "pmbus") and _is_elsewhere(config.device):
         raise EnergyError(f"an agent does not report power, which meter {kind} takes; use another --meter")
     own = read_board is not None and kind in ("auto", "hwmon")
     return open_meter(config.meter, read_board) if own or group.rank == 0 else None
+
+
+def _is_elsewhere(device: str) -> bool:
+    """Whether a device is an agent on another machine, whose sensors are not this one's."""
+    name, _, address = device.partition(":")
+    return name == "agent" and not is_loopback(parse_address(name, address, port=1)[0])
 
 
 def _host_meter(config: RunConfig, group: Group) -> Meter | LogSpec | str | None:

@@ -126,7 +126,7 @@ def _warn_of_changes(trained: TrainedModel, images: Sequence[Path]) -> None:
     if oblong := sum(width != height for width, height in sizes):
         warn_of_squares(f"{oblong} of {len(images)} images are")
     if coloured := sum(count > trained.format.channels for count in channels):
-        text = f"{coloured} of {len(images)} images are in colour: the model takes the brightness alone"
+        text = f"{coloured} of {len(images)} images have colour channels; the model takes the brightness"
         warnings.warn(text, DataWarning, stacklevel=3)
 
 
