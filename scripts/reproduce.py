@@ -174,9 +174,7 @@ def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]
     """Train in a process of its own; what went wrong, if anything did."""
     begun, file = where / "config.toml", where.parent / f"{where.name}.toml"
     where.parent.mkdir(parents=True, exist_ok=True)
-    if (
-        where / "checkpoint.pt"
-    ).exists() and begun.exists():  # a run that was begun on the other kind of host goes on there
+    if begun.exists() and (where / "checkpoint.pt").exists():  # on the other kind of host it goes on there
         there = settings.changed(host=read_config(begun).host)
         settings = there if there.hash == read_config(begun).hash else settings
     file.write_text(settings.to_toml(), encoding="utf-8")
