@@ -286,6 +286,22 @@ def test_memory_is_given_back_once_nothing_is_computed_any_more(agent, monkeypat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_what_ends_an_agent_ends_it_as_ctrl_c_does(tmp_path, number):
     options = ("--device", "spec", "--port", "0", "--token-file", str(tmp_path / "token"))
-    with served("board", "agent", *options) as agent:
-        agent.process.send_signal(number)
-        assert agent.process.wait(30) == 0
+    before = signal.signal(number, signal.SIG_DFL)  # under nohup a hang-up is ignored, and stays so
+    try:
+        with served("board", "agent", *options) as agent:
+            agent.process.send_signal(number)
+            assert agent.process.wait(30) == 0
+    finally:
+        signal.signal(number, before)
+
+
+def test_an_agent_under_nohup_stays(tmp_path):
+    options = ("--device", "spec", "--port", "0", "--token-file", str(tmp_path / "token"))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with served("board", "agent", *options) as agent:
+            agent.process.send_signal(signal.SIGHUP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                agent.process.wait(0.5)
+    finally:
+        signal.signal(signal.SIGHUP, before)

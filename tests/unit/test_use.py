@@ -149,7 +149,7 @@ def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
     Image.open(path).convert("L").save(grey)
     assert digits.names == tuple("0123456789")
     emulated = predict(digits, [grey])
-    with pytest.warns(DataWarning, match=r"^1 of 1 images have colour channels: "):
+    with pytest.warns(DataWarning, match=r"^1 of 1 images have colour channels; "):
         specified = predict(digits, [path], device="spec")
     assert [found.probability for found in emulated] == [found.probability for found in specified]
 
