@@ -20,8 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with a long module that needs no engine: else both workers wait for one build of it."""
-    items.sort(key=lambda item: item.path.name != "test_e2hls_report.py")
+    """Run long modules without an engine beside the first with one: else both workers wait for its build."""
+
+    def turn(item: pytest.Item) -> int:
+        name = item.path.stem
+        first = name.startswith("test_agent") or name == "test_board_in_use"
+        return {"test_e2hls_report": 0, "test_e2hls_rtl": 2}.get(name, 1 if first else 3)
+
+    items.sort(key=turn)
 
 
 @pytest.fixture
