@@ -23,7 +23,7 @@ __all__ = ["PRESETS", "RunConfig", "find_config", "keys_in", "read_config"]
 # Where a run computes does not change what it computes.
 _WHERE_ONLY = ("device", "board", "data", "overlay", "token_file", "deadline_s", "meter", "init", "log")
 # Without effect elsewhere.
-_RESIDENT_ONLY = (
+RESIDENT_ONLY = (
     "execution",
     "result_bits",
     "input_gradient_bits",
@@ -222,7 +222,7 @@ class RunConfig:
     def determining(self) -> dict[str, int | float | str]:
         """The settings that determine the trained weights: all but where they are computed."""
         left_out = [*_WHERE_ONLY]
-        left_out += [] if self.resident else _RESIDENT_ONLY
+        left_out += [] if self.resident else RESIDENT_ONLY
         left_out += [] if self.own_data else [*_OWN_DATA_ONLY, "data_sha256"]
         left_out += ["sign_scale"] if self.sign_scale == "none" else _BARE_SIGNS_ONLY
         left_out += ["gradient_range"] if self.gradient_range == 1 else []

@@ -6,19 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from e2train.train.config import RunConfig, keys_in
+from e2train.train.config import RESIDENT_ONLY, RunConfig, keys_in
 from e2train.train.presets import METHODS, Method
 
 __all__ = ["chosen_keys", "unused_note"]
 
-_RESIDENT = (
-    "result_bits",
-    "input_gradient_bits",
-    "block_gradient_bits",
-    "scale_decay",
-    "gradient_range",
-    "gradient_rounding",
-)
+_RESIDENT = tuple(key for key in RESIDENT_ONLY if key != "execution")
 _SKIPPING = ("skip", "skip_where", "gate_weight")
 _SIGNS = ("sign_scale", "sign_lr", "sign_weight_decay", "swa_first")
 _PREDICTION = ("psg_mode", "psg_x_bits", "psg_g_bits", "psg_beta")
