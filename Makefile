@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 SOURCES := setup.py host hls/e2hls sim tests scripts docs
 CPP := $(wildcard hls/kernels/*.?pp hls/include/*.h hls/include/*/*.h hls/e2hls/simulation/*.cpp sim/soc/*.?pp host/e2train/devices/native/*.?pp)
 
-.PHONY: help setup train train-smb-int8 train-e2train test board-test browser-test test-slow wheel-test docs notebooks lint format clean
+.PHONY: help setup train train-smb-int8 train-e2train train-smb-fp32 test board-test browser-test test-slow wheel-test docs notebooks lint format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,9 +26,9 @@ trained = $(BIN)/e2train train digits --method $(1) --device $(2) --out runs/dig
 	$$(test ! -e runs/digits-$(1)/checkpoint.pt -o -e runs/digits-$(1)/summary.json && echo --overwrite || echo --resume)
 
 train: $(READY)  ## train a small CNN in float32 and, on the simulated FPGA, in int8 and with the savings; and report
-	$(call trained,smb-fp32,emulator)
-	@echo 'e2train trains beside smb-int8; it writes to runs/digits-e2train.log'
-	@$(MAKE) --no-print-directory -j2 train-smb-int8 train-e2train
+	@echo 'e2train, then smb-fp32 train beside smb-int8; they write to runs/digits-e2train.log and -smb-fp32.log'
+	@mkdir -p runs
+	@$(MAKE) --no-print-directory -j2 train-smb-int8 train-e2train train-smb-fp32
 	$(BIN)/e2train energy report runs/digits-smb-fp32 runs/digits-smb-int8 runs/digits-e2train --out runs/digits
 
 train-smb-int8:
@@ -36,6 +36,9 @@ train-smb-int8:
 
 train-e2train:
 	@$(call trained,e2train,rtl) > runs/digits-e2train.log 2>&1 || { cat runs/digits-e2train.log; exit 1; }
+
+train-smb-fp32:
+	@$(call trained,smb-fp32,emulator) > runs/digits-smb-fp32.log 2>&1 || { cat runs/digits-smb-fp32.log; exit 1; }
 
 test: $(READY)  ## run all tests that need no real board, sensor or browser, but the slow ones
 	$(BIN)/pytest -m 'not slow and not browser'
