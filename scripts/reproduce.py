@@ -101,6 +101,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; 1 by default")
     parser.add_argument("--nice", type=int, default=0, help="how far to stand back behind other processes")
     parser.add_argument("--host", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, help="threads of a run; those of the table by default")
     parser.add_argument("--out", type=Path, default=Path("runs/tables"))
     return parser.parse_args()
 
@@ -110,11 +111,17 @@ def seeds(table: Table, name: str, out: Path, options: argparse.Namespace) -> li
     own = table.rows[name].seeds
     return [
         (
-            table.config(name, {"seed": seed, "host": options.host}, data=options.data),
+            table.config(name, {"seed": seed, **computed(options)}, data=options.data),
             out / f"{slug(name)}-seed{seed}",
         )
         for seed in range(max(own, options.seeds or own))
     ]
+
+
+def computed(options: argparse.Namespace) -> Settings:
+    """Where runs are computed; a run that was computed otherwise counts as well."""
+    threads = {"threads": options.threads} if options.threads else {}
+    return {"host": options.host, **threads}
 
 
 def candidates(table: Table, names: Sequence[str], choices: Path, options: argparse.Namespace) -> list[Run]:
@@ -122,7 +129,7 @@ def candidates(table: Table, names: Sequence[str], choices: Path, options: argpa
     runs = []
     for name in names:
         for tried in table.rows[name].tried:
-            changes = {**tried, "host": options.host, "validation": VALIDATION}
+            changes = {**tried, **computed(options), "validation": VALIDATION}
             config = table.config(name, changes, data=options.data)
             tried_text = " ".join(f"{key} {value}" for key, value in tried.items())
             runs.append((config, choices / slug(name) / slug(f"{tried_text} {config.steps} steps")))
@@ -174,9 +181,10 @@ def run(settings: RunConfig, where: Path, under_way: set[subprocess.Popen[bytes]
     """Train in a process of its own; what went wrong, if anything did."""
     begun, file = where / "config.toml", where.parent / f"{where.name}.toml"
     where.parent.mkdir(parents=True, exist_ok=True)
-    if begun.exists() and (where / "checkpoint.pt").exists():  # on the other kind of host it goes on there
-        there = settings.changed(host=read_config(begun).host)
-        settings = there if there.hash == read_config(begun).hash else settings
+    if begun.exists() and (where / "checkpoint.pt").exists():  # it goes on as it was begun
+        before = read_config(begun)
+        there = settings.changed(host=before.host, threads=before.threads)
+        settings = there if there.hash == before.hash else settings
     file.write_text(settings.to_toml(), encoding="utf-8")
     same = begun.exists() and read_config(begun).hash == settings.hash
     options = ["--resume"] if same and (where / "checkpoint.pt").exists() else ["--overwrite"]
@@ -204,7 +212,7 @@ def finished(settings: RunConfig, where: Path) -> Record | None:
         except TrainError:
             found = kept
         for one in found:
-            if one["config_sha256"] == settings.changed(host=one["host"]).hash:
+            if one["config_sha256"] == settings.changed(host=one["host"], threads=one.get("threads")).hash:
                 RECORDS[key] = one
                 break
     return RECORDS.get(key)

@@ -62,6 +62,7 @@ def record(run: FinishedRun) -> Record:
     return {
         **{key: getattr(summary, key) for key in (*kept, *counted)},
         "host": run.config.host,
+        "threads": run.config.threads,
         "costs_sha256": _costs_sha256(),
         "blocks_skipped": summary.blocks_skipped / (summary.blocks_run + summary.blocks_skipped or 1),
         "computation_to_smb-fp32": saved.computation_of_fp32,

@@ -205,19 +205,20 @@ def deterministic(threads: int) -> Iterator[None]:
     if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    short, fills = torch.backends.cudnn.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory
+    checks: Any = torch.utils.deterministic
+    short, fills = torch.backends.cudnn.allow_tf32, checks.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.allow_tf32 = False
-        torch.utils.deterministic.fill_uninitialized_memory = False  # takes a tenth of a float32 step
+        checks.fill_uninitialized_memory = False  # it takes a tenth of a float32 step
         try:
             yield
         finally:
             torch.set_num_threads(before)
             torch.use_deterministic_algorithms(strict)
             torch.backends.cudnn.allow_tf32 = short
-            torch.utils.deterministic.fill_uninitialized_memory = fills
+            checks.fill_uninitialized_memory = fills
 
 
 def make_model(
@@ -238,7 +239,7 @@ def make_model(
     if context is not None:
         _place(model, context, config, image)
     else:
-        model.to(memory_format=torch.channels_last)  # in which float32 convolutions are fastest
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest in float32
     return model
 
 
