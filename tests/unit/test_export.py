@@ -57,6 +57,17 @@ def images():
     return digits_split().test.take(np.arange(360))[0]
 
 
+def test_branches_weigh_less_where_blocks_can_be_skipped_alone(tmp_path):
+    """A block that begins a stage always runs; in an evaluation it is as strong as in training."""
+    config = PRESETS["digits"].changed(method="sd", steps=6, batch=32, skip_where="within-stages")
+    run_training(config, out=tmp_path)
+    with opened(read_trained(tmp_path)) as model:
+        weighted, plain = conv_scales(model), model.resident.scales()
+        assert model.skippable == (1, 3)
+    changed = {name for name, of in plain.items() if of.norm != weighted[name].norm}
+    assert changed == {"blocks.1.branch.3", "blocks.3.branch.3"}
+
+
 @pytest.mark.parametrize("form", ["torch", "onnx", "qonnx"])
 def test_all_test_images_have_the_classes_of_the_run(digits, run, form):
     out, summary = digits

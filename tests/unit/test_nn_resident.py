@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from brevitas.nn import QuantConv2d
+from e2train.devices import open_device
 from e2train.devices.emulator.resident import TorchResident
 from e2train.devices.memory import SpecResident
 from e2train.devices.native import NativeResident
@@ -25,6 +26,7 @@ from e2train.nn import (
     build_model,
     describe,
     digits_net,
+    freeze,
     quantise_weight,
     resnet,
 )
@@ -339,6 +341,10 @@ def _pool(net: ResidualNet) -> None:
     net.head[0] = nn.AdaptiveMaxPool2d(1)
 
 
+def _four_averages(net: ResidualNet) -> None:
+    net.head[0] = nn.AdaptiveAvgPool2d(2)
+
+
 def _no_norm(net: ResidualNet) -> None:
     net.stem = nn.Sequential(net.stem[0], net.stem[2])
 
@@ -354,11 +360,12 @@ def _no_norm(net: ResidualNet) -> None:
         _replace(0, 1, nn.GroupNorm(4, 16)),
         _shortcut(1, nn.Conv2d(16, 32, 1, stride=2, bias=False)),
         _pool,
+        _four_averages,
         _no_norm,
     ],
     ids=[
         "bias", "groups", "dilation", "reflecting padding", "GELU", "group norm", "projection", "max pooling",
-        "no batch norm",
+        "four averages", "no batch norm",
     ],
 )  # fmt: skip
 def test_a_model_that_cannot_stay_on_the_device_says_so_in_one_line(change):
@@ -367,6 +374,60 @@ def test_a_model_that_cannot_stay_on_the_device_says_so_in_one_line(change):
     message = str(refused.value)
     assert "\n" not in message
     assert re.search(r" cannot stay on the device: .* use --set execution=offload$", message), message
+
+
+def _shared(net: ResidualNet) -> None:
+    net.blocks.insert(1, net.blocks[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_shared, "blocks.0.branch.0 is used more than once: resident runs take each convolution once; "
+         "use --set execution=offload"),
+        (_replace(0, 1, nn.BatchNorm2d(16, affine=False)), "the batch norm behind blocks.0.branch.0 needs "
+         "affine=True and track_running_stats=True in resident runs"),
+        (_replace(0, 1, nn.BatchNorm2d(16, track_running_stats=False)), "the batch norm behind "
+         "blocks.0.branch.0 needs affine=True and track_running_stats=True in resident runs"),
+    ],
+    ids=["a block twice", "affine", "track_running_stats"],
+)  # fmt: skip
+def test_what_a_program_would_compute_otherwise_is_refused(change, message):
+    with pytest.raises(ResidentError) as refused:
+        describe(_changed(change), (3, 32, 32))
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_a_batch_norm_in_another_mode_than_the_model_is_refused(training):
+    net = digits()
+    on_device(net)
+    net(images())
+    net.train(training).stem[1].train(not training)
+    mode = "training" if training else "evaluation"
+    with pytest.raises(ResidentError, match=rf"^the batch norm behind stem.0 must be in {mode} mode, as "):
+        net(images())
+
+
+def test_parts_frozen_behind_the_programs_back_are_refused():
+    net = digits()
+    on_device(net)
+    freeze(net, "stem")
+    with pytest.raises(ResidentError, match=r"call e2train.nn.freeze before ResidentBody to keep some as"):
+        net.train()(images())
+
+
+def test_other_widths_and_devices_are_refused():
+    context = OffloadContext(device=SpecResident(), gradient_bits=12)
+    with pytest.raises(ResidentError, match=r"^gradient_bits must be 8 or 16 with resident tensors, not 12$"):
+        ResidentBody(digits(), context, image=IMAGE)
+    for name in ("result_bits", "input_gradient_bits", "block_gradient_bits"):
+        with pytest.raises(ResidentError, match=rf"^{name} must be 8 or 16 with resident tensors, not 4$"):
+            ResidentBody(digits(), OffloadContext(device=SpecResident()), image=IMAGE, **{name: 4})
+    streams = open_device("emulator")
+    for other in (OffloadContext(device=streams), streams):
+        with pytest.raises(ResidentError, match=r"^resident runs need an OffloadContext with a device of "):
+            ResidentBody(digits(), other, image=IMAGE)
 
 
 def test_resnet18_cannot_stay_on_the_device():

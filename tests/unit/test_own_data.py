@@ -11,8 +11,9 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from e2train.nn import MODEL_NAMES
-from e2train.train import PRESETS, DataError, TrainError, read_config, run_training
+from e2train.nn import MODEL_NAMES, Group
+from e2train.runtime import Ledger
+from e2train.train import PRESETS, DataError, Session, TrainError, read_config, run_training
 from e2train.train.data.dataset import DataWarning, ImageFormat
 from e2train.train.data.own_data import labelled_images, own_split
 from e2train.train.resources import load_split, settled
@@ -337,6 +338,21 @@ def test_images_to_test_are_numbered_as_the_run_knows_them(tmp_path, rng):
     assert str(error.value) == message
 
 
+def test_images_are_told_apart_by_what_is_in_them(tmp_path):
+    """Not by names and sizes of files alone, which are equal here."""
+    found = []
+    for part, colours in (("one", (0, 255)), ("other", (255, 0))):
+        for name, colour in zip(("ant", "bee"), colours, strict=True):
+            (tmp_path / part / name).mkdir(parents=True)
+            for index in range(5):
+                image = np.full((8, 8, 3), colour, np.uint8)
+                Image.fromarray(image).save(tmp_path / part / name / f"{index}.bmp")
+        sizes = {path.stat().st_size for path in (tmp_path / part).glob("*/*")}
+        found.append((sizes, split_of(tmp_path / part).sha256))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] != found[1][1]
+
+
 def test_settings_take_what_the_data_has(tmp_path, rng):
     write_images(tmp_path / "data", count=5, rng=rng, mode="L")
     config = PRESETS["folder-digits"].changed(data=str(tmp_path / "data"))
@@ -396,3 +412,16 @@ def test_a_last_batch_of_one_image_is_refused(tmp_path, rng):
     with pytest.raises(DataError) as error:
         run_training(config, out=tmp_path / "run")
     assert str(error.value) == "the last batch of an epoch has 1 of 16 images; use another --batch"
+
+
+def test_ranks_need_two_images_each_in_the_last_batch(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng)
+    config = PRESETS["folder-digits"].changed(data=str(tmp_path), batch=13, method="smb-fp32")
+    group = Group()
+    group.size = 2
+    with pytest.raises(DataError) as error:
+        Session.start(config, None, Ledger(), group)
+    assert str(error.value) == (
+        "the last batch of an epoch has 3 of 16 images for 2 ranks, two are needed for each; "
+        "use another --batch"
+    )

@@ -57,6 +57,14 @@ def refusal(out, **options):
     return str(error.value)
 
 
+def test_nothing_of_a_discarded_run_stays(finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "exported.qonnx.onnx").touch()
+    (tmp_path / "notes.txt").touch()  # the user's own
+    RunFolder(tmp_path).begin(CONFIG)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.toml", "metrics.jsonl", "notes.txt"}
+
+
 @pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}], ids=str)
 def test_a_folder_in_use_is_refused_and_left_alone(tmp_path, options):
     with RunFolder(tmp_path).held():

@@ -134,6 +134,14 @@ def test_epochs_take_the_place_of_steps_unless_both_are_given():
     assert [cifar.changed(epochs=5, steps=9).steps, cifar.changed(lr=0.2).steps] == [9, 64_000]
 
 
+def test_options_and_assignments_are_taken_together():
+    digits = PRESETS["digits"]
+    assert digits.set(["epochs=3"], steps=20, seed=None).steps == 20
+    assert digits.set(["lr=0.5"], lr=0.5).lr == 0.5
+    with pytest.raises(TrainError, match=r"^steps is 20 by its option and 30 by --set; give it once$"):
+        digits.set(["steps=30"], steps=20)
+
+
 def test_a_run_from_before_a_setting_is_read_as_it_was_trained(tmp_path):
     path = tmp_path / "config.toml"
     dithered = PRESETS["cifar10-resnet8"].changed(method="psg")

@@ -374,6 +374,8 @@ def test_images_in_folders(tmp_path):
     assert images.shape == (2, 3, 16, 16)
     assert labels.tolist() == [0, 1]
     assert images[0].max() < 0 < images[1].min()
+    Image.fromarray(image).resize((60, 40)).save(tmp_path / "val" / "bee" / "1.png")
+    assert folder_split(tmp_path, size=16).sha256 != split.sha256
     (tmp_path / "val" / "bee" / "0.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bee/0.png is no image that can be read"):
         split.test.take(np.array([2]))

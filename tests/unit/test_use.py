@@ -4,6 +4,8 @@
 import json
 import re
 import shutil
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -12,10 +14,11 @@ import torch
 from e2train.cli.app import main
 from e2train.train import PRESETS, DataError, TrainError, predict, read_trained, run_training
 from e2train.train.data import labelled_images
-from e2train.train.data.dataset import DataWarning
+from e2train.train.data.dataset import DataWarning, ImageFormat
 from e2train.train.evaluation import Evaluation, classify, read_evaluation
 from e2train.train.export import FORMATS, load_exported
-from e2train.train.use import opened
+from e2train.train.trained import TrainedModel
+from e2train.train.use import images_to_test, opened
 from PIL import Image
 from report_pages import charts
 
@@ -177,6 +180,46 @@ def test_images_of_other_classes_are_refused(trained, tmp_path, run):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "eel" / "0.png")
     message = f"{tmp_path} has the class eel, which the run does not know: ant, bee, cat, dog"
     assert run("evaluate", trained[0], "--data", tmp_path) == (2, "", f"e2train: {message}\n")
+
+
+def imagenet(names):
+    """A model of images in folders, as ImageNet is kept."""
+    form = ImageFormat(channels=3, size=8)
+    config = PRESETS["imagenet-resnet18"]
+    return TrainedModel(config=config, format=form, names=names, state={}, weights_sha256="")
+
+
+def test_classes_of_an_imagenet_go_by_their_names(tmp_path):
+    for part in ("train", "val"):
+        for name in ("bee", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / part / name / "0.png")
+    images, _ = images_to_test(imagenet(CLASSES), tmp_path)
+    assert images.take(np.arange(2))[1].tolist() == [1, 3]
+    with pytest.raises(DataError) as error:
+        images_to_test(imagenet(("ant", "bee")), tmp_path)
+    assert str(error.value) == f"{tmp_path} has the class dog, which the run does not know: ant, bee"
+
+
+@pytest.mark.parametrize("preset", ["imagenet-resnet18", "folder-resnet18"])
+def test_images_are_turned_as_in_training(tmp_path, monkeypatch, preset):
+    half, exif = np.zeros((8, 8, 3), np.uint8), Image.Exif()
+    half[:4] = 200
+    exif[0x0112] = 6  # to be turned clockwise
+    Image.fromarray(half).save(tmp_path / "0.png", exif=exif)
+    seen = []
+
+    def model(images):
+        seen.append(images)
+        return torch.zeros(len(images), len(CLASSES))
+
+    monkeypatch.setattr("e2train.train.use.opened", lambda trained, device: nullcontext(model))
+    trained = replace(imagenet(CLASSES), config=PRESETS[preset].changed(data="."))
+    predict(trained, [tmp_path / "0.png"])
+    halves = seen[0][0, 0] > seen[0].mean()
+    turned = preset == "folder-resnet18"
+    assert halves[:, 4:].all() == turned
+    assert halves[:4].all() == (not turned)
 
 
 def test_images_that_have_changed_are_not_tested(tmp_path, images, run):

@@ -99,7 +99,7 @@ def train(
         "lr": lr,
         "seed": seed,
     }
-    config = find_config(preset).changed(**where, **what).set(settings or [])
+    config = find_config(preset).set(settings or [], **where, **what)
     options = [key for key, value in (where | what).items() if value is not None]
     if note := unused_note(config, chosen_keys(preset, options, settings or [])):
         warnings.warn(note, stacklevel=1)

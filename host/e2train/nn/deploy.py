@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from brevitas.nn import QuantConv2d, QuantIdentity
 from brevitas.quant import (
@@ -19,7 +20,7 @@ from e2train.nn.layers import OffloadConv2d
 from e2train.nn.quantities import ConvScales, Quantity
 from e2train.nn.resident import quantise_weight
 from e2train.nn.residual import ResidualBlock, ResidualNet
-from e2train.nn.skipping import StochasticDepth
+from e2train.nn.skipping import RunAll, StochasticDepth
 
 __all__ = ["DeployedNet", "conv_scales", "deploy"]
 
@@ -81,11 +82,10 @@ def conv_scales(model: ResidualNet) -> dict[str, ConvScales]:
     """
     if model.resident is not None:
         policy = model.policy
-        return (
-            model.resident.scales(policy.survival)
-            if isinstance(policy, StochasticDepth)
-            else model.resident.scales()
-        )
+        if not isinstance(policy, StochasticDepth):
+            return model.resident.scales()
+        gates = {index: float(np.float32(policy.survival(index))) for index in model.skippable}
+        return model.resident.scales(lambda index: gates.get(index, 1.0))
     found = {}
     for name, layer in model.named_modules():
         if isinstance(layer, OffloadConv2d):
@@ -111,6 +111,8 @@ def deploy(model: ResidualNet, scales: dict[str, ConvScales]) -> DeployedNet:
     for name, of in scales.items():
         if of.a is not None:
             _quantise_behind(model, name, of.a)
+    if isinstance(model.policy, StochasticDepth) and any(of.norm for of in scales.values()):
+        model.policy = RunAll()  # their batch norms give what a gate would make of it
     model.policy.eval()
     return DeployedNet(model.eval())
 

@@ -19,7 +19,8 @@ from e2train.devices.resident import ResidentDevice
 from e2train.nn.context import OffloadContext
 from e2train.nn.quantisers import NonFiniteInputError
 from e2train.nn.quantities import ConvScales, Quantity
-from e2train.nn.resident_network import ResidentError, describe
+from e2train.nn.resident_limits import check_bits, check_context, check_gate, check_norms
+from e2train.nn.resident_network import describe
 from e2train.nn.residual import ResidualNet
 from e2train.nn.skipping import RunAll
 from e2train.numerics.rounding import Ints
@@ -76,6 +77,13 @@ class ResidentBody(nn.Module):
         Raises: ResidentError when the model is built otherwise than a program on the device can follow.
         """
         super().__init__()
+        check_context(context)
+        check_bits(
+            result_bits=result_bits,
+            input_gradient_bits=input_gradient_bits or result_bits,
+            gradient_bits=context.gradient_bits,
+            block_gradient_bits=block_gradient_bits,
+        )
         self.context = context
         self._network = describe(model, image)
         self._kinds = Kinds.of_bits(
@@ -166,6 +174,8 @@ class ResidentBody(nn.Module):
             want a gradient.
         """
         self._check(images)
+        norms = {conv.name: (self._layers[conv.name][1], conv.frozen) for conv in self._network.convs}
+        check_norms(norms, training=model.training)
         self._scales.maxima = self.maxima.numpy()  # where a state has been loaded
         self._turn.number += 1
         gates: dict[int, Tensor] = {}
@@ -180,7 +190,7 @@ class ResidentBody(nn.Module):
             gate = model.policy.gate(index, features.to(images.device))
             if gate is None:
                 return None
-            _check_gate(index, gate.detach(), training=model.training)
+            check_gate(index, gate.detach(), training=model.training)
             gates[index] = gate
             runs[index] = int(gate.detach().count_nonzero())
             return _array(gate)
@@ -319,20 +329,6 @@ class _Backward(torch.autograd.Function):
         return None, None, None, None, *ctx.body.gradients(ctx.turn, gradient, ctx.gates)
 
 
-def _check_gate(index: int, gate: Tensor, *, training: bool) -> None:
-    """Make sure that a block's gates are zero or one, or in an evaluation zero or all alike.
-
-    Raises: ResidentError when they are not.
-    """
-    weights = sorted(set(gate[gate != 0].tolist()))
-    if len(weights) > 1 or (training and weights not in ([], [1.0])):
-        wanted = "1" if training else "all alike"
-        raise ResidentError(
-            f"gates of block {index} must be 0 or {wanted} with resident tensors, not "
-            f"{', '.join(f'{weight:g}' for weight in weights[:4])}; use a model without them"
-        )
-
-
 def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:
     """int8 in [-127, 127] and their exponent, as the quantiser ``WeightInt8`` gives them.
 
@@ -351,14 +347,14 @@ def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:
 def _rounded_norm(
     norm: NormParameters, y: float, out: float, added: float, strength: float
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Scale and offset of batch norm in evaluation, as an affine operation rounds them.
+    """Scale and offset of batch norm in evaluation times ``strength``, as an affine operation rounds them.
 
     From and to integers of the scales ``y`` and ``out``; what is added has integers of the scale ``added``.
     """
     scale, offset = norm.running.affine(norm)
     one = np.ones(len(scale))
     rounded = mantissas(strength * scale * (y / out), one * (added / out), strength * offset / out)
-    step = 2.0**-rounded.shift * out / strength
+    step = 2.0**-rounded.shift * out
     halves_up = 0.25  # of the sum's LSB, where a float32 holds it
     return tuple((rounded.a * (step / y)).tolist()), tuple(((rounded.d + halves_up) * step).tolist())
 

@@ -42,13 +42,23 @@ def describe(model: ResidualNet, image: ImageShape) -> Network:
         assert isinstance(block, ResidualBlock)
         found.append(_block(block, index, names, found[-1]))
     head = list(model.head) if isinstance(model.head, nn.Sequential) else []
-    if [type(part) for part in head[-3:]] != _AVERAGES:
+    if [type(part) for part in head[-3:]] != _AVERAGES or head[-3].output_size not in (1, (1, 1)):
         raise ResidentError(_refusal("its head"))
     if head[:-3]:
         last = found[-1]
         convs = _branch(nn.Sequential(*head[:-3]), "its head", names, _result(last), last.last.out_order)
         found.append(BlockSpec(name="head", index=None, convs=convs, shortcut="none", stage=last.stage + 1))
+    _check_once([conv.name for block in found for conv in block.convs])
     return Network(blocks=tuple(_frozen(block) if _part(block) in model.frozen else block for block in found))
+
+
+def _check_once(names: list[str]) -> None:
+    """Raises: ResidentError when a convolution comes twice, whose gradients would have to be added up."""
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ResidentError(
+            f"{twice[0]} is used more than once: resident runs take each convolution once; "
+            "use --set execution=offload"
+        )
 
 
 def _part(block: BlockSpec) -> str:
@@ -111,6 +121,11 @@ def _branch(
         activation = _ACTIVATIONS.get(kinds[1]) if kinds[1:] else "none"
         if type(conv) is not nn.Conv2d or kinds[:1] != [nn.BatchNorm2d] or kinds[2:] or activation is None:
             raise ResidentError(_refusal(what))
+        if not (behind[0].affine and behind[0].track_running_stats):
+            raise ResidentError(
+                f"the batch norm behind {names[conv]} needs affine=True and track_running_stats=True in "
+                "resident runs"
+            )
         found.append(_conv_norm(names[conv], conv, image, order, activation))
         image, order = _shape(found[-1]), found[-1].out_order
     if not found:

@@ -62,7 +62,7 @@ class RunConfig:
     init: str = ""  # weights to start from: folder of a run, model.pt or checkpoint.pt
     init_sha256: str = ""  # hash of these weights, which must be theirs
     freeze: str = ""  # layers that stay as they are, such as stem,blocks.0-2
-    data_sha256: str = ""  # hash of the images, which must be theirs
+    data_sha256: str = ""  # hash of the images, which must be theirs (ImageNet: of names and sizes of files)
     host: str = "cpu"  # the torch device
     threads: int = 1  # of torch and of the emulator; sums in float32 depend on it
     seed: int = 0  # of weights, order, draws and augmentation
@@ -258,22 +258,25 @@ class RunConfig:
         given = {key: value for key, value in options.items() if value is not None}
         return replace(self, **({"steps": 0} if "epochs" in given else {}) | given)
 
-    def set(self, assignments: list[str]) -> RunConfig:
-        """The same with values from texts such as ``psg_mode=resolve``.
+    def set(self, assignments: list[str], **options: Any) -> RunConfig:
+        """The same with values from texts such as ``psg_mode=resolve``, and options of ``changed``.
 
-        Raises: TrainError when there is no such key, or the value is not of its type.
+        Raises: TrainError when there is no such key, the value is not of its type, or an option has another.
         """
-        options = {}
+        assigned: dict[str, Any] = {}
         for text in assignments:
             key, _, value = text.partition("=")
             kind = _KINDS.get(key)
             if kind is None:
                 raise TrainError(f"no setting {key!r}; there are: {', '.join(_KINDS)}")
             try:
-                options[key] = {"int": int, "float": float}.get(kind, str)(value)
+                assigned[key] = {"int": int, "float": float}.get(kind, str)(value)
             except ValueError:
                 raise TrainError(f"{key} must be of type {kind}, not {value!r}") from None
-        return self.changed(**options)
+            option = options.get(key)
+            if option is not None and option != assigned[key]:
+                raise TrainError(f"{key} is {option} by its option and {value} by --set; give it once")
+        return self.changed(**options | assigned)
 
     def to_toml(self) -> str:
         """The text that ``read_config`` reads.

@@ -33,7 +33,7 @@ __all__ = ["FORMATS", "Exported", "export", "load_exported"]
 FORMATS = {"torch": ".pt", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
 """Ending of the file of each format."""
 
-_KIND = "e2train export"
+_KIND = "e2train export 2"
 _AGAIN = "export it again"
 _BATCH = 120
 Logits = NDArray[np.float32]

@@ -145,6 +145,7 @@ class RunFolder:
             self.model,
             self.evaluation,
             *self.path.glob(f"{EVENTS}*"),
+            *self.path.glob("exported.*"),
         )
 
     def go_on(self, step: int, *, steps_run: int, measured_s: float = 0.0) -> None:

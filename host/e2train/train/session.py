@@ -260,8 +260,12 @@ def _batches(config: RunConfig, split: Split, group: Group) -> Batches:
             f"{group.size} ranks share a batch of {batches.smallest} images at the end of an epoch; "
             "use another --batch"
         )
-    if config.own_data and batches.smallest < 2:  # batch norm may have one pixel of each
-        raise DataError(f"the last batch of an epoch has 1 of {len(split.train)} images; use another --batch")
+    if config.own_data and batches.smallest < 2 * group.size:  # batch norm may have one pixel of each
+        ranks = f" for {group.size} ranks, two are needed for each" if group.size > 1 else ""
+        raise DataError(
+            f"the last batch of an epoch has {batches.smallest} of {len(split.train)} images{ranks}; "
+            "use another --batch"
+        )
     return batches
 
 

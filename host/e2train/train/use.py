@@ -17,6 +17,7 @@ from e2train.nn import Group, ResidualNet, share
 from e2train.train.data import Dataset, Split, labelled_images, read_pixels
 from e2train.train.data.dataset import DataWarning, warn_of_squares
 from e2train.train.data.image_folder import scan_image
+from e2train.train.data.own_data import check_classes, renumbered
 from e2train.train.errors import TrainError
 from e2train.train.evaluation import Evaluation, classify
 from e2train.train.files import write_atomically
@@ -91,6 +92,9 @@ def images_to_test(trained: TrainedModel, data: Path | None) -> tuple[Dataset, s
     if data is not None and not config.preset.startswith(("cifar", "imagenet")):
         return labelled_images(data, trained.format, trained.names), str(data)
     split: Split = load_split(config if data is None else config.changed(data=str(data)))
+    if data is not None and split.names != trained.names:
+        check_classes(data, split.names, trained.names)
+        return renumbered(split.test, split.names, trained.names), "test"
     if data is None and config.data_sha256 not in ("", split.sha256):
         raise TrainError(
             f"{config.data} holds other images than the run has learnt from, maybe those that it would be "
@@ -137,7 +141,8 @@ def predict(trained: TrainedModel, images: Sequence[Path], *, device: str = "emu
     Raises: DataError when a file is no image.
     """
     _warn_of_changes(trained, images)
-    pixels = [read_pixels(path, trained.format) for path in images]
+    upright = trained.config.own_data  # as in training
+    pixels = [read_pixels(path, trained.format, upright=upright) for path in images]
     found = []
     with opened(trained, device=device) as model:
         host = torch.device(_host(trained))

@@ -143,7 +143,11 @@ def folder_split(root: Path, *, size: int) -> Split:
         return ImageFiles(files=files, labels=labels, format=form, upright=False)
 
     train, test = images("train"), images("val")
-    named = "\n".join(f"{path.parent.name}/{path.name}" for part in (train, test) for path in part.files)
+    named = "\n".join(
+        f"{path.parent.name}/{path.name} {path.stat().st_size}"
+        for part in (train, test)
+        for path in part.files
+    )
     return Split(
         train=train,
         test=test,

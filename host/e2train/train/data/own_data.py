@@ -28,7 +28,7 @@ from e2train.train.data.dataset import (
 from e2train.train.data.image_folder import ENDINGS, ImageFiles, Pixels, class_files, is_hidden, scan_image
 from e2train.train.data.npz_file import ImageArray, read_images
 
-__all__ = ["SHARE", "OwnImages", "labelled_images", "own_split"]
+__all__ = ["SHARE", "OwnImages", "check_classes", "labelled_images", "own_split", "renumbered"]
 
 SHARE = 0.2
 """Of the images that are held out where none are kept for the test."""
@@ -37,6 +37,7 @@ _LAYOUT = "give --data a folder with CLASS/*.png, or with train/CLASS/*.png and 
 _STREAM = 4  # keeps these draws apart from others with the same seed
 _SAMPLE = 2000  # images that mean and standard deviation are taken from
 _CHUNK = 100
+_SHOWN = 10  # classes in a message
 
 
 class OwnImages(Dataset, Protocol):
@@ -80,9 +81,10 @@ class _Files(ImageFiles):
         return replace(self, format=form, kept={})
 
     def identify(self) -> bytes:
-        """Names of files and folders, and sizes."""
+        """Names of files and folders, and hashes of what is in them."""
         return b"".join(
-            f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode(errors="surrogateescape")
+            f"{path.parent.name}/{path.name} ".encode(errors="surrogateescape")
+            + hashlib.sha256(path.read_bytes()).digest()
             for path in self.files
         )
 
@@ -137,11 +139,24 @@ def labelled_images(root: Path, form: ImageFormat, names: tuple[str, ...]) -> Da
     Raises: DataError when the data is not there, or has other classes.
     """
     found, train, test = _read(root)
-    if unknown := [name for name in found if name not in names]:
-        raise DataError(f"{root} has the class {unknown[0]}, which the run does not know: {', '.join(names)}")
+    check_classes(root, found, names)
     chosen = train if test is None else test
     chosen.found()
-    images = chosen.formatted(form)
+    return renumbered(chosen.formatted(form), found, names)
+
+
+def check_classes(root: Path, found: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Make sure that all classes that were found are among those that a model knows.
+
+    Raises: DataError when they are not.
+    """
+    if unknown := [name for name in found if name not in names]:
+        some = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} others" if names[_SHOWN:] else "")
+        raise DataError(f"{root} has the class {unknown[0]}, which the run does not know: {some}")
+
+
+def renumbered(images: Dataset, found: tuple[str, ...], names: tuple[str, ...]) -> Dataset:
+    """Images whose classes have numbers by their names among those that a model knows."""
     return _Renumbered(images=images, numbers=np.array([names.index(name) for name in found]))
 
 
