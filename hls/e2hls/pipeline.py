@@ -58,6 +58,7 @@ _LLVM_PASSES = (
     Pass(
         "pragmas", "Markers of pragmas become loop metadata and properties of variables.", llvm.read_pragmas
     ),
+    Pass("hide-indices", "LLVM is kept from adding up the indices of several dimensions.", llvm.hide_indices),
     Pass("simplify", "LLVM folds constants and turns small branches into selects.", llvm.simplify),
     _POINTERS,
     Pass("unroll", "LLVM unrolls what must be unrolled; a variable trip count is an error.", llvm.unroll),

@@ -335,3 +335,9 @@ def test_arrays_in_a_struct_are_told_apart_by_where_they_start(lowered: Lower) -
     (process,) = lowered(body).processes
     found = [(i.op, i.target) for block in process.blocks for i in block.instrs if i.op in ("load", "store")]
     assert found == [("load", "s_a"), ("store", "s_b"), ("load", "s_b")]
+
+
+def test_arrays_of_streams_may_be_static(lowered: Lower) -> None:
+    design = lowered("static In two[2];\ntwo[0].write(1);\ntwo[1].write(x_in.read());\n"
+                     "y_out.write(two[1].read() + two[0].read());")  # fmt: skip
+    assert [stream.name for stream in design.streams] == ["two", "two_1", "two_kept", "two_1_kept"]

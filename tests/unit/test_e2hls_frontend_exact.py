@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The design that the front end makes computes what the same C++ computes natively, word for word."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from checked_flow import lower
 from e2hls import Kernel, Words, build_native
 from e2hls.ir import Stream
 from e2hls.ir.interpreter import run_design
+from random_places import random_places
 
 OWN = Path(__file__).parent / "kernels"
 SHARED = Path(__file__).parents[1] / "rtl" / "kernels"
@@ -24,11 +26,13 @@ CASES = {
     SHARED / "fir.cpp": 50,
     SHARED / "matmul.cpp": 256,
     SHARED / "pingpong.cpp": 64,
+    SHARED / "places.cpp": 64 * 8,
     SHARED / "references.cpp": 300,
     SHARED / "sides.cpp": 100,
     SHARED / "vadd.cpp": 40,
 }
 SLOW = {"operators"}
+FEW = 8
 
 
 def corner_words(rng: np.random.Generator, count: int, width: int) -> list[int]:
@@ -62,21 +66,24 @@ def limbs(values: list[int], bits: int) -> np.ndarray:
     ],
 )
 def test_design_equals_native(source: Path) -> None:
-    kernel = Kernel(source.stem, source)
+    assert_exact(Kernel(source.stem, source), CASES[source], np.random.default_rng(len(source.stem)))
+
+
+def assert_exact(kernel: Kernel, words: int, rng: np.random.Generator) -> None:
+    """Words, ends and side channels are those of the native build."""
     design = lower(kernel)
-    rng = np.random.default_rng(len(source.stem))
-    inputs = {stream.name: corner_words(rng, CASES[source], stream.width) for stream in design.inputs}
+    inputs = {stream.name: corner_words(rng, words, stream.width) for stream in design.inputs}
     got = run_design(design, inputs)
     want = build_native(kernel).run(
         {stream.name: to_words(inputs[stream.name], stream) for stream in design.inputs}
     )
     for stream in design.outputs:
-        words = to_words(got[stream.name], stream)
-        assert len(words.data) > 0
-        for side, values in words.sides.items():
+        found = to_words(got[stream.name], stream)
+        assert len(found.data) > 0
+        for side, values in found.sides.items():
             assert np.array_equal(values, want[stream.name].sides[side])
-        assert np.array_equal(words.data, want[stream.name].data)
-        assert np.array_equal(words.last, want[stream.name].last)
+        assert np.array_equal(found.data, want[stream.name].data)
+        assert np.array_equal(found.last, want[stream.name].last)
 
 
 def test_selected_bits_are_those_of_the_vendor(tmp_path: Path) -> None:
@@ -142,3 +149,15 @@ def test_a_pipelined_function_unrolls_its_own_loops_alone(tmp_path: Path) -> Non
     (process,) = design.processes
     assert [(loop.name, loop.ii) for loop in process.loops.values()] == [("fill", 0), ("send", 0)]
     assert run_design(design, {"x_in": [1, 2, 3, 40000]})["y_out"] == [2, 4, 6, 80000 % 65536]
+
+
+@pytest.mark.parametrize(
+    "number", [n if n < FEW else pytest.param(n, marks=pytest.mark.slow) for n in range(60)]
+)
+def test_places_in_arrays_of_several_dimensions(
+    number: int, seed: int, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    text, words = random_places(random.Random(seed), "k")
+    source = tmp_path / "k.cpp"
+    source.write_text(text)
+    assert_exact(Kernel("k", source), 3 * words, rng)

@@ -171,6 +171,7 @@ class _Lowering:
             layout=self._layout,
             debug=self._debug,
             variables=self._variables,
+            processes=self._kept,
         )
         blocks = lowering.blocks()
         loops = {}

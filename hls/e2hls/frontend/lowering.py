@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.builder import INTRINSICS, Builder
 from e2hls.frontend.debug_info import DebugInfo
+from e2hls.frontend.hidden_indices import HIDDEN
 from e2hls.frontend.layout import Layout
 from e2hls.frontend.llvm_text import Function, Line, parse_line, split_operands, unquote
 from e2hls.frontend.memory_access import MemoryAccess
 from e2hls.frontend.pointers import Pointer, gep
 from e2hls.frontend.variables import Variables
+from e2hls.frontend.walks import find_walks
 from e2hls.ir import SIDES, Block, Branch, Const, Instr, Op, Operand, Phi, Ref, Return, Terminator
 
 __all__ = ["FunctionLowering"]
@@ -43,7 +45,7 @@ _FLOAT_OPS = ("fadd", "fsub", "fmul", "fdiv", "frem", "fneg", "fcmp")
 
 
 class FunctionLowering:
-    """One function of a design; ``binding`` says what its parameters stand for."""
+    """One function of a design, one of its ``processes``; ``binding`` says what its parameters stand for."""
 
     def __init__(
         self,
@@ -54,8 +56,10 @@ class FunctionLowering:
         layout: Layout,
         debug: DebugInfo,
         variables: Variables,
+        processes: Collection[str],
     ) -> None:
         self._function = function
+        self._processes = processes
         self._layout = layout
         self._debug = debug
         self._process = process
@@ -72,7 +76,7 @@ class FunctionLowering:
         self._attached: dict[str, list[Operand]] = {}  # side channels of the next beat, by stream
         self._order = function.flow().order
         self.labels = {label: self._fresh(label) for label in self._order}
-        self._access = MemoryAccess(variables, process, self.value)
+        self._access = MemoryAccess(variables, process, self.value, find_walks(function))
 
     def blocks(self) -> tuple[Block, ...]:
         """The function's reachable blocks, each after those that dominate it.
@@ -269,12 +273,19 @@ class FunctionLowering:
         name, args = call["name"], split_operands(call["args"])
         if name.startswith(_NO_EFFECT):
             return
-        if name.startswith("@llvm."):
+        if name.startswith(HIDDEN):
+            self._values[line.result] = self.value(args[0], b.loc)
+        elif name.startswith("@llvm."):
             self._intrinsic(name, call["before"].split()[-1], args, line.result, b)
         elif _STREAM.match(name) or name in _STATES:
             self._stream(name, args, line.result, b)
         else:
             called = self._debug.function_name(unquote(name[1:]))
+            if unquote(name[1:]) in self._processes:
+                raise HlsError(
+                    f"{called} is a process of its own and is called by another; give each a copy of it",
+                    b.loc,
+                )
             raise HlsError(f"{called} is called, which has no body in this kernel", b.loc)
 
     def _intrinsic(self, name: str, kind: str, args: list[str], result: str, b: Builder) -> None:
@@ -292,7 +303,8 @@ class FunctionLowering:
         self._values[result] = b.resize(value, self._width(kind, b.loc), signed=short in ("ucmp", "scmp"))
 
     def _stream(self, name: str, args: list[str], result: str, b: Builder) -> None:
-        pointer = self.pointer(args[0].split()[-1], b.loc)
+        address = re.search(r"getelementptr .*|\S+$", args[0])
+        pointer = self.pointer(address[0] if address else args[0], b.loc)
         if pointer.terms:
             raise HlsError("which stream is accessed here is decided at run time; unroll the loop", b.loc)
         key = f"{pointer.base}+{pointer.offset}" if pointer.offset else pointer.base

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.builder import Builder
-from e2hls.frontend.pointers import Pointer, split_index
+from e2hls.frontend.hidden_indices import is_hidden, is_step
+from e2hls.frontend.pointers import Index, Pointer, split_index
 from e2hls.frontend.prepare import storage_bytes
 from e2hls.frontend.variables import Memory, Variables
+from e2hls.frontend.walks import Walk
 from e2hls.ir import Const, Operand
 
 __all__ = ["MemoryAccess"]
@@ -21,11 +23,16 @@ class MemoryAccess:
     """The accesses of one process; within a block, a repeated load costs no second port."""
 
     def __init__(
-        self, variables: Variables, process: str, value: Callable[[str, Loc | None], Operand]
+        self,
+        variables: Variables,
+        process: str,
+        value: Callable[[str, Loc | None], Operand],
+        walks: Mapping[str, Walk],
     ) -> None:
         self._variables = variables
         self._process = process
         self._value = value
+        self._walks = walks  # of the loops' counters
         self._known: dict[_Element, Operand] = {}
 
     def start_block(self) -> None:
@@ -82,7 +89,7 @@ class MemoryAccess:
         at = 0
         while at < width:
             here, bits = pointer.moved(at // 8), width - at
-            if at or not any(_holds(memory, here, bits) for memory in memories):
+            if at or not any(self._holds(memory, here, bits, memories) for memory in memories):
                 memory, _, byte = self._element(here, 8, b)
                 bits = min(bits, 8 * (storage_bytes(memory.width) - byte))
             yield at, bits
@@ -91,52 +98,69 @@ class MemoryAccess:
     def _element(self, pointer: Pointer, width: int, b: Builder) -> tuple[Memory, tuple[Operand, ...], int]:
         memories = self._variables.memory(pointer.base, self._process, b.loc)
         outside: tuple[int, int] | None = None  # the first index that is not within its dimension, and that
-        found: list[tuple[Memory, list[tuple[int, list[tuple[int, str]]]], int]] = []
         for memory in memories:
-            split = split_index(pointer.moved(-memory.offset), memory.strides)
-            if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width):
+            split = self._split(memory, pointer, width, memories)
+            if split is None:
                 continue
-            pairs = zip(split[0], memory.dims, strict=True)
-            wrong = [(at, dim) for (at, terms), dim in pairs if not terms and not 0 <= at < dim]
-            if wrong:  # which leads to another field of the struct, or nowhere
-                outside = outside or wrong[0]
+            indices, byte = split
+            wrong = _wrong(indices, memory)
+            if wrong is not None:  # which leads to another field of the struct, or nowhere
+                outside = outside or wrong
                 continue
-            found.append((memory, *split))
-        if len(found) > 1:  # fields that are arrays: where each starts tells them apart
-            started = [each for each in found if not any(constant for constant, _ in each[1])]
-            if len(started) != 1:
-                raise HlsError(
-                    f"whether {found[0][0].name} or {found[1][0].name} is accessed here is not known; "
-                    "index it by one variable",
-                    b.loc,
-                )
-            found = started
-        if found:
-            memory, indices, byte = found[0]
             memory.users[self._process] = None
             places = zip(indices, memory.dims, strict=True)
-            return memory, tuple(self._index(at, terms, dim, b) for (at, terms), dim in places), byte
+            return memory, tuple(self._index(index, dim, b) for index, dim in places), byte
         if outside is not None:
             raise HlsError(f"index {outside[0]} is out of bounds 0..{outside[1] - 1}", b.loc)
+        free = len(memories) == 1 and len(memories[0].dims) == 1
+        if not free and any(not is_hidden(operand) or is_step(operand) for _, operand in pointer.terms):
+            raise HlsError(
+                f"a pointer walks over {memories[0].name} here, and where it leads is not known; "
+                "use an index for each dimension",
+                b.loc,
+            )
         raise HlsError(f"{memories[0].name} is not accessed by whole elements; access them one by one", b.loc)
 
-    def _index(self, constant: int, terms: list[tuple[int, str]], dim: int, b: Builder) -> Operand:
+    def _split(
+        self, memory: Memory, pointer: Pointer, width: int, memories: Sequence[Memory]
+    ) -> tuple[list[Index], int] | None:
+        """The indices and the byte within the element, if ``width`` bits there can lie in one."""
+        split = split_index(
+            pointer.moved(-memory.offset),
+            memory.dims,
+            memory.strides,
+            self._walks,
+            alone=len(memories) == 1,
+        )
+        return None if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width) else split
+
+    def _holds(self, memory: Memory, pointer: Pointer, width: int, memories: Sequence[Memory]) -> bool:
+        """Whether ``width`` bits at ``pointer`` lie within one element."""
+        split = self._split(memory, pointer, width, memories)
+        return split is not None and _wrong(split[0], memory) is None
+
+    def _index(self, index: Index, dim: int, b: Builder) -> Operand:
         """An index in as few bits as the dimension needs: arithmetic modulo a power of two stays exact."""
         width = max(1, (dim - 1).bit_length())
-        total: Operand = Const(width, constant % (1 << width))
-        for factor, operand in terms:
-            index = b.resize(self._value(operand, b.loc), width, signed=True)
-            index = b.binary("mul", index, Const(width, factor % (1 << width)))
-            total = index if isinstance(total, Const) and total.value == 0 else b.binary("add", index, total)
+        total: Operand = Const(width, index.constant % (1 << width))
+        for factor, operand, divisor in index.terms:
+            value = self._value(operand, b.loc)
+            if divisor & (divisor - 1):
+                value = b.binary("udiv", value, Const(value.width, divisor))
+            elif divisor > 1:
+                value = b.binary("ashr", value, Const(value.width, divisor.bit_length() - 1))
+            value = b.resize(value, width, signed=True)
+            value = b.binary("mul", value, Const(width, factor % (1 << width)))
+            total = value if isinstance(total, Const) and total.value == 0 else b.binary("add", value, total)
         return total
 
 
-def _holds(memory: Memory, pointer: Pointer, width: int) -> bool:
-    """Whether ``width`` bits at ``pointer`` lie within one element."""
-    split = split_index(pointer.moved(-memory.offset), memory.strides)
-    if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width):
-        return False
-    return all(terms or 0 <= at < dim for (at, terms), dim in zip(split[0], memory.dims, strict=True))
+def _wrong(indices: Sequence[Index], memory: Memory) -> tuple[int, int] | None:
+    """The first constant index that is not within its dimension, and that."""
+    pairs = zip(indices, memory.dims, strict=True)
+    return next(
+        ((each.constant, dim) for each, dim in pairs if not each.terms and not 0 <= each.constant < dim), None
+    )
 
 
 def _differ(a: tuple[Operand, ...], c: tuple[Operand, ...]) -> bool:

@@ -8,7 +8,7 @@ are read and one value is chosen; on a write, each variable takes the new value 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from e2hls.frontend.llvm_text import Function, Line, parse_line, split_operands, unquote
@@ -55,30 +55,45 @@ class _Resolver:
             for line in lines
             if line.result
         }
+        self._chosen = {
+            name
+            for name, (_, line) in self._definitions.items()
+            if _PHI.match(line.body) or _SELECT.match(line.body)
+        }
         self._numbers: dict[_Leaf, int] = {}
         self._fresh = 0
         text = str(function)
         self._stem = next(stem for i in range(100) if (stem := f"hls.choice{i}") not in text)
 
     def run(self) -> bool:
-        chosen = {
-            name
-            for name, (_, line) in self._definitions.items()
-            if _PHI.match(line.body) or _SELECT.match(line.body)
+        leaves = {name: self._leaves(name, set()) for name in self._chosen}
+        dominated = self._function.flow().dominators
+        good = {
+            name: found
+            for name, found in leaves.items()
+            if found and len(found) <= _MAX_LEAVES and self._stay(name, found, dominated)
         }
-        leaves = {name: self._leaves(name, set()) for name in chosen}
-        good = {name: found for name, found in leaves.items() if found and len(found) <= _MAX_LEAVES}
         while bad := [name for name in good if not self._has_companion(name, good)]:
             good = {name: found for name, found in good.items() if name not in bad}
         if not good:
             return False
-        dominated = self._function.flow().dominators
         changed = False
         for label in self._function.blocks:
             changed |= self._rewrite_block(label, good, dominated)
         if changed:
             self._add_companions(good)
         return changed
+
+    def _stay(
+        self, name: str, leaves: Mapping[_Leaf, None], dominated: Mapping[str, tuple[str, ...]]
+    ) -> bool:
+        """Whether the indices of addresses are still what they were when a phi has chosen one of these."""
+        label, line = self._definitions[name]
+        if line.op != "phi":
+            return True
+        before = set(dominated.get(label, ())) - {label}
+        indices = {each for leaf in leaves for each in leaf.locals() & self._definitions.keys()}
+        return all(self._definitions[each][0] in before for each in indices)
 
     def _leaves(self, name: str, seen: set[str]) -> dict[_Leaf, None] | None:
         """Every address that ``name`` may be, or None where that is not known."""
@@ -92,7 +107,9 @@ class _Resolver:
         if gep:
             inner = self._leaves(gep["base"], seen)
             step = gep["head"], gep["indices"]
-            return None if inner is None else {_Leaf(leaf.root, (*leaf.steps, step)): None for leaf in inner}
+            if not inner:  # unknown, or a step on from the choice itself: it walks
+                return None
+            return {_Leaf(leaf.root, (*leaf.steps, step)): None for leaf in inner}
         found: dict[_Leaf, None] = {}
         for operand in _operands(line):
             inner = self._leaves(operand, seen)
@@ -105,14 +122,14 @@ class _Resolver:
         """Whether each operand is one variable or a choice itself, not an address within a choice."""
         for operand in _operands(self._definitions[name][1]):
             source = self._source(operand, good)
+            if source is None and self._source(operand, self._chosen) is not None:
+                return False
             leaves = self._leaves(operand, set()) or {}
             if len(leaves) != 1 if source is None else source[1]:
                 return False
         return True
 
-    def _source(
-        self, pointer: str, good: Mapping[str, dict[_Leaf, None]]
-    ) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+    def _source(self, pointer: str, good: Collection[str]) -> tuple[str, tuple[tuple[str, str], ...]] | None:
         """The choice that a pointer comes from, and the steps from there."""
         steps: tuple[tuple[str, str], ...] = ()
         while pointer not in good:

@@ -13,7 +13,7 @@ from functools import partial
 from e2hls.base.clang import INCLUDE_DIR
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
-from e2hls.frontend import index_checks, llvm_passes, prepare
+from e2hls.frontend import hidden_indices, index_checks, llvm_passes, prepare
 from e2hls.frontend.compile import compile_source
 from e2hls.frontend.debug_info import DebugInfo
 from e2hls.frontend.layout import Layout
@@ -32,6 +32,7 @@ __all__ = [
     "check_indices",
     "declare_variables",
     "fold_indices",
+    "hide_indices",
     "inline",
     "memory_intrinsics",
     "optimise",
@@ -127,6 +128,14 @@ def fold_indices(translation: Translation) -> None:
         index_checks.fold_checks(function)
 
 
+def hide_indices(translation: Translation) -> None:
+    """Keep LLVM from adding up the indices of several dimensions."""
+    bind_variables(translation)
+    hidden_indices.hide_indices(
+        translation.module, translation.functions(), translation.layout, translation.variables.type_of
+    )
+
+
 def read_pragmas(translation: Translation) -> None:
     """Take the markers of pragmas out; write what they say of loops into loop metadata."""
     translation.pragmas = read_marks(
@@ -145,6 +154,8 @@ def unroll(translation: Translation) -> None:
     Raises: HlsError for one that runs a number of times that is not constant.
     """
     translation.run_llvm(llvm_passes.unroll)
+    while any([hidden_indices.fold_indices(function) for function in translation.functions()]):
+        translation.run_llvm(llvm_passes.unroll)
     for function in translation.functions():
         for loop in function.flow().loops:
             number = translation.loop_number(function, loop)

@@ -140,6 +140,11 @@ class Variables:
                 self._tables |= {key} if found["kind"] == "constant" else set()
                 self._elsewhere |= {key} if "external " in found["linkage"] else set()
 
+    def type_of(self, function: str, token: str) -> str | None:
+        """The type in LLVM of the variable that an operand names, None for anything else."""
+        key = f"@{unquote(token[1:])}" if token.startswith("@") else f"{function}:%{unquote(token[1:])}"
+        return self._types.get(key)
+
     def used(self) -> list[Memory]:
         """The arrays that some process accesses."""
         return [memory for each in self._memories.values() for memory in each if memory.users]
@@ -256,7 +261,7 @@ class Variables:
     def port(self, key: str, name: str, loc: Loc | None) -> Port:
         """The stream at ``key``."""
         if key not in self.ports:
-            variable = self._declared.get(key)
+            variable = self._declared.get(key) or self._declared.get(key.partition("+")[0])
             self.ports[key] = Port(
                 self.unique(variable.name if variable else name), variable.loc if variable else loc
             )
@@ -268,6 +273,8 @@ class Variables:
         Raises: HlsError for what that variable does not have.
         """
         memories = [each for (key, _), found in self._memories.items() if key == place.base for each in found]
+        fields = [each for each in memories if _is_marked(each, place, mark.step)]
+        memories = fields or memories
         ports = [port for key, port in self.ports.items() if _leads_to(key, place, mark.step)]
         wrong = {"depth": [memory.name for memory in memories], "partition": [port.name for port in ports]}
         if wrong.get(mark.kind):
@@ -282,6 +289,11 @@ class Variables:
         for memory in memories:
             if mark.kind == "partition":
                 _partition(memory, mark)
+
+
+def _is_marked(memory: Memory, place: Pointer, step: int) -> bool:
+    """Whether numbers lie in the elements of an array at ``place`` that are ``step`` bytes apart."""
+    return step in memory.strides and 0 <= memory.offset - place.offset < step
 
 
 def _leads_to(port: str, place: Pointer, step: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from e2hls.base.errors import HlsError
 from e2hls.ir import Block, Design, Instr, Process, Ref, Return, Stream
 
 __all__ = ["own_streams"]
@@ -18,7 +19,10 @@ _WORDS = 1024  # that such a FIFO holds, unless it is to hold more
 
 
 def own_streams(design: Design) -> Design:
-    """Give each such stream a second one, from which the words are read."""
+    """Give each such stream a second one, from which the words are read.
+
+    Raises: HlsError where a process asks whether such a stream is empty.
+    """
     own = [
         stream
         for stream in design.streams
@@ -26,6 +30,15 @@ def own_streams(design: Design) -> Design:
     ]
     if not own:
         return design
+    names_of_own = {stream.name for stream in own}
+    for process in design.processes:
+        for instr in _instrs(process.blocks):
+            if instr.op == "stream_empty" and instr.target in names_of_own:
+                raise HlsError(
+                    f"whether {instr.target} is empty depends on time, as one process writes and reads it; "
+                    "count its words",
+                    instr.loc,
+                )
     names = {stream.name: f"{stream.name}_kept" for stream in own}
     notes = (
         f"{stream.loc}: the stream {stream.name} is written and read by one process: it holds "
