@@ -24,6 +24,27 @@ REFUSED = {
         "  T a[3][4];\n  for (T* p = &a[0][0]; p < &a[2][3]; p += 3) *p = x.read();\n  y.write(a[1][1]);",
         WALKS,
     ),
+    "rows by a sum": (
+        "  T a[3][4];\n  for (auto& row : a) for (auto& v : row) v = x.read();\n  T* p = a[0];\n"
+        "  for (int i = 0; i < 3; ++i) for (int j = 0; j < 4; ++j) y.write(p[4 * i + j]);",
+        WALKS,
+    ),
+    "anywhere": (
+        "  T a[3][4];\n  for (auto& row : a) for (auto& v : row) v = x.read();\n  T* p = a[1];\n"
+        "  y.write(p[int(x.read()) - 4]);",
+        WALKS,
+    ),
+    "a counter of its own kind": (
+        "  static T a[3][3];\n  for (auto& r : a) for (auto& v : r) v = x.read();\n  T *p = a[0], n = 0;\n"
+        "  for (int i = 1; i < 8; i |= 3) {\n    y.write(p[i]);\n    if (++n == 5) break;\n  }",
+        WALKS,
+    ),
+    "beside a union": (
+        "  static struct { unsigned char a[8]; union { unsigned char b[4]; unsigned w; } u; } a;\n"
+        "  for (auto& v : a.a) v = x.read();\n  for (int i = 0; i < 4; ++i) a.u.b[i] = x.read();\n"
+        "  y.write(a.u.b[x.read() & 3]);",
+        "a_a is not accessed by whole elements; access them one by one",
+    ),
     "the place before": (
         "  struct N { T v, w; } a[4];\n  for (auto& n : a) { n.v = x.read(); n.w = x.read(); }\n"
         "  N* before = &a[0];\n  for (int i = 0; i < 4; ++i) {\n    N* now = &a[i];\n"
@@ -83,6 +104,9 @@ def test_a_process_that_another_calls_is_named(tmp_path):
         (0, 3, "eq i64 %next, 16", "out, label %loop", None),  # it passes by the limit
         (16, 1, "eq i64 %next, 16", "out, label %loop", None),  # it goes round
         (0, 1, "ult i64 %next, -56", "loop, label %out", None),  # a large number
+        (7, -2, "sgt i64 %i, 0", "loop, label %out", Walk(7, -1, -2)),
+        (7, -1, "samesign ugt i64 %i, 0", "loop, label %out", Walk(7, 0, -1)),
+        (7, -1, "sgt i64 %next, -1", "loop, label %out", Walk(7, 0, -1)),
         (0, 1, "eq i64 %i, 0", "loop, label %out", Walk(0, 1, 1)),
         (0, 1, "eq i64 %next, 16", "loop, label %out", Walk(0, 0, 1)),
         (0, 1, "ult i64 %next, 16", "out, label %loop", None),  # it goes on from there

@@ -183,12 +183,14 @@ class DebugInfo:
             offset = int(self._field(member, "offset") or 0) // 8
             path = "" if base else f".{self._field(member, 'name')}"
             for inner in self._fields(self._field(member, "baseType")):
+                # Fields of bits are accessed by bytes, which they share.
+                width = -(-inner.width // 8) * 8 if "DIFlagBitField" in text else inner.width
                 yield Field(
                     path + inner.path,
                     offset + inner.offset,
                     dims + inner.dims,
                     strides + inner.strides,
-                    inner.width,
+                    width,
                 )
 
     def _width(self, number: str) -> int:

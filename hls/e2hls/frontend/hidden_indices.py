@@ -50,9 +50,7 @@ def hide_indices(
             kind, base, *indices = split_operands(gep["rest"])
             root = bases[text.partition(" = ")[0]] = _root(base, bases)
             variable = type_of(function.name, root)
-            if _is_number(kind, layout) if variable is None else _is_plain(variable, layout):
-                continue
-            if _STREAMS in (variable or kind):
+            if _STREAMS in (variable or kind) or (variable and _is_plain(variable, layout)):
                 continue
             calls, at = [], f", !dbg !{line.attached['dbg']}" if "dbg" in line.attached else ""
             for position, index in enumerate(indices):
@@ -107,7 +105,7 @@ def _is_number(kind: str, layout: Layout) -> bool:
 def _is_plain(kind: str, layout: Layout) -> bool:
     """Whether a variable is an array of one dimension of numbers, or one number."""
     step = layout.step(kind)
-    return _is_number(kind if step is None else step[0], layout)
+    return _is_number(kind if step is None else step[0], layout) and not (step and layout.step(step[0]))
 
 
 def is_step(operand: str) -> bool:

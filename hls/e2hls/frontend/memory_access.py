@@ -112,7 +112,7 @@ class MemoryAccess:
             return memory, tuple(self._index(index, dim, b) for index, dim in places), byte
         if outside is not None:
             raise HlsError(f"index {outside[0]} is out of bounds 0..{outside[1] - 1}", b.loc)
-        free = len(memories) == 1 and len(memories[0].dims) == 1
+        free = memories[0].whole and len(memories[0].dims) == 1
         if not free and any(not is_hidden(operand) or is_step(operand) for _, operand in pointer.terms):
             raise HlsError(
                 f"a pointer walks over {memories[0].name} here, and where it leads is not known; "
@@ -130,7 +130,7 @@ class MemoryAccess:
             memory.dims,
             memory.strides,
             self._walks,
-            alone=len(memories) == 1,
+            alone=memory.whole and len(memories) == 1,
         )
         return None if split is None or 8 * split[1] + width > 8 * storage_bytes(memory.width) else split
 

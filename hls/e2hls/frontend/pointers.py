@@ -74,58 +74,57 @@ def split_index(
     """The index in each dimension, and the byte within the element; None where it is not of this array.
 
     ``alone``: the array is all of its variable. If it has one dimension as well, any sum is its index. Else
-    an operand belongs to a dimension if the source has it as an index there, alone, or if it is the counter
-    of a loop that stays within the dimension.
+    it must be known that the index in each dimension stays within that, since then there is one way alone to
+    take an address apart. The source says so of an index behind an array; of others, ``walks`` do.
     """
     free = alone and len(dims) == 1
     parts: list[list[_Part]] = [[] for _ in dims]
-    extents = tuple(dim * each for dim, each in zip(dims, strides, strict=True))
     for stride, operand in pointer.terms:
         if stride == 0:
             continue
-        part = _part(stride, operand, strides, extents, walks, free=free)
+        part = _part(stride, operand, strides, walks, free=free)
         if part is None:
             return None
         parts[part.dimension].append(part)
-    rest = pointer.offset + sum(part.walk.first for of in parts for part in of if part.walk)
+    rest = pointer.offset + sum(part.start for of in parts for part in of)
     indices = []
     for of, dim, each in zip(parts, dims, strides, strict=True):
         constant, rest = divmod(rest, each)
         if of and not free and not _stays(of, constant, dim, each):
             return None
-        constant -= sum(part.walk.first // each for part in of if part.walk)
+        constant -= sum(part.start // each for part in of)
         indices.append(Index(constant, tuple(part.term for part in of)))
     return indices, rest
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What an operand adds to the index of a dimension; ``walk`` is in bytes, None for an index as it is."""
+    """What an operand adds to the index of a dimension.
+
+    In bytes: ``start`` is where a pointer begins to walk, ``reach`` how far down and up from there it comes,
+    if that is known. An index behind an array is within its dimension, whatever else is known.
+    """
 
     dimension: int
     term: tuple[int, str, int]
-    walk: Walk | None
+    start: int = 0
+    reach: tuple[int, int] | None = None
+    within: bool = False
 
 
 def _part(
-    stride: int,
-    operand: str,
-    strides: tuple[int, ...],
-    extents: tuple[int, ...],
-    walks: Mapping[str, Walk],
-    *,
-    free: bool,
+    stride: int, operand: str, strides: tuple[int, ...], walks: Mapping[str, Walk], *, free: bool
 ) -> _Part | None:
-    """``extents`` are the dimensions in bytes."""
     if free and stride % strides[0] == 0:
-        return _Part(0, (stride // strides[0], operand, 1), None)
+        return _Part(0, (stride // strides[0], operand, 1))
     walk = walks.get(operand.split()[-1])
+    low, high = sorted((walk.first * stride, walk.last * stride)) if walk else (0, 0)
     if is_hidden(operand):
         at = next((i for i, each in enumerate(strides) if stride % each == 0), None)
-        far = walk and max(walk.first, walk.last) * stride >= extents[0 if at is None else at]
-        if at is None or (is_step(operand) and far):
+        if at is None:
             return None
-        return _Part(at, (stride // strides[at], operand, 1), None)
+        reach = (low, high) if walk else None
+        return _Part(at, (stride // strides[at], operand, 1), reach=reach, within=not is_step(operand))
     at = next((i for i, each in enumerate(strides) if walk and walk.step * stride % each == 0), None)
     if walk is None or at is None:
         return None
@@ -133,14 +132,15 @@ def _part(
     odd = divisor & (divisor - 1) and min(walk.first, walk.last) < 0
     if factor * strides[at] != divisor * stride or odd:
         return None
-    in_bytes = Walk(walk.first * stride, walk.last * stride, walk.step * stride)
-    return _Part(at, (factor, operand, divisor), in_bytes)
+    start = walk.first * stride
+    return _Part(at, (factor, operand, divisor), start, (low - start, high - start))
 
 
 def _stays(parts: list[_Part], constant: int, dim: int, each: int) -> bool:
-    """Whether it is known that an index is of its dimension alone; ``constant`` is where walks begin."""
-    if any(part.walk is None for part in parts):
-        return len(parts) == 1 and not constant
-    steps = [(part.walk.last - part.walk.first) // each for part in parts if part.walk]
-    low, high = (constant + sum(pick(0, step) for step in steps) for pick in (min, max))
+    """Whether it is known that an index is within its dimension; ``constant`` is where it starts from."""
+    if len(parts) == 1 and parts[0].within and not constant:
+        return True
+    if not all(part.reach for part in parts):
+        return False
+    low, high = (constant + sum(part.reach[end] // each for part in parts if part.reach) for end in (0, 1))
     return low >= 0 and high < dim

@@ -19,6 +19,7 @@ from e2hls.frontend.debug_info import DebugInfo
 from e2hls.frontend.layout import Layout
 from e2hls.frontend.llvm_text import Function, Module, parse_line, parse_module
 from e2hls.frontend.memory_intrinsics import expand_fills
+from e2hls.frontend.phi_loads import load_before_phis
 from e2hls.frontend.pointer_selects import resolve_choices
 from e2hls.frontend.pragma_metadata import Marks, loop_number, read_marks
 from e2hls.frontend.stream_selects import resolve_streams
@@ -194,6 +195,8 @@ def streams(translation: Translation) -> None:
 def optimise(translation: Translation) -> None:
     """Clean up for the lowering."""
     translation.run_llvm(llvm_passes.optimise)
+    for function in translation.functions():
+        load_before_phis(function)
 
 
 def bind_variables(translation: Translation) -> None:

@@ -42,6 +42,7 @@ class Memory:
     strides: tuple[int, ...]
     loc: Loc | None
     static: bool = False
+    whole: bool = False  # all of the variable
     init: tuple[int, ...] = ()
     partitioned: set[int] = field(default_factory=set)
     cuts: dict[int, Cut] = field(default_factory=dict)  # dimensions that are partitioned in part
@@ -178,12 +179,14 @@ class Variables:
         image = self._layout.image(*self._images[key]) if key in self._images else b""
         made = []
         for field_ in variable.fields:
+            dims, strides = field_.dims or (1,), field_.strides or (storage_bytes(field_.width),)
             memory = Memory(
                 name=self.unique((variable.name + field_.path).replace(".", "_")),
                 width=field_.width,
-                dims=field_.dims or (1,),
+                dims=dims,
                 offset=field_.offset,
-                strides=field_.strides or (storage_bytes(field_.width),),
+                strides=strides,
+                whole=not field_.offset and dims[0] * strides[0] == self._layout.size(self._types[key]),
                 loc=variable.loc or loc,
                 # What lies within one struct is accessed at once.
                 partitioned=set(range(len(variable.dims), len(field_.dims))),

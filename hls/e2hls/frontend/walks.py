@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the counters of loops run through: indices of what a pointer or a range-for walks over among them."""
+"""What numbers run through, where it is known: counters of loops, what is made of them, masked numbers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,23 @@ __all__ = ["Walk", "find_walks"]
 _NAME = r'(?:"[^"]*"|[\w.$-]+)'
 _PHI = re.compile(r"^phi i\d+ (?P<pairs>\[.*\])$")
 _PAIR = re.compile(rf"\[ (?P<value>\S+), %(?P<block>{_NAME}) \]")
-_ADD = re.compile(rf"^(?:add|or) (?:(?:nuw|nsw|disjoint) )*i\d+ (?P<of>%{_NAME}), (?P<step>-?\d+)$")
-_TEST = re.compile(rf"^icmp (?:samesign )?(?P<how>eq|ne|ult|slt) i\d+ (?P<of>%{_NAME}), (?P<limit>-?\d+)$")
-_SAME = re.compile(rf"^(?:zext|sext|call) .*[ (]i\d+ (?:\w+ )*(?P<of>%{_NAME})(?: to i\d+|\))$")
+_ADD = re.compile(rf"^(?:add|or disjoint) (?:(?:nuw|nsw) )*i\d+ (?P<of>%{_NAME}), (?P<step>-?\d+)$")
+_TEST = re.compile(
+    rf"^icmp (?:samesign )?(?P<how>eq|ne|ult|slt|ugt|sgt) i\d+ (?P<of>%{_NAME}), (?P<limit>-?\d+)$"
+)
+# What keeps a number as it is, and what is made of it; sums that may overflow are left out.
+_SAME = re.compile(
+    rf"^(?P<op>zext|sext|freeze|(?:tail )?call (?:\w+ )*i\d+ {re.escape(HIDDEN)}i\d+\()(?: nneg)? ?"
+    rf"i(?P<bits>\d+) (?:\w+ )*(?P<of>%{_NAME})(?: to i\d+|\))?$"
+)
+_MASK = re.compile(rf"^(?P<op>and|urem) i\d+ %{_NAME}, (?P<by>\d+)$")
+_MOVED = re.compile(rf"^(?:add (?:nuw )?nsw|or disjoint) i\d+ (?P<of>%{_NAME}), (?P<by>-?\d+)$")
+_TURNED = re.compile(rf"^sub (?:nuw )?nsw i\d+ (?P<start>-?\d+), (?P<of>%{_NAME})$")
 _BRANCH = re.compile(rf"^br i1 (?P<test>%{_NAME}), label %(?P<then>{_NAME}), label %(?P<other>{_NAME})$")
 
 
 _OPPOSITE = {"eq": "ne", "ne": "eq"}
+_FEW_BITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,7 @@ class Walk:
 
 
 def find_walks(function: Function) -> Mapping[str, Walk]:
-    """By name, counters of loops that end at a constant before they go back, and indices that are these."""
+    """What values are known to run through, by name."""
     lines = {text.partition(" = ")[0]: parse_line(text).body for text in function.lines()}
     found: dict[str, Walk] = {}
     for header, block in function.blocks.items():
@@ -46,12 +56,30 @@ def find_walks(function: Function) -> Mapping[str, Walk]:
             walk = _walk(name, header, dict(_pairs(phi["pairs"])), function, lines)
             if walk is not None:
                 found[name] = walk
-    for name, body in lines.items():  # in the order of the blocks: what they extend comes before them
-        same = _SAME.match(body)
-        walk = found.get(same["of"]) if same and (HIDDEN in body or not body.startswith("call")) else None
-        if walk is not None and min(walk.first, walk.last) >= 0:
+    for name, body in lines.items():  # in the order of the blocks: what they are made of comes before them
+        walk = _made_of(body, found)
+        if walk is not None:
             found[name] = walk
     return found
+
+
+def _made_of(body: str, known: Mapping[str, Walk]) -> Walk | None:
+    """What a value that is made of another one runs through."""
+    if same := _SAME.match(body):
+        of, bits = known.get(same["of"]), int(same["bits"])
+        if of is not None and min(of.first, of.last) >= 0:
+            return of
+        return Walk(0, (1 << bits) - 1, 1) if same["op"] == "zext" and bits <= _FEW_BITS else None
+    if masked := _MASK.match(body):
+        most = int(masked["by"]) - (masked["op"] == "urem")
+        return Walk(0, most, 1) if most >= 0 else None
+    if moved := _MOVED.match(body):
+        of, by = known.get(moved["of"]), int(moved["by"])
+        return of and Walk(of.first + by, of.last + by, of.step)
+    if turned := _TURNED.match(body):
+        of, start = known.get(turned["of"]), int(turned["start"])
+        return of and Walk(start - of.first, start - of.last, -of.step)
+    return None
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -93,6 +121,11 @@ def _reach(first: int, step: int, how: str, limit: int, *, of_next: bool) -> Wal
     if how == "eq":  # once at most, as it moves
         tested = first + step if of_next else first
         return Walk(first, first + step if tested == limit else first, step) if step else None
+    if how in ("ugt", "sgt"):
+        if step >= 0 or first < 0 or limit < (0 if how == "ugt" else -1):
+            return None
+        goes_on = first + (first - limit - 1) // -step * step  # the least value that does
+        return Walk(first, min(first, goes_on if of_next else goes_on + step), step)
     if how not in ("ne", "ult", "slt"):
         return None
     if how in ("ult", "slt"):
