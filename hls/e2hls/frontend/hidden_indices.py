@@ -2,8 +2,8 @@
 """Indices into arrays that have several dimensions, or lie in a struct: LLVM is not to see through them.
 
 It adds up all constants of an address, and to it ``[i - 1][j + 1]`` of rows of 8 is ``[i][j - 7]`` as well:
-the dimensions cannot be told from the sum any more. So each such index passes through a call of a function
-without a body. One that has become constant is taken out, for LLVM to fold; the lowering passes over others.
+the dimensions are lost in the sum. So each such index passes through a call of a function without a body. One
+that has become constant is taken out, for LLVM to fold; the lowering passes over others.
 """
 
 from __future__ import annotations
