@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +22,7 @@ from e2train.train.report.render import _three_figures as three_figures
 from e2train.train.summary import PowerSamples
 from report_pages import charts
 
+DOCS = Path(__file__).parents[2] / "docs"
 CONFIG = PRESETS["digits"].changed(
     execution="offload", steps=24, batch=16, seed=3, skip=0.6, gate_weight=100.0, test_images=20
 )
@@ -62,6 +64,21 @@ def test_every_chart_has_its_place(reported, records):
         *["Modelled energy by layer"] * 3,
         "Signs that high bits decided",  # of the last run alone
     ]
+
+
+def test_every_key_of_the_files_is_in_the_docs(reported):
+    _, runs, table = reported
+    section = (DOCS / "report.md").read_text(encoding="utf-8").split("## The same in files\n")[1]
+    said = set(re.findall(r"`(\w+)`", section))
+    keys = {
+        *runs[0],
+        *runs[0]["modelled"],
+        *runs[0]["modelled"]["after_j"],
+        *runs[0]["modelled"]["run"],
+        *runs[0]["layers"][0],
+        *csv.DictReader(table.open(encoding="utf-8")).fieldnames,
+    }
+    assert keys <= said, keys - said
 
 
 @pytest.fixture
