@@ -220,6 +220,7 @@ _PAPER_ROWS = {
         settings={"method": "smb-fp32"},
         tried=tuple({"steps": 16_000, "lr": lr} for lr in (0.1, 0.3)),
     ),
+    "smb-fp32, lr 0.3": Row(settings={"method": "smb-fp32", "lr": 0.3}),
     "smb-int8": Row(settings={"method": "smb-int8"}, seeds=1),
     "smb-int8, lr 0.3": Row(settings={"method": "smb-int8", "lr": 0.3}, seeds=1),
     **{
