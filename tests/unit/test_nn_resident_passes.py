@@ -79,8 +79,8 @@ def test_an_evaluation_has_no_backward_pass(model):
 @pytest.mark.parametrize(
     ("images", "error", "text"),
     [
-        (IMAGES[0], ShapeError, "images must be (N, 1, 8, 8), not (1, 8, 8)"),
-        (IMAGES[:, :, :7], ShapeError, "images must be (N, 1, 8, 8), not (2, 1, 7, 8)"),
+        (IMAGES[0], ShapeError, "images must be (N, 1, 8, 8) with N from 1 on, not (1, 8, 8)"),
+        (IMAGES[:, :, :7], ShapeError, "images must be (N, 1, 8, 8) with N from 1 on, not (2, 1, 7, 8)"),
         (IMAGES / 0, NonFiniteInputError, "the images hold values that are not finite"),
         (
             IMAGES.clone().requires_grad_(),

@@ -7,12 +7,14 @@ import re
 
 import pytest
 import torch
-from e2train.devices import open_device
+from e2train.devices import ShapeError, open_device
 from e2train.devices.memory import SpecResident
 from e2train.nn import (
     OffloadContext,
+    PaddedShortcut,
     ResidentBody,
     ResidentError,
+    ResidualBlock,
     ResidualNet,
     SkipPolicy,
     build_model,
@@ -22,6 +24,7 @@ from e2train.nn import (
     resnet,
 )
 from torch import nn
+from torch.nn.utils import prune
 
 IMAGE = (1, 8, 8)
 
@@ -75,6 +78,34 @@ def _no_norm(net: ResidualNet) -> None:
     net.stem = nn.Sequential(net.stem[0], net.stem[2])
 
 
+class Halved(ResidualBlock):
+    """Its sum is another than a residual block's."""
+
+    def forward(self, x, gate=None):
+        return self.activation(self.shortcut(x) + 0.5 * self.branch(x))
+
+
+class Pooled(PaddedShortcut):
+    """It takes means where a padded shortcut leaves pixels out."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+def _own_forward(net: ResidualNet) -> None:
+    net.blocks[0].__class__ = Halved
+
+
+def _own_shortcut(net: ResidualNet) -> None:
+    net.blocks[1].shortcut.__class__ = Pooled
+
+
+def _narrower(net: ResidualNet) -> None:
+    net.blocks[1].branch[3] = nn.Conv2d(32, 12, 3, padding=1, bias=False)
+    net.blocks[1].branch[4] = nn.BatchNorm2d(12)
+    net.blocks[1].shortcut = PaddedShortcut(-4, stride=2)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -88,10 +119,15 @@ def _no_norm(net: ResidualNet) -> None:
         _pool,
         _four_averages,
         _no_norm,
+        _own_forward,
+        _own_shortcut,
+        _narrower,
+        _replace(0, 0, nn.Conv2d(16, 16, 9, padding=4, bias=False)),
     ],
     ids=[
         "bias", "groups", "dilation", "reflecting padding", "GELU", "group norm", "projection", "max pooling",
-        "four averages", "no batch norm",
+        "four averages", "no batch norm", "a block with a forward of its own",
+        "a shortcut with a forward of its own", "a shortcut that leaves channels out", "a kernel of 9 by 9",
     ],
 )  # fmt: skip
 def test_a_model_that_cannot_stay_on_the_device_says_so_in_one_line(change):
@@ -99,7 +135,35 @@ def test_a_model_that_cannot_stay_on_the_device_says_so_in_one_line(change):
         describe(_changed(change), (3, 32, 32))
     message = str(refused.value)
     assert "\n" not in message
-    assert re.search(r" cannot stay on the device: .* use --set execution=offload$", message), message
+    assert re.search(r" cannot stay on the device: .* use --set execution=offload( \(.*\))?$", message), (
+        message
+    )
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "later"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: prune.l1_unstructured(net.blocks[0].branch[0], "weight", 0.5),
+        lambda net: net.stem.register_forward_hook(lambda *called: None),
+        lambda net: net.blocks[1].branch[1].register_forward_pre_hook(lambda *called: None),
+    ],
+    ids=["pruned", "hook of the stem", "hook of a batch norm"],
+)
+def test_hooks_that_nobody_would_call_are_refused(change, late):
+    net = on_device() if late else digits_net()
+    change(net)
+    with pytest.raises(ResidentError, match=r"^(stem|blocks\.\d\.branch\.\d) has forward hooks or computed "):
+        net(torch.rand(2, *IMAGE)) if late else ResidentBody(
+            net, OffloadContext(device=SpecResident(), gradient_bits=16), image=IMAGE
+        )
+
+
+def test_a_batch_without_images_is_refused():
+    with pytest.raises(
+        ShapeError, match=r"^images must be \(N, 1, 8, 8\) with N from 1 on, not \(0, 1, 8, 8\)$"
+    ):
+        on_device()(torch.rand(0, *IMAGE))
 
 
 def _shared(net: ResidualNet) -> None:

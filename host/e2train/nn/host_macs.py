@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from e2train.devices.protocol import Counters, Mode
 from e2train.nn.layers import OffloadConv2d
+from e2train.nn.residual import ResidualNet
 from e2train.nn.skipping import SkipPolicy
 from e2train.runtime import Ledger, LedgerRow
 
@@ -25,9 +26,10 @@ def count_host_macs(model: nn.Module, ledger: Ledger) -> None:
 
     The classifier is left out, in every method alike.
     """
+    resident = isinstance(model, ResidualNet) and model.resident is not None
     for name, module in model.named_modules():
-        on_host = not isinstance(module, OffloadConv2d) or module.host_reason is not None
-        if isinstance(module, nn.Conv2d) and on_host:
+        offloaded = isinstance(module, OffloadConv2d) and module.host_reason is None
+        if isinstance(module, nn.Conv2d) and not (offloaded or resident):
             module.register_forward_hook(_counts(name, ledger))
         elif isinstance(module, SkipPolicy):
             for part in module.modules():

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from e2train.devices.protocol import ShapeError
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.context import OffloadContext
-from e2train.nn.quantisers import NonFiniteInputError
+from e2train.nn.quantisers import NonFiniteInputError, widened
 from e2train.nn.quantities import ConvScales, Quantity
-from e2train.nn.resident_limits import check_bits, check_context, check_gate, check_norms
+from e2train.nn.resident_limits import check_bits, check_calls, check_context, check_gate, check_norms
 from e2train.nn.resident_network import describe
 from e2train.nn.residual import ResidualNet
 from e2train.nn.skipping import RunAll
@@ -78,6 +78,7 @@ class ResidentBody(nn.Module):
         """
         super().__init__()
         check_context(context)
+        check_calls(model)
         check_bits(
             result_bits=result_bits,
             input_gradient_bits=input_gradient_bits or result_bits,
@@ -112,6 +113,14 @@ class ResidentBody(nn.Module):
         self._scales = Scales(kinds, self.maxima.numpy(), **self._scaling)
         self._operations = Operations(device, self._scales, self.context.ledger, over_ranks=self._over_ranks)
         self._body = Body(self._network, self._operations, self._kinds)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ResidentBody:
+        """As torch does, but ``maxima`` keep their bits where a model is cast to narrower floats."""
+        exact = self.maxima
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.maxima.dtype != torch.float64:
+            self.maxima = exact
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ResidentBody:
         twin = ResidentBody.__new__(ResidentBody)
@@ -174,6 +183,7 @@ class ResidentBody(nn.Module):
             want a gradient.
         """
         self._check(images)
+        check_calls(model)
         norms = {conv.name: (self._layers[conv.name][1], conv.frozen) for conv in self._network.convs}
         check_norms(norms, training=model.training)
         self._scales.maxima = self.maxima.numpy()  # where a state has been loaded
@@ -225,8 +235,10 @@ class ResidentBody(nn.Module):
 
     def _check(self, images: Tensor) -> None:
         s = self._network.first.shape
-        if images.dim() != 4 or tuple(images.shape[1:]) != (s.C, s.H, s.W):
-            raise ShapeError(f"images must be (N, {s.C}, {s.H}, {s.W}), not {tuple(images.shape)}")
+        if images.dim() != 4 or tuple(images.shape[1:]) != (s.C, s.H, s.W) or not len(images):
+            raise ShapeError(
+                f"images must be (N, {s.C}, {s.H}, {s.W}) with N from 1 on, not {tuple(images.shape)}"
+            )
         if not bool(images.isfinite().all()):
             raise NonFiniteInputError("the images hold values that are not finite")
         if images.requires_grad and torch.is_grad_enabled():
@@ -383,4 +395,5 @@ def _buffer(buffer: Tensor | None) -> Tensor:
 
 
 def _array(tensor: Tensor, dtype: Any = np.float64) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy().astype(dtype)
+    held = tensor.detach()
+    return (widened(held) if held.is_floating_point() else held).cpu().numpy().astype(dtype)

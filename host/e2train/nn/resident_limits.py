@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.context import OffloadContext
 from e2train.nn.resident_network import ResidentError
+from e2train.nn.residual import ResidualNet
 
-__all__ = ["check_bits", "check_context", "check_gate", "check_norms"]
+__all__ = ["check_bits", "check_calls", "check_context", "check_gate", "check_norms"]
 
 
 def check_context(context: OffloadContext) -> None:
@@ -21,6 +22,25 @@ def check_context(context: OffloadContext) -> None:
             "resident runs need an OffloadContext with a device of e2train.devices.open_resident, not "
             f"{getattr(context, 'device', context)!r}"
         )
+
+
+def check_calls(model: ResidualNet) -> None:
+    """Make sure that torch would run nothing but the layers themselves, which the device does not call.
+
+    Raises: ResidentError where a layer has forward hooks, or a weight that is computed from others.
+    """
+    head = list(model.head) if isinstance(model.head, nn.Sequential) else []
+    inside = [module for part in (model.stem, *model.blocks, *head[:-1]) for module in part.modules()]
+    for module in inside:
+        computed = isinstance(module, nn.Conv2d | nn.BatchNorm2d) and not {"weight", "bias"} <= {
+            *module._parameters
+        }
+        if module._forward_hooks or module._forward_pre_hooks or computed:
+            name = next(name for name, each in model.named_modules() if each is module)
+            raise ResidentError(
+                f"{name} has forward hooks or computed weights, as torch.nn.utils.prune adds, which the "
+                "device does not follow; remove them, or use --set execution=offload"
+            )
 
 
 def check_norms(norms: Mapping[str, tuple[nn.BatchNorm2d, bool]], *, training: bool) -> None:

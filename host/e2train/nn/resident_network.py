@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from e2train.devices import ShapeError
 from e2train.nn.models import ImageShape
 from e2train.nn.residual import PaddedShortcut, ResidualBlock, ResidualNet
 from e2train.nn.trace import conv_shape
@@ -39,7 +40,8 @@ def describe(model: ResidualNet, image: ImageShape) -> Network:
     stem = _branch(model.stem, "its stem", names, image, np.arange(image[0]))
     found = [BlockSpec(name="stem", index=None, convs=stem, shortcut="none", stage=0)]
     for index, block in enumerate(model.blocks):
-        assert isinstance(block, ResidualBlock)
+        if type(block) is not ResidualBlock:
+            raise ResidentError(_refusal(f"block {index} ({type(block).__name__})"))
         found.append(_block(block, index, names, found[-1]))
     head = list(model.head) if isinstance(model.head, nn.Sequential) else []
     if [type(part) for part in head[-3:]] != _AVERAGES or head[-3].output_size not in (1, (1, 1)):
@@ -99,9 +101,9 @@ def _shortcut(block: ResidualBlock, before: BlockSpec, last: ConvNorm, what: str
     K, P, Q = _shape(last)
     if type(shortcut) is nn.Identity and (K, P, Q) == (C, H, W):
         return "identity", order
-    if isinstance(shortcut, PaddedShortcut):
+    if type(shortcut) is PaddedShortcut:
         fits = C + shortcut.front + shortcut.back == K and (P, Q) == (-(-H // 2), -(-W // 2))
-        if shortcut.stride == 2 and fits:
+        if shortcut.stride == 2 and fits and min(shortcut.front, shortcut.back) >= 0:
             return "strided", padded_order(order, front=shortcut.front, channels=K)
     raise ResidentError(_refusal(what))
 
@@ -140,9 +142,13 @@ def _conv_norm(
     groups_fit = conv.groups == 1 or depthwise
     if not groups_fit or conv.dilation != (1, 1) or conv.bias is not None or conv.padding_mode != "zeros":
         raise ResidentError(_refusal(name))
+    try:
+        shape = conv_shape(conv, (1, *image))
+    except ShapeError as error:
+        raise ResidentError(f"{_refusal(name)} ({error})") from None
     return ConvNorm(
         name=name,
-        shape=conv_shape(conv, (1, *image)),
+        shape=shape,
         depthwise=depthwise,
         activation=activation,
         in_order=order,

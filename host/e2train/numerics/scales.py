@@ -42,11 +42,16 @@ def power_of_two(magnitude: float) -> int:
 def kind_exponent(magnitude: float, kind: Kind) -> int:
     """The exponent with which integers of a kind reach a magnitude: real = integer * 2**exponent.
 
+    What is all zero has the smallest there is, so that it takes no room from what is added to it.
+
     >>> kind_exponent(1.0, "uint8"), kind_exponent(1.0, "int8"), kind_exponent(3.0, "int16")
     (-8, -7, -13)
+    >>> kind_exponent(0.0, "int16")
+    -105
     """
     bits = 8 * np.dtype(kind).itemsize
-    return power_of_two(magnitude) - (bits if kind == "uint8" else bits - 1)
+    exponent = power_of_two(magnitude) if magnitude else _MIN_EXPONENT
+    return exponent - (bits if kind == "uint8" else bits - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,8 @@ def mantissas(a: Floats, b: Floats, d: Floats) -> Mantissas:
     if shift is None:
         raise DivergenceError(
             f"coefficients up to {largest:g} and offsets up to {offset:g} are beyond the results' range: "
-            "values have grown too much in one step; use a smaller --lr"
+            "values have grown too much in one step, or a channel hardly varies; use a smaller --lr, or 16 "
+            "for gradient_bits, result_bits and block_gradient_bits"
         )
     parts: tuple[Any, ...] = tuple(np.rint(np.ldexp(part, shift)).astype(np.int64) for part in (a, b, d))
     return Mantissas(a=parts[0], b=parts[1], d=parts[2], shift=shift)

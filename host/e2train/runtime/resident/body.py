@@ -80,7 +80,7 @@ class Body:
         N = len(images)
         self._map = self._plan(N, backward)
         self._parameters, self._training = parameters, training
-        self._ops.training = training
+        self._ops.begin_step(training=training)
         self._blocks, self.observed, self._gated = [], {}, choices.some
         x = self._ops.load_images(self._map.tensor("images", N), images)
         sums = Later(lambda: np.zeros((N, images.shape[1]), np.int64))  # nobody asks for those of images

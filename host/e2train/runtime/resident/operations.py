@@ -19,9 +19,9 @@ from e2train.devices.resident import (
     ResidentDevice,
     WeightGradient,
 )
-from e2train.numerics.elementwise import LARGEST, Kind, Written, kind_range
+from e2train.numerics.elementwise import LARGEST, Written, kind_range
 from e2train.numerics.rounding import Ints
-from e2train.numerics.scales import Floats, kind_exponent, mantissas
+from e2train.numerics.scales import DivergenceError, Floats, kind_exponent, mantissas
 from e2train.runtime.ledger import Ledger, LedgerMode, LedgerRow
 from e2train.runtime.resident.network import Activation, ConvNorm
 from e2train.runtime.resident.queue import Later, OperationQueue
@@ -31,6 +31,8 @@ from e2train.runtime.resident.scaled import (
     addressed_values,
     ceiling,
     integer_ceiling,
+    overlap,
+    safe_shift,
 )
 from e2train.runtime.resident.scales import Scales
 
@@ -42,7 +44,6 @@ TRIAL = "trial"
 Indices = NDArray[np.int64]
 
 _MOST_SHIFT = 40
-_INT32_BITS = 31
 _REPORT_BYTES = 16  # largest magnitude and saturations of an operation
 
 
@@ -75,12 +76,16 @@ class Operations:
         self._ledger = ledger
         self._queue = OperationQueue(device)
         self.over_ranks = over_ranks
-        self.training = True  # whether all ranks ask alike
-        self._phase = 0  # of the last affine operation whose coefficients change
+        self.begin_step(training=True)
 
     def settle(self) -> None:
         """Run what waits until somebody wants it."""
         self._queue.settle()
+
+    def begin_step(self, *, training: bool) -> None:
+        """Begin a step, in training one in which all ranks ask alike; it depends on no step before it."""
+        self.training = training
+        self._phase = 0  # of the last affine operation in the step whose coefficients change
 
     def drop_step(self) -> None:
         """Forget what waits and what was seen: the step is given up."""
@@ -143,7 +148,7 @@ class Operations:
             return self._queue.submit(call, done)
 
         if not self.scales.known(site):
-            trial = _safe_shift(conv, w, mode, source.tensor.kind)
+            trial = safe_shift(conv, w, mode, source.tensor.kind)
             largest = run(trial, trial=True).get().largest
             self._start(site, float(np.ldexp(float(largest), raw + trial)))
         shift = min(max(self.scales.exponent(site) - raw, 0), _MOST_SHIFT)
@@ -178,15 +183,17 @@ class Operations:
         options = _Options(
             mask=mask, mask_out=mask_out, activation=activation, sums=sums, steady=steady, name=name
         )
+        exponent: int | None = None
         if not self.scales.known(site):
             most = np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)
-            trial = kind_exponent(min(float(most.max()), ceiling(activation)), "int16")
-            largest = 1 << 14
-            if v is None or not _overlap(v.tensor, out):  # a trial would overwrite what it reads
-                trial_run = self._affine(site, out, trial, (u, a), (v, b), d, options, trial=True)
-                largest = trial_run.get().largest
-            self._start(site, float(np.ldexp(float(largest), trial)))
-        exponent = self.scales.exponent(site)
+            exponent = kind_exponent(min(float(most.max()), ceiling(activation)), "int16")
+            if v is None or not overlap(v.tensor, out):
+                trial_run = self._affine(site, out, exponent, (u, a), (v, b), d, options, trial=True)
+                self._start(site, float(np.ldexp(float(trial_run.get().largest), exponent)))
+            else:  # a trial would overwrite what it reads
+                self._start(site, float(np.ldexp(1.0, exponent + 14)), guessed=True)
+        if exponent is None or self.scales.known(site):  # else all is zero, in any scale
+            exponent = self.scales.exponent(site)
         written = self._affine(site, out, exponent, (u, a), (v, b), d, options)
         return Scaled(tensor=out, exponent=exponent, activation=activation), written
 
@@ -204,8 +211,13 @@ class Operations:
     ) -> Later[Written]:
         """An affine operation of operands with their coefficients, into integers of this exponent."""
         (u, a), (v, b), mask = first, second, options.mask
+        if not out.N:  # nothing is multiplied, so that no coefficient can be too large
+            a, b, d = np.zeros_like(a), np.zeros_like(b), np.zeros_like(d)
         scales = u.exponent - exponent, (exponent if v is None else v.exponent) - exponent, -exponent
-        rounded = mantissas(*map(np.ldexp, (a, b, d), scales))
+        try:
+            rounded = mantissas(*map(np.ldexp, (a, b, d), scales))
+        except DivergenceError as error:
+            raise DivergenceError(f"{site} ({options.name}): {error}") from None
         self._phase = self._phase if options.steady else rounded.phase
         call = Affine(
             u=u.tensor,
@@ -329,10 +341,10 @@ class Operations:
         self._enter(name, "load", written, counters, reads=(), writes=tensor, host_bytes=moved)
         return Scaled(tensor=tensor, exponent=exponent)
 
-    def _start(self, site: str, magnitude: float) -> None:
+    def _start(self, site: str, magnitude: float, *, guessed: bool = False) -> None:
         """Start a scale; an evaluation, in which ranks do not ask alike, takes it back in the end."""
         agreed = self.over_ranks(np.array([magnitude]))[0] if self.training else magnitude
-        self.scales.start(site, float(agreed))
+        self.scales.start(site, float(agreed), guessed=guessed)
 
     def _see(self, site: str, written: Written, exponent: int, *, trial: bool) -> None:
         """Take notice of the magnitude of a result."""
@@ -386,15 +398,3 @@ def _tensor(scaled: Scaled | None) -> DeviceTensor | None:
 
 def _values(tensor: DeviceTensor) -> int:
     return tensor.N * tensor.C * tensor.H * tensor.W
-
-
-def _overlap(one: DeviceTensor, other: DeviceTensor) -> bool:
-    return bool(np.intersect1d(one.offsets, other.offsets).size)
-
-
-def _safe_shift(conv: ConvNorm, w: NDArray[np.int8], mode: str, kind: Kind) -> int:
-    """The smallest shift with which no sum can leave int32."""
-    low, high = kind_range(kind)
-    axes = (1, 2, 3) if mode == "forward" or conv.depthwise else (0, 2, 3)
-    bound = max(-low, high) * int(np.abs(w.astype(np.int64)).sum(axis=axes).max())
-    return max(0, bound.bit_length() - _INT32_BITS + 1)

@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 
 from e2train.devices.resident import DeviceTensor
 from e2train.numerics.blocks import LANES, block_count
-from e2train.numerics.elementwise import LARGEST, View, kind_range
-from e2train.runtime.resident.network import Activation
+from e2train.numerics.elementwise import LARGEST, Kind, View, kind_range
+from e2train.runtime.resident.network import Activation, ConvNorm
 
-__all__ = ["Scaled", "addressed_bytes", "addressed_values", "ceiling", "integer_ceiling"]
+__all__ = [
+    "Scaled",
+    "addressed_bytes",
+    "addressed_values",
+    "ceiling",
+    "integer_ceiling",
+    "overlap",
+    "safe_shift",
+]
 
 Indices = NDArray[np.int64]
+_INT32_BITS = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,3 +89,16 @@ def addressed_bytes(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
     """Bytes that an operation reads of a tensor, lanes left over included."""
     lanes = block_count(tensor.C) * LANES * np.dtype(tensor.kind).itemsize
     return tensor.N * lanes * _pixels(tensor, out)
+
+
+def overlap(one: DeviceTensor, other: DeviceTensor) -> bool:
+    """Whether two tensors share memory."""
+    return bool(np.intersect1d(one.offsets, other.offsets).size)
+
+
+def safe_shift(conv: ConvNorm, w: NDArray[np.int8], mode: str, kind: Kind) -> int:
+    """The smallest shift with which no sum can leave int32."""
+    low, high = kind_range(kind)
+    axes = (1, 2, 3) if mode == "forward" or conv.depthwise else (0, 2, 3)
+    bound = max(-low, high) * int(np.abs(w.astype(np.int64)).sum(axis=axes).max())
+    return max(0, bound.bit_length() - _INT32_BITS + 1)

@@ -44,6 +44,7 @@ class Scales:
         self._at = {name: index for index, name in enumerate(kinds)}
         self._seen = np.full(len(kinds), -1.0)
         self._started: set[str] = set()  # in this step
+        self._guessed: set[str] = set()
 
     def kind(self, name: str) -> Kind:
         """Of a tensor's integers."""
@@ -62,10 +63,12 @@ class Scales:
         """Whether a tensor's integers are to be rounded so that errors cancel out."""
         return self._dithered and self._narrow(name)
 
-    def start(self, name: str, magnitude: float) -> None:
-        """Take the magnitude of a first run for the maximum."""
+    def start(self, name: str, magnitude: float, *, guessed: bool = False) -> None:
+        """Take the magnitude of a first run for the maximum; a guess serves in this step alone."""
         self.maxima[self._at[name]] = _FIRST_ROOM * magnitude
         self._started.add(name)
+        if guessed:
+            self._guessed.add(name)
 
     def see(self, name: str, magnitude: float) -> None:
         """Take notice of a magnitude in this step; it counts from the next one on."""
@@ -78,6 +81,7 @@ class Scales:
         A tensor that no rank has seen in this step keeps its maximum.
         """
         seen = over_ranks(self._seen)
+        self.maxima[[self._at[name] for name in self._guessed]] = 0.0
         moved = np.maximum(self._decay * self.maxima, seen)
         self.maxima[:] = np.where(seen < 0, self.maxima, moved)
         self._end()
@@ -97,3 +101,4 @@ class Scales:
     def _end(self) -> None:
         self._seen[:] = -1.0
         self._started.clear()
+        self._guessed.clear()
