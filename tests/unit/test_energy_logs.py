@@ -36,7 +36,14 @@ POINT = "write numbers with a decimal point, and a value for each column"
         (HEAD + "1,2\n2,nan\n", "line 3: 2.0 s, nan W are no finite numbers"),
         (HEAD + "1,2\n3,2\n2,2\n", "line 4: its time 2.000000 s is not after the one before, 3.000000 s"),
         (HEAD + "1,2\n1,2\n", "line 3: its time 1.000000 s is not after the one before, 1.000000 s"),
-        ("time_s,power_w,marker\n1,2,0\n2,2,up\n", "line 3: invalid literal for int() with base 10: 'up'"),
+        ("time_s,power_w,marker\n1,2,0\n2,2,up\n", "line 3: a marker is 0 or 1, not 'up'"),
+        ("time_s,power_w,marker\n1,2,0\n2,2,\n", "line 3: a marker is 0 or 1, not ''"),
+        (HEAD + "1,2\n2,1_0\n", "line 3: '1_0' is no number"),
+        (
+            HEAD + "1,2\n2026-01-01T00:00:00Z,2\n",
+            "line 3: times are seconds or dates, not both; write all of them alike",
+        ),
+        (HEAD + "1,2\n2,1e10\n", "line 3: 1e+10 W is no power of a board; power_w is in watts"),
     ],
 )
 def test_malformed_logs_are_one_line(tmp_path, text, message):
@@ -147,6 +154,26 @@ def test_a_log_that_is_no_file_is_refused_before_the_run(tmp_path):
         open_meter(f"csv:{tmp_path}")
 
 
+def test_a_line_that_was_cut_off_is_left_out_and_a_quote_that_does_not_end_is_refused(tmp_path):
+    found = read_csv_log(log(tmp_path / "log.csv", HEAD + "1,2.5\n2,2.5\n3,2.500000"))  # of 2.5e-01
+    assert found.times_s.tolist() == [1.0, 2.0]
+    path = log(tmp_path / "log.csv", 'time_s,power_w,said\n1,2,"a\n2,2,b\n3,2,c\n')
+    with pytest.raises(EnergyError, match="is no CSV file: unexpected end of data"):
+        read_csv_log(path)
+
+
+def test_a_clock_that_is_set_within_a_run_cannot_align_a_log(tmp_path, clock):
+    path = tmp_path / "log.csv"
+    with gauge(LogSpec(path=path, by_marker=False), idle_s=0) as running:
+        clock.sleep(0.5)
+        clock.time = lambda: 1.7e9 + 30 + clock.monotonic()
+    log(path, HEAD + "".join(f"{1.7e9 + 100 + k * 0.01:.2f},2\n" for k in range(100)))
+    assert running.measured().reason == (
+        f"this machine's clock was set by +30.000 s, or it slept, while {path} was written, so the two "
+        "cannot be aligned by time; use csv-marker"
+    )
+
+
 @pytest.mark.parametrize("text", ["", "time_s", HEAD, HEAD + "1,2\n", "voltage_v, current_a, time_s\r\n"])
 def test_a_log_may_be_under_way_before_the_run(tmp_path, text):
     path = log(tmp_path / "log.csv", text)
@@ -157,6 +184,15 @@ def test_a_log_that_comes_later_or_through_a_pipe_is_not_looked_at(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("later.csv", "pipe"):
         assert open_meter(f"csv-marker:{tmp_path / name}").by_marker
+    with pytest.raises(
+        EnergyError, match=r"^there is no folder .*nowhere for a log to come; look at --meter$"
+    ):
+        open_meter(f"csv:{tmp_path / 'nowhere' / 'log.csv'}")
+
+
+def test_the_home_of_the_user_may_be_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_meter("csv:~/log.csv").path == tmp_path / "log.csv"
 
 
 def test_a_log_is_aligned_by_its_marker(tmp_path, clock):

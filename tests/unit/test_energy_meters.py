@@ -105,7 +105,8 @@ def ina226_meter(load, monkeypatch, tmp_path, shunt_ohm=0.01, volt=12.0):
         def read_word_data(self, address, register):
             assert address == 0x40
             shunt = round(load.power_w() / volt * shunt_ohm / 2.5e-6)
-            value = {0x01: shunt, 0x02: round(volt / 1.25e-3), 0xFE: 0x5449, 0xFF: 0x2260}[register] & 0xFFFF
+            words = {0x00: 0x4127, 0x01: shunt, 0x02: round(volt / 1.25e-3), 0xFE: 0x5449, 0xFF: 0x2260}
+            value = words[register] & 0xFFFF
             return int.from_bytes(value.to_bytes(2, "big"), "little")
 
         def close(self):

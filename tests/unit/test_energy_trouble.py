@@ -41,6 +41,18 @@ def test_a_gap_is_flagged_and_not_bridged_unless_short():
         power(np.delete(np.arange(0, 100, 0.1), slice(500, 600))).window(0.0, 99.0)
 
 
+@pytest.mark.parametrize("seen", [slice(30, 80), slice(0, 70), slice(25, 100)])
+def test_a_meter_that_comes_late_or_dies_early_gives_no_energy(seen):
+    times = np.arange(0.05, 10, 0.1)[seen]
+    with pytest.raises(EnergyError, match=r"^m was silent for "):
+        power(times).window(0.0, 10.0)
+
+
+def test_a_sensor_that_loses_most_samples_gives_no_energy():
+    with pytest.raises(EnergyError, match=r"^m gave 41 samples in 10 s, less than half of one every 0\.1 s"):
+        power(np.arange(0, 10.1, 0.25)).window(0.0, 10.0)
+
+
 def test_a_counter_counts_through_a_gap_but_not_beyond_its_end():
     times = np.delete(np.arange(0, 100, 0.1), slice(500, 600))
     recording = power(times, 3 * times, counts_energy=True)
@@ -158,12 +170,41 @@ def test_a_counter_that_nobody_read_for_longer_than_a_wrap_is_refused():
             assert counted.window(1.0, pause_s + 110.0).energy_j == pytest.approx(100 * (pause_s + 109))
 
 
-def test_beyond_the_range_of_a_shunt_there_is_no_power(monkeypatch):
-    words = {0x01: 0x7FFF, 0x02: 4000, 0xFE: 0x5449, 0xFF: 0x2260}
+def ina226_words(monkeypatch) -> dict[int, int]:
+    """The registers of the chip that is opened from now on, as after a reset."""
+    words = {0x00: 0x4127, 0x01: 0x7FFF, 0x02: 4000, 0xFE: 0x5449, 0xFF: 0x2260}
     bus = SimpleNamespace(
         read_word_data=lambda chip, register: int.from_bytes(words[register].to_bytes(2, "big"), "little")
     )
     monkeypatch.setattr("smbus2.SMBus", lambda number: bus)
+    return words
+
+
+@pytest.mark.parametrize(
+    ("configuration", "period_s"),
+    [(0x4127, 0.02), (0x4527, 16 * 2 * 1.1e-3), (0x4FFF, 1024 * 2 * 8.244e-3)],
+    ids=["as after a reset", "16 averages", "the slowest"],
+)
+def test_a_chip_that_averages_has_a_longer_period(monkeypatch, configuration, period_s):
+    ina226_words(monkeypatch)[0x00] = configuration
+    assert open_ina226("1,0x40,0.1").period_s == pytest.approx(period_s)
+
+
+@pytest.mark.parametrize("configuration", [0x4120, 0x4123, 0x4126])
+def test_a_chip_that_does_not_measure_on_its_own_is_refused(monkeypatch, configuration):
+    ina226_words(monkeypatch)[0x00] = configuration
+    with pytest.raises(EnergyError, match=rf"its configuration is {configuration:#06x}; set its mode to 7"):
+        open_ina226("1,0x40,0.1")
+
+
+@pytest.mark.parametrize("shunt", ["100", "inf", "0", "nan"])
+def test_milliohms_in_place_of_ohms_are_refused(monkeypatch, shunt):
+    with pytest.raises(EnergyError, match=r"a shunt above 0 and up to 10 ohms, not "):
+        open_ina226(f"1,0x40,{shunt}")
+
+
+def test_beyond_the_range_of_a_shunt_there_is_no_power(monkeypatch):
+    words = ina226_words(monkeypatch)
     meter = open_ina226("1,0x40,0.1")
     for full in (0x7FFF, 0x8000):
         words[0x01] = full

@@ -15,11 +15,11 @@ from e2train.devices import Counters
 from e2train.energy import load_costs
 from e2train.runtime import LedgerRow
 from e2train.train import PRESETS, TrainError, read_run, run_training, write_reports
+from e2train.train.finished_run import PowerSamples
 from e2train.train.report import charts as drawing
 from e2train.train.report import render_report
 from e2train.train.report.figures import run_figures
 from e2train.train.report.render import _three_figures as three_figures
-from e2train.train.summary import PowerSamples
 from report_pages import charts
 
 DOCS = Path(__file__).parents[2] / "docs"

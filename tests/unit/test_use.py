@@ -256,7 +256,7 @@ def test_accuracy_is_that_of_the_diagonal():
         ({"tested": "test", "names": ["a", "b"], "confusion": [[1, 2]]},
          "the confusion of 2 classes is not 2 rows of 2 numbers"),
         ({"tested": "test", "names": ["a"], "confusion": [[-1]]},
-         "a count of the confusion is no number from 0 on"),
+         "a count of the confusion is no number in 0..4294967296"),
         ({"tested": "test", "names": ["a"], "confusion": [[0]]}, "nothing was tested"),
         ({"tested": "test", "names": [1], "confusion": [[1]]}, "a name of a class is no text"),
     ],

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from e2train.cli.interrupt import ends_at_once
+from e2train.devices.address import is_elsewhere
 from e2train.energy import (
     METER_HELP,
     EnergyError,
@@ -97,14 +98,16 @@ def record(
             "give the command after --: e2train energy record -- COMMAND ...", param_hint="COMMAND"
         )
     out.mkdir(parents=True, exist_ok=True)
-    samples = out / "power.csv"
+    samples, result = out / "power.csv", out / "energy.json"
     opened = _board(device, board, overlay)
     try:
-        source = open_meter(meter, opened.read_file if opened else None)
-        if isinstance(source, LogSpec) and source.path.resolve() == samples.resolve():
-            raise EnergyError(f"{samples} is the meter's log; give another folder with --out")
+        read_board = opened.read_file if opened else None
+        source = open_meter(meter, read_board, elsewhere=is_elsewhere(device))
+        if isinstance(source, LogSpec) and source.path.resolve() in (samples.resolve(), result.resolve()):
+            raise EnergyError(f"{source.path} is the meter's log; give another folder with --out")
         if isinstance(source, str):
             raise EnergyError(source)
+        _clear(samples, result)
         if idle:
             sys.stderr.write(f"e2train: taking the idle power for at least {idle:g} s\n")
         with gauge(source, idle_s=idle) as running:
@@ -112,12 +115,16 @@ def record(
     finally:
         if opened:
             opened.close()
-    measured = running.measured()
-    if (recording := running.samples()) is not None:
-        write_samples(recording, samples)
+    measured, recording = running.measured(), running.samples()
     payload = {"command": context.args, "exit_code": code, **measured.to_dict()}
-    (out / "energy.json").write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
     typer.echo(json.dumps(payload)) if as_json else _print(measured, recording, out)
+    try:
+        if recording is not None:
+            write_samples(recording, samples)
+        result.write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        sys.stderr.write(f"e2train: cannot write to {out}: {error.strerror}\n")
+        raise typer.Exit(code or 1) from None
     raise typer.Exit(_NO_ENERGY if not code and measured.energy_j is None else code)
 
 
@@ -139,6 +146,22 @@ def report(
     costs_table = load_costs(costs, table) if costs else load_costs(name=table)
     path = write_reports([read_run(run) for run in runs], costs_table, out)
     typer.echo(f"report {path}")
+
+
+def _clear(*files: Path) -> None:
+    """Take away what an earlier recording left, and see that the files can be written.
+
+    Raises: EnergyError when they cannot.
+    """
+    for path in files:
+        try:
+            path.unlink(missing_ok=True)
+            path.touch()
+            path.unlink()
+        except OSError as error:
+            raise EnergyError(
+                f"cannot write {path}: {error.strerror}; give another folder with --out"
+            ) from None
 
 
 def _run(command: list[str]) -> int:

@@ -7,7 +7,7 @@ import ipaddress
 
 from e2train.devices.protocol import DeviceError
 
-__all__ = ["is_loopback", "parse_address"]
+__all__ = ["is_elsewhere", "is_loopback", "parse_address"]
 
 
 def parse_address(device: str, address: str, *, port: int) -> tuple[str, int]:
@@ -31,6 +31,18 @@ def parse_address(device: str, address: str, *, port: int) -> tuple[str, int]:
             "brackets"
         )
     return host, int(number)
+
+
+def is_elsewhere(device: str) -> bool:
+    """Whether a device is a board or an agent on another machine, whose sensors are not this one's.
+
+    >>> is_elsewhere("pynq:board.local"), is_elsewhere("agent:127.0.0.1"), is_elsewhere("pynq")
+    (True, False, False)
+    """
+    name, _, address = device.partition(":")
+    if name not in ("agent", "pynq") or not address:
+        return False
+    return not is_loopback(parse_address(name, address, port=1)[0])
 
 
 def is_loopback(address: str) -> bool:

@@ -25,6 +25,7 @@ _COMPUTING: tuple[Phase, ...] = ("forward", "backward")
 _PHASE_PERIODS = 10  # of a sensor, that a phase must last
 
 _IDLE_S = 2.0  # at least
+_CLOCK_STEP_S = 0.1  # of the wall clock against the monotonic one
 _CHANGE = np.dtype([("time_s", "<f8"), ("phase", "<i8")])
 
 
@@ -64,7 +65,8 @@ class Gauge:
         self._idle_s = idle_s
         self._start_s = time.monotonic()
         self._stop_s: float | None = None  # while it goes on
-        self._wall_offset_s = time.time() - self._start_s
+        self._wall_offset_s = _wall_offset_s()
+        self._wall_step_s = 0.0  # within the window
         self._changes = Spool(_CHANGE)
         self._lost_phases: str | None = None
         self.enter("idle")
@@ -91,6 +93,7 @@ class Gauge:
         """End the window, once."""
         if self._stop_s is None:
             self._stop_s = time.monotonic()
+            self._wall_step_s = _wall_offset_s() - self._wall_offset_s
 
     @property
     def duration_s(self) -> float:
@@ -195,6 +198,11 @@ class Gauge:
     def _from_log(self, spec: LogSpec) -> Recording:
         log = spec.read()
         if not spec.by_marker:
+            if abs(self._wall_step_s) > _CLOCK_STEP_S:
+                raise EnergyError(
+                    f"this machine's clock was set by {self._wall_step_s:+.3f} s, or it slept, while "
+                    f"{spec.path} was written, so the two cannot be aligned by time; use csv-marker"
+                )
             return log.recording(offset_s=self._wall_offset_s + self._start_s)
         begin_s, end_s = log.pulse()
         duration_s = self.duration_s
@@ -231,6 +239,17 @@ def gauge(
             yield started
         finally:
             started.stop()
+
+
+def _wall_offset_s() -> float:
+    """By how much the wall clock is ahead of the monotonic one: the least held up of a few readings."""
+    readings = []
+    for _ in range(5):
+        before_s = time.monotonic()
+        wall_s = time.time()
+        after_s = time.monotonic()
+        readings.append((after_s - before_s, wall_s - (before_s + after_s) / 2))
+    return min(readings)[1]
 
 
 def write_samples(recording: Recording, path: Path, *, after_s: float | None = None) -> None:

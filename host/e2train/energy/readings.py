@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 _FEWEST_PERIODS = 10  # in a window whose energy is worth telling
 _GAP_PERIODS = 3  # without a sample are a gap
+_END_PERIODS = 2  # that one may begin late or end early, where no sample lies beyond
+_FEWEST_SAMPLES = 0.5  # of those that a power sensor should have given
 _MOST_UNSEEN = 0.01  # share of a window that a power sensor may be silent
 _GAP_FACTOR = 2.0  # by which the power while nobody looked may have been higher than ever seen
 _MOST_WRAPPED_W = 2000.0  # over a step back of a counter; above, it was reset
@@ -88,9 +90,9 @@ class Recording:
         """Integrate from ``start_s`` to ``stop_s``: trapezoids between samples of power.
 
         Raises: EnergyError when that is shorter than ten periods of the sensor, when there are not two
-            samples, when a power sensor was silent for more than a hundredth of it, when a counter started
-            again and nobody knows where it did or it was reset, or when the energy is negative, though
-            samples may be, or not finite.
+            samples, when a power sensor was silent for more than a hundredth of it or gave less than half of
+            its samples, when a counter started again and nobody knows where it did or it was reset, or when
+            the energy is negative, though samples may be, or not finite.
         """
         duration_s = stop_s - start_s
         shortest_s = shortest_window_s(self.period_s)
@@ -100,10 +102,16 @@ class Recording:
                 f"{self.period_s:g} s; measure at least {shortest_s:g} s"
             )
         inside = (self.times_s >= start_s) & (self.times_s <= stop_s)
-        gaps = self._gaps(self.times_s[inside], start_s, stop_s)
+        gaps = self._gaps(inside, start_s, stop_s)
         unseen_s = sum(gap.duration_s for gap in gaps)
         # A counter goes on counting while nobody looks; what a power was then, nobody knows.
         bridged = self.counts_energy and inside.sum() >= 2 and not self._open_ended(inside, start_s, stop_s)
+        few = inside.sum() < _FEWEST_SAMPLES * duration_s / self.period_s
+        if few and not bridged and inside.sum() >= 2 and unseen_s <= _MOST_UNSEEN * duration_s:
+            raise EnergyError(
+                f"{self.meter} gave {inside.sum()} samples in {duration_s:.3g} s, less than half of one "
+                f"every {self.period_s:g} s; energy not reported"
+            )
         if inside.sum() < 2 or (unseen_s > _MOST_UNSEEN * duration_s and not bridged):
             why = f" ({self.notes[0]})" if self.notes else ""
             raise EnergyError(
@@ -178,19 +186,29 @@ class Recording:
         result: Floats = np.where(times_s < first, before, np.where(times_s > last, after, inside))
         return result
 
-    def _gaps(self, seen_s: Floats, start_s: float, stop_s: float) -> tuple[Gap, ...]:
-        bounds = np.concatenate([[start_s], seen_s, [stop_s]])
+    def _gaps(self, inside: NDArray[np.bool_], start_s: float, stop_s: float) -> tuple[Gap, ...]:
+        bounds = np.concatenate([[start_s], self.times_s[inside], [stop_s]])
+        lengths_s = np.diff(bounds)
+        longest_s = np.full(len(lengths_s), _GAP_PERIODS * self.period_s)
+        longest_s[[0, -1]] = self._allowed_ends_s(start_s, stop_s)
         return tuple(
-            Gap(start_s=float(bounds[index]), duration_s=float(length))
-            for index, length in enumerate(np.diff(bounds))
-            if length > _GAP_PERIODS * self.period_s
+            Gap(start_s=float(bounds[index]), duration_s=float(lengths_s[index]))
+            for index in np.flatnonzero(lengths_s > longest_s)
         )
+
+    def _allowed_ends_s(self, start_s: float, stop_s: float) -> tuple[float, float]:
+        """How long the beginning and the end of a window may be silent; less where nothing lies beyond."""
+        longest_s = _GAP_PERIODS * self.period_s
+        before = (self.times_s < start_s) & (self.times_s >= start_s - longest_s)
+        after = (self.times_s > stop_s) & (self.times_s <= stop_s + longest_s)
+        shorter_s = _END_PERIODS * self.period_s
+        return longest_s if before.any() else shorter_s, longest_s if after.any() else shorter_s
 
     def _open_ended(self, inside: NDArray[np.bool_], start_s: float, stop_s: float) -> bool:
         """Whether the samples leave the beginning or the end of a window out."""
         seen = self.times_s[inside]
-        late, early = seen[0] - start_s, stop_s - seen[-1]
-        return bool(max(late, early) > _GAP_PERIODS * self.period_s)
+        first_s, last_s = self._allowed_ends_s(start_s, stop_s)
+        return bool(seen[0] - start_s > first_s or stop_s - seen[-1] > last_s)
 
 
 def shortest_window_s(period_s: float) -> float:

@@ -5,6 +5,7 @@ from e2train.train.config import PRESETS, RunConfig, find_config, read_config
 from e2train.train.data import DataError
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.export import load_exported
+from e2train.train.finished_run import FinishedRun, read_run
 from e2train.train.folder import RunFolder
 from e2train.train.loop import Row, evaluate, train
 from e2train.train.presets import METHODS, Method
@@ -12,7 +13,7 @@ from e2train.train.report import write_reports
 from e2train.train.resources import open_context
 from e2train.train.run import run_training
 from e2train.train.session import Session, deterministic
-from e2train.train.summary import FinishedRun, Summary, read_run
+from e2train.train.summary import Summary
 from e2train.train.use import evaluate_run, predict, read_trained
 
 __all__ = [

@@ -16,6 +16,7 @@ from e2train.energy import EnergyError, check_meter
 from e2train.numerics.psg import SIGN_SCALES, Psg, PsgMode, SignScale
 from e2train.runtime import Widths
 from e2train.train.errors import TrainError
+from e2train.train.files import is_text
 from e2train.train.presets import METHODS, OWN, PRESET_NAMES, SETTINGS
 
 __all__ = ["PRESETS", "RunConfig", "find_config", "keys_in", "read_config"]
@@ -137,7 +138,7 @@ class RunConfig:
                 bounds = f"at least {lowest}" if highest == _ANY else f"in {lowest}..{highest}"
                 raise TrainError(f"{key} must be {bounds}, not {str(value)[:40]}")
         for key, kind in _KINDS.items():
-            if kind == "str" and not _is_text(getattr(self, key)):
+            if kind == "str" and not is_text(getattr(self, key)):
                 raise TrainError(
                     f"{key} is {getattr(self, key)!a}, which is no UTF-8; rename the file or folder"
                 )
@@ -323,15 +324,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "deadline_s": (0.1, 1e6),
     "gradient_range": (1 / 64, 1),
 }
-
-
-def _is_text(value: str) -> bool:
-    """Whether a file in UTF-8 can hold it; names of files may have other bytes."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 PRESETS = {name: RunConfig(preset=name, **SETTINGS[name]) for name in PRESET_NAMES}  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ __all__ = ["Confusion", "Evaluation", "classify", "read_evaluation", "tested_ima
 Confusion = NDArray[np.int64]  # (classes, classes): images of the class of a row, taken for that of a column
 
 _BATCH = 120
+_MOST = 1 << 32  # images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,8 @@ class Evaluation:
         count = len(self.names)
         if not count or len(self.confusion) != count or any(len(row) != count for row in self.confusion):
             raise ValueError(f"the confusion of {count} classes is not {count} rows of {count} numbers")
-        if not all(type(value) is int and value >= 0 for row in self.confusion for value in row):
-            raise ValueError("a count of the confusion is no number from 0 on")
+        if not all(type(value) is int and 0 <= value <= _MOST for row in self.confusion for value in row):
+            raise ValueError(f"a count of the confusion is no number in 0..{_MOST}")
         if not all(isinstance(name, str) for name in self.names):
             raise ValueError("a name of a class is no text")
         if not self.images:

@@ -17,7 +17,7 @@ import torch
 
 from e2train.train.errors import TrainError
 
-__all__ = ["exclusive_lock", "read_sealed", "sealed", "write_atomically", "write_sealed"]
+__all__ = ["exclusive_lock", "is_text", "read_sealed", "sealed", "write_atomically", "write_sealed"]
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
@@ -112,3 +112,12 @@ def _open_locked(path: Path) -> int:
             os.close(file)
             raise
         os.close(file)  # its holder has removed it before the lock was taken
+
+
+def is_text(value: str) -> bool:
+    """Whether a file in UTF-8 can hold it; names of files may have other bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

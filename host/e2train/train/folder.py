@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -148,6 +148,11 @@ class RunFolder:
             *self.path.glob("exported.*"),
         )
 
+    def keeps(self, path: Path) -> bool:
+        """Whether a path is that of a file of the run, which it would replace."""
+        mine = (self.metrics, self.config, *self._of_a_run())
+        return path.resolve() in {each.resolve() for each in mine}
+
     def go_on(self, step: int, *, steps_run: int, measured_s: float = 0.0) -> None:
         """Forget what was logged after a step, and what a meter said later than ``measured_s``.
 
@@ -214,13 +219,15 @@ class RunFolder:
         with self.writing(self.checkpoint):
             save_checkpoint(self.checkpoint, config=config, state=state, spent=spent)
 
-    def finish(self, *, model: TrainedModel, evaluation: str, ledger: str, report: str, summary: str) -> None:
+    def finish(
+        self, *, model: TrainedModel, evaluation: str, ledger: str, report: Callable[[], str], summary: str
+    ) -> None:
         """Write what a finished run leaves; the summary last, as it says that all is there."""
         with self.writing(self.model):
             save_trained(self.model, model)
         self._replace(self.evaluation, evaluation + "\n")
         self._replace(self.ledger, ledger + "\n")
-        self._replace(self.report, report)
+        self._replace(self.report, report())
         self._replace(self.summary, summary + "\n")
 
     @contextmanager

@@ -12,19 +12,7 @@ from pathlib import Path
 from shlex import quote
 from time import monotonic
 
-from e2train.devices.address import is_loopback, parse_address
-from e2train.energy import (
-    EnergyError,
-    Gauge,
-    LogSpec,
-    Measured,
-    Meter,
-    PowerLog,
-    gauge,
-    load_costs,
-    open_meter,
-    write_samples,
-)
+from e2train.energy import Gauge, Measured, load_costs
 from e2train.nn import Group, OffloadContext, whole_state
 from e2train.runtime import ExecutionStopped, Ledger
 from e2train.train.checkpoint import Checkpoint, load_checkpoint
@@ -32,9 +20,11 @@ from e2train.train.config import RunConfig, read_config
 from e2train.train.data import DataError, Split
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.evaluation import Confusion, Evaluation
+from e2train.train.finished_run import FinishedRun, read_power
 from e2train.train.folder import RunFolder
 from e2train.train.hashing import state_sha256
 from e2train.train.loop import Row, evaluate, finish, train
+from e2train.train.meter import check_same_meter, host_meter, measuring, rank_meter
 from e2train.train.ranks import check_alike, joined
 from e2train.train.report import render_report
 from e2train.train.resources import load_split, open_context, settled, torch_threads
@@ -42,7 +32,7 @@ from e2train.train.run_ledger import RankLedger, RunLedger
 from e2train.train.savings import EnergySaved
 from e2train.train.session import Session, deterministic
 from e2train.train.stop import StopFlag, stop_on_signals
-from e2train.train.summary import FinishedRun, Summary, read_power, summarise
+from e2train.train.summary import Summary, summarise
 from e2train.train.trained import TrainedModel, load_state, start_weights
 
 __all__ = ["run_training"]
@@ -124,17 +114,18 @@ def _run(
     """Train, test and report on a device that is open, into a folder that is held."""
     config, group, first = session.config, session.group, session.group.rank == 0
     rank_ledger = RankLedger(ledger=session.ledger, group=group)
-    meter = _meter(config, context, group)  # where there is none as asked, an earlier run stays
+    meter = rank_meter(config, context, group, folder)  # where there is none as asked, an earlier run stays
     if saved is not None:
         _restore(session, rank_ledger, saved, folder)
+        check_same_meter(meter, rank_ledger)
         if first:
             folder.write_config(config)  # where it computes from now on
     elif first:
         folder.begin(config)
     with _stoppable(session, folder) as flag:
         stop = partial(_agreed, group, flag)
-        beside = _host_meter(config, group)
-        with _measured(meter, beside, folder, rank_ledger) as running:
+        beside = host_meter(config, group)
+        with measuring(meter, beside, folder, rank_ledger) as running:
             _train(session, folder, rank_ledger, running, stop=stop, watch=watch)
             training = rank_ledger.take_rows()
             finish(session, stopped=stop)
@@ -208,7 +199,7 @@ def _report(
         model=trained,
         evaluation=evaluation.to_json(),
         ledger=run_ledger.to_json(),
-        report=render_report([finished], table),
+        report=lambda: render_report([finished], table),
         summary=summary.to_json(indent=2),
     )
     return summary
@@ -235,71 +226,6 @@ def _restore(session: Session, rank_ledger: RankLedger, saved: Checkpoint, folde
         steps_run = session.step - session.steps_dropped
         folder.go_on(session.step, steps_run=steps_run, measured_s=rank_ledger.measured_s)
         read_power(folder.power)  # as the report will
-
-
-def _meter(config: RunConfig, context: OffloadContext | None, group: Group) -> Meter | LogSpec | str | None:
-    """What measures this rank: its own board's sensor, else the one meter, which the first rank reads.
-
-    Raises: EnergyError when the meter that was named is not there.
-    """
-    read_board = getattr(context.device, "read_file", None) if context else None
-    kind = config.meter.partition(":")[0]
-    if context and kind in ("hwmon", "pmbus") and _is_elsewhere(config.device):
-        raise EnergyError(f"an agent does not report power, which meter {kind} takes; use another --meter")
-    own = read_board is not None and kind in ("auto", "hwmon")
-    return open_meter(config.meter, read_board) if own or group.rank == 0 else None
-
-
-def _is_elsewhere(device: str) -> bool:
-    """Whether a device is an agent on another machine, whose sensors are not this one's."""
-    name, _, address = device.partition(":")
-    return name == "agent" and not is_loopback(parse_address(name, address, port=1)[0])
-
-
-def _host_meter(config: RunConfig, group: Group) -> Meter | LogSpec | str | None:
-    """The PC's own counter beside a board, or why there is none; None where there is no board to compare."""
-    of_board = config.device.partition(":")[0] in ("pynq", "agent") and config.meter != "none"
-    if group.rank or not of_board or config.meter.startswith("rapl"):
-        return None
-    try:
-        return open_meter("rapl")
-    except EnergyError as error:
-        return str(error).partition("; name one")[0]  # no option names it
-
-
-@contextmanager
-def _measured(
-    meter: Meter | LogSpec | str | None,
-    beside: Meter | LogSpec | str | None,
-    folder: RunFolder,
-    rank_ledger: RankLedger,
-) -> Iterator[Gauge]:
-    """Measure the energy of a block, and of the PC beside the board.
-
-    Samples are on the disk as they come, those of a log when the block is over.
-    """
-    after_s, first = rank_ledger.measured_s or None, rank_ledger.group.rank == 0
-    log = PowerLog(folder.power, after_s=after_s) if first else None
-
-    def close() -> None:
-        if log is not None:
-            with folder.writing(folder.power):
-                log.close()
-
-    with ExitStack() as stack:
-        stack.callback(close)
-        running = stack.enter_context(gauge("the first rank measures" if meter is None else meter, log=log))
-        rank_ledger.gauge = None if meter is None else running
-        if beside is not None:
-            rank_ledger.host_gauge = stack.enter_context(gauge(beside, idle_s=0.0))
-        rank_ledger.group.any(False)  # no rank computes while another takes its idle power
-        try:
-            yield running
-        finally:
-            running.stop()
-            if first and isinstance(meter, LogSpec) and (recording := running.samples()) is not None:
-                with folder.writing(folder.power):
-                    write_samples(recording, folder.power, after_s=after_s)
 
 
 @contextmanager

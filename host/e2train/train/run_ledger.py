@@ -10,14 +10,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e2train.devices.protocol import Counters
+from e2train.devices.protocol import MODES, Counters
 from e2train.energy import Gauge, Measured
 from e2train.nn import Group
-from e2train.runtime import Ledger, LedgerRow, merged
+from e2train.runtime import ELEMENT_MODES, Ledger, LedgerRow, merged
 from e2train.train.checks import check_numbers
 from e2train.train.errors import TrainError
 
 __all__ = ["RankLedger", "RunLedger", "read_run_ledger", "rows_from"]
+
+
+_MODES = (*MODES, *ELEMENT_MODES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,8 @@ def rows_from(raw: Iterable[dict[str, Any]]) -> tuple[LedgerRow, ...]:
     """
     rows = [LedgerRow(**{**row, "counters": Counters(**row["counters"])}) for row in raw]
     for row in rows:
+        if not isinstance(row.name, str) or row.mode not in _MODES:
+            raise ValueError(f"{row.name!r}, {row.mode!r} are no layer and mode"[:100])
         check_numbers(row, counts=True)
         check_numbers(row.counters, counts=True)
     return merged(rows)

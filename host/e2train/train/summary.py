@@ -1,34 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a finished run reports: its summary, and the rest of what lies in its folder."""
+"""What a finished run was and did: its summary."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from e2train.devices import Counters
-from e2train.energy import PHASES, CostTable, Measured, read_csv_log
+from e2train.energy import PHASES, CostTable, Measured
 from e2train.runtime import LedgerRow, computation
-from e2train.train.checks import check_numbers
-from e2train.train.config import RunConfig, read_config
-from e2train.train.errors import TrainError
-from e2train.train.evaluation import Evaluation, read_evaluation
-from e2train.train.folder import RunFolder
+from e2train.train.config import RunConfig
 from e2train.train.hashing import state_sha256, weights_sha256
-from e2train.train.run_ledger import RunLedger, read_run_ledger
+from e2train.train.presets import METHODS
+from e2train.train.run_ledger import RunLedger
 from e2train.train.savings import savings
 from e2train.train.session import Session
 
-__all__ = ["FinishedRun", "PowerSamples", "Summary", "energy_figures", "read_power", "read_run", "summarise"]
+__all__ = ["Summary", "energy_figures", "executed", "summarise"]
 
 _ROUNDING = ("forward", "grad_input", "affine", "load")
 _NEGLIGIBLE = 0.01  # share of a run's time
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +67,12 @@ class Summary:
     energy_factors: dict[str, float]  # what each technique multiplies the modelled energy by
     energy_measured_j: float | None  # of the training, by a meter
     energy_simulated_j: float | None  # the same from a simulated board's sensor
-    energy_source: str | None  # which meter
+    energy_source: str | None  # which meter; of several ranks, that of the last
     energy_reason: str | None  # why there is none
     energy_origin: str | None  # of the samples in power.csv: measured or simulated; None without samples
     energy_net_j: float | None  # of the measured energy, what is above idle power
-    energy_idle_power_w: float | None  # before the training
-    energy_duration_s: float  # for which the meter was read
+    energy_idle_power_w: float | None  # before the training, or before its last part
+    energy_duration_s: float  # of the training, measured or not
     energy_per_image_j: float | None = None  # of the measured or simulated energy
     energy_phases_j: dict[str, float] | None = None  # of it: forward, backward, idle
     energy_phases_reason: str | None = None  # why that is not known
@@ -126,9 +119,7 @@ def summarise(
     what that of the PC beside a board does."""
     config, offloads = session.config, session.method.offloads
     rows = ledger.rows
-    total = _total(rows)
     elements, predicted = (sum(getattr(row, key) for row in rows) for key in ("elements", "predicted"))
-    trained = (*ledger.training, *ledger.averaging)
     saved = savings(config, ledger, table)
     run_j = saved.run.total_j
     return Summary(
@@ -136,11 +127,9 @@ def summarise(
         method=config.method,
         device=config.device if offloads else "host",
         board=config.board,
-        ranks=config.ranks,
         seed=config.seed,
         test_accuracy=None if config.validation else accuracy,
         validation_accuracy=accuracy if config.validation else None,
-        steps_run=ledger.steps_run,
         steps_dropped=session.steps_dropped,
         blocks_run=sum(session.block_runs),
         blocks_skipped=session.samples * len(session.block_runs) - sum(session.block_runs),
@@ -151,20 +140,14 @@ def summarise(
         weights_sha256=weights_sha256(session.model),
         state_sha256=state_sha256(session.state()),
         config_sha256=config.hash,
-        macs=total.macs if offloads else None,
-        host_macs=total.host_macs,
-        computation=computation(rows, config.widths),
-        training_computation=computation(trained, config.widths),
+        **executed(config, ledger),
         computation_of_smb_fp32=saved.computation_of_fp32,
         computation_of_smb_int8=saved.computation_of_int8,
-        cycles=total.cycles,
-        bytes_moved=8 * (total.words_in + total.words_out) or None,  # the emulator moves none
-        saturations=sum(row.saturations for row in rows),
         saturated_share=_saturated_share(rows),
         host_bytes_per_step=_total(ledger.training).host_bytes / max(1, ledger.steps_run)
         if config.resident and offloads
         else None,
-        retries=total.retries,
+        retries=_total(rows).retries,
         **_board_figures(_total(ledger.training), steps=ledger.steps_run, ranks=ledger.ranks),
         energy_modelled_j=run_j,
         energy_modelled_source=f"{table.title}; {table.note}",
@@ -177,6 +160,23 @@ def summarise(
         wall_s=round(wall_s, 3),
         out=out,
     )
+
+
+def executed(config: RunConfig, ledger: RunLedger) -> dict[str, Any]:
+    """What of a summary are sums over its ledger."""
+    rows = ledger.rows
+    total = _total(rows)
+    return {
+        "steps_run": ledger.steps_run,
+        "ranks": ledger.ranks,
+        "macs": total.macs if METHODS[config.method].offloads else None,
+        "host_macs": total.host_macs,
+        "computation": computation(rows, config.widths),
+        "training_computation": computation((*ledger.training, *ledger.averaging), config.widths),
+        "cycles": total.cycles,
+        "bytes_moved": 8 * (total.words_in + total.words_out) or None,  # the emulator moves none
+        "saturations": sum(row.saturations for row in rows),
+    }
 
 
 def _saturated_share(rows: Iterable[LedgerRow]) -> float:
@@ -203,18 +203,19 @@ def _board_figures(total: Counters, *, steps: int, ranks: int) -> dict[str, Any]
 def energy_figures(energy: Sequence[Sequence[Measured]], *, images: int = 0) -> dict[str, Any]:
     """The parts added up, of all ranks; no figure where one of them has none, but its reason.
 
-    A part without a figure that lasted next to nothing, such as one resumed for its test, is left out.
+    Parts without a figure that lasted next to nothing, such as one resumed for its test, are left out.
     """
     duration_s = sum(part.duration_s for part in energy[0])
-    least_s = _NEGLIGIBLE * duration_s
-    ranks = [
-        [part for part in parts if part.energy_j is not None or part.duration_s > least_s] for parts in energy
-    ]
+    ranks = [_not_negligible(parts) for parts in energy]
     all_parts = [part for parts in ranks for part in parts]
     reasons = [part.reason for part in all_parts if part.energy_j is None]
     origins = {part.origin for part in all_parts if part.origin is not None}
     if not reasons and len(origins) > 1:
         reasons = ["parts of the run were measured, others simulated"]
+    for parts in ranks:
+        sources = sorted({part.source for part in parts if part.source is not None})
+        if not reasons and len(sources) > 1:
+            reasons = [f"parts of the run were measured by different meters: {', '.join(sources)}"]
     whole = bool(all_parts) and not reasons
     energy_j = _sum(part.energy_j for part in all_parts) if whole else None
     return {
@@ -229,6 +230,14 @@ def energy_figures(energy: Sequence[Sequence[Measured]], *, images: int = 0) -> 
         "energy_per_image_j": energy_j / images if energy_j is not None and images else None,
         **_phase_figures(all_parts if whole else []),
     }
+
+
+def _not_negligible(parts: Sequence[Measured]) -> list[Measured]:
+    """The parts of a rank without those that have no figure, where all of these lasted next to nothing."""
+    measured = [part for part in parts if part.energy_j is not None]
+    lost_s = sum(part.duration_s for part in parts if part.energy_j is None)
+    whole_s = sum(part.duration_s for part in parts)
+    return measured if measured and lost_s <= _NEGLIGIBLE * whole_s else list(parts)
 
 
 def _host_figures(parts: Sequence[Measured]) -> dict[str, Any]:
@@ -258,79 +267,3 @@ def _phase_figures(parts: Sequence[Measured]) -> dict[str, Any]:
 def _sum(values: Iterable[float | None]) -> float | None:
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerSamples:
-    """Power over time; ``steps`` says which step was under way, -1 before the first."""
-
-    times_s: Floats
-    powers_w: Floats
-    steps: Floats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishedRun:
-    """Everything that a report shows of a run."""
-
-    config: RunConfig
-    summary: Summary
-    ledger: RunLedger
-    steps: list[dict[str, Any]]
-    power: PowerSamples | None
-    evaluation: Evaluation | None = None
-
-    @property
-    def label(self) -> str:
-        """Its name among other runs."""
-        where = "" if self.summary.device == "host" else f" on {self.summary.device.partition(':')[0]}"
-        part = "" if self.summary.tested == "test" else f", {self.summary.tested}"
-        return f"{self.summary.method}{where}{part}"
-
-
-def read_run(path: Path) -> FinishedRun:
-    """Read the folder of a finished run.
-
-    Raises: TrainError when it is none.
-    """
-    if not path.is_dir():
-        raise TrainError(f"no folder {path}; give the folder of a run, such as runs/digits-smb-int8")
-    folder = RunFolder(path)
-    try:
-        payload = json.loads(folder.summary.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(Summary)}
-        summary = Summary(**{key: value for key, value in payload.items() if key in known})
-        check_numbers(summary)
-    except OSError as error:
-        raise TrainError(f"{path} holds no finished run: no {folder.summary.name}") from error
-    except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise TrainError(f"{folder.summary} is damaged or of another version: {error}") from error
-    config = read_config(folder.config)
-    if summary.config_sha256 != config.hash:
-        raise TrainError(
-            f"{folder.summary} is not of the settings in {folder.config.name}, or of another version; give "
-            "the whole folder of one run, or train again"
-        )
-    return FinishedRun(
-        config=config,
-        summary=summary,
-        ledger=read_run_ledger(folder.ledger),
-        steps=folder.rows(),
-        power=read_power(folder.power),
-        evaluation=read_evaluation(folder.evaluation),
-    )
-
-
-def read_power(path: Path) -> PowerSamples | None:
-    """The samples of a power.csv; None where there are fewer than two.
-
-    Raises: EnergyError or TrainError when it is damaged.
-    """
-    if not path.exists() or path.read_bytes().count(b"\n") < 3:  # the header is one
-        return None
-    log = read_csv_log(path)
-    try:
-        steps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=2, ndmin=1)
-    except ValueError as error:
-        raise TrainError(f"{path} is damaged: its third column must be the number of a step") from error
-    return PowerSamples(times_s=log.times_s, powers_w=log.powers_w, steps=steps)

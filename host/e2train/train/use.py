@@ -21,11 +21,11 @@ from e2train.train.data.own_data import check_classes, renumbered
 from e2train.train.errors import TrainError
 from e2train.train.evaluation import Evaluation, classify
 from e2train.train.files import write_atomically
+from e2train.train.finished_run import read_run
 from e2train.train.folder import RunFolder
 from e2train.train.report import render_report
 from e2train.train.resources import load_split, open_context, torch_threads
 from e2train.train.session import deterministic, make_model
-from e2train.train.summary import read_run
 from e2train.train.trained import TrainedModel, load_trained
 
 __all__ = ["Prediction", "evaluate_run", "images_to_test", "opened", "predict", "read_trained"]

@@ -19,6 +19,7 @@ __all__ = ["CsvLog", "check_csv_head", "read_csv_log"]
 
 _LARGEST = 1 << 30  # bytes of a file that is read
 _LONGEST_HEAD = 1 << 16
+_LARGEST_W = 1e9
 _FORMS = "power_w, or voltage_v and current_a"
 
 
@@ -66,14 +67,15 @@ def read_csv_log(path: Path) -> CsvLog:
     """Read a log with the columns ``time_s``, power and maybe ``marker``; other columns are ignored.
 
     A time is a number of seconds, or an ISO date and time; the power is ``power_w``, or ``voltage_v`` times
-    ``current_a``; a marker is 0 or 1.
+    ``current_a``; a marker is 0 or 1. A last line that does not end is left out, as it may have been cut.
     Raises: EnergyError naming the line for anything else, also for times that do not ascend.
     """
     try:
         if path.stat().st_size > _LARGEST:
             raise EnergyError(f"{path} is larger than {_LARGEST >> 30} GiB; cut it to the run")
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
+            whole = (line for line in file if line.endswith(("\n", "\r")))
+            reader = csv.reader(whole, skipinitialspace=True, strict=True)
             names = next(reader, [])
             rows = ((reader.line_num, values) for values in reader if values)
             samples = list(_samples(path, rows, names))
@@ -94,6 +96,8 @@ def check_csv_head(path: Path, *, by_marker: bool) -> None:
     """
     try:
         if not (path.is_file() or path.is_dir()):  # nor is a pipe, whose lines come once
+            if not path.parent.is_dir():
+                raise EnergyError(f"there is no folder {path.parent} for a log to come; look at --meter")
             return
         with path.open(newline="", encoding="utf-8-sig") as file:
             head = file.readline(_LONGEST_HEAD)
@@ -128,6 +132,7 @@ def _samples(
     path: Path, rows: Iterable[tuple[int, list[str]]], names: Sequence[str]
 ) -> Iterator[tuple[float, float, bool]]:
     columns, last_s = _power_columns(path, names), -math.inf
+    dated: bool | None = None
     for line, values in rows:
         where = f"{path}, line {line}"
         if len(values) != len(names):
@@ -138,12 +143,17 @@ def _samples(
         row = dict(zip(names, values, strict=True))
         try:
             time_s = _seconds(row["time_s"])
-            power_w = math.prod(float(row[column]) for column in columns)
-            marker = bool(int(row.get("marker") or 0))
+            power_w = math.prod(_number(row[column]) for column in columns)
+            marker = _marker(row.get("marker", "0"))
         except ValueError as error:
             raise EnergyError(f"{where}: {' '.join(str(error).split())[:100]}") from None
         if not (math.isfinite(time_s) and math.isfinite(power_w)):
             raise EnergyError(f"{where}: {time_s} s, {power_w} W are no finite numbers")
+        if abs(power_w) > _LARGEST_W:
+            raise EnergyError(f"{where}: {power_w:.3g} W is no power of a board; power_w is in watts")
+        before, dated = dated, not _is_number(row["time_s"])
+        if before not in (None, dated):
+            raise EnergyError(f"{where}: times are seconds or dates, not both; write all of them alike")
         if time_s <= last_s:
             raise EnergyError(f"{where}: its time {time_s:.6f} s is not after the one before, {last_s:.6f} s")
         last_s = time_s
@@ -156,7 +166,30 @@ def _seconds(text: str) -> float:
     >>> _seconds("2026-01-01T00:00:01Z"), _seconds("1.5")
     (1767225601.0, 1.5)
     """
+    if _is_number(text):
+        return _number(text)
+    return datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp()
+
+
+def _is_number(text: str) -> bool:
     try:
-        return float(text)
+        _number(text)
     except ValueError:
-        return datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp()
+        return False
+    return True
+
+
+def _number(text: str) -> float:
+    """A decimal number; Python's own underscores are none.
+
+    Raises: ValueError when it is something else.
+    """
+    if "_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
+
+
+def _marker(text: str) -> bool:
+    if text.strip() not in ("0", "1"):
+        raise ValueError(f"a marker is 0 or 1, not {text!r}")
+    return text.strip() == "1"

@@ -15,7 +15,7 @@ from e2train.energy.meters.joulescope import open_joulescope
 from e2train.energy.meters.pmbus import find_rails
 from e2train.energy.meters.protocol import Meter, ReadFile
 from e2train.energy.meters.rapl import find_rapl
-from e2train.energy.readings import EnergyError
+from e2train.energy.readings import EnergyError, Origin
 
 __all__ = ["METER_HELP", "LogSpec", "SensorRow", "check_meter", "open_meter", "sensor_rows"]
 
@@ -33,6 +33,12 @@ class LogSpec:
 
     path: Path
     by_marker: bool
+    origin: Origin = "measured"
+
+    @property
+    def name(self) -> str:
+        """As its recordings name it."""
+        return self.path.name
 
     def read(self) -> CsvLog:
         """The log.
@@ -64,14 +70,19 @@ def check_meter(spec: str) -> None:
         raise EnergyError(f"meter {kind} needs to know which: {METER_HELP}")
 
 
-def open_meter(spec: str, read_board: ReadFile | None = None) -> Meter | LogSpec | str:
+def open_meter(
+    spec: str, read_board: ReadFile | None = None, *, elsewhere: bool = False
+) -> Meter | LogSpec | str:
     """Open a meter; ``read_board`` reads files of the board that is used, if there is one.
 
+    ``elsewhere`` says that the board is not this machine.
     For ``auto`` and ``none`` without a sensor the result is the reason, in words.
     Raises: EnergyError when a meter that is named is not there, or a log that is there lacks a column.
     """
     check_meter(spec)
     kind, _, rest = spec.partition(":")
+    if kind == "pmbus" and elsewhere:
+        raise EnergyError("this machine's libsensors does not know a board's rails; use another --meter")
     if kind == "none":
         return "no meter was asked for"
     if kind == "auto":
@@ -85,7 +96,7 @@ def open_meter(spec: str, read_board: ReadFile | None = None) -> Meter | LogSpec
             return f"the board has several power sensors; name one with --meter: {names}"
         return chosen[0] if chosen else "the board has no power sensor; name another meter with --meter"
     if kind in ("csv", "csv-marker"):
-        log = LogSpec(path=Path(rest), by_marker=kind == "csv-marker")
+        log = LogSpec(path=Path(rest).expanduser(), by_marker=kind == "csv-marker")
         check_csv_head(log.path, by_marker=log.by_marker)
         return log
     if kind == "ina226":

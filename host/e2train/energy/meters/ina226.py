@@ -7,7 +7,7 @@ Source: Texas Instruments, INA226 data sheet (SBOS547).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from e2train.energy.meters.protocol import Reading
@@ -15,11 +15,16 @@ from e2train.energy.readings import EnergyError, Origin
 
 __all__ = ["Ina226Meter", "open_ina226"]
 
-_SHUNT, _BUS, _MAKER, _DIE = 0x01, 0x02, 0xFE, 0xFF
+_CONFIGURATION, _SHUNT, _BUS, _MAKER, _DIE = 0x00, 0x01, 0x02, 0xFE, 0xFF
 _MAKER_ID, _DIE_ID = 0x5449, 0x2260
 _FULL_SCALE = (0x7FFF, 0x8000)
 _SHUNT_LSB_V = 2.5e-6
 _BUS_LSB_V = 1.25e-3
+_BOTH_CONTINUOUS = 0b111  # its mode: shunt and bus voltage, over and over
+_AVERAGES = (1, 4, 16, 64, 128, 256, 512, 1024)
+_CONVERSIONS_S = (140e-6, 204e-6, 332e-6, 588e-6, 1.1e-3, 2.116e-3, 4.156e-3, 8.244e-3)
+_READS_S = 0.02  # a sample's share of the bus: its two reads take about a millisecond
+_LARGEST_SHUNT_OHM = 10.0  # more are milliohms that were meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,7 @@ class Ina226Meter:
     address: int
     shunt_ohm: float
     name: str = field(default="ina226 on I2C")
-    period_s: float = 0.02  # its conversions take 2.2 ms, the two I2C reads about one
+    period_s: float = _READS_S
     counts_energy: bool = False
     wraps_at_j: float | None = None
     origin: Origin = "measured"
@@ -67,8 +72,11 @@ def open_ina226(spec: str) -> Ina226Meter:
         bus_number, chip, shunt_ohm = int(number), int(address, 0), float(shunt)
     except ValueError:
         raise EnergyError(f"ina226 takes BUS,ADDRESS,SHUNT_OHM such as 1,0x40,0.1, not {spec!r}") from None
-    if not (0 <= chip <= 0x7F and shunt_ohm > 0):
-        raise EnergyError(f"ina226: an address is in 0..0x7f and a shunt above 0, not {spec!r}")
+    if not (0 <= chip <= 0x7F and 0 < shunt_ohm <= _LARGEST_SHUNT_OHM):
+        raise EnergyError(
+            f"ina226: an address is in 0..0x7f and a shunt above 0 and up to {_LARGEST_SHUNT_OHM:g} ohms, "
+            f"not {spec!r}"
+        )
     try:
         import smbus2
     except ImportError as error:
@@ -76,8 +84,23 @@ def open_ina226(spec: str) -> Ina226Meter:
     try:
         meter = Ina226Meter(bus=smbus2.SMBus(bus_number), address=chip, shunt_ohm=shunt_ohm)
         found = meter.register(_MAKER), meter.register(_DIE)
+        configuration = meter.register(_CONFIGURATION)
     except OSError as error:
         raise EnergyError(f"no INA226 at {chip:#x} of I2C bus {bus_number}: {error.strerror}") from error
     if found != (_MAKER_ID, _DIE_ID):
         raise EnergyError(f"the chip at {chip:#x} is no INA226: it says {found[0]:#06x}, {found[1]:#06x}")
-    return meter
+    return replace(meter, period_s=_period_s(configuration, meter.name))
+
+
+def _period_s(configuration: int, name: str) -> float:
+    """How often there is something new, by the chip's configuration register.
+
+    Raises: EnergyError when it does not convert both voltages over and over.
+    """
+    if configuration & 0b111 != _BOTH_CONTINUOUS:
+        raise EnergyError(
+            f"{name} does not measure shunt and bus voltage continuously: its configuration is "
+            f"{configuration:#06x}; set its mode to 7, as after a reset"
+        )
+    averages, bus, shunt = (configuration >> shift & 0b111 for shift in (9, 6, 3))
+    return max(_READS_S, _AVERAGES[averages] * (_CONVERSIONS_S[bus] + _CONVERSIONS_S[shunt]))

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from e2train.train.data.dataset import DataError, ImageFormat, Indices, Split
+from e2train.train.files import is_text
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ENDINGS", "ImageFiles", "class_files", "folder_split", "is_hidden", "read_pixels", "scan_image"]
+__all__ = ["ENDINGS", "ImageFiles", "class_files", "class_names", "folder_split", "read_pixels", "scan_image"]
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _OTHER_ENDINGS = (
@@ -175,6 +176,17 @@ def class_files(folder: Path, names: Sequence[str]) -> tuple[tuple[Path, ...], t
     return files, labels
 
 
+def class_names(folder: Path) -> list[str]:
+    """The folders in a folder, in order.
+
+    Raises: DataError for a name that reports and settings, which are in UTF-8, cannot hold.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
+    if wrong := [name for name in names if not is_text(name)]:
+        raise DataError(f"the class {wrong[0]!a} in {folder} is no UTF-8; rename its folder")
+    return names
+
+
 def is_hidden(path: Path) -> bool:
     """Whether a system has left a file or folder there that is nobody's image.
 
@@ -205,7 +217,7 @@ def _classes(folder: Path) -> list[str]:
         raise DataError(
             f"no folder {folder}: give --data a folder with train/CLASS/*.jpg and val/CLASS/*.jpg"
         )
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
+    return class_names(folder)
 
 
 def _no_image(path: Path, error: Exception) -> DataError:

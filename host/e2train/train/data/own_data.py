@@ -25,7 +25,7 @@ from e2train.train.data.dataset import (
     Split,
     warn_of_squares,
 )
-from e2train.train.data.image_folder import ENDINGS, ImageFiles, Pixels, class_files, is_hidden, scan_image
+from e2train.train.data.image_folder import ENDINGS, ImageFiles, Pixels, class_files, class_names, scan_image
 from e2train.train.data.npz_file import ImageArray, read_images
 
 __all__ = ["SHARE", "OwnImages", "check_classes", "labelled_images", "own_split", "renumbered"]
@@ -195,8 +195,7 @@ def _read(root: Path) -> tuple[tuple[str, ...], OwnImages, OwnImages | None]:
 
 
 def _folders(root: Path) -> tuple[str, ...]:
-    found = (path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path))
-    return tuple(sorted(found))
+    return tuple(class_names(root))
 
 
 def _files(folder: Path) -> _Files:

@@ -20,8 +20,8 @@ from matplotlib.textpath import text_to_path
 from e2train.devices import MODES
 from e2train.runtime import ELEMENT_MODES
 from e2train.train.evaluation import Evaluation
+from e2train.train.finished_run import PowerSamples
 from e2train.train.report.figures import LayerRow, RunFigures
-from e2train.train.summary import PowerSamples
 
 __all__ = [
     "KINDS",
@@ -55,7 +55,13 @@ _TECHNIQUES = {
 }
 _PARTS = {"arithmetic_j": "#4477aa", "sram_j": "#7799cc", "dram_j": "#aabbdd"}
 _FONT, _POINTS = "sans-serif", 10.0
-_STYLE = {"svg.hashsalt": "e2train", "svg.fonttype": "none", "font.family": _FONT, "font.size": _POINTS}
+_STYLE = {
+    "svg.hashsalt": "e2train",
+    "svg.fonttype": "none",
+    "font.family": _FONT,
+    "font.size": _POINTS,
+    "text.parse_math": False,  # names of classes and folders may have dollars
+}
 _WIDTH = 7.2
 _MOST_STEPS = 1000  # points of a curve
 _MOST_NAMES = 40  # of classes that have room beside a chart

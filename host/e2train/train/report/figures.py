@@ -9,8 +9,8 @@ from e2train.config import load_config
 from e2train.devices import products_per_multiplier
 from e2train.energy import CostTable, Modelled, modelled
 from e2train.runtime import ELEMENT_MODES, LedgerMode, merged, stored_widths, works
+from e2train.train.finished_run import FinishedRun
 from e2train.train.savings import Savings, savings
-from e2train.train.summary import FinishedRun
 
 __all__ = ["LayerRow", "RunFigures", "run_figures"]
 

@@ -16,10 +16,10 @@ import jinja2
 
 from e2train.energy import CostTable
 from e2train.train.files import write_atomically
+from e2train.train.finished_run import FinishedRun
 from e2train.train.report import charts
 from e2train.train.report.figures import RunFigures, run_figures
 from e2train.train.savings import TECHNIQUES
-from e2train.train.summary import FinishedRun
 
 __all__ = ["render_report", "write_reports"]
 
