@@ -123,6 +123,16 @@ async def the_first_word_comes_through(dut):
 """
 
 
+PACKETS = """#include <hls_stream.h>
+void packets(hls::stream<int>& x, hls::stream<int>& y) {
+  static int state, sum;
+  if (state == 0) { sum = 0; state = 1; }
+  else if (state == 1) { int word = x.read(); sum += word; if (!word) { y.write(sum); state = 2; } }
+  else if (state == 2) state = 0;
+}
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kernels")
@@ -207,6 +217,18 @@ def test_a_deadlock_names_the_stream_and_the_processes(tmp_path: Path) -> None:
         "or read it earlier (idle 0, stall 0, --seed 1 repeats it)",
         "1 of 1 runs failed",
     )
+    assert report.verdict == "no word differs, but the RTL does not come to its end"
+
+
+def test_a_state_machine_may_have_calls_without_words(tmp_path: Path) -> None:
+    source = tmp_path / "packets.cpp"
+    source.write_text(PACKETS)
+    report = check(source, inputs={"x": [3, 1, 2, 0, 5, 0]})  # each with a call before and behind it
+    assert report.exact, report.lines
+    assert report.words == {"x": 6, "y": 2}
+    source.write_text(PACKETS.replace("state = 1;", "state = 3;"))
+    with pytest.raises(HlsError, match=r"^packets: 1000 calls of the top function in a row moved no word$"):
+        check(source, inputs={"x": [3, 0]})
 
 
 @pytest.mark.slow

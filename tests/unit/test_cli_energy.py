@@ -76,6 +76,24 @@ def test_the_meters_log_is_not_written_over(tmp_path):
     assert done.stderr == "e2train: energy/power.csv is the meter's log; give another folder with --out\n"
 
 
+def test_what_cannot_be_written_is_known_before_the_command_runs(tmp_path):
+    (tmp_path / "energy" / "power.csv").mkdir(parents=True)
+    done = energy("record", "--meter", "csv:x.csv", "--idle", 0, "--", "touch", "ran", cwd=tmp_path)
+    assert (done.returncode, (tmp_path / "ran").exists()) == (2, False)
+    assert done.stderr == (
+        "e2train: cannot write energy/power.csv: Is a directory; give another folder with --out\n"
+    )
+
+
+def test_nothing_of_an_earlier_recording_stays(tmp_path):
+    (tmp_path / "energy").mkdir()
+    for name in ("power.csv", "energy.json"):
+        (tmp_path / "energy" / name).write_text("of an earlier one")
+    energy("record", "--meter", "csv:x.csv", "--idle", 0, "--", "true", cwd=tmp_path)
+    assert not (tmp_path / "energy" / "power.csv").exists()
+    assert json.loads((tmp_path / "energy" / "energy.json").read_text())["energy_j"] is None
+
+
 @pytest.mark.parametrize(("own", "code"), [(0, 1), (3, 3)])
 def test_a_log_that_never_came_is_a_reason_and_no_energy(tmp_path, own, code):
     command = ("sh", "-c", f"exit {own}")

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of one's own: folders and .npz files, read, split and normalised, or refused in one line."""
 
+import html
 import json
+import os
 import struct
 import warnings
 import zlib
@@ -17,6 +19,8 @@ from e2train.train.data.own_data import labelled_images
 from e2train.train.resources import load_split, settled
 from own_images import CLASSES, LAYOUT, refusal, split_of, write_images
 from PIL import Image
+
+KNOWN = "it knows ant, bee, cat, dog: leave out or rename what it does not"
 
 
 def save_npz(path, **arrays):
@@ -96,6 +100,22 @@ def test_a_folder_that_is_none_is_refused(tmp_path, change, message):
     root = tmp_path / "data"
     change(root)
     assert refusal(root) == message.format(root=root)
+
+
+@pytest.mark.parametrize("classes", [("under_$10", "from_$10_to_$20"), ("a^{b", r"\frac")], ids=str)
+def test_names_of_classes_are_no_formulas(tmp_path, rng, classes):
+    write_images(tmp_path / "images", count=4, rng=rng, classes=classes)
+    config = PRESETS["folder-digits"].changed(
+        data=str(tmp_path / "images"), method="smb-fp32", steps=1, batch=4, test_images=2, meter="none"
+    )
+    run_training(config, out=tmp_path / "run")
+    page = html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    assert all(name in page for name in classes)
+
+
+def test_a_class_whose_name_is_no_utf_8_is_refused(tmp_path, rng):
+    write_images(tmp_path, count=2, rng=rng, classes=("ant", os.fsdecode(b"caf\xe9")))
+    assert refusal(tmp_path) == f"the class 'caf\\udce9' in {tmp_path} is no UTF-8; rename its folder"
 
 
 def test_images_that_cannot_be_trained_on_are_refused(tmp_path, rng):
@@ -216,7 +236,7 @@ def test_images_to_test_are_numbered_as_the_run_knows_them(tmp_path, rng):
     write_images(tmp_path / "other", count=1, rng=rng, classes=("bee", "eel"))
     with pytest.raises(DataError) as error:
         labelled_images(tmp_path / "other", form, CLASSES)
-    message = f"{tmp_path}/other has the class eel, which the run does not know: ant, bee, cat, dog"
+    message = f"{tmp_path}/other has the class eel, which the run does not know; {KNOWN}"
     assert str(error.value) == message
 
 

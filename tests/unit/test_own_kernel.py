@@ -90,7 +90,7 @@ def test_a_beat_is_the_low_bits_of_a_word(build) -> None:
         ),
         (
             *((port("x", sides=(("keep", 4), ("user", 2))), Y), "fir"),
-            "fir uses user of x, which no DMA gives or takes",
+            "fir uses user of x, which no DMA gives or takes; use ap_axiu<32, 0, 0, 0>",
         ),
         ((X, Y), "engine", "name the top function otherwise: engine is what it is put into"),
     ],
@@ -113,7 +113,7 @@ WAYS = "on a board a kernel has streams, scalars by value in registers, and a re
     [
         ("int gain[4]", (GAIN, RETURN), f"gain of fir is an array; {WAYS}"),
         ("int *gain", (GAIN, RETURN), f"gain of fir is a pointer; {WAYS}"),
-        ("int& gain", (GAIN, RETURN), f"gain of fir is a reference; {WAYS}"),
+        ("int& gain", (GAIN, RETURN), f"gain of fir is a reference; {WAYS}; return it"),
         (
             *("int gain", (RETURN,)),
             "gain of fir must be a register to be set on a board; add #pragma HLS INTERFACE s_axilite "

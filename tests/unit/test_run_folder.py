@@ -19,6 +19,10 @@ CONFIG = PRESETS["digits"].changed(method="smb-fp32", steps=4, batch=8, seed=7, 
 ROW = {"step": 1, "steps": 4, "epoch": 0.1, "loss": 2.5, "accuracy": 0.1, "lr": 0.1, "blocks_run": 1.0}
 
 
+OTHER = "is damaged or of another version:"
+CONTRADICTS = "is damaged or of another run: it contradicts summary.json; give the whole folder of one run"
+
+
 def stop_after(step):
     """A watcher that presses Ctrl-C."""
     return lambda row: signal.raise_signal(signal.SIGINT) if row.step == step else None
@@ -190,7 +194,21 @@ def test_a_run_that_lost_rows_is_not_resumed(tmp_path, finished, lost):
             "is damaged or of another version: one of test_accuracy and validation_accuracy must be a "
             "number, the other null",
         ),
+        ("summary.json", {"preset": None}, f"{OTHER} preset must be of type str, not NoneType"),
+        ("summary.json", {"test_accuracy": 7.5}, f"{OTHER} test_accuracy is 7.5, not in 0..1"),
+        ("summary.json", {"block_skip_rates": [0.5, 2]}, f"{OTHER} block_skip_rates is 2, not in 0..1"),
+        ("summary.json", {"energy_measured_j": -1}, f"{OTHER} energy_measured_j is -1, not at least 0"),
+        ("summary.json", {"energy_phases_j": {"forward": "x"}}, f"{OTHER} energy_phases_j must hold numbers"),
+        ("summary.json", {"energy_phases_j": {"forward": 1}}, f"{OTHER} energy_phases_j must have the keys"),
+        ("summary.json", {"energy_factors": []}, f"{OTHER} energy_factors must be of type dict"),
+        ("summary.json", {"energy_origin": "metered"}, f"{OTHER} energy_origin is 'metered', not one of"),
+        ("summary.json", {"steps_run": 3, "steps_dropped": 1}, None),
         ("ledger.json", {"training": [{"name": "stem"}]}, "is damaged: 'counters'"),
+        ("ledger.json", {"training": []}, CONTRADICTS),
+        ("ledger.json", {"steps_run": 0}, CONTRADICTS),
+        ("ledger.json", {"samples": 10**6}, CONTRADICTS),
+        ("ledger.json", {"ranks": 2}, CONTRADICTS),
+        ("evaluation.json", {"confusion": [[1] * 10] * 10}, CONTRADICTS),
         ("ledger.json", {"samples": None}, "is damaged: samples must be a finite int, not None"),
         ("ledger.json", {"samples": -1}, "is damaged: samples is -1, not at least 0"),
     ],
@@ -202,7 +220,28 @@ def test_a_report_takes_no_damaged_figures(tmp_path, finished, name, change, mes
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(TrainError) as error:
         read_run(tmp_path)
-    assert str(error.value).startswith(f"{path} {message}")
+    blamed = path if message else tmp_path / "ledger.json"  # what contradicts the summary
+    assert str(error.value).startswith(f"{blamed} {message or CONTRADICTS}")
+
+
+def test_a_report_takes_no_run_that_lost_steps(tmp_path, finished):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(TrainError, match=f"^{re.escape(str(metrics))} {CONTRADICTS}"):
+        read_run(tmp_path)
+
+
+def test_a_row_of_a_ledger_has_a_layer_and_a_mode(tmp_path, finished):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "ledger.json"
+    ledger = json.loads(path.read_text())
+    ledger["test"][0]["mode"] = "x"
+    path.write_text(json.dumps(ledger))
+    with pytest.raises(
+        TrainError, match=rf"^{re.escape(str(path))} is damaged: '\S+', 'x' are no layer and mode"
+    ):
+        read_run(tmp_path)
 
 
 @pytest.mark.parametrize("sample", [b"nine,2,1\n", b"\xff\n"])

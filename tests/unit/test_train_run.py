@@ -4,15 +4,12 @@
 import json
 import shutil
 import signal
-import time
-from functools import partial
 
 import pytest
 import torch
 from e2train.devices.emulator import Emulator
-from e2train.energy import EnergyError, gauge
+from e2train.energy import EnergyError
 from e2train.train import PRESETS, Interrupted, TrainError, read_run, run_training
-from e2train.train.checkpoint import load_checkpoint
 from e2train.train.data import Arrays, Batches, digits_split, hold_out
 from e2train.train.smd import Smd
 from report_pages import charts
@@ -290,35 +287,6 @@ def test_a_meter_that_is_not_there_costs_no_earlier_run(undisturbed, tmp_path):
     with pytest.raises(EnergyError):
         run_training(CONFIG.changed(meter="hwmon:nothing"), out=tmp_path / "run", overwrite=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
-
-
-@pytest.fixture
-def meter_log(tmp_path):
-    """The log of an external meter, whole from the start: 5 W before the test and for five minutes of it."""
-    begin_s, path = time.time() - 3, tmp_path / "log.csv"
-    rows = "".join(f"{begin_s + index / 100:.2f},5.0\n" for index in range(30_000))
-    path.write_text(f"time_s,power_w\n{rows}", encoding="utf-8")
-    return path
-
-
-def test_a_log_tells_the_energy_of_a_run_that_was_stopped(meter_log, tmp_path, monkeypatch):
-    monkeypatch.setattr("e2train.train.run.gauge", partial(gauge, idle_s=0.2))
-    step_s = 0.05  # at least
-
-    def watch(row):
-        time.sleep(step_s)
-        stop_after(4)(row)
-
-    slow, out = CONFIG.changed(steps=8, meter=f"csv:{meter_log}", test_images=8), tmp_path / "run"
-    with pytest.raises(Interrupted):
-        run_training(slow, out=out, watch=watch)
-    (part,) = load_checkpoint(out / "checkpoint.pt", config=slow).spent[0]["energy"]
-    assert part["energy_j"] == pytest.approx(5 * part["duration_s"])
-    summary = run_training(slow, out=out, resume=True, watch=lambda row: time.sleep(step_s))
-    assert part["duration_s"] > 4 * step_s
-    assert summary.energy_duration_s > part["duration_s"] + 4 * step_s
-    assert summary.energy_measured_j == pytest.approx(5 * summary.energy_duration_s)
-    assert summary.energy_net_j == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from PIL import Image
 from report_pages import charts
 
 CLASSES = ("ant", "bee", "cat", "dog")
+KNOWN = "it knows ant, bee, cat, dog: leave out or rename what it does not"
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_what_cannot_be_used_is_one_line(trained, run, arguments, message):
 def test_images_of_other_classes_are_refused(trained, tmp_path, run):
     (tmp_path / "eel").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "eel" / "0.png")
-    message = f"{tmp_path} has the class eel, which the run does not know: ant, bee, cat, dog"
+    message = f"{tmp_path} has the class eel, which the run does not know; {KNOWN}"
     assert run("evaluate", trained[0], "--data", tmp_path) == (2, "", f"e2train: {message}\n")
 
 
@@ -198,7 +199,10 @@ def test_classes_of_an_imagenet_go_by_their_names(tmp_path):
     assert images.take(np.arange(2))[1].tolist() == [1, 3]
     with pytest.raises(DataError) as error:
         images_to_test(imagenet(("ant", "bee")), tmp_path)
-    assert str(error.value) == f"{tmp_path} has the class dog, which the run does not know: ant, bee"
+    assert str(error.value) == (
+        f"{tmp_path} has the class dog, which the run does not know; it knows ant, bee: leave out or rename "
+        "what it does not"
+    )
 
 
 @pytest.mark.parametrize("preset", ["imagenet-resnet18", "folder-resnet18"])

@@ -59,7 +59,7 @@ def _faults(top: TopFunction, scalars: list[Parameter], modes: list[str]) -> Ite
             what = "an array" if each.bounds else "a pointer" if each.pointer else "a reference"
             yield (
                 f"{each.name} of {top.name} is {what}; on a board a kernel has streams, scalars by value in "
-                "registers, and a result"
+                f"registers, and a result{'; return it' if what == 'a reference' else ''}"
             )
         if each.name == "ap_return":
             yield f"{each.name} of {top.name} has the name of the result's register; rename it"

@@ -74,6 +74,21 @@ class CheckReport:
         return not any(run.fault or run.differences for run in self.runs)
 
     @property
+    def verdict(self) -> str:
+        """The result in a line."""
+        if self.exact:
+            return "exact: RTL and native build give the same words"
+        if any(run.differences for run in self.runs):
+            return "RTL and native build differ"
+        serial = (
+            "; its functions run one after the other here, so give their streams a depth for all that one "
+            "writes, or make the sizes constants, which keeps DATAFLOW"
+        )
+        return "no word differs, but the RTL does not come to its end" + (
+            serial if "DATAFLOW is left out" in self.note else ""
+        )
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """What is wrong: each fault and difference of the first run that fails, and how many runs fail."""
         failed = [run for run in self.runs if run.fault or run.differences]

@@ -28,6 +28,7 @@ __all__ = ["Reference", "reference", "undefined_words"]
 _SUPPLIES = (4096, 65_536, 1_048_576)  # random words per stream; more where a call wants more
 _ENOUGH_WORDS, _FEWEST_CALLS, _MOST_CALLS = 1000, 3, 400
 _MORE_CALLS = 100  # of which none takes a word
+_MOST_IDLE = 1000
 _SECONDS = 5.0  # of computing: a call may never end
 _MOST_SECONDS = 120.0  # or wait for what never comes
 _STARVED = "read from an empty stream"
@@ -224,6 +225,7 @@ class _Runner:
     def __init__(self, task: _Task) -> None:
         self._task = task
         self._outputs = [port.name for port in task.outputs]
+        self._idle = 0  # calls in a row that moved no word, as a state machine has between packets
 
     def run(self) -> Reference:
         """All calls."""
@@ -262,8 +264,11 @@ class _Runner:
             if _STARVED in error.message:
                 raise self._starved(native, str(error), before) from None
             raise HlsError(f"{error}{self._progress(native, before, calls)}") from None
-        if self._state(native) == before:
-            raise HlsError(f"{self._task.kernel.name}: a call of the top function moved no word")
+        self._idle = self._idle + 1 if self._state(native) == before else 0
+        if self._idle > _MOST_IDLE:
+            raise HlsError(
+                f"{self._task.kernel.name}: {_MOST_IDLE} calls of the top function in a row moved no word"
+            )
 
     def _starved(self, native: NativeRun, message: str, before: list[int]) -> HlsError:
         for port, count in zip(self._task.inputs, before, strict=False):

@@ -21,7 +21,7 @@ def hls_check() -> Callable[..., CheckReport]:
     def run(source: str | Path, **options: Any) -> CheckReport:
         report = check(Path(source), **options)
         if not report.exact:
-            pytest.fail("\n".join((f"{source}: RTL and native build differ", *report.lines)), pytrace=False)
+            pytest.fail("\n".join((f"{source}: {report.verdict}", *report.lines)), pytrace=False)
         return report
 
     return run

@@ -148,5 +148,7 @@ def _dimensions(parameter: Parameter, top: TopFunction, given: int | None) -> tu
 
 
 def _describe(port: WrapperPort, top: TopFunction) -> str:
-    mode = top.interface(port.parameter.name).get("mode", "").lower()
+    modes = [each.get("mode", "").lower() for each in top.interfaces(port.parameter.name)]
+    # The registers of a pointer hold its address alone.
+    mode = "m_axi" if "m_axi" in modes else next(iter(reversed(modes)), "")
     return f"{port.parameter.name} ({mode or ('array' if port.dimensions else 'scalar')})"

@@ -141,10 +141,13 @@ def report(
 ) -> None:
     """Show one or several runs side by side: accuracy, energy by technique and layer, power, cycles."""
     with ends_at_once():
-        from e2train.train import read_run, write_reports
+        from e2train.train import differences, read_run, write_reports
 
     costs_table = load_costs(costs, table) if costs else load_costs(name=table)
-    path = write_reports([read_run(run) for run in runs], costs_table, out)
+    finished = [read_run(run) for run in runs]
+    if found := differences(finished):
+        sys.stderr.write(f"e2train: these runs differ in more than their methods: {found}\n")
+    path = write_reports(finished, costs_table, out)
     typer.echo(f"report {path}")
 
 

@@ -176,9 +176,4 @@ def _print_check(result: CheckReport) -> None:
             style="yellow",
             markup=False,
         )
-    verdict = (
-        ("exact: RTL and native build give the same words", "green")
-        if result.exact
-        else ("RTL and native build differ", "red")
-    )
-    console.print(verdict[0], style=verdict[1])
+    console.print(result.verdict, style="green" if result.exact else "red")

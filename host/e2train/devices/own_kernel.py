@@ -132,7 +132,10 @@ def _ports(
             )
         side = next((side for side, _ in port.sides if side not in _TIED), None)
         if side is not None:
-            raise DeviceError(f"{source}: {name} uses {side} of {port.name}, which no DMA gives or takes")
+            raise DeviceError(
+                f"{source}: {name} uses {side} of {port.name}, which no DMA gives or takes; use "
+                f"ap_axiu<{port.data_bits}, 0, 0, 0>"
+            )
         if controlled and ends[port.name] != ends[DONE]:
             raise DeviceError(
                 f"{source}: {port.name} of {name} belongs to a process of its own, so that the end of a call "

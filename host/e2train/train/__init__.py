@@ -5,7 +5,7 @@ from e2train.train.config import PRESETS, RunConfig, find_config, read_config
 from e2train.train.data import DataError
 from e2train.train.errors import Interrupted, TrainError
 from e2train.train.export import load_exported
-from e2train.train.finished_run import FinishedRun, read_run
+from e2train.train.finished_run import FinishedRun, differences, read_run
 from e2train.train.folder import RunFolder
 from e2train.train.loop import Row, evaluate, train
 from e2train.train.presets import METHODS, Method
@@ -30,6 +30,7 @@ __all__ = [
     "Summary",
     "TrainError",
     "deterministic",
+    "differences",
     "evaluate",
     "evaluate_run",
     "find_config",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +21,7 @@ from e2train.train.folder import RunFolder
 from e2train.train.run_ledger import RunLedger, read_run_ledger
 from e2train.train.summary import Summary, executed
 
-__all__ = ["FinishedRun", "PowerSamples", "read_power", "read_run"]
+__all__ = ["FinishedRun", "PowerSamples", "differences", "read_power", "read_run"]
 
 _TEXTS_AND_LISTS: dict[str, type] = {"str": str, "list[float]": list, "dict[str, float]": dict}
 _SHARES = (
@@ -59,6 +60,22 @@ class FinishedRun:
         where = "" if self.summary.device == "host" else f" on {self.summary.device.partition(':')[0]}"
         part = "" if self.summary.tested == "test" else f", {self.summary.tested}"
         return f"{self.summary.method}{where}{part}"
+
+
+def differences(runs: Sequence[FinishedRun]) -> str:
+    """In what runs differ, beside methods, that accuracy and energy depend on; empty where in nothing.
+
+    Such runs do not belong in one plot.
+    """
+    said = {
+        "presets": [run.summary.preset for run in runs],
+        "scheduled steps": [str(run.ledger.scheduled_steps) for run in runs],
+        "batches": [str(run.config.batch) for run in runs],
+        "tested images": [run.summary.tested for run in runs],
+    }
+    return "; ".join(
+        f"{name} {', '.join(dict.fromkeys(values))}" for name, values in said.items() if len(set(values)) > 1
+    )
 
 
 def read_run(path: Path) -> FinishedRun:

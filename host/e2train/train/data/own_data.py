@@ -152,7 +152,10 @@ def check_classes(root: Path, found: tuple[str, ...], names: tuple[str, ...]) ->
     """
     if unknown := [name for name in found if name not in names]:
         some = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} others" if names[_SHOWN:] else "")
-        raise DataError(f"{root} has the class {unknown[0]}, which the run does not know: {some}")
+        raise DataError(
+            f"{root} has the class {unknown[0]}, which the run does not know; it knows {some}: leave out or "
+            "rename what it does not"
+        )
 
 
 def renumbered(images: Dataset, found: tuple[str, ...], names: tuple[str, ...]) -> Dataset:

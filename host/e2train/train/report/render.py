@@ -16,7 +16,7 @@ import jinja2
 
 from e2train.energy import CostTable
 from e2train.train.files import write_atomically
-from e2train.train.finished_run import FinishedRun
+from e2train.train.finished_run import FinishedRun, differences
 from e2train.train.report import charts
 from e2train.train.report.figures import RunFigures, run_figures
 from e2train.train.savings import TECHNIQUES
@@ -53,6 +53,7 @@ def _rendered(
         tested=charts.tested(runs),
         energy_j=charts.energy_j,
         curves=charts.curves(runs),
+        differences=differences([run.finished for run in runs]),
         accuracy_energy=charts.accuracy_energy(runs),
         by_technique=charts.techniques(runs),
         block_skips=charts.block_skips(runs) if _any_skips(runs) else "",
