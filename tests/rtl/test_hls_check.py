@@ -226,6 +226,10 @@ def test_a_state_machine_may_have_calls_without_words(tmp_path: Path) -> None:
     report = check(source, inputs={"x": [3, 1, 2, 0, 5, 0]})  # each with a call before and behind it
     assert report.exact, report.lines
     assert report.words == {"x": 6, "y": 2}
+    later = PACKETS.replace("{ y.write(sum); state = 2; }", "state = 2;")
+    source.write_text(later.replace("state == 2) state = 0;", "state == 2) { y.write(sum); state = 0; }"))
+    report = check(source, inputs={"x": [3, 1, 2, 0, 5, 0]})
+    assert (report.exact, report.words) == (True, {"x": 6, "y": 2}), report.lines
     source.write_text(PACKETS.replace("state = 1;", "state = 3;"))
     with pytest.raises(HlsError, match=r"^packets: 1000 calls of the top function in a row moved no word$"):
         check(source, inputs={"x": [3, 0]})

@@ -197,9 +197,9 @@ def test_a_chip_that_does_not_measure_on_its_own_is_refused(monkeypatch, configu
         open_ina226("1,0x40,0.1")
 
 
-@pytest.mark.parametrize("shunt", ["100", "inf", "0", "nan"])
+@pytest.mark.parametrize("shunt", ["100", "2", "inf", "0", "nan"])
 def test_milliohms_in_place_of_ohms_are_refused(monkeypatch, shunt):
-    with pytest.raises(EnergyError, match=r"a shunt above 0 and up to 10 ohms, not "):
+    with pytest.raises(EnergyError, match=r"a shunt above 0 and up to 1 ohm, not "):
         open_ina226(f"1,0x40,{shunt}")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import threading
 
+import numpy as np
 import pytest
 import torch
 from e2train.devices.memory import SpecResident
@@ -21,6 +23,7 @@ from e2train.nn import (
     freeze,
     share,
 )
+from e2train.runtime.resident import Scales
 from resident_recorder import Recorder
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -142,4 +145,125 @@ def test_scales_keep_their_bits_where_a_model_is_cast():
     model.half().float()
     assert model.resident.maxima.dtype == torch.float64
     assert torch.equal(model.resident.maxima, before)
-    model.to(torch.bfloat16)(images().to(torch.bfloat16))
+    logits = model.to(torch.bfloat16)(images().to(torch.bfloat16))
+    assert (logits.dtype, bool(logits.isfinite().all())) == (torch.bfloat16, True)
+
+
+def test_a_guess_serves_in_one_step_alone():
+    """A sum in place whose operand was all zero: what is seen takes the guess's place."""
+    scales = Scales({"g0": "int16", "g1": "int16"}, np.zeros(2), decay=0.95)
+    scales.start("g0", 1.0, guessed=True)
+    scales.start("g1", 1.0)
+    assert scales.maxima.tolist() == [2.0, 2.0]
+    for name in ("g0", "g1"):
+        scales.see(name, 1e-5)
+    scales.advance(lambda seen: seen)
+    assert scales.maxima.tolist() == [1e-5, 1.9]
+    scales.see("g0", 1e-6)
+    scales.advance(lambda seen: seen)
+    assert scales.maxima[0] == 0.95e-5
+
+
+def test_a_gradient_that_begins_at_zero_leaves_no_guess():
+    model = on_device(net())
+    nn.init.zeros_(model.head[-1].weight)
+    F.cross_entropy(model(images()), TARGETS).backward()
+    scales = model.resident._scales
+    gradients = [name for name in scales._kinds if name.startswith("g") or ".g" in name]
+    assert len(gradients) > 10
+    assert not any(map(scales.known, gradients))
+    for _ in range(3):
+        step(model)
+    assert all(map(scales.known, gradients))
+
+
+@pytest.mark.parametrize("block_bits", [8, 16])
+def test_what_is_dead_in_the_first_step_wakes_up(block_bits):
+    """Results that are all zero have the scale of their trial, and the next step looks again.
+
+    With 16 bits: behind a branch that does not vary gradients are hundreds of times as large, and 8-bit ones
+    are zero until their scale has forgotten these.
+    """
+    model = on_device(net(), widths=(16, 16, block_bits))
+    nn.init.constant_(model.blocks[0].branch[1].bias, -100.0)  # before a ReLU
+    step(model)
+    nn.init.zeros_(model.blocks[0].branch[1].bias)
+    step(model)
+    model(images()).square().sum().backward()
+    assert model.blocks[0].branch[0].weight.grad.norm() > 0
+
+
+class Threads(Group):
+    """One of two ranks in threads of one process, which must all ask alike."""
+
+    size = 2
+
+    def __init__(self, rank: int, shared: dict) -> None:
+        self.rank, self.shared = rank, shared
+
+    def _both(self, values: torch.Tensor, combine) -> torch.Tensor:
+        self.shared["values"][self.rank] = values.detach().clone()
+        self.shared["meet"].wait()
+        one, other = self.shared["values"]
+        assert one.shape == other.shape, "ranks ask for different things"
+        combined = combine(one, other)
+        self.shared["meet"].wait()
+        return combined
+
+    def sum(self, values):
+        return self._both(values, torch.add)
+
+    def max(self, values):
+        return self._both(values, torch.maximum)
+
+
+class Some(SkipPolicy):
+    """All samples, none, or every other one runs a block."""
+
+    def __init__(self, block: int | None, open_share: float) -> None:
+        super().__init__()
+        self.block, self.open_share = block, open_share
+
+    def gate(self, index, x):
+        gate = torch.ones(len(x))
+        if index == self.block:
+            gate[:: 1 if not self.open_share else 2] = 0
+        return gate
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+@pytest.mark.parametrize("open_share", [0.0, 0.5], ids=["none runs", "half run"])
+@pytest.mark.parametrize("zero", [False, True], ids=["", "gradients begin at zero"])
+def test_scales_are_those_of_all_ranks(block, open_share, zero):
+    """Though the samples of one rank skip a block, and a whole gradient may be zero in the first step."""
+    shared = {"values": [None, None], "meet": threading.Barrier(2, timeout=60)}
+    models = [net(), net()]
+    failed: list[BaseException] = []
+
+    def train(rank: int) -> None:
+        model, group = models[rank], Threads(rank, shared)
+        try:
+            for _ in range(2):
+                F.cross_entropy(model(images()), TARGETS).backward()
+                for parameter in model.parameters():
+                    mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                    parameter.data -= 0.01 * group.sum(mine)
+                    parameter.grad = None
+        except BaseException as error:
+            failed.append(error)
+            shared["meet"].abort()
+
+    for rank, model in enumerate(models):
+        if zero:
+            nn.init.zeros_(model.head[-1].weight)
+        model.policy = Some(block if rank else None, open_share)
+        model.skips_stage_starts = True
+        share(model, Threads(rank, shared))
+        on_device(model, group=Threads(rank, shared))
+    threads = [threading.Thread(target=train, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed
+    assert models[0].resident.maxima.tolist() == models[1].resident.maxima.tolist()

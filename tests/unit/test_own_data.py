@@ -114,8 +114,8 @@ def test_names_of_classes_are_no_formulas(tmp_path, rng, classes):
 
 
 def test_a_class_whose_name_is_no_utf_8_is_refused(tmp_path, rng):
-    write_images(tmp_path, count=2, rng=rng, classes=("ant", os.fsdecode(b"caf\xe9")))
-    assert refusal(tmp_path) == f"the class 'caf\\udce9' in {tmp_path} is no UTF-8; rename its folder"
+    write_images(tmp_path, count=2, rng=rng, classes=("ant", os.fsdecode(b"\xe9")))
+    assert refusal(tmp_path) == f"the class '\\udce9' in {tmp_path} is no UTF-8; rename its folder"
 
 
 def test_images_that_cannot_be_trained_on_are_refused(tmp_path, rng):

@@ -303,7 +303,8 @@ def test_coefficients_beyond_the_range_are_refused(a, d):
         match=rf"^coefficients up to {a:g} and offsets up to {d:g} are beyond the results' range: ".replace(
             "+", r"\+"
         )
-        + r"values have grown too much in one step, or a channel hardly varies; ",
+        + r"values have grown too much in one step, or a channel hardly varies and 8 bits are too few "
+        r"for its gradient; use a smaller --lr$",
     ):
         mantissas(np.array([a]), np.array([0.0]), np.array([d]))
 

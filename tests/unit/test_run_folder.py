@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 from e2train.train import PRESETS, Interrupted, RunFolder, TrainError, files, read_run, run_training
 from e2train.train.files import exclusive_lock, write_atomically
+from e2train.train.finished_run import read_power
 
 CONFIG = PRESETS["digits"].changed(method="smb-fp32", steps=4, batch=8, seed=7, test_images=1)
 ROW = {"step": 1, "steps": 4, "epoch": 0.1, "loss": 2.5, "accuracy": 0.1, "lr": 0.1, "blocks_run": 1.0}
@@ -198,7 +199,7 @@ def test_a_run_that_lost_rows_is_not_resumed(tmp_path, finished, lost):
         ("summary.json", {"test_accuracy": 7.5}, f"{OTHER} test_accuracy is 7.5, not in 0..1"),
         ("summary.json", {"block_skip_rates": [0.5, 2]}, f"{OTHER} block_skip_rates is 2, not in 0..1"),
         ("summary.json", {"energy_measured_j": -1}, f"{OTHER} energy_measured_j is -1, not at least 0"),
-        ("summary.json", {"energy_phases_j": {"forward": "x"}}, f"{OTHER} energy_phases_j must hold numbers"),
+        ("summary.json", {"energy_phases_j": {"forward": "x"}}, f"{OTHER} energy_phases_j must hold finite"),
         ("summary.json", {"energy_phases_j": {"forward": 1}}, f"{OTHER} energy_phases_j must have the keys"),
         ("summary.json", {"energy_factors": []}, f"{OTHER} energy_factors must be of type dict"),
         ("summary.json", {"energy_origin": "metered"}, f"{OTHER} energy_origin is 'metered', not one of"),
@@ -208,7 +209,6 @@ def test_a_run_that_lost_rows_is_not_resumed(tmp_path, finished, lost):
         ("ledger.json", {"steps_run": 0}, CONTRADICTS),
         ("ledger.json", {"samples": 10**6}, CONTRADICTS),
         ("ledger.json", {"ranks": 2}, CONTRADICTS),
-        ("evaluation.json", {"confusion": [[1] * 10] * 10}, CONTRADICTS),
         ("ledger.json", {"samples": None}, "is damaged: samples must be a finite int, not None"),
         ("ledger.json", {"samples": -1}, "is damaged: samples is -1, not at least 0"),
     ],
@@ -222,6 +222,21 @@ def test_a_report_takes_no_damaged_figures(tmp_path, finished, name, change, mes
         read_run(tmp_path)
     blamed = path if message else tmp_path / "ledger.json"  # what contradicts the summary
     assert str(error.value).startswith(f"{blamed} {message or CONTRADICTS}")
+
+
+def test_a_sensor_may_be_below_zero_while_nothing_is_computed(tmp_path, finished):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "summary.json"
+    phases = {"forward": 1.0, "backward": 2.0, "idle": -0.1}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"energy_phases_j": phases}))
+    assert read_run(tmp_path).summary.energy_phases_j == phases
+
+
+def test_power_whose_last_sample_was_cut_off_is_shown_without_it(tmp_path):
+    path = tmp_path / "power.csv"
+    path.write_text("time_s,power_w,step\n1.0,2,1\n2.0,2,1\n3.0,2,2\n4.0,2.5,")
+    power = read_power(path)
+    assert (power.times_s.tolist(), power.steps.tolist()) == ([1.0, 2.0, 3.0], [1.0, 1.0, 2.0])
 
 
 def test_a_report_takes_no_run_that_lost_steps(tmp_path, finished):

@@ -30,7 +30,7 @@ def test_a_gradient_that_is_not_finite_is_an_error(tmp_path, monkeypatch):
     ("execution", "found"),
     [
         ("offload", "blocks.0.branch.0: the input holds nan"),
-        ("resident", "batch norm's coefficients are not finite"),
+        ("resident", "x0 (stem.0): batch norm's coefficients are not finite"),
     ],
 )
 def test_an_input_that_is_not_finite_has_diverged_as_the_images_are_finite(

@@ -5,11 +5,15 @@ import shutil
 import signal
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from e2train.energy import EnergyError, gauge
-from e2train.train import PRESETS, Interrupted, run_training
+from e2train.nn import Group
+from e2train.train import PRESETS, Interrupted, RunFolder, run_training
 from e2train.train.checkpoint import load_checkpoint
+from e2train.train.meter import rank_meter
+from recordings import Scripted
 
 CONFIG = PRESETS["digits"].changed(method="smb-int8", execution="offload", steps=6, batch=8, seed=7)
 
@@ -58,16 +62,44 @@ def test_a_run_goes_on_with_its_meter_or_with_none(meter_log, tmp_path, monkeypa
 
     with pytest.raises(Interrupted):
         run_training(slow, out=out, watch=watch)
-    shutil.copyfile(meter_log, tmp_path / "other.csv")
-    other = slow.changed(meter=f"csv:{tmp_path / 'other.csv'}")
+    monkeypatch.setattr("e2train.train.meter.open_meter", lambda *found, **where: Scripted())
     with pytest.raises(EnergyError) as error:
-        run_training(other, out=out, resume=True)
+        run_training(slow, out=out, resume=True)
     assert str(error.value) == (
-        "the run so far was measured by log.csv, now it would be measured by other.csv; go on with the same "
+        "the run so far was measured by log.csv, now it would be measured by scripted; go on with the same "
         "--meter, or with --meter none and no energy"
     )
+    monkeypatch.undo()
+    shutil.copytree(out, tmp_path / "next")
     summary = run_training(slow.changed(meter="none"), out=out, resume=True)
     assert (summary.energy_measured_j, summary.energy_reason) == (None, "no meter was asked for")
+    monkeypatch.setattr("e2train.train.meter.gauge", partial(gauge, idle_s=0.2))
+    shutil.copyfile(meter_log, tmp_path / "log2.csv")  # of the meter's next session
+    late = slow.changed(meter=f"csv:{tmp_path / 'log2.csv'}")
+    summary = run_training(late, out=tmp_path / "next", resume=True, watch=lambda row: time.sleep(0.05))
+    assert summary.energy_source == "measured by log.csv, measured by log2.csv"
+
+
+@pytest.mark.parametrize("meter", ["none", "auto"])
+def test_each_rank_has_a_board_of_its_own(tmp_path, meter):
+    """Addresses are a list, of which a rank has one."""
+    config = CONFIG.changed(device="agent:127.0.0.1:7001,agent:127.0.0.1:7002", meter=meter)
+    group = Group()
+    group.size, group.rank = 2, 1
+    context = SimpleNamespace(device=SimpleNamespace())
+    assert rank_meter(config, context, group, RunFolder(tmp_path)) is None  # the first rank has the meter
+    group.rank = 0
+    assert isinstance(rank_meter(config, context, group, RunFolder(tmp_path)), str)
+
+
+def test_what_is_elsewhere_is_not_measured_here(tmp_path):
+    context = SimpleNamespace(device=SimpleNamespace())
+    for device, kind, message in (
+        ("agent:board.local", "hwmon", "an agent does not report power, which meter hwmon takes"),
+        ("pynq:board.local", "pmbus", "this machine's libsensors does not know a board's rails"),
+    ):
+        with pytest.raises(EnergyError, match=f"^{message}"):
+            rank_meter(CONFIG.changed(device=device, meter=kind), context, Group(), RunFolder(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["power.csv", "metrics.jsonl", "config.toml"])

@@ -97,8 +97,8 @@ def mantissas(a: Floats, b: Floats, d: Floats) -> Mantissas:
     if shift is None:
         raise DivergenceError(
             f"coefficients up to {largest:g} and offsets up to {offset:g} are beyond the results' range: "
-            "values have grown too much in one step, or a channel hardly varies; use a smaller --lr, or 16 "
-            "for gradient_bits, result_bits and block_gradient_bits"
+            "values have grown too much in one step, or a channel hardly varies and 8 bits are too few for "
+            "its gradient; use a smaller --lr"
         )
     parts: tuple[Any, ...] = tuple(np.rint(np.ldexp(part, shift)).astype(np.int64) for part in (a, b, d))
     return Mantissas(a=parts[0], b=parts[1], d=parts[2], shift=shift)

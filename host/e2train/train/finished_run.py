@@ -63,15 +63,13 @@ class FinishedRun:
 
 
 def differences(runs: Sequence[FinishedRun]) -> str:
-    """In what runs differ, beside methods, that accuracy and energy depend on; empty where in nothing.
-
-    Such runs do not belong in one plot.
-    """
+    """In what runs differ so that they do not belong in one plot; empty where in nothing."""
     said = {
         "presets": [run.summary.preset for run in runs],
         "scheduled steps": [str(run.ledger.scheduled_steps) for run in runs],
         "batches": [str(run.config.batch) for run in runs],
-        "tested images": [run.summary.tested for run in runs],
+        "training images": [run.config.data_sha256[:12] or "those of the preset" for run in runs],
+        "tested images": [f"{run.config.test_images or 'all'} of {run.summary.tested}" for run in runs],
     }
     return "; ".join(
         f"{name} {', '.join(dict.fromkeys(values))}" for name, values in said.items() if len(set(values)) > 1
@@ -146,8 +144,9 @@ def _check_values(name: str, value: object, kind: str) -> None:
     if not isinstance(value, _TEXTS_AND_LISTS[kind]):
         raise ValueError(f"{name} must be of type {kind}, not {type(value).__name__}")
     numbers = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if not all(type(number) in (int, float) and 0 <= number < math.inf for number in numbers):
-        raise ValueError(f"{name} must hold numbers from 0 on")
+    least = -math.inf if name == "energy_phases_j" else 0.0  # idle, a sensor may be below 0
+    if not all(type(number) in (int, float) and least <= number < math.inf for number in numbers):
+        raise ValueError(f"{name} must hold finite numbers{'' if least else ' from 0 on'}")
 
 
 def _check_of_one_run(run: FinishedRun, folder: RunFolder) -> None:
@@ -157,15 +156,11 @@ def _check_of_one_run(run: FinishedRun, folder: RunFolder) -> None:
     """
     ledger, summary = run.ledger, run.summary
     sums = executed(run.config, ledger)
-    tested = run.evaluation
     wrong = {
         folder.ledger: any(getattr(summary, key) != value for key, value in sums.items())
         or ledger.samples > ledger.scheduled_samples
         or bool(ledger.steps_run) != bool(ledger.samples),
         folder.metrics: len(run.steps) != summary.steps_run,
-        folder.evaluation: tested is not None
-        and tested.tested == summary.tested
-        and tested.accuracy != summary.accuracy,
     }
     for path, contradicts in wrong.items():
         if contradicts:
@@ -184,7 +179,7 @@ def read_power(path: Path) -> PowerSamples | None:
         return None
     log = read_csv_log(path)
     try:
-        steps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=2, ndmin=1)
+        steps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=2, ndmin=1, max_rows=len(log.times_s))
     except ValueError as error:
         raise TrainError(f"{path} is damaged: its third column must be the number of a step") from error
     return PowerSamples(times_s=log.times_s, powers_w=log.powers_w, steps=steps)

@@ -20,6 +20,7 @@ from e2train.energy import (
 from e2train.nn import Group, OffloadContext
 from e2train.train.config import RunConfig
 from e2train.train.folder import RunFolder
+from e2train.train.ranks import device_of_rank
 from e2train.train.run_ledger import RankLedger
 
 __all__ = ["check_same_meter", "host_meter", "measuring", "rank_meter"]
@@ -34,8 +35,9 @@ def rank_meter(
     """
     read_board = getattr(context.device, "read_file", None) if context else None
     kind = config.meter.partition(":")[0]
-    elsewhere = context is not None and is_elsewhere(config.device)
-    if elsewhere and config.device.startswith("agent:") and kind in ("hwmon", "pmbus"):
+    device = device_of_rank(config, group)
+    elsewhere = context is not None and is_elsewhere(device)
+    if elsewhere and device.startswith("agent:") and kind in ("hwmon", "pmbus"):
         raise EnergyError(f"an agent does not report power, which meter {kind} takes; use another --meter")
     own = read_board is not None and kind in ("auto", "hwmon")
     meter = None
@@ -47,13 +49,17 @@ def rank_meter(
 
 
 def check_same_meter(meter: Meter | LogSpec | str | None, rank_ledger: RankLedger) -> None:
-    """Look whether a run goes on with the meter that it began with, or with none.
+    """Look whether a run goes on with the meter that it began with, with a log, or with none.
+
+    A meter's next log has another name; the summary lists all of them.
 
     Raises: EnergyError when joules of different meters would be added up.
     """
-    source = None if meter is None or isinstance(meter, str) else f"{meter.origin} by {meter.name}"
+    if meter is None or isinstance(meter, str | LogSpec):
+        return
+    source = f"{meter.origin} by {meter.name}"
     for part in rank_ledger.earlier_energy:
-        if source is not None and part.source not in (None, source):
+        if part.source not in (None, source):
             raise EnergyError(
                 f"the run so far was {part.source}, now it would be {source}; go on with the same --meter, "
                 "or with --meter none and no energy"

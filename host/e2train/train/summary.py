@@ -67,7 +67,7 @@ class Summary:
     energy_factors: dict[str, float]  # what each technique multiplies the modelled energy by
     energy_measured_j: float | None  # of the training, by a meter
     energy_simulated_j: float | None  # the same from a simulated board's sensor
-    energy_source: str | None  # which meter; of several ranks, that of the last
+    energy_source: str | None  # which meter; several where parts of the run or ranks had others
     energy_reason: str | None  # why there is none
     energy_origin: str | None  # of the samples in power.csv: measured or simulated; None without samples
     energy_net_j: float | None  # of the measured energy, what is above idle power
@@ -212,16 +212,12 @@ def energy_figures(energy: Sequence[Sequence[Measured]], *, images: int = 0) -> 
     origins = {part.origin for part in all_parts if part.origin is not None}
     if not reasons and len(origins) > 1:
         reasons = ["parts of the run were measured, others simulated"]
-    for parts in ranks:
-        sources = sorted({part.source for part in parts if part.source is not None})
-        if not reasons and len(sources) > 1:
-            reasons = [f"parts of the run were measured by different meters: {', '.join(sources)}"]
     whole = bool(all_parts) and not reasons
     energy_j = _sum(part.energy_j for part in all_parts) if whole else None
     return {
         "energy_measured_j": energy_j if origins == {"measured"} else None,
         "energy_simulated_j": energy_j if origins == {"simulated"} else None,
-        "energy_source": all_parts[-1].source if whole else None,
+        "energy_source": ", ".join(dict.fromkeys(part.source or "" for part in all_parts)) if whole else None,
         "energy_reason": None if whole else next(iter(reasons), "nothing was measured"),
         "energy_origin": next(iter(origins)) if len(origins) == 1 else None,
         "energy_net_j": _sum(part.net_energy_j for part in all_parts) if whole else None,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +119,9 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
     if run.is_dir():
         folder = RunFolder(run)
         with folder.held():
+            finished = replace(read_run(run), evaluation=evaluation)
             write_atomically(folder.evaluation, evaluation.to_json() + "\n")
-            write_atomically(folder.report, render_report([read_run(run)], load_costs()))
+            write_atomically(folder.report, render_report([finished], load_costs()))
     return evaluation
 
 

@@ -24,7 +24,7 @@ _BOTH_CONTINUOUS = 0b111  # its mode: shunt and bus voltage, over and over
 _AVERAGES = (1, 4, 16, 64, 128, 256, 512, 1024)
 _CONVERSIONS_S = (140e-6, 204e-6, 332e-6, 588e-6, 1.1e-3, 2.116e-3, 4.156e-3, 8.244e-3)
 _READS_S = 0.02  # a sample's share of the bus: its two reads take about a millisecond
-_LARGEST_SHUNT_OHM = 10.0  # more are milliohms that were meant
+_LARGEST_SHUNT_OHM = 1.0  # with which it measures up to 82 mA; more are milliohms that were meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def open_ina226(spec: str) -> Ina226Meter:
         raise EnergyError(f"ina226 takes BUS,ADDRESS,SHUNT_OHM such as 1,0x40,0.1, not {spec!r}") from None
     if not (0 <= chip <= 0x7F and 0 < shunt_ohm <= _LARGEST_SHUNT_OHM):
         raise EnergyError(
-            f"ina226: an address is in 0..0x7f and a shunt above 0 and up to {_LARGEST_SHUNT_OHM:g} ohms, "
+            f"ina226: an address is in 0..0x7f and a shunt above 0 and up to {_LARGEST_SHUNT_OHM:g} ohm, "
             f"not {spec!r}"
         )
     try:

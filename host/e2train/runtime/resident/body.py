@@ -23,6 +23,7 @@ from e2train.runtime.resident.queue import Later
 from e2train.runtime.resident.scaled import Scaled
 from e2train.runtime.resident.step import (
     BlockStep,
+    BodyError,
     BodyGradients,
     Choices,
     ConvStep,
@@ -37,15 +38,10 @@ __all__ = ["Body", "BodyError"]
 Indices = NDArray[np.int64]
 
 
-class BodyError(ValueError):
-    """A step that the device has no room for."""
-
-
 class Body:
     """Blocks, stem and head among them, and average pooling of a residual network, one step at a time.
 
-    The host decides which samples run which block and computes coefficients per channel; activations and
-    gradients stay on the device.
+    The host decides which samples run which block; activations and gradients stay on the device.
     """
 
     def __init__(self, network: Network, operations: Operations, kinds: Kinds) -> None:
@@ -205,7 +201,9 @@ class Body:
             )
             offsets[kept], exponent = done.tensor.offsets, done.exponent
             parts.append((kept, written))
-        if len(skipped) and spec.moves:
+        # All ranks ask for a scale that the samples which run the block have left unknown.
+        known = self._ops.scales.known(f"x{spec.stage}") or not (self._training and runs)
+        if spec.moves and (len(skipped) or (gates is not None and not known)):
             done, written = self._ops.affine(
                 f"x{spec.stage}",
                 room.take(skipped),
@@ -251,6 +249,7 @@ class Body:
             activation=spec.last.activation,
             sums=self._gated or spec is self._network.blocks[-1],
             steady=spec.last.frozen,
+            in_place=not spec.moves,
             name=spec.last.name,
         )
         return tuple(convs), done, written
@@ -287,9 +286,11 @@ class Body:
                 v=through_shortcut(spec, mine, "spread"),
                 mask=block.x.take(block.kept).mask,
                 mask_out=True,
+                in_place=not spec.moves,
                 name=spec.first.name,
             )
-        if len(block.skipped) and spec.moves:
+        known = self._ops.scales.known(f"g{stage}") or not block.branch
+        if spec.moves and (len(block.skipped) or (block.gated and not known)):
             result, _ = self._ops.affine(
                 f"g{stage}",
                 room.take(block.skipped),

@@ -31,7 +31,6 @@ from e2train.runtime.resident.scaled import (
     addressed_values,
     ceiling,
     integer_ceiling,
-    overlap,
     safe_shift,
 )
 from e2train.runtime.resident.scales import Scales
@@ -170,11 +169,12 @@ class Operations:
         activation: Activation = "none",
         sums: bool = False,
         steady: bool = False,
+        in_place: bool = False,
         name: str = "",
     ) -> tuple[Scaled, Later[Written]]:
         """a*u + b*v + d into ``out``, whose scale is that of ``site``; sums per sample where asked.
 
-        Coefficients left out are one. Where ``steady`` in all steps, dithering has the last others' phase.
+        Coefficients left out are one; ``in_place`` overwrites v; ``steady`` ones dither in the others' phase.
         """
         steady = steady or (a is None and b is None and d is None)
         a = np.ones(out.C) if a is None else a
@@ -187,7 +187,7 @@ class Operations:
         if not self.scales.known(site):
             most = np.abs(a) * u.most + np.abs(b) * (v.most if v else 0.0) + np.abs(d)
             exponent = kind_exponent(min(float(most.max()), ceiling(activation)), "int16")
-            if v is None or not overlap(v.tensor, out):
+            if v is None or not in_place:
                 trial_run = self._affine(site, out, exponent, (u, a), (v, b), d, options, trial=True)
                 self._start(site, float(np.ldexp(float(trial_run.get().largest), exponent)))
             else:  # a trial would overwrite what it reads
@@ -211,13 +211,13 @@ class Operations:
     ) -> Later[Written]:
         """An affine operation of operands with their coefficients, into integers of this exponent."""
         (u, a), (v, b), mask = first, second, options.mask
-        if not out.N:  # nothing is multiplied, so that no coefficient can be too large
-            a, b, d = np.zeros_like(a), np.zeros_like(b), np.zeros_like(d)
         scales = u.exponent - exponent, (exponent if v is None else v.exponent) - exponent, -exponent
         try:
             rounded = mantissas(*map(np.ldexp, (a, b, d), scales))
         except DivergenceError as error:
-            raise DivergenceError(f"{site} ({options.name}): {error}") from None
+            if out.N:
+                raise DivergenceError(f"{site} ({options.name}): {error}") from None
+            rounded = mantissas(*(np.zeros(out.C) for _ in range(3)))  # for nothing
         self._phase = self._phase if options.steady else rounded.phase
         call = Affine(
             u=u.tensor,

@@ -19,7 +19,6 @@ __all__ = [
     "addressed_values",
     "ceiling",
     "integer_ceiling",
-    "overlap",
     "safe_shift",
 ]
 
@@ -89,11 +88,6 @@ def addressed_bytes(tensor: DeviceTensor, out: DeviceTensor | None) -> int:
     """Bytes that an operation reads of a tensor, lanes left over included."""
     lanes = block_count(tensor.C) * LANES * np.dtype(tensor.kind).itemsize
     return tensor.N * lanes * _pixels(tensor, out)
-
-
-def overlap(one: DeviceTensor, other: DeviceTensor) -> bool:
-    """Whether two tensors share memory."""
-    return bool(np.intersect1d(one.offsets, other.offsets).size)
 
 
 def safe_shift(conv: ConvNorm, w: NDArray[np.int8], mode: str, kind: Kind) -> int:

@@ -19,6 +19,7 @@ from e2train.runtime.resident.scaled import Scaled
 
 __all__ = [
     "BlockStep",
+    "BodyError",
     "BodyGradients",
     "Choices",
     "ConvStep",
@@ -32,6 +33,10 @@ Indices = NDArray[np.int64]
 # Makes a weight gradient of a function that computes its integers from so many high bits of x and gy (0:
 # all), and of their scale. Shapes: (K, C, R, S), channels in the model's order.
 WeightPolicy = Callable[[str, Callable[[int, int], Ints], float], Floats]
+
+
+class BodyError(ValueError):
+    """A step that the device has no room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
