@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 _FEWEST_PERIODS = 10  # in a window whose energy is worth telling
 _GAP_PERIODS = 3  # without a sample are a gap
 _END_PERIODS = 2  # that one may begin late or end early, where no sample lies beyond
-_FEWEST_SAMPLES = 0.5  # of those that a power sensor should have given
+_FEWEST_SAMPLES = 5  # of a power sensor in a window
 _MOST_UNSEEN = 0.01  # share of a window that a power sensor may be silent
 _GAP_FACTOR = 2.0  # by which the power while nobody looked may have been higher than ever seen
 _MOST_WRAPPED_W = 2000.0  # over a step back of a counter; above, it was reset
@@ -89,10 +89,10 @@ class Recording:
     def window(self, start_s: float, stop_s: float, *, idle_power_w: float | None = None) -> Window:
         """Integrate from ``start_s`` to ``stop_s``: trapezoids between samples of power.
 
-        Raises: EnergyError when that is shorter than ten periods of the sensor, when there are not two
-            samples, when a power sensor was silent for more than a hundredth of it or gave less than half of
-            its samples, when a counter started again and nobody knows where it did or it was reset, or when
-            the energy is negative, though samples may be, or not finite.
+        Raises: EnergyError when that is shorter than ten periods of the sensor, when a power sensor was
+            silent for more than a hundredth of it or gave fewer than five samples, when a counter started
+            again and nobody knows where it did or it was reset, or when the energy is negative, though
+            samples may be, or not finite.
         """
         duration_s = stop_s - start_s
         shortest_s = shortest_window_s(self.period_s)
@@ -106,16 +106,15 @@ class Recording:
         unseen_s = sum(gap.duration_s for gap in gaps)
         # A counter goes on counting while nobody looks; what a power was then, nobody knows.
         bridged = self.counts_energy and inside.sum() >= 2 and not self._open_ended(inside, start_s, stop_s)
-        few = inside.sum() < _FEWEST_SAMPLES * duration_s / self.period_s
-        if few and not bridged and inside.sum() >= 2 and unseen_s <= _MOST_UNSEEN * duration_s:
-            raise EnergyError(
-                f"{self.meter} gave {inside.sum()} samples in {duration_s:.3g} s, less than half of one "
-                f"every {self.period_s:g} s; energy not reported"
-            )
         if inside.sum() < 2 or (unseen_s > _MOST_UNSEEN * duration_s and not bridged):
             why = f" ({self.notes[0]})" if self.notes else ""
             raise EnergyError(
                 f"{self.meter} was silent for {unseen_s:.3g} of {duration_s:.3g} s{why}; energy not reported"
+            )
+        if inside.sum() < _FEWEST_SAMPLES and not bridged:
+            raise EnergyError(
+                f"{self.meter} gave {inside.sum()} values in {duration_s:.3g} s, and {_FEWEST_SAMPLES} are "
+                "needed; measure longer"
             )
         if self.counts_energy and self.wraps_at_j is None and (np.diff(self.values) < 0).any():
             raise EnergyError(
