@@ -149,3 +149,8 @@ def test_energy_is_shown_where_it_was_asked_for(trained, capsys, meter, figures,
     assert lines[0].startswith("test accuracy ")
     assert lines[1:-3] == ([] if line is None else [line])
     assert [each.split()[0] for each in lines[-3:]] == ["weights", "state", "report"]
+
+
+def test_what_a_meter_noted_is_shown(trained, capsys):
+    _print(replace(trained[1], energy_notes="gap of 0.040 s at 0.500 s"), meter="auto")
+    assert "meter   gap of 0.040 s at 0.500 s\n" in capsys.readouterr().out

@@ -4,13 +4,15 @@
 import shutil
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from e2train.energy import EnergyError, gauge
+from e2train.energy import EnergyError, Gauge, gauge
+from e2train.energy.readings import Gap
 from e2train.nn import Group
-from e2train.train import PRESETS, Interrupted, RunFolder, run_training
+from e2train.train import PRESETS, Interrupted, RunFolder, read_run, run_training
 from e2train.train.checkpoint import load_checkpoint
 from e2train.train.meter import rank_meter
 from recordings import Scripted
@@ -78,6 +80,18 @@ def test_a_run_goes_on_with_its_meter_or_with_none(meter_log, tmp_path, monkeypa
     late = slow.changed(meter=f"csv:{tmp_path / 'log2.csv'}")
     summary = run_training(late, out=tmp_path / "next", resume=True, watch=lambda row: time.sleep(0.05))
     assert summary.energy_source == "measured by log.csv, measured by log2.csv"
+
+
+def test_what_a_meter_noted_is_in_the_summary(meter_log, tmp_path, monkeypatch):
+    monkeypatch.setattr("e2train.train.meter.gauge", partial(gauge, idle_s=0.2))
+    whole = Gauge.measured
+    trouble = {"gaps": (Gap(start_s=0.5, duration_s=0.04),), "notes": ("a sample was lost: busy",)}
+    monkeypatch.setattr(Gauge, "measured", lambda self: replace(whole(self), **trouble))
+    config = CONFIG.changed(meter=f"csv:{meter_log}", test_images=8)
+    summary = run_training(config, out=tmp_path / "run", watch=lambda row: time.sleep(0.05))
+    assert summary.energy_notes == "gap of 0.040 s at 0.500 s; a sample was lost: busy"
+    assert read_run(tmp_path / "run").summary.energy_notes == summary.energy_notes
+    assert f"; {summary.energy_notes}</li>" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("meter", ["none", "auto"])

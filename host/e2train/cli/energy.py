@@ -188,10 +188,8 @@ def _print(measured: Measured, recording: Recording | None, out: Path) -> None:
     else:
         idle = "" if measured.net_energy_j is None else f", {measured.net_energy_j:.3f} J above idle"
         typer.echo(f"{measured.energy_j:.3f} J in {measured.duration_s:.3f} s{idle}; {measured.source}")
-    for gap in measured.gaps:
-        typer.echo(f"gap of {gap.duration_s:.3f} s at {gap.start_s:.3f} s")
-    for note in measured.notes:
-        typer.echo(note)
+    for remark in measured.remarks:
+        typer.echo(remark)
     if recording is not None:
         typer.echo(f"samples {out / 'power.csv'}")
 

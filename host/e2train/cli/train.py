@@ -141,6 +141,8 @@ def _print(summary: Summary, *, meter: str) -> None:
     typer.echo(f"{summary.tested} accuracy {summary.accuracy:.2%} after {summary.steps_run} steps{cycles}")
     if energy := _energy(summary, meter):
         typer.echo(f"energy  {energy}")
+    if summary.energy_notes:
+        typer.echo(f"meter   {summary.energy_notes}")
     typer.echo(f"weights {summary.weights_sha256}")
     typer.echo(f"state   {summary.state_sha256}")
     typer.echo(f"report  {Path(summary.out) / 'report.html'}")

@@ -45,6 +45,12 @@ class Measured:
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was not as it should be while it measured, a line each: gaps, and what the meter noted."""
+        gaps = (f"gap of {gap.duration_s:.3f} s at {gap.start_s:.3f} s" for gap in self.gaps)
+        return (*gaps, *self.notes)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

@@ -79,6 +79,7 @@ class Summary:
     energy_host_j: float | None = None  # of the PC beside a board, by its own counter
     energy_host_source: str | None = None  # which counter
     energy_host_reason: str | None = None  # why there is none
+    energy_notes: str = ""  # gaps without samples, and what else meters noted
     threads: int  # as in the settings
     wall_s: float  # seconds of the run, without pauses between its parts
     out: str  # folder of the run
@@ -156,6 +157,7 @@ def summarise(
         energy_factors=saved.factors,
         **energy_figures(energy, images=ledger.samples),
         **_host_figures(host_energy),
+        energy_notes=_remarks(*energy, host_energy),
         threads=config.threads,
         wall_s=round(wall_s, 3),
         out=out,
@@ -247,6 +249,11 @@ def _host_figures(parts: Sequence[Measured]) -> dict[str, Any]:
         "energy_host_source": None if energy_j is None else found["energy_source"],
         "energy_host_reason": reason,
     }
+
+
+def _remarks(*of_ranks: Sequence[Measured]) -> str:
+    """What meters remarked, once each."""
+    return "; ".join(dict.fromkeys(each for parts in of_ranks for part in parts for each in part.remarks))
 
 
 def _phase_figures(parts: Sequence[Measured]) -> dict[str, Any]:
