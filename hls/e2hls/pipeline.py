@@ -22,6 +22,7 @@ from e2hls.passes.narrow import narrow
 from e2hls.passes.own_streams import own_streams
 from e2hls.passes.partition import partition
 from e2hls.passes.ping_pong import ping_pong
+from e2hls.passes.shared_scalars import shared_scalars
 from e2hls.passes.side_channels import side_channels
 
 __all__ = ["PASSES", "Pass", "Watch", "generate", "lower"]
@@ -88,6 +89,7 @@ _IR_PASSES = (
     Pass("narrow", "Loop-carried values shrink to the bits in use.", narrow),
     Pass("side-channels", "Stream words are joined with the side channels in use.", side_channels),
     Pass("own-streams", "A stream with both ends in one process gets one that hands it on.", own_streams),
+    Pass("shared-scalars", "A number for several processes is sent to each by a stream.", shared_scalars),
 )
 # The IR to modules.
 _PING_PONG = Pass(

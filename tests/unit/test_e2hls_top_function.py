@@ -163,7 +163,7 @@ FLOW = "void filter(%s) {\n  #pragma HLS DATAFLOW\n  %s\n}\n"
     ("function", "reason"),
     [
         (FLOW % ("int x[4]", "x[1] = x[0];"), "x is both read and written"),
-        (FLOW % ("int n, int x[4]", "x[1] = n;"), "n is no array"),
+        (FLOW % ("int& n, int x[4]", "x[1] = ++n;"), "n is both read and written"),
         (FLOW.replace("void", "int") % ("const int x[4]", "return x[1];"), "filter returns a value"),
     ],
 )
@@ -177,8 +177,10 @@ def test_a_dataflow_that_hands_on_no_whole_arrays_is_serial(
 
 
 def test_a_dataflow_is_filled_and_sent_by_processes(tmp_path: Path) -> None:
-    found = top(tmp_path, FLOW % ("const int x[4], int* y, int unused[2]", "y[0] = x[1];"))
-    wrapped = wrap(Kernel("filter", tmp_path / "filter.cpp"), found)
+    process = "static void second(const int* x, int* y) { y[0] = x[1]; }\n"
+    source = tmp_path / "filter.cpp"
+    source.write_text(process + FLOW % ("const int x[4], int* y, int unused[2]", "second(x, y);"))
+    wrapped = wrap(Kernel("filter", source), find_top(preprocess(Kernel("top", source)), source, None))
     body = wrapped.kernel.source.read_text().partition('extern "C"')[2].splitlines()[3:]
     assert [line.strip() for line in body] == [
         "#pragma HLS DATAFLOW",

@@ -83,15 +83,21 @@ class ProcessReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FifoReport:
-    """A stream and the processes at its ends, "" for a port; ``arrays`` are those that it hands over."""
+    """A stream and the processes at its ends, "" for a port.
+
+    ``arrays`` are those that it hands over, ``number`` the variable whose value it carries.
+    """
 
     name: str
     depth: int
     writer: str
     reader: str
     arrays: tuple[str, ...] = ()
+    number: str = ""
 
     def __str__(self) -> str:
+        if self.number:
+            return f"number {self.number}"
         return f"array {' and '.join(self.arrays)}" if self.arrays else f"stream {self.name}"
 
 

@@ -82,7 +82,7 @@ class CheckReport:
             return "RTL and native build differ"
         serial = (
             "; its functions run one after the other here, so give their streams a depth for all that one "
-            "writes, or make the sizes constants, which keeps DATAFLOW"
+            "writes"
         )
         return "no word differs, but the RTL does not come to its end" + (
             serial if "DATAFLOW is left out" in self.note else ""

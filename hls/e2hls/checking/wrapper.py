@@ -14,6 +14,9 @@ from e2hls.base.kernel import Kernel
 from e2hls.checking.wrapper_text import SUFFIX, WrapperPort, wrapper_text
 from e2hls.frontend.compile import accesses
 from e2hls.frontend.top_function import Parameter, TopFunction
+from e2hls.passes.ping_pong import ping_pong
+from e2hls.passes.shared_scalars import writes_always
+from e2hls.pipeline import lower
 
 __all__ = ["INTERFACE", "Wrapped", "wrap", "wrapper_kernel"]
 
@@ -58,7 +61,42 @@ def wrap(kernel: Kernel, top: TopFunction, depths: Mapping[str, int] = _NO_DEPTH
         each.name: _dimensions(each, top, depths.get(each.name)) for each in top.parameters if not each.stream
     }
     used = accesses(kernel, top.name) if top.dataflow else {}
+    values = [each.name for each in top.parameters if _is_value(each)]
+    used |= dict.fromkeys(values if top.dataflow else (), "read")
     serial = _why_serial(top, dimensions, used) if top.dataflow else ""
+    found = _wrapped(kernel, top, dimensions, used, serial)
+    if top.dataflow and not serial:
+        serial = _why_not_lowered(found.kernel)
+        found = _wrapped(kernel, top, dimensions, used, serial) if serial else found
+    return found
+
+
+def _why_not_lowered(kernel: Kernel) -> str:
+    """Why the processes of a wrapper under DATAFLOW cannot be kept, by its lowering; empty where they can.
+
+    A number that is sent out would have to keep what it had where a call does not write it.
+    """
+    try:
+        design = lower(kernel)
+        ping_pong(design)
+    except HlsError as error:
+        return str(error)
+    sent = {each.number for each in design.streams if each.name.startswith(f"{each.number}_for_send_")}
+    for process in design.processes:
+        for array in process.arrays:
+            if array.name in sent and not writes_always(process, array.name):
+                return f"{process.name} does not write {array.name} in every call"
+    return ""
+
+
+def _wrapped(
+    kernel: Kernel,
+    top: TopFunction,
+    dimensions: Mapping[str, tuple[str, ...]],
+    used: Mapping[str, str],
+    serial: str,
+) -> Wrapped:
+    """The kernel around a function with other ports; ``serial`` is why DATAFLOW is left out, if it is."""
     dataflow = top.dataflow and not serial
     ports = tuple(_port(each, dimensions.get(each.name), used, dataflow) for each in top.parameters)
     text = wrapper_text(kernel, top, ports, dataflow=dataflow)
@@ -94,11 +132,13 @@ def _why_serial(top: TopFunction, dimensions: Mapping[str, tuple[str, ...]], use
     """Why the processes of a DATAFLOW cannot be kept: they hand on whole arrays, each in one direction."""
     if top.returns:
         return f"{top.name} returns a value"
-    scalar = next((name for name, each in dimensions.items() if not each), None)
-    if scalar is not None:
-        return f"{scalar} is no array"
     both = next((name for name in dimensions if used.get(name, "both") == "both"), None)
     return f"{both} is both read and written" if both is not None else ""
+
+
+def _is_value(parameter: Parameter) -> bool:
+    """Whether a parameter is a scalar that is passed by value."""
+    return not (parameter.stream or parameter.pointer or parameter.reference or parameter.bounds)
 
 
 def _port(

@@ -10,12 +10,20 @@ from e2hls.base.errors import HlsError, Loc
 from e2hls.frontend.connections import check_array, check_stream
 from e2hls.frontend.llvm_text import Function, parse_line, split_operands, unquote
 from e2hls.frontend.lowering import FunctionLowering
+from e2hls.frontend.passed_values import PassedValue, PassedValues
 from e2hls.frontend.pointers import Pointer, gep
 from e2hls.frontend.translation import Translation
 from e2hls.frontend.variables import Port
 from e2hls.ir import Block, Const, Design, LoopInfo, Process
 
 __all__ = ["lower"]
+
+_INSTEAD = {  # what it does in their place, and who can
+    "br": "; branches and loops are for its processes",
+    "store": "; variables get their values from its processes",
+    "call": "; this one is no process, as it returns a value or is called elsewhere too",
+}
+_NO_EFFECT = ("llvm.lifetime", "llvm.assume", "llvm.experimental.noalias")
 
 
 def lower(translation: Translation) -> Design:
@@ -32,7 +40,7 @@ class _Call:
 
     name: str
     function: str
-    binding: dict[str, Pointer | Const]
+    binding: dict[str, Pointer | Const | PassedValue]
 
 
 class _Lowering:
@@ -79,7 +87,7 @@ class _Lowering:
     def _calls(self) -> list[_Call]:
         """The processes in the order in which the source calls them."""
         top = self._module.functions[self._kernel.name]
-        binding: dict[str, Pointer | Const] = {}
+        binding: dict[str, Pointer | Const | PassedValue] = {}
         for kind, name in top.params:
             if kind != "ptr":
                 raise HlsError(
@@ -102,9 +110,10 @@ class _Lowering:
             name = unquote(token.removeprefix("%"))
             return pointers.get(name) or Pointer(f"{top.name}:%{name}")
 
+        values = PassedValues(self._layout, resolve)
         for text in top.lines():
             line = parse_line(text)
-            loc = self._debug.loc(line.attached.get("dbg", ""))
+            loc = self._debug.loc(line.attached.get("dbg", "")) or self._debug.function_loc(top.name)
             call = re.search(r'call void @("[^"]*"|[\w.$-]+)\((.*)\)', line.body)
             callee = unquote(call[1]) if call else ""
             if line.op == "getelementptr":
@@ -113,12 +122,18 @@ class _Lowering:
                 function = self._module.functions[callee]
                 arguments = split_operands(call[2])
                 binding = {
-                    name: self._argument(argument, resolve, name, callee, loc)
+                    name: values.find(argument) or self._argument(argument, resolve, name, callee, loc)
                     for (_, name), argument in zip(function.params, arguments, strict=True)
                 }
                 calls.append(_Call(self._unique_process(callee, calls), callee, binding))
-            elif line.op not in ("alloca", "ret") and not callee.startswith("llvm.lifetime"):
-                raise HlsError("a DATAFLOW function may only declare variables and call functions", loc)
+            elif line.op not in ("alloca", "ret") and not (
+                callee.startswith(_NO_EFFECT) or values.take(line, loc)
+            ):
+                raise HlsError(
+                    "a DATAFLOW function may only declare variables, compute values and call functions"
+                    + _INSTEAD.get(line.op, ""),
+                    loc,
+                )
         return calls
 
     def _unique_process(self, function: str, calls: list[_Call]) -> str:
@@ -141,6 +156,12 @@ class _Lowering:
                 else resolve(token)
             )
             assert isinstance(pointer, Pointer)
+            if pointer.terms:
+                process = self._debug.function_name(function)
+                raise HlsError(
+                    f"where {name} of {process} begins is decided at run time; pass the array and an index",
+                    loc,
+                )
             return pointer
         if re.fullmatch(r"-?\d+|true|false", token):
             width = int(argument.split()[0][1:])

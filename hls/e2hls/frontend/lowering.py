@@ -13,6 +13,7 @@ from e2hls.frontend.hidden_indices import HIDDEN
 from e2hls.frontend.layout import Layout
 from e2hls.frontend.llvm_text import Function, Line, parse_line, split_operands, unquote
 from e2hls.frontend.memory_access import MemoryAccess
+from e2hls.frontend.passed_values import PassedValue
 from e2hls.frontend.pointers import Pointer, gep
 from e2hls.frontend.variables import Variables
 from e2hls.frontend.walks import find_walks
@@ -52,7 +53,7 @@ class FunctionLowering:
         function: Function,
         *,
         process: str,
-        binding: Mapping[str, Pointer | Const],
+        binding: Mapping[str, Pointer | Const | PassedValue],
         layout: Layout,
         debug: DebugInfo,
         variables: Variables,
@@ -68,9 +69,13 @@ class FunctionLowering:
         self._defs: dict[str, Instr] = {}
         self._values: dict[str, Operand] = {}
         self._pointers: dict[str, Pointer] = {}
+        self._passed: dict[str, PassedValue] = {}
         for name, bound in binding.items():
             if isinstance(bound, Pointer):
                 self._pointers[name] = bound
+            elif isinstance(bound, PassedValue):
+                self._passed[name] = bound
+                self._pointers.update(bound.pointers)
             else:
                 self._values[name] = bound
         self._attached: dict[str, list[Operand]] = {}  # side channels of the next beat, by stream
@@ -179,11 +184,21 @@ class FunctionLowering:
     def _body(self, lines: list[Line]) -> list[Instr]:
         builder = Builder(self._fresh, self._defs)
         self._access.start_block()
+        while self._passed:  # before all else
+            self._take_passed(*self._passed.popitem(), builder)
         for line in lines[:-1]:
             if line.op != "phi":
                 builder.loc = self._debug.loc(line.attached.get("dbg", ""))
                 self._lower(line, builder)
         return builder.instrs
+
+    def _take_passed(self, name: str, passed: PassedValue, b: Builder) -> None:
+        """Compute what a parameter is passed."""
+        for line in passed.lines:
+            if line.result not in self._values:
+                b.loc = self._debug.loc(line.attached.get("dbg", ""))
+                self._lower(line, b)
+        self._values[name] = self.value(passed.operand, b.loc)
 
     def _end(self, line: Line) -> Terminator:
         loc = self._debug.loc(line.attached.get("dbg", ""))

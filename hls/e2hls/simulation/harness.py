@@ -160,7 +160,11 @@ class Simulation:
             dry = [each for each in self.report.fifos if each.name in empty and each.reader == process.name]
             if process.name not in stuck and dry:
                 waits.append(f"{' or '.join(map(str, dry))} is empty and {process.name} waits to read it")
-        inner = [each.name for each in self.report.fifos if each.name in full and each.writer and each.reader]
+        inner = [
+            each.name
+            for each in self.report.fifos
+            if each.name in full and each.writer and each.reader and not each.number
+        ]
         if inner:
             waits.append(
                 f"natively a stream has no limit: give {' or '.join(inner)} a larger depth "

@@ -164,8 +164,8 @@ def _print_check(result: CheckReport) -> None:
     undefined = ", ".join(f"{count} words of {name}" for name, count in result.undefined.items())
     if undefined:
         console.print(
-            f"{undefined} are not compared: natively they depend on variables that are read before they are "
-            "written",
+            f"{undefined} are not compared: natively they depend on variables that are read, or arrays that "
+            "are sent out, before they are written",
             style="yellow",
             markup=False,
         )
