@@ -147,6 +147,14 @@ def test_layers_that_are_not_there_are_refused(layers, message):
     assert str(error.value) == message
 
 
+def test_what_is_frozen_stays_so():
+    model = digits_net()
+    freeze(model, "stem")
+    freeze(model, "blocks.0")
+    assert model.frozen == ("stem", "blocks.0")
+    assert not model.train().stem[1].training
+
+
 def test_nothing_is_left_to_skip(tmp_path):
     with pytest.raises(TrainError) as error:
         run_training(CONFIG.changed(method="slu", freeze="blocks.1-3"), out=tmp_path)

@@ -11,8 +11,16 @@ import onnxruntime
 import pytest
 import torch
 from e2train.cli.app import main
-from e2train.devices import open_device
-from e2train.nn import build_model, offload, quantise_weight
+from e2train.devices import open_device, open_resident
+from e2train.nn import (
+    OffloadContext,
+    ResidentBody,
+    build_model,
+    digits_net,
+    freeze,
+    offload,
+    quantise_weight,
+)
 from e2train.nn.deploy import conv_scales, deploy
 from e2train.nn.onnx_writer import write_onnx
 from e2train.train import PRESETS, TrainError, read_trained, run_training
@@ -126,6 +134,22 @@ def test_a_model_says_what_it_takes_and_gives(digits):
     assert {node.domain for node in quant.graph.node if node.op_type == "Quant"} == {
         "qonnx.custom_op.general"
     }
+
+
+def test_batch_norms_that_never_moved_are_exported_exactly():
+    """Their coefficients have few bits, so that many sums lie half-way between two integers."""
+    torch.manual_seed(3)
+    model, plain = digits_net(), digits_net()
+    freeze(model, "stem,blocks.1")
+    context = OffloadContext(device=open_resident("emulator"), gradient_bits=8)
+    model.resident = ResidentBody(model, context, image=(1, 8, 8))
+    batches = torch.rand((5, 16, 1, 8, 8)).mul(16).round() / 16
+    for batch in batches[:-1]:
+        model.train()(batch).square().sum().backward()
+    with torch.no_grad():
+        logits = model.eval()(batches[-1])
+        plain.load_state_dict({key: model.state_dict()[key] for key in plain.state_dict()})
+        assert torch.equal(deploy(plain.eval(), conv_scales(model))(batches[-1]), logits)
 
 
 @pytest.mark.slow

@@ -261,6 +261,69 @@ def test_a_wrong_input_is_blamed(context, shape, groups):
     assert str(error.value) == f"0: the input is {shape}, must be (N, 4, H, W) or (4, H, W)"
 
 
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_autocast_keeps_the_integers(rng, narrow, groups):
+    """What comes from layers before may be narrow; the layer's own products are not."""
+    x, gy = images(rng, 2, 4, 5, 5, signed=True), torch.from_numpy(rng.random((2, 8, 5, 5), np.float32))
+
+    def passes() -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        x.grad = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # groups run on the host
+            layer = offload(nn.Conv2d(4, 8, 3, padding=1, groups=groups), open_device("emulator"))
+        y = layer(x)
+        y.backward(gy)
+        return [y, x.grad, layer.weight.grad]
+
+    want = passes()
+    with torch.autocast("cpu", narrow):
+        found = passes()
+    assert all(map(torch.equal, found, want))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"padding": (0, 0)},
+        {"padding": "valid"},
+        {"padding": (2, 2), "dilation": (2, 2)},
+        {"padding": "same", "dilation": 2},
+        {"stride": 2},
+    ],
+    ids=lambda settings: " ".join(f"{name} {value}" for name, value in settings.items()),
+)
+@pytest.mark.parametrize("late", [False, True], ids=["before", "later"])
+def test_settings_that_are_changed_count(context, rng, settings, late):
+    def change(conv: nn.Conv2d) -> nn.Conv2d:
+        for name, value in settings.items():
+            setattr(conv, name, value)
+        return conv
+
+    conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # dilation runs on the host
+        layer = offload(conv if late else change(conv), context)
+    plain = change(nn.Conv2d(3, 4, 3, padding=1, bias=False))
+    x = images(rng, 2, 3, 7, 6, signed=False)
+    y = change(layer)(x)
+    plain.weight.data = layer.quant_weight().value.detach()
+    torch.testing.assert_close(y, plain(x))
+
+
+@pytest.mark.parametrize(("switch", "which"), [("weight_quant", "weight"), ("input_quant", "input")])
+def test_a_quantiser_that_is_switched_off_is_named(context, switch, which):
+    layer = offload(QuantConv2d(3, 4, 3, input_quant=Int8ActPerTensorFloat, bias=True), context)
+    getattr(layer, switch).disable_quant = True
+    with pytest.raises(ShapeError) as error:
+        layer(torch.ones(1, 3, 5, 5))
+    assert str(error.value) == (
+        f"conv: the {which} quantiser is switched off, and the device computes on integers; calibrate before "
+        "offload"
+    )
+
+
 TRACERS = {
     "torch.jit.trace": lambda net, x: torch.jit.trace(net, x),
     "torch.export": lambda net, x: torch.export.export(net, (x,)),

@@ -261,3 +261,12 @@ def test_gates_are_counted_forward_and_backward():
         "grad_weight": 6 * (embed + cell + out),
         "grad_input": 6 * (cell - 4 * 10 * 10 + out),  # features and the first hidden state want none
     }
+
+
+@pytest.mark.parametrize("skip", [-0.1, 0.6])
+def test_a_share_that_cannot_be_skipped_is_refused(skip):
+    policy = StochasticDepth(range(1, 5), blocks=5, skip=skip, seed=0)
+    with pytest.raises(ValueError, match=r"^skip must be from 0 to 0.5 here, the most that blocks can skip$"):
+        policy.gate(1, torch.ones(2, 1, 1, 1))
+    with pytest.raises(ValueError, match=r"^of 1 blocks none can be skipped; use RunAll$"):
+        StochasticDepth([], blocks=1, skip=skip, seed=0)

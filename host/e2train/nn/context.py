@@ -14,7 +14,7 @@ from torch import Tensor
 from e2train.devices.protocol import LayerCall, StreamDevice, TensorDevice
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.parallel import Group
-from e2train.numerics.psg import Prediction, Psg, SignScale, mean_magnitude, predict_signs
+from e2train.numerics.psg import SIGN_SCALES, Prediction, Psg, SignScale, mean_magnitude, predict_signs
 from e2train.runtime import Ledger, execute
 
 __all__ = ["OffloadContext"]
@@ -44,6 +44,10 @@ class OffloadContext:
     magnitudes: SignScale = "none"
 
     def __post_init__(self) -> None:
+        if self.gradient_bits not in range(2, 17):
+            raise ValueError(f"gradient_bits must be in 2..16, not {self.gradient_bits}")
+        if self.magnitudes not in SIGN_SCALES:
+            raise ValueError(f"magnitudes must be one of {', '.join(SIGN_SCALES)}, not {self.magnitudes!r}")
         if self.votes and self.magnitudes == "each":
             raise ValueError("signs that are voted on have no magnitudes of their own")
 

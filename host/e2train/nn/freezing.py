@@ -14,8 +14,8 @@ __all__ = ["freeze"]
 def freeze(model: ResidualNet, layers: str) -> None:
     """Freeze ``stem`` and blocks such as ``stem,blocks.0-2,blocks.5``: weights and batch norm stay.
 
-    Frozen layers get no weight gradients, and no input gradients where nothing before them trains. A frozen
-    block always runs, as nothing would train its gate.
+    What is frozen already stays so. Frozen layers get no weight gradients, and no input gradients where
+    nothing before them trains. A frozen block always runs, as nothing would train its gate.
 
     Raises: ModelError when there are no such layers.
 
@@ -28,7 +28,7 @@ def freeze(model: ResidualNet, layers: str) -> None:
     parts = [part for name in filter(None, layers.split(",")) for part in _parts(model, name.strip())]
     for part in parts:
         model.get_submodule(part).requires_grad_(False)
-    model.frozen = tuple(dict.fromkeys(parts))
+    model.frozen = tuple(dict.fromkeys((*model.frozen, *parts)))
     model.train(model.training)
 
 

@@ -13,15 +13,17 @@ from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer
 from brevitas.quant_tensor import IntQuantTensor, QuantTensor
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.modules.utils import _pair
 from torch.nn.utils import parametrize
 
 from e2train.devices.protocol import ConvShape, LayerCall, ShapeError
 from e2train.nn.context import OffloadContext
 from e2train.nn.functions import OffloadedConv
+from e2train.nn.padding import zeros_around
 from e2train.nn.quantiser_checks import integers
 from e2train.nn.quantisers import DivergenceError, InputQuant, NonFiniteInputError, WeightInt8, widened
 
-__all__ = ["OffloadConv2d", "host_reason"]
+__all__ = ["OffloadConv2d", "host_reason", "refuse_tracing"]
 
 _RANGES = "ranges"  # in a layer's part of a state dict's metadata
 
@@ -89,11 +91,15 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         self.context = context
         self.name = name
         self.sign_quant = None if self.input_quant.is_quant_enabled else InputQuant()
-        self.host_reason = host_reason(self)
+
+    @property
+    def host_reason(self) -> str | None:
+        """Why the layer computes on the host, or None."""
+        return host_reason(self)
 
     def forward(self, input: Tensor | QuantTensor) -> Tensor:
         """Shapes: (N, C, H, W) -> (N, K, P, Q), or both without N."""
-        _refuse_tracing(self.name)
+        refuse_tracing(self.name)
         value: Tensor = input.value if isinstance(input, QuantTensor) else input
         if value.ndim not in (3, 4) or value.shape[-3] != self.in_channels:
             C = self.in_channels
@@ -117,14 +123,15 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
     def _on_host(self, x: IntQuantTensor, w: IntQuantTensor, dtype: torch.dtype) -> Tensor:
         padded = F.pad(x.value.to(dtype), self._zeros(*x.value.shape[-2:]))
         bias = None if self.bias is None else self.bias.to(dtype)
-        return F.conv2d(padded, w.value.to(dtype), bias, self.stride, 0, self.dilation, self.groups)
+        with torch.autocast(padded.device.type, enabled=False):  # narrower floats do not hold the products
+            return F.conv2d(padded, w.value.to(dtype), bias, self.stride, 0, self.dilation, self.groups)
 
     def _on_device(self, x: IntQuantTensor, w: IntQuantTensor, dtype: torch.dtype) -> Tensor:
         N, C, H, W = x.value.shape
         K, _, R, S = w.value.shape
         left, right, top, bottom = self._zeros(H, W)
         shape = ConvShape(
-            N=N, C=C, H=H, W=W, K=K, R=R, S=S, stride=self.stride, padding=(top, bottom, left, right)
+            N=N, C=C, H=H, W=W, K=K, R=R, S=S, stride=_pair(self.stride), padding=(top, bottom, left, right)
         )
         ints = integers(x, self.name, "input"), integers(w, self.name, "weight")
         call = LayerCall(mode="forward", shape=shape, a=ints[0], b=ints[1], name=self.name)
@@ -138,10 +145,10 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         if self.padding_mode != "zeros":
             return [0, 0, 0, 0]
         if not self.is_same_padded_strided:  # Brevitas' padding "same" at a stride above 1
-            return list(self._reversed_padding_repeated_twice)
+            return list(zeros_around(self))
         zeros = []
         for size, kernel, stride, dilation in zip(
-            (W, H), self.kernel_size[::-1], self.stride[::-1], self.dilation[::-1], strict=True
+            (W, H), self.kernel_size[::-1], _pair(self.stride)[::-1], _pair(self.dilation)[::-1], strict=True
         ):
             total = max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
             zeros += [total // 2, total - total // 2]
@@ -152,7 +159,7 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         if not math.isfinite(largest := _largest(x)):
             raise NonFiniteInputError(f"{self.name}: the input holds {largest}")
         if self.sign_quant is None:
-            return self.input_quant(x)
+            return self._switched_on(self.input_quant(x), "input")
         if isinstance(input, IntQuantTensor):
             return input  # an upstream quantiser has already decided
         return self.sign_quant(x)
@@ -163,11 +170,22 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
             raise DivergenceError(
                 f"{self.name}: the weights have grown to {largest}: training diverged; use a smaller --lr"
             )
-        return self.weight_quant(weight)
+        return self._switched_on(self.weight_quant(weight), "weight")
 
-    def state_dict(self, *, prefix: str = "", **options: Any) -> dict[str, Any]:
+    def _switched_on(self, found: Tensor | QuantTensor, which: str) -> IntQuantTensor:
+        """What a quantiser gave, if it gave integers with a scale."""
+        if not isinstance(found, IntQuantTensor):
+            raise ShapeError(
+                f"{self.name}: the {which} quantiser is switched off, and the device computes on integers; "
+                "calibrate before offload"
+            )
+        return found
+
+    def state_dict(self, *args: Any, prefix: str = "", **options: Any) -> dict[str, Any]:
         """The entries of the layer's state; the ranges seen so far are in its metadata."""
-        state: dict[str, Any] = super().state_dict(prefix=prefix, **options)
+        prefix = args[1] if len(args) > 1 else prefix
+        options |= dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
+        state: dict[str, Any] = super().state_dict(**{"prefix": prefix} | options)
         if self.sign_quant is not None:
             ranges = {key: state.pop(prefix + key) for key in self.ranges()}
             getattr(state, "_metadata", {}).get(prefix[:-1], {})[_RANGES] = ranges
@@ -195,16 +213,16 @@ def host_reason(layer: nn.Conv2d) -> str | None:
     """Why a layer cannot go to the engine, or None."""
     if layer.groups != 1:
         return f"groups={layer.groups}"
-    if set(layer.dilation) != {1}:
+    if set(_pair(layer.dilation)) != {1}:
         return f"dilation={layer.dilation}"
     if max(layer.kernel_size) > 7:
         return f"kernel_size={layer.kernel_size}"
-    if max(layer.stride) > 2:
+    if max(_pair(layer.stride)) > 2:
         return f"stride={layer.stride}"
     return None
 
 
-def _refuse_tracing(name: str) -> None:
+def refuse_tracing(name: str) -> None:
     """Raises: NotImplementedError where torch records operations, which a device's are not."""
     exporting = getattr(torch.compiler, "is_exporting", bool)  # torch before 2.7 cannot tell
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]

@@ -12,9 +12,11 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from e2train.devices.protocol import StreamDevice, TensorDevice
+from e2train.devices.resident import ResidentDevice
 from e2train.nn.context import OffloadContext
 from e2train.nn.layers import OffloadConv2d, host_reason
 from e2train.nn.quantiser_checks import check_quantisers
+from e2train.nn.residual import ResidualNet
 
 __all__ = ["HostLayerWarning", "offload", "whole_state"]
 
@@ -50,6 +52,10 @@ def offload(model: nn.Module, device: OffloadContext | TensorDevice | StreamDevi
             f"the device must be one that open_device returned, or an OffloadContext, not {device!r}"
         )
     context = device if isinstance(device, OffloadContext) else OffloadContext(device=device)
+    if isinstance(context.device, ResidentDevice):
+        raise TypeError(f"the device must be one of open_device, not {context.device!r} of open_resident")
+    if any(isinstance(module, ResidualNet) and module.resident is not None for module in model.modules()):
+        raise TypeError("the model has a ResidentBody, which computes its convolutions; set resident to None")
     convs = {name or "conv": module for name, module in model.named_modules() if isinstance(module, _ConvNd)}
     new = {name: conv for name, conv in convs.items() if not isinstance(conv, OffloadConv2d)}
     left = {name: reason for name, conv in new.items() if (reason := _why_left(conv))}

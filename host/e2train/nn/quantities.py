@@ -5,7 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ConvScales", "Quantity"]
+import numpy as np
+
+from e2train.numerics.scales import mantissas
+from e2train.runtime.resident import NormParameters
+
+__all__ = ["ConvScales", "Quantity", "rounded_norm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +35,20 @@ class ConvScales:
     y: Quantity | None = None
     a: Quantity | None = None
     norm: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+
+def rounded_norm(
+    norm: NormParameters, y: float, out: float, added: float, strength: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Scale and offset of batch norm in evaluation times ``strength``, as an affine operation rounds them.
+
+    From and to integers of the scales ``y`` and ``out``; what is added has integers of the scale ``added``.
+    """
+    scale, offset = norm.running.affine(norm)
+    one = np.ones(len(scale))
+    found = mantissas(strength * scale * (y / out), one * (added / out), strength * offset / out)
+    step = 2.0**-found.shift * out
+    used = found.a | found.d | (found.b if added else 0)  # all sums are multiples of its lowest bit
+    lowest = np.minimum(np.where(used, used & -used, 1), 2.0 ** max(found.shift - 1, 0))
+    halves_up = 0.25 * lowest  # where a float32 holds it
+    return tuple((found.a * (step / y)).tolist()), tuple(((found.d + halves_up) * step).tolist())

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from e2train.devices.protocol import ShapeError
 from e2train.devices.resident import ResidentDevice
 from e2train.nn.context import OffloadContext
+from e2train.nn.layers import refuse_tracing
 from e2train.nn.quantisers import NonFiniteInputError, widened
-from e2train.nn.quantities import ConvScales, Quantity
-from e2train.nn.resident_limits import check_bits, check_calls, check_context, check_gate, check_norms
+from e2train.nn.quantities import ConvScales, Quantity, rounded_norm
+from e2train.nn.resident_limits import KnownLayers, check_context, check_gate, check_norms, check_numbers
 from e2train.nn.resident_network import describe
 from e2train.nn.residual import ResidualNet
 from e2train.nn.skipping import RunAll
+from e2train.nn.turns import turns_of
 from e2train.numerics.rounding import Ints
-from e2train.numerics.scales import Floats, mantissas, power_of_two
+from e2train.numerics.scales import Floats, power_of_two
 from e2train.runtime.resident import (
     Body,
     BodyGradients,
@@ -40,16 +42,6 @@ from e2train.runtime.resident import (
 __all__ = ["ResidentBody", "quantise_weight"]
 
 _WEIGHT_MOST = 127
-
-
-@dataclass(slots=True)
-class _Turn:
-    """Number of the forward pass whose tensors are in the device's memory; copies of a model share both."""
-
-    number: int = 0
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Turn:
-        return self
 
 
 class ResidentBody(nn.Module):
@@ -78,8 +70,11 @@ class ResidentBody(nn.Module):
         """
         super().__init__()
         check_context(context)
-        check_calls(model)
-        check_bits(
+        self._known = KnownLayers(model)
+        check_numbers(
+            image,
+            decay,
+            gradient_range,
             result_bits=result_bits,
             input_gradient_bits=input_gradient_bits or result_bits,
             gradient_bits=context.gradient_bits,
@@ -99,7 +94,6 @@ class ResidentBody(nn.Module):
             "dithered": dithered,
         }
         self._layers = {conv.name: _layers(model, conv.name) for conv in self._network.convs}
-        self._turn = _Turn()
         self.maxima: Tensor
         count = len(body_kinds(self._network, self._kinds))
         self.register_buffer("maxima", torch.zeros(count, dtype=torch.float64))
@@ -158,7 +152,7 @@ class ResidentBody(nn.Module):
                 y = replace(y, scale=max(y.scale, x.scale * w.scale))  # a shift is never negative
                 added = self._quantity(before).scale if last and block.shortcut != "none" else 0.0
                 strength = survival(block.index) if last and block.index is not None else 1.0
-                norm = _rounded_norm(
+                norm = rounded_norm(
                     p.norm, y.scale, self._quantity(result if last else site).scale, added, strength
                 )
                 found[conv.name] = ConvScales(
@@ -179,15 +173,27 @@ class ResidentBody(nn.Module):
         """Averages of the last block's channels, and how many samples ran each block.
 
         Shapes: images (N, C, H, W), averages (N, K).
-        Raises: ShapeError for images of another shape; NonFiniteInputError; NotImplementedError where they
-            want a gradient.
+        Raises: ShapeError for images of another shape; NonFiniteInputError; ResidentError where layers are
+            no longer those of before; NotImplementedError where they want a gradient, or torch traces.
         """
+        refuse_tracing("the model")
+        averages, runs = self._run(model, images)
+        return averages, runs
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _run(self, model: ResidualNet, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        with turns_of(self.context.device).lock:
+            return self._run_alone(model, images)
+
+    def _run_alone(self, model: ResidualNet, images: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         self._check(images)
-        check_calls(model)
+        self._known.check(model)
         norms = {conv.name: (self._layers[conv.name][1], conv.frozen) for conv in self._network.convs}
         check_norms(norms, training=model.training)
         self._scales.maxima = self.maxima.numpy()  # where a state has been loaded
-        self._turn.number += 1
+        dtype = images.dtype if images.is_floating_point() else torch.float32
+        turns = turns_of(self.context.device)
+        turns.number += 1
         gates: dict[int, Tensor] = {}
         skippable = model.skippable
         model.policy.begin(images)
@@ -196,11 +202,11 @@ class ResidentBody(nn.Module):
         def decide(index: int, means: Callable[[], Floats]) -> Floats | None:
             if index not in skippable or isinstance(model.policy, RunAll):
                 return None
-            features = torch.from_numpy(means()).to(images.dtype)[:, :, None, None]
+            features = torch.from_numpy(means()).to(dtype)[:, :, None, None]
             gate = model.policy.gate(index, features.to(images.device))
             if gate is None:
                 return None
-            check_gate(index, gate.detach(), training=model.training)
+            check_gate(index, gate.detach(), len(images), training=model.training)
             gates[index] = gate
             runs[index] = int(gate.detach().count_nonzero())
             return _array(gate)
@@ -222,9 +228,9 @@ class ResidentBody(nn.Module):
             self._follow_statistics()
         if not backward:
             self._body.end_step()
-        averages = torch.from_numpy(means).to(images)
+        averages = torch.from_numpy(means).to(images.device, dtype)
         if differentiable:
-            turn = self._turn.number if backward else None
+            turn = turns.number if backward else None
             tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
             averages = _Backward.apply(self, turn, averages, list(gates), *gates.values(), *tensors)  # type: ignore[no-untyped-call]
         return averages, tuple(runs)
@@ -254,17 +260,22 @@ class ResidentBody(nn.Module):
         Raises: RuntimeError when they were taken before, another forward pass has come between, or the
             forward pass was an evaluation.
         """
+        with turns_of(self.context.device).lock:
+            return self._gradients(turn, gradient, gates)
+
+    def _gradients(self, turn: int | None, gradient: Tensor, gates: list[int]) -> list[Tensor | None]:
+        turns = turns_of(self.context.device)
         if turn is None:
             raise RuntimeError(
                 "an evaluation with resident tensors keeps nothing for a backward pass; call model.train() "
                 "first"
             )
-        if turn != self._turn.number:
+        if turn != turns.number:
             raise RuntimeError(
                 "the device's memory no longer holds this forward pass: with resident tensors each forward "
-                "pass has one backward pass, before the next forward pass of the model or a copy of it"
+                "pass has one backward pass, before the next forward pass of any model on the device"
             )
-        self._turn.number += 1
+        turns.number += 1
         if self.context.group.any(not bool(gradient.isfinite().all())):  # else ranks wait for each other
             tensors = [tensor for layers in self._layers.values() for tensor in _parameters(*layers)]
             of_gates = [gradient.new_full((len(gradient),), math.inf) for _ in gates]
@@ -354,21 +365,6 @@ def quantise_weight(weight: Tensor) -> tuple[Tensor, int]:
     exponent = power_of_two(float(held.abs().max())) - 7
     ints = torch.round(held * 2.0**-exponent).clamp(-_WEIGHT_MOST, _WEIGHT_MOST)
     return ints.to(torch.int8), exponent
-
-
-def _rounded_norm(
-    norm: NormParameters, y: float, out: float, added: float, strength: float
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Scale and offset of batch norm in evaluation times ``strength``, as an affine operation rounds them.
-
-    From and to integers of the scales ``y`` and ``out``; what is added has integers of the scale ``added``.
-    """
-    scale, offset = norm.running.affine(norm)
-    one = np.ones(len(scale))
-    rounded = mantissas(strength * scale * (y / out), one * (added / out), strength * offset / out)
-    step = 2.0**-rounded.shift * out
-    halves_up = 0.25  # of the sum's LSB, where a float32 holds it
-    return tuple((rounded.a * (step / y)).tolist()), tuple(((rounded.d + halves_up) * step).tolist())
 
 
 def _layers(model: nn.Module, name: str) -> tuple[nn.Conv2d, nn.BatchNorm2d]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,8 @@ class StochasticDepth(SkipPolicy):
 
     def __init__(self, skippable: Sequence[int], *, blocks: int, skip: float, seed: int) -> None:
         super().__init__()
+        if blocks < 2:
+            raise ValueError(f"of {blocks} blocks none can be skipped; use RunAll")
         self.blocks = blocks
         self.most = sum(skippable) / (blocks * (blocks - 1))  # the largest share that can be skipped
         self.last_skip = skip / self.most if self.most else 0.0  # the end of a line from 0 at the first block
@@ -57,10 +60,14 @@ class StochasticDepth(SkipPolicy):
     def survival(self, index: int) -> float:
         """Probability that a block runs.
 
+        Raises: ValueError when blocks cannot skip as much.
+
         >>> policy = StochasticDepth(range(1, 5), blocks=5, skip=0.25, seed=0)
         >>> [policy.survival(index) for index in range(5)]
         [1.0, 0.875, 0.75, 0.625, 0.5]
         """
+        if not 0 <= self.last_skip <= 1:
+            raise ValueError(f"skip must be from 0 to {self.most:g} here, the most that blocks can skip")
         return 1 - self.last_skip * index / (self.blocks - 1)
 
     def gate(self, index: int, x: Tensor) -> Tensor:
@@ -94,6 +101,10 @@ class GatedSkip(SkipPolicy):
         self.weight = weight
         self._state: tuple[Tensor, Tensor] | None = None
         self._gates: list[Tensor] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy does not have the gates of the batch."""
+        return {**self.__dict__, "_state": None, "_gates": []}
 
     def begin(self, x: Tensor) -> None:
         self._state = None

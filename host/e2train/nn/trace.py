@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 
 from e2train.devices import ConvShape
 from e2train.nn.freezing import freeze
 from e2train.nn.models import build_model
+from e2train.nn.padding import zeros_around
 
 __all__ = ["TracedConv", "conv_shape", "trace_convs"]
 
@@ -66,7 +68,7 @@ def trace_convs(
 def conv_shape(conv: nn.Conv2d, size: Sequence[int]) -> ConvShape:
     """A convolution of an input of this size (N, C, H, W); of a grouped one: of all channels."""
     N, C, H, W = size
-    left, right, top, bottom = conv._reversed_padding_repeated_twice
+    left, right, top, bottom = zeros_around(conv)
     return ConvShape(
         N=N,
         C=C,
@@ -75,6 +77,6 @@ def conv_shape(conv: nn.Conv2d, size: Sequence[int]) -> ConvShape:
         K=conv.out_channels,
         R=conv.kernel_size[0],
         S=conv.kernel_size[1],
-        stride=(conv.stride[0], conv.stride[1]),
+        stride=_pair(conv.stride),
         padding=(top, bottom, left, right),
     )

@@ -36,7 +36,11 @@ class Emulator(Closing):
         a, b = _tensor(call.a), _tensor(call.b)
         if a.device != b.device:
             raise ValueError(f"{call.label}: operands on {a.device} and {b.device}; move them to one device")
-        with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):  # NNPACK's Winograd is not exact
+        with (
+            torch.no_grad(),
+            torch.backends.nnpack.flags(enabled=False),  # its Winograd is not exact
+            torch.autocast(a.device.type, enabled=False),
+        ):
             value, saturations = self._dispatch(call, a, b)
         return LayerResult(
             value=value.numpy() if isinstance(call.a, np.ndarray) else value,
