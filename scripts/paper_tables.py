@@ -218,10 +218,10 @@ def _long(preset: str, long_rows: Mapping[str, Row]) -> Table:
 
 _PAPER_ROWS = {
     "smb-fp32": Row(
-        settings={"method": "smb-fp32"},
+        settings={"method": "smb-fp32", "lr": 0.3},
         tried=tuple({"steps": 16_000, "lr": lr} for lr in (0.1, 0.3)),
     ),
-    "smb-fp32, lr 0.3": Row(settings={"method": "smb-fp32", "lr": 0.3}),
+    "smb-fp32, lr 0.1": Row(settings={"method": "smb-fp32", "lr": 0.1}),
     "smb-int8": Row(settings={"method": "smb-int8"}, seeds=1),
     "smb-int8, lr 0.3": Row(settings={"method": "smb-int8", "lr": 0.3}, seeds=1),
     **{
