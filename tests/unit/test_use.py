@@ -205,12 +205,15 @@ def test_classes_of_an_imagenet_go_by_their_names(tmp_path):
     )
 
 
-@pytest.mark.parametrize("preset", ["imagenet-resnet18", "folder-resnet18"])
-def test_images_are_turned_as_in_training(tmp_path, monkeypatch, preset):
+@pytest.mark.parametrize("preset", ["digits", "imagenet-resnet18", "folder-resnet18"])
+def test_images_are_turned_as_their_cameras_noted(tmp_path, monkeypatch, preset):
     half, exif = np.zeros((8, 8, 3), np.uint8), Image.Exif()
     half[:4] = 200
     exif[0x0112] = 6  # to be turned clockwise
-    Image.fromarray(half).save(tmp_path / "0.png", exif=exif)
+    paths = [tmp_path / part / name / "0.png" for part in ("train", "val") for name in CLASSES]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        Image.fromarray(half).save(path, exif=exif)
     seen = []
 
     def model(images):
@@ -219,11 +222,12 @@ def test_images_are_turned_as_in_training(tmp_path, monkeypatch, preset):
 
     monkeypatch.setattr("e2train.train.use.opened", lambda trained, device: nullcontext(model))
     trained = replace(imagenet(CLASSES), config=PRESETS[preset].changed(data="."))
-    predict(trained, [tmp_path / "0.png"])
-    halves = seen[0][0, 0] > seen[0].mean()
-    turned = preset == "folder-resnet18"
-    assert halves[:, 4:].all() == turned
-    assert halves[:4].all() == (not turned)
+    predict(trained, paths[:1])
+    tested, _ = images_to_test(trained, tmp_path)
+    for image in (seen[0][0, 0], tested.take(np.array([0]))[0][0, 0]):
+        halves = image > image.mean()
+        assert halves[:, image.shape[1] // 2 :].all()
+        assert not halves[:, : image.shape[1] // 2].any()
 
 
 def test_images_that_have_changed_are_not_tested(tmp_path, images, run):

@@ -142,8 +142,7 @@ def predict(trained: TrainedModel, images: Sequence[Path], *, device: str = "emu
     Raises: DataError when a file is no image.
     """
     _warn_of_changes(trained, images)
-    upright = trained.config.own_data  # as in training
-    pixels = [read_pixels(path, trained.format, upright=upright) for path in images]
+    pixels = [read_pixels(path, trained.format) for path in images]
     found = []
     with opened(trained, device=device) as model:
         host = torch.device(_host(trained))

@@ -45,7 +45,6 @@ class ImageFiles:
     files: tuple[Path, ...]
     labels: tuple[int, ...]
     format: ImageFormat
-    upright: bool = True  # turn images as their cameras noted
     kept: dict[int, Pixels] = field(default_factory=dict)  # read before
 
     def __len__(self) -> int:
@@ -69,14 +68,14 @@ class ImageFiles:
     def _read(self, index: int) -> Pixels:
         if (known := self.kept.get(index)) is not None:
             return known
-        pixels = read_pixels(self.files[index], self.format, upright=self.upright)
+        pixels = read_pixels(self.files[index], self.format)
         if pixels.nbytes * len(self.files) <= _KEPT_BYTES:
             self.kept[index] = pixels
         return pixels
 
 
-def read_pixels(path: Path, form: ImageFormat, *, upright: bool = True) -> Pixels:
-    """An image scaled and cut to the middle square. Shapes: (C, H, W).
+def read_pixels(path: Path, form: ImageFormat) -> Pixels:
+    """An image turned as its camera noted, scaled and cut to the middle square. Shapes: (C, H, W).
 
     Raises: DataError when the file is no image of 8 bits, or has transparent pixels.
     """
@@ -85,8 +84,7 @@ def read_pixels(path: Path, form: ImageFormat, *, upright: bool = True) -> Pixel
     try:
         with Image.open(path) as image:
             _check_pixels(image, path)
-            turned = ImageOps.exif_transpose(image) if upright else image
-            whole = turned.convert("L" if form.channels == 1 else "RGB")
+            whole = ImageOps.exif_transpose(image).convert("L" if form.channels == 1 else "RGB")
             square = ImageOps.fit(whole, (form.size, form.size), Image.Resampling.BILINEAR)
     except DataError:
         raise
@@ -141,7 +139,7 @@ def folder_split(root: Path, *, size: int) -> Split:
 
     def images(part: str) -> ImageFiles:
         files, labels = class_files(root / part, names[0])
-        return ImageFiles(files=files, labels=labels, format=form, upright=False)
+        return ImageFiles(files=files, labels=labels, format=form)
 
     train, test = images("train"), images("val")
     named = "\n".join(
