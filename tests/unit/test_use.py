@@ -130,6 +130,34 @@ def test_other_tools_take_the_images_for_the_same_classes(trained, images, tmp_p
     assert logits_of(path, form, batch).argmax(axis=1).tolist() == labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("run/model.pt", "is a file of the run in that folder"),
+        ("run/config.toml", "is a file of the run in that folder"),
+        ("copy.pt", "is there and is no earlier export"),
+        ("notes.txt", "is there and is no earlier export"),
+    ],
+)
+def test_an_export_replaces_no_other_file(trained, images, tmp_path, run, name, reason):
+    shutil.copytree(trained[0], tmp_path / "run")
+    shutil.copy(trained[0] / "model.pt", tmp_path / "copy.pt")
+    (tmp_path / "notes.txt").write_text("mine")
+    path, model = tmp_path / name, trained[0] / "model.pt"
+    before = path.read_bytes()
+    code, _, error = run("export", model, "--format", "torch", "--unchecked", "--out", path)
+    assert (code, error) == (2, f"e2train: {path} {reason}; choose another file with --out\n")
+    assert path.read_bytes() == before
+
+
+def test_an_export_replaces_an_earlier_one(trained, tmp_path, run):
+    for name in ("mine.pt", "mine.pt", "mine.onnx", "mine.onnx"):
+        form = "torch" if name == "mine.pt" else "onnx"
+        path = tmp_path / name
+        output = run("export", trained[0], "--format", form, "--unchecked", "--out", path)
+        assert output[:2] == (0, f"{path}; not checked\n")
+
+
 def logits_of(path, form, batch):
     """What the tool of a format makes of a file."""
     if form == "torch":

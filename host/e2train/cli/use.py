@@ -80,11 +80,11 @@ def export(
     """Export the trained integers for other tools, if these predict the same classes on all test images."""
     with ends_at_once():
         from e2train.train import read_trained
-        from e2train.train.export import FORMATS
+        from e2train.train.export import DEFAULT_NAME, FORMATS
         from e2train.train.export import export as write
 
     folder = run if run.is_dir() else run.parent
-    path = out or folder / f"exported{FORMATS.get(form, '')}"
+    path = out or folder / f"{DEFAULT_NAME}{FORMATS.get(form, '')}"
     written = write(read_trained(run), path, form=form, data=data, checked=not unchecked)
     note = f"; the same class on all {written.images} test images" if written.images else "; not checked"
     typer.echo(f"{written.path}{note}")

@@ -21,6 +21,7 @@ from e2train.train.data import Dataset
 from e2train.train.errors import TrainError
 from e2train.train.evaluation import tested_images
 from e2train.train.files import read_sealed, sealed, write_atomically
+from e2train.train.folder import RunFolder
 from e2train.train.session import make_model
 from e2train.train.trained import TrainedModel, from_content, to_content
 from e2train.train.use import images_to_test, opened
@@ -28,10 +29,13 @@ from e2train.train.use import images_to_test, opened
 if TYPE_CHECKING:
     from e2train.nn.onnx_writer import Dialect
 
-__all__ = ["FORMATS", "Exported", "export", "load_exported"]
+__all__ = ["DEFAULT_NAME", "FORMATS", "Exported", "export", "load_exported"]
 
 FORMATS = {"torch": ".pt", "onnx": ".onnx", "qonnx": ".qonnx.onnx"}
 """Ending of the file of each format."""
+
+DEFAULT_NAME = "exported"
+"""Of an export without its ending, where no other is chosen."""
 
 _KIND = "e2train export 2"
 _AGAIN = "export it again"
@@ -55,10 +59,11 @@ def export(
     Unless not ``checked``, it is written only if it takes all images that the run was tested on, or those of
     ``data``, for the same classes as the run's own model.
 
-    Raises: TrainError when the run has no integers, or a class differs.
+    Raises: TrainError when the run has no integers, a class differs, or ``path`` is another kind of file.
     """
     if form not in FORMATS:
         raise TrainError(f"no format {form!r}; there are: {', '.join(FORMATS)}")
+    _refuse_taken(path)
     images, _ = images_to_test(trained, data) if checked else (None, "")
     with opened(trained) as model:
         try:
@@ -80,6 +85,28 @@ def export(
             _compare(model, _runner(net, trained, form, size), images, form, chosen=chosen, size=size)
     write_atomically(path, content)
     return Exported(path=path, images=count)
+
+
+def _refuse_taken(path: Path) -> None:
+    """Keep an export from taking the place of anything but an earlier export.
+
+    Raises: TrainError when it would.
+    """
+    if not path.exists() or path.name.partition(".")[0] == DEFAULT_NAME:
+        return
+    if RunFolder(path.parent).keeps(path):
+        raise TrainError(f"{path} is a file of the run in that folder; choose another file with --out")
+    if not _is_export(path):
+        raise TrainError(f"{path} is there and is no earlier export; choose another file with --out")
+
+
+def _is_export(path: Path) -> bool:
+    if path.suffix != FORMATS["torch"]:
+        return path.suffix in FORMATS.values()
+    try:
+        return str(read_sealed(path, remedy=_AGAIN).get("kind")).startswith("e2train export ")
+    except (OSError, TrainError):  # such as a folder, and a file of another program
+        return False
 
 
 def load_exported(path: str | Path) -> DeployedNet:
