@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from e2train.cli.app import main
-from e2train.train import PRESETS, DataError, TrainError, predict, read_trained, run_training
+from e2train.train import PRESETS, DataError, TrainError, predict, read_run, read_trained, run_training
 from e2train.train.data import labelled_images
 from e2train.train.data.dataset import DataWarning, ImageFormat
 from e2train.train.evaluation import Evaluation, classify, read_evaluation
@@ -73,6 +73,43 @@ def test_an_evaluation_is_that_of_the_training(trained, run):
     assert output.splitlines()[0] == f"accuracy {summary.accuracy:.2%} of 40 images; tested: validation"
     assert output.splitlines()[1] == f"ant  {evaluation.by_class[0]:7.2%} of 10"
     assert output.splitlines()[-1] == f"report {out}/report.html"
+
+
+def test_a_folder_that_cannot_take_the_results_is_known_before_the_test(trained, tmp_path, run, monkeypatch):
+    monkeypatch.setattr("e2train.train.use.classify", None)
+    out = shutil.copytree(trained[0], tmp_path / "run")
+    (out / ".lock").mkdir()  # as root may write everywhere
+    hint = f"give {out}/model.pt to test it without a report"
+    assert run("evaluate", out)[::2] == (2, f"e2train: cannot write to {out}: Is a directory; {hint}\n")
+    (out / ".lock").rmdir()
+    (out / "summary.json").unlink()
+    assert run("evaluate", out)[::2] == (2, f"e2train: {out} holds no finished run: no summary.json\n")
+
+
+def test_a_model_of_another_run_is_not_tested(trained, images, tmp_path, run, monkeypatch):
+    out = tmp_path / "other"
+    run_training(trained_config(images).changed(steps=1, seed=1), out=out)
+    shutil.copy(out / "model.pt", tmp_path / "model.pt")
+    shutil.copy(trained[0] / "model.pt", out / "model.pt")
+    with monkeypatch.context() as patch:
+        patch.setattr("e2train.train.use.classify", None)
+        assert run("evaluate", out)[::2] == (
+            2,
+            f"e2train: {out}/model.pt is of another run: its weights are not those of summary.json; give the "
+            "whole folder of one run, or the file by itself\n",
+        )
+    shutil.copy(tmp_path / "model.pt", out / "model.pt")
+    foreign = json.loads((trained[0] / "evaluation.json").read_text())
+    for content in (foreign, {key: value for key, value in foreign.items() if key != "weights_sha256"}):
+        (out / "evaluation.json").write_text(json.dumps(content))
+        with pytest.raises(TrainError) as error:
+            read_run(out)
+        assert str(error.value) == (
+            f"{out}/evaluation.json is of another run: it contradicts summary.json; write it again with "
+            "e2train evaluate, or give the whole folder of one run"
+        )
+    assert run("evaluate", out)[0] == 0
+    assert read_run(out).evaluation.accuracy == read_run(out).summary.accuracy
 
 
 def test_the_report_shows_the_confusion(trained):
@@ -295,6 +332,8 @@ def test_accuracy_is_that_of_the_diagonal():
          "a count of the confusion is no number in 0..4294967296"),
         ({"tested": "test", "names": ["a"], "confusion": [[0]]}, "nothing was tested"),
         ({"tested": "test", "names": [1], "confusion": [[1]]}, "a name of a class is no text"),
+        ({"tested": "test", "names": ["a"], "confusion": [[1]], "weights_sha256": 1},
+         "weights_sha256 is no text"),
     ],
 )  # fmt: skip
 def test_a_damaged_evaluation_is_refused(tmp_path, content, reason):

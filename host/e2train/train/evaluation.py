@@ -31,6 +31,7 @@ class Evaluation:
     tested: str  # "test", "validation", or where the images lie
     names: list[str]  # of the classes
     confusion: list[list[int]]
+    weights_sha256: str = ""  # of the model; files of earlier versions have none
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -40,6 +41,8 @@ class Evaluation:
             raise ValueError(f"a count of the confusion is no number in 0..{_MOST}")
         if not all(isinstance(name, str) for name in self.names):
             raise ValueError("a name of a class is no text")
+        if not isinstance(self.weights_sha256, str):
+            raise ValueError("weights_sha256 is no text")
         if not self.images:
             raise ValueError("nothing was tested")
 
@@ -72,8 +75,9 @@ def read_evaluation(path: Path) -> Evaluation | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Evaluation(**{key: content[key] for key in ("tested", "names", "confusion")})
-    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        needed = {key: content[key] for key in ("tested", "names", "confusion")}
+        return Evaluation(**needed, weights_sha256=content.get("weights_sha256", ""))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise TrainError(f"{path} is damaged: {' '.join(str(error).split())[:100]}") from error
 
 

@@ -76,8 +76,8 @@ def differences(runs: Sequence[FinishedRun]) -> str:
     )
 
 
-def read_run(path: Path) -> FinishedRun:
-    """Read the folder of a finished run.
+def read_run(path: Path, *, evaluated: bool = True) -> FinishedRun:
+    """Read the folder of a finished run; unless ``evaluated``, without its evaluation.
 
     Raises: TrainError when it is none.
     """
@@ -105,7 +105,7 @@ def read_run(path: Path) -> FinishedRun:
         ledger=read_run_ledger(folder.ledger),
         steps=folder.rows(),
         power=read_power(folder.power),
-        evaluation=read_evaluation(folder.evaluation),
+        evaluation=read_evaluation(folder.evaluation) if evaluated else None,
     )
     _check_of_one_run(run, folder)
     return run
@@ -168,6 +168,17 @@ def _check_of_one_run(run: FinishedRun, folder: RunFolder) -> None:
                 f"{path} is damaged or of another run: it contradicts {folder.summary.name}; give the whole "
                 "folder of one run"
             )
+    if run.evaluation is not None and _is_of_another(run.evaluation, summary):
+        raise TrainError(
+            f"{folder.evaluation} is of another run: it contradicts {folder.summary.name}; write it again "
+            "with e2train evaluate, or give the whole folder of one run"
+        )
+
+
+def _is_of_another(evaluation: Evaluation, summary: Summary) -> bool:
+    if evaluation.weights_sha256:
+        return evaluation.weights_sha256 != summary.weights_sha256
+    return evaluation.tested == summary.tested and evaluation.accuracy != summary.accuracy
 
 
 def read_power(path: Path) -> PowerSamples | None:

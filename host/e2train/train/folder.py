@@ -32,8 +32,8 @@ class RunFolder:
         self.path = path
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Make the folder, and keep other runs out of it.
+    def held(self, *, otherwise: str = "choose another folder with --out") -> Iterator[None]:
+        """Make the folder, and keep other runs out of it; ``otherwise`` ends the text of an error.
 
         Raises: TrainError when it cannot be written, or another run holds it.
         """
@@ -44,13 +44,10 @@ class RunFolder:
                 stack.enter_context(exclusive_lock(path / ".lock"))
             except BlockingIOError as error:
                 raise TrainError(
-                    f"{path} is in use by {error.strerror}; wait for that run, or choose another folder "
-                    "with --out"
+                    f"{path} is in use by {error.strerror}; wait for that run, or {otherwise}"
                 ) from None
             except OSError as error:
-                raise TrainError(
-                    f"cannot write to {path}: {error.strerror}; choose another folder with --out"
-                ) from error
+                raise TrainError(f"cannot write to {path}: {error.strerror}; {otherwise}") from error
             yield
 
     @property

@@ -180,6 +180,7 @@ def _report(
     )
     if session.group.rank:
         return None
+    evaluation = replace(evaluation, weights_sha256=summary.weights_sha256)
     finished = FinishedRun(
         config=config,
         summary=summary,

@@ -109,20 +109,36 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
     Raises: TrainError, DataError or DeviceError when that cannot be done.
     """
     trained = read_trained(run)
+    if not run.is_dir():
+        return _tested(trained, data, device)
+    folder = RunFolder(run)
+    with folder.held(otherwise=f"give {folder.model} to test it without a report"):
+        finished = read_run(run, evaluated=False)
+        if trained.weights_sha256 != finished.summary.weights_sha256:
+            raise TrainError(
+                f"{folder.model} is of another run: its weights are not those of {folder.summary.name}; give "
+                "the whole folder of one run, or the file by itself"
+            )
+        evaluation = _tested(trained, data, device)
+        finished = replace(finished, evaluation=evaluation)
+        write_atomically(folder.evaluation, evaluation.to_json() + "\n")
+        write_atomically(folder.report, render_report([finished], load_costs()))
+    return evaluation
+
+
+def _tested(trained: TrainedModel, data: Path | None, device: str) -> Evaluation:
     images, tested = images_to_test(trained, data)
     with opened(trained, device=device) as model:
         host = torch.device(_host(trained))
         count = trained.config.test_images if data is None else 0
         confusion = classify(model, images, classes=len(trained.names), count=count, host=host)
     assert confusion is not None
-    evaluation = Evaluation(tested=tested, names=list(trained.names), confusion=confusion.tolist())
-    if run.is_dir():
-        folder = RunFolder(run)
-        with folder.held():
-            finished = replace(read_run(run), evaluation=evaluation)
-            write_atomically(folder.evaluation, evaluation.to_json() + "\n")
-            write_atomically(folder.report, render_report([finished], load_costs()))
-    return evaluation
+    return Evaluation(
+        tested=tested,
+        names=list(trained.names),
+        confusion=confusion.tolist(),
+        weights_sha256=trained.weights_sha256,
+    )
 
 
 def _warn_of_changes(trained: TrainedModel, images: Sequence[Path]) -> None:
