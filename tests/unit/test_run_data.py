@@ -77,6 +77,15 @@ def test_a_run_is_not_tested_on_other_images_in_place_of_its_own(stopped):
     evaluate_run(out, data=Path(other))  # the report takes what was tested since
 
 
+def test_another_copy_is_tested_whole(tmp_path):
+    config = CONFIG.changed(data=write_cifar(tmp_path, 1), validation=0.5)
+    run_training(config, out=tmp_path / "run")
+    found = evaluate_run(tmp_path / "run", data=Path(config.data))
+    assert (found.tested, found.images) == ("test", 4)
+    own = evaluate_run(tmp_path / "run")
+    assert (own.tested, own.images) == ("validation", 4)  # test_images of 10
+
+
 def test_digits_take_no_images_of_ones_own(tmp_path):
     with pytest.raises(DataError, match=r"^digits come with scikit-learn, and --data would not be read; "):
         run_training(PRESETS["digits"].changed(data=str(tmp_path)), out=tmp_path / "run")

@@ -91,7 +91,9 @@ def images_to_test(trained: TrainedModel, data: Path | None) -> tuple[Dataset, s
     config = trained.config
     if data is not None and not config.preset.startswith(("cifar", "imagenet")):
         return labelled_images(data, trained.format, trained.names), str(data)
-    split: Split = load_split(config if data is None else config.changed(data=str(data)))
+    if data is not None:
+        config = config.changed(data=str(data), validation=0.0)
+    split: Split = load_split(config)
     if data is not None and split.names != trained.names:
         check_classes(data, split.names, trained.names)
         return renumbered(split.test, split.names, trained.names), "test"
