@@ -2,12 +2,14 @@
 """Images of one's own in an .npz file: read, or refused in one line."""
 
 import io
+import re
 import zipfile
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from e2train.train import DataError
+from e2train.train.data.dataset import DataWarning
 from own_images import refusal, split_of
 
 
@@ -84,6 +86,13 @@ def test_other_arrays_are_refused(tmp_path, arrays, message):
     path = save_npz(tmp_path / "mine.npz", **arrays)
     separator = "" if message.startswith(":") else " "
     assert refusal(path) == f"{path}{separator}{message}"
+
+
+def test_a_warning_says_which_arrays_are_left_out(tmp_path):
+    path = save_npz(tmp_path / "mine.npz", x_train=X, y_train=Y, x_val=X, y_val=Y, notes=Y)
+    text = f"{path}: x_val, y_val left out; x_train, y_train, x_test, y_test are read"
+    with pytest.warns(DataWarning, match=f"^{re.escape(text)}$"):
+        split_of(path, validation=0.5)
 
 
 def test_an_array_larger_than_its_file_is_not_allocated(tmp_path):

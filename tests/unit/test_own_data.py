@@ -93,7 +93,7 @@ def test_an_image_is_turned_as_its_camera_noted(tmp_path, rng):
         (lambda root: None, "no folder {root}: " + LAYOUT),
         (lambda root: root.mkdir(), "no folders of classes in {root}: " + LAYOUT),
         (lambda root: (root / "ant").mkdir(parents=True),
-         "no images (.bmp, .jpeg, .jpg, .png, .webp) in the class folders of {root}"),
+         "no images (.bmp, .jfif, .jpe, .jpeg, .jpg, .png, .webp) in the class folders of {root}"),
     ],
 )  # fmt: skip
 def test_a_folder_that_is_none_is_refused(tmp_path, change, message):
@@ -121,7 +121,7 @@ def test_a_class_whose_name_is_no_utf_8_is_refused(tmp_path, rng):
 def test_images_that_cannot_be_trained_on_are_refused(tmp_path, rng):
     write_images(tmp_path, count=5, rng=rng)
     (tmp_path / "eel").mkdir()
-    assert refusal(tmp_path) == f"no images (.bmp, .jpeg, .jpg, .png, .webp) in {tmp_path}/eel"
+    assert refusal(tmp_path) == f"no images (.bmp, .jfif, .jpe, .jpeg, .jpg, .png, .webp) in {tmp_path}/eel"
     (tmp_path / "eel").rmdir()
     whole = "validation 0.01 holds out 0 of 20 images, or a whole class; use another share, or more images"
     assert refusal(tmp_path, validation=0.01) == whole
@@ -169,8 +169,8 @@ def test_images_that_would_not_be_read_are_refused(tmp_path, rng):
         refusal(tmp_path) == f"{nested.parent} is a folder of images in the folder of a class; move them up"
     )
     (deeper / "9.gif").unlink()
-    kinds = ".bmp, .jpeg, .jpg, .png, .webp"
-    for name in ("9.tif", "9.HEIC", "9.gif"):
+    kinds = ".bmp, .jfif, .jpe, .jpeg, .jpg, .png, .webp"
+    for name in ("9.tif", "9.HEIC", "9.gif", "9.ico", "9.j2k", "9.pcx", "9.eps"):
         other = tmp_path / "bee" / name
         other.write_bytes(b"image")
         assert refusal(tmp_path) == f"{other} is of a kind that is not read ({kinds} are); convert it"
@@ -178,6 +178,70 @@ def test_images_that_would_not_be_read_are_refused(tmp_path, rng):
     for name in ("features.h5", "clip.mpg", "notes.ps", "data.fit"):  # endings that Pillow has a name for
         (tmp_path / "bee" / name).write_bytes(b"no image")
     assert len(split_of(tmp_path).train) == 16
+
+
+def test_jpegs_are_read_by_whatever_name(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, size=(8, 8))
+    for index, ending in enumerate(("jpg", "JPEG", "jpe", "jfif")):
+        Image.new("RGB", (8, 8)).save(tmp_path / "ant" / f"{index}.{ending}", "JPEG")
+    split = split_of(tmp_path)
+    assert len(split.train) + len(split.test) == 24
+
+
+@pytest.mark.parametrize("name", ["9.webp", "9.png"])
+def test_animations_are_refused(tmp_path, rng, name):
+    write_images(tmp_path, count=5, rng=rng, size=(8, 8))
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 99, 200)]
+    path = tmp_path / "ant" / name
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    text = f"{path} is an animation of 3 images; save each that is to be read as its own file"
+    assert refusal(tmp_path) == text
+    assert refusal(tmp_path, channels=3, size=8) == text
+
+
+def test_a_camera_may_put_a_preview_behind_its_image(tmp_path, rng):
+    write_images(tmp_path, count=5, rng=rng, size=(8, 8))
+    image, preview = Image.new("RGB", (8, 8)), Image.new("RGB", (4, 4))
+    image.save(tmp_path / "ant" / "9.jpg", "MPO", save_all=True, append_images=[preview])
+    split = split_of(tmp_path)
+    assert len(split.train) + len(split.test) == 21
+
+
+def test_a_link_to_nothing_is_no_class(tmp_path, rng):
+    write_images(tmp_path / "train", count=2, rng=rng)
+    for folder in (tmp_path / "train", tmp_path):
+        link = folder / "val"
+        link.symlink_to("/none")
+        assert refusal(tmp_path) == f"{link} is a link to /none, which is not there; mend or remove it"
+        link.unlink()
+
+
+@pytest.mark.parametrize("name", ["valid", "Validation"])
+def test_images_for_the_test_by_another_name_are_refused(tmp_path, rng, name):
+    write_images(tmp_path / "train", count=5, rng=rng)
+    write_images(tmp_path / name, count=2, rng=rng)
+    assert refusal(tmp_path) == f"{tmp_path} has {name} beside train; rename it to val to test on it"
+
+
+def test_a_warning_says_which_images_are_left_out(tmp_path, rng):
+    write_images(tmp_path / "train", count=5, rng=rng, size=(8, 8))
+    write_images(tmp_path / "val", count=2, rng=rng, size=(8, 8))
+    (tmp_path / "notes").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split_of(tmp_path)
+    for name in ("test", "valid"):
+        write_images(tmp_path / name, count=1, rng=rng)
+    for folder in (tmp_path, tmp_path / "train"):
+        (folder / "0.png").write_bytes(b"")
+    with pytest.warns(DataWarning) as seen:
+        split_of(tmp_path)
+    itself = "itself holds images (1), left out; those in folders of classes are read"
+    assert [str(warning.message) for warning in seen] == [
+        f"{tmp_path}: images in test, valid are left out; those in train and val are read",
+        f"{tmp_path} {itself}",
+        f"{tmp_path}/train {itself}",
+    ]
 
 
 def test_colours_of_more_than_8_bits_are_refused(tmp_path, rng):

@@ -25,6 +25,7 @@ __all__ = [
     "hash_of",
     "hold_out",
     "mirror_and_shift",
+    "warn",
     "warn_of_squares",
 ]
 
@@ -43,10 +44,14 @@ class DataWarning(UserWarning):
     """Data of which a part is not used."""
 
 
+def warn(text: str) -> None:
+    """Say what of the data is not used."""
+    warnings.warn(text, DataWarning, stacklevel=2)
+
+
 def warn_of_squares(which: str) -> None:
     """Say that images are cut; ``which`` begins the sentence."""
-    text = f"{which} not square: the middle square of each is used; crop or pad them for another part"
-    warnings.warn(text, DataWarning, stacklevel=2)
+    warn(f"{which} not square: the middle square of each is used; crop or pad them for another part")
 
 
 class Dataset(Protocol):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,21 @@ from e2train.train.files import is_text
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ENDINGS", "ImageFiles", "class_files", "class_names", "folder_split", "read_pixels", "scan_image"]
+__all__ = [
+    "ENDINGS",
+    "ImageFiles",
+    "class_files",
+    "class_names",
+    "folder_split",
+    "has_images",
+    "loose_images",
+    "read_pixels",
+    "scan_image",
+]
 
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-_OTHER_ENDINGS = (
-    ".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".psd", ".svg", ".tga",
-    ".tif", ".tiff",
-)  # fmt: skip
+ENDINGS = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
+_UNKNOWN_TO_PILLOW = (".avif", ".dng", ".heic", ".heif", ".jxl", ".svg")  # some of them to some versions
+_NO_IMAGES = ("BUFR", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF")  # but Pillow has names for them
 _MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as every published ResNet-18 has it
 _STD = (0.229, 0.224, 0.225)
 _GREY = ("1", "L", "LA")
@@ -111,10 +120,15 @@ def scan_image(path: Path) -> tuple[int, tuple[int, int]]:
 
 
 def _check_pixels(image: Image.Image, path: Path) -> None:
-    """Refuse what 8 bits a channel do not hold, and pixels of which one would see what is behind them.
+    """Refuse several images in one, more than 8 bits a channel, and pixels that one sees through.
 
     Raises: DataError.
     """
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and image.format != "MPO":  # a camera's JPEG with a preview or a depth map behind it
+        raise DataError(
+            f"{path} is an animation of {count} images; save each that is to be read as its own file"
+        )
     if image.mode.partition(";")[0] in _WIDE or (image.format == "PNG" and _png_bits(path) > _BITS):
         raise DataError(f"{path} has pixels of more than 8 bits (mode {image.mode}); convert it to 8 bits")
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != _OPAQUE:
@@ -157,6 +171,27 @@ def folder_split(root: Path, *, size: int) -> Split:
     )
 
 
+def has_images(folder: Path) -> bool:
+    """Whether a folder, or one in it, holds images, of kinds that are read or not."""
+    images = {*ENDINGS, *_other_endings()}
+    return any(file.suffix.lower() in images for file in folder.rglob("*") if not is_hidden(file))
+
+
+def loose_images(folder: Path) -> int:
+    """How many images lie in a folder itself, outside of the folders of classes."""
+    images = {*ENDINGS, *_other_endings()}
+    return sum(path.suffix.lower() in images and not is_hidden(path) for path in folder.iterdir())
+
+
+@cache
+def _other_endings() -> frozenset[str]:
+    """Endings of images that are not read."""
+    from PIL import Image
+
+    known = [ending for ending, kind in Image.registered_extensions().items() if kind not in _NO_IMAGES]
+    return frozenset({*_UNKNOWN_TO_PILLOW, *known} - {*ENDINGS, ".ps"})
+
+
 def class_files(folder: Path, names: Sequence[str]) -> tuple[tuple[Path, ...], tuple[int, ...]]:
     """The images in the folders of some classes, with the numbers of the classes.
 
@@ -177,8 +212,11 @@ def class_files(folder: Path, names: Sequence[str]) -> tuple[tuple[Path, ...], t
 def class_names(folder: Path) -> list[str]:
     """The folders in a folder, in order.
 
-    Raises: DataError for a name that reports and settings, which are in UTF-8, cannot hold.
+    Raises: DataError for a link to nothing, and for a name that reports and settings cannot hold.
     """
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.exists() and not is_hidden(path):
+            raise DataError(f"{path} is a link to {path.readlink()}, which is not there; mend or remove it")
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
     if wrong := [name for name in names if not is_text(name)]:
         raise DataError(f"the class {wrong[0]!a} in {folder} is no UTF-8; rename its folder")
@@ -202,10 +240,9 @@ def _is_read(path: Path) -> bool:
     ending = path.suffix.lower()
     if ending in ENDINGS:
         return True
-    if ending in _OTHER_ENDINGS:
+    if ending in _other_endings() and not path.is_dir():
         raise DataError(f"{path} is of a kind that is not read ({', '.join(ENDINGS)} are); convert it")
-    images = (*ENDINGS, *_OTHER_ENDINGS)
-    if path.is_dir() and any(file.suffix.lower() in images for file in path.rglob("*")):
+    if path.is_dir() and has_images(path):
         raise DataError(f"{path} is a folder of images in the folder of a class; move them up")
     return False
 

@@ -15,11 +15,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2train.train.data.dataset import DataError, ImageFormat, Indices, warn_of_squares
+from e2train.train.data.dataset import DataError, ImageFormat, Indices, warn, warn_of_squares
 from e2train.train.data.image_folder import Pixels
 
 __all__ = ["ImageArray", "read_images"]
 
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _LARGEST = 8 << 30  # bytes of an array
 _UNCHANGED = ImageFormat(channels=0, size=0)
 Labels = NDArray[np.int64]
@@ -74,11 +75,8 @@ def read_images(path: Path) -> tuple[tuple[str, ...], _Part, _Part | None]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = {
-                key: _array(archive, f"{key}.npy", path)
-                for key in ("x_train", "y_train", "x_test", "y_test")
-                if f"{key}.npy" in archive.namelist()
-            }
+            keys = [name.removesuffix(".npy") for name in archive.namelist()]
+            arrays = {key: _array(archive, f"{key}.npy", path) for key in _KEYS if key in keys}
     except DataError:
         raise
     except OSError as error:
@@ -101,6 +99,8 @@ def read_images(path: Path) -> tuple[tuple[str, ...], _Part, _Part | None]:
     if test is not None and train[0].shape[2:] != test[0].shape[2:]:
         sizes = " and ".join(f"{part[0].shape[3]} x {part[0].shape[2]}" for part in (train, test))
         raise DataError(f"{path}: images of x_train and x_test have {sizes} pixels; make them alike")
+    if left_out := [key for key in keys if key.startswith(("x_", "y_")) and key not in _KEYS]:
+        warn(f"{path}: {', '.join(left_out)[:100]} left out; {', '.join(_KEYS)} are read")
     return tuple(map(str, numbers.tolist())), train, test
 
 

@@ -8,6 +8,7 @@ standard deviation of the training part.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -23,9 +24,19 @@ from e2train.train.data.dataset import (
     Indices,
     Part,
     Split,
+    warn,
     warn_of_squares,
 )
-from e2train.train.data.image_folder import ENDINGS, ImageFiles, Pixels, class_files, class_names, scan_image
+from e2train.train.data.image_folder import (
+    ENDINGS,
+    ImageFiles,
+    Pixels,
+    class_files,
+    class_names,
+    has_images,
+    loose_images,
+    scan_image,
+)
 from e2train.train.data.npz_file import ImageArray, read_images
 
 __all__ = ["SHARE", "OwnImages", "check_classes", "labelled_images", "own_split", "renumbered"]
@@ -38,6 +49,7 @@ _STREAM = 4  # keeps these draws apart from others with the same seed
 _SAMPLE = 2000  # images that mean and standard deviation are taken from
 _CHUNK = 100
 _SHOWN = 10  # classes in a message
+_MEANT_AS_VAL = ("valid", "validation")
 
 
 class OwnImages(Dataset, Protocol):
@@ -151,10 +163,9 @@ def check_classes(root: Path, found: tuple[str, ...], names: tuple[str, ...]) ->
     Raises: DataError when they are not.
     """
     if unknown := [name for name in found if name not in names]:
-        some = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} others" if names[_SHOWN:] else "")
         raise DataError(
-            f"{root} has the class {unknown[0]}, which the run does not know; it knows {some}: leave out or "
-            "rename what it does not"
+            f"{root} has the class {unknown[0]}, which the run does not know; it knows {_some(names)}: leave "
+            "out or rename what it does not"
         )
 
 
@@ -190,11 +201,37 @@ def _read(root: Path) -> tuple[tuple[str, ...], OwnImages, OwnImages | None]:
     if not (train.is_dir() and _folders(train)):  # else "train" may be a class
         return _folders(root), _files(root), None
     test = next((root / part for part in ("val", "test") if (root / part).is_dir()), None)
+    _look_beside(root, test)
     if test is None:
         return _folders(train), _files(train), None
     if differing := sorted({*_folders(train)} ^ {*_folders(test)}):
         raise DataError(f"{root}: train and {test.name} have different classes, such as {differing[0]}")
     return _folders(train), _files(train), _files(test)
+
+
+def _look_beside(root: Path, test: Path | None) -> None:
+    """Warn of images beside train and ``test``, which are not read.
+
+    Raises: DataError where they are surely meant to be tested.
+    """
+    used = {"train"} if test is None else {"train", test.name}
+    beside = [name for name in _folders(root) if name not in used and has_images(root / name)]
+    if test is None and (meant := [name for name in beside if name.lower() in _MEANT_AS_VAL]):
+        raise DataError(f"{root} has {meant[0]} beside train; rename it to val to test on it")
+    if beside:
+        warn(
+            f"{root}: images in {_some(beside)} are left out; those in {' and '.join(sorted(used))} are read"
+        )
+    _warn_of_loose_images(root)
+
+
+def _warn_of_loose_images(folder: Path) -> None:
+    if count := loose_images(folder):
+        warn(f"{folder} itself holds images ({count}), left out; those in folders of classes are read")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} others" if names[_SHOWN:] else "")
 
 
 def _folders(root: Path) -> tuple[str, ...]:
@@ -208,6 +245,7 @@ def _files(folder: Path) -> _Files:
     files, labels = class_files(folder, names)
     if empty := [name for label, name in enumerate(names) if label not in labels]:
         raise DataError(f"no images ({', '.join(ENDINGS)}) in {folder / empty[0]}")
+    _warn_of_loose_images(folder)
     return _Files(files=files, labels=labels, format=ImageFormat(channels=3, size=1))
 
 
