@@ -275,6 +275,21 @@ def test_a_warning_says_that_images_are_cut(tmp_path, rng):
         split_of(save_npz(tmp_path / "data.npz", **arrays), validation=0.4)
 
 
+def test_a_warning_says_that_colours_are_lost(tmp_path, rng):
+    write_images(tmp_path / "train", count=5, rng=rng, size=(8, 8), mode="L")
+    write_images(tmp_path / "val", count=2, rng=rng, size=(8, 8), mode="L")
+    Image.new("RGB", (8, 8)).save(tmp_path / "val" / "ant" / "0.png")
+    lost = "images have colour channels; the model takes the brightness$"
+    with pytest.warns(DataWarning, match=f"^1 of 8 {lost}"):
+        form = split_of(tmp_path).format
+    assert form.channels == 1
+    with pytest.warns(DataWarning, match=f"^1 of 8 {lost}"):
+        labelled_images(tmp_path, form, CLASSES)
+    arrays = {"x_train": np.zeros((8, 6, 6, 3), np.uint8), "y_train": np.arange(8) % 2}
+    with pytest.warns(DataWarning, match=f"^8 of 8 {lost}"):
+        split_of(save_npz(tmp_path / "data.npz", **arrays), validation=0.4, channels=1)
+
+
 def test_one_class_is_not_enough(tmp_path, rng):
     write_images(tmp_path, count=5, rng=rng, classes=("ant",))
     assert refusal(tmp_path) == f"{tmp_path} has 1 class, ant; at least 2 are needed: {LAYOUT}"

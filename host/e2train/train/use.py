@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import torch
 from e2train.energy import load_costs
 from e2train.nn import Group, ResidualNet, share
 from e2train.train.data import Dataset, Split, labelled_images, read_pixels
-from e2train.train.data.dataset import DataWarning, warn_of_squares
+from e2train.train.data.dataset import warn_of_colours, warn_of_squares
 from e2train.train.data.image_folder import scan_image
 from e2train.train.data.own_data import check_classes, renumbered
 from e2train.train.errors import TrainError
@@ -149,8 +148,7 @@ def _warn_of_changes(trained: TrainedModel, images: Sequence[Path]) -> None:
     if oblong := sum(width != height for width, height in sizes):
         warn_of_squares(f"{oblong} of {len(images)} images are")
     if coloured := sum(count > trained.format.channels for count in channels):
-        text = f"{coloured} of {len(images)} images have colour channels; the model takes the brightness"
-        warnings.warn(text, DataWarning, stacklevel=3)
+        warn_of_colours(coloured, len(images))
 
 
 @torch.no_grad()

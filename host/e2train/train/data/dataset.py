@@ -26,6 +26,7 @@ __all__ = [
     "hold_out",
     "mirror_and_shift",
     "warn",
+    "warn_of_colours",
     "warn_of_squares",
 ]
 
@@ -52,6 +53,11 @@ def warn(text: str) -> None:
 def warn_of_squares(which: str) -> None:
     """Say that images are cut; ``which`` begins the sentence."""
     warn(f"{which} not square: the middle square of each is used; crop or pad them for another part")
+
+
+def warn_of_colours(coloured: int, count: int) -> None:
+    """Say that colours are not used."""
+    warn(f"{coloured} of {count} images have colour channels; the model takes the brightness")
 
 
 class Dataset(Protocol):

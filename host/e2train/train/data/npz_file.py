@@ -51,11 +51,11 @@ class ImageArray:
         return np.stack([_fitted(image, self.format) for image in images])
 
     def found(self) -> tuple[int, int]:
-        """How many channels the images have, and their shorter side."""
+        """How many images have colours, and their shorter side."""
         H, W = self.images.shape[2:]
         if H != W:
             warn_of_squares(f"images of {W} x {H} pixels are")
-        return self.images.shape[1], min(H, W)
+        return len(self) if self.images.shape[1] > 1 else 0, min(H, W)
 
     def formatted(self, form: ImageFormat) -> ImageArray:
         """The same in another format."""

@@ -25,6 +25,7 @@ from e2train.train.data.dataset import (
     Part,
     Split,
     warn,
+    warn_of_colours,
     warn_of_squares,
 )
 from e2train.train.data.image_folder import (
@@ -65,7 +66,7 @@ class OwnImages(Dataset, Protocol):
         ...
 
     def found(self) -> tuple[int, int]:
-        """How many channels the images have, and their usual shorter side; warns where some are cut."""
+        """How many images have colours, and their usual shorter side; warns where some are cut."""
         ...
 
     def formatted(self, form: ImageFormat) -> OwnImages:
@@ -82,11 +83,11 @@ class _Files(ImageFiles):
     """Images in the folders of their classes."""
 
     def found(self) -> tuple[int, int]:
-        """How many channels the images have, and their usual shorter side."""
+        """How many images have colours, and their usual shorter side."""
         channels, sizes = zip(*map(scan_image, self.files), strict=True)
         if oblong := sum(width != height for width, height in sizes):
             warn_of_squares(f"{oblong} of {len(sizes)} images are")
-        return max(channels), int(np.median([min(size) for size in sizes]))
+        return sum(count > 1 for count in channels), int(np.median([min(size) for size in sizes]))
 
     def formatted(self, form: ImageFormat) -> _Files:
         """The same in another format."""
@@ -121,10 +122,11 @@ def own_split(
     names, train, test = _read(root)
     if len(names) < 2:
         raise DataError(f"{root} has 1 class, {names[0]}; at least 2 are needed: {_LAYOUT}")
-    found_channels, found_size = train.found()
+    coloured, found_size = train.found()
+    form = ImageFormat(channels=channels or (3 if coloured else 1), size=size or min(found_size, most_size))
+    _warn_of_lost_colours(coloured, train, form)
     if test is not None:
-        test.found()
-    form = ImageFormat(channels=channels or found_channels, size=size or min(found_size, most_size))
+        _warn_of_lost_colours(test.found()[0], test, form)
     kept = np.arange(len(train))
     share = validation or (0.0 if test is not None else SHARE)
     if share:
@@ -153,7 +155,7 @@ def labelled_images(root: Path, form: ImageFormat, names: tuple[str, ...]) -> Da
     found, train, test = _read(root)
     check_classes(root, found, names)
     chosen = train if test is None else test
-    chosen.found()
+    _warn_of_lost_colours(chosen.found()[0], chosen, form)
     return renumbered(chosen.formatted(form), found, names)
 
 
@@ -228,6 +230,11 @@ def _look_beside(root: Path, test: Path | None) -> None:
 def _warn_of_loose_images(folder: Path) -> None:
     if count := loose_images(folder):
         warn(f"{folder} itself holds images ({count}), left out; those in folders of classes are read")
+
+
+def _warn_of_lost_colours(coloured: int, images: OwnImages, form: ImageFormat) -> None:
+    if coloured and form.channels == 1:
+        warn_of_colours(coloured, len(images))
 
 
 def _some(names: Sequence[str]) -> str:
