@@ -72,6 +72,8 @@ X, Y = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
          "with 1 or 3 channels"),
         ({"x_train": X, "y_train": np.eye(4, dtype=int)},
          ": y_train has the shape (4, 4), it must be (N,) or (N, 1)"),
+        ({"x_train": X, "y_train": Y.astype(np.uint64) * np.uint64(2**64 - 1)},
+         ": y_train has the class 18446744073709551615, it must be at most 9223372036854775807"),
         ({"x_train": X[:0], "y_train": Y[:0]},
          ": x_train has the shape (0, 8, 8): empty, or more than 8 GiB"),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},

@@ -4,6 +4,7 @@
 import html
 import json
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -116,6 +117,22 @@ def test_names_of_classes_are_no_formulas(tmp_path, rng, classes):
 def test_a_class_whose_name_is_no_utf_8_is_refused(tmp_path, rng):
     write_images(tmp_path, count=2, rng=rng, classes=("ant", os.fsdecode(b"\xe9")))
     assert refusal(tmp_path) == f"the class '\\udce9' in {tmp_path} is no UTF-8; rename its folder"
+
+
+def test_a_class_has_a_name_of_one_line(tmp_path, rng):
+    write_images(tmp_path, count=2, rng=rng, classes=("ant", "b\ne"))
+    assert refusal(tmp_path) == f"{tmp_path} has the class 'b\\ne'; give it a name of one line"
+
+
+def test_a_warning_says_that_images_for_the_test_are_not_used(tmp_path, rng):
+    write_images(tmp_path / "train", count=5, rng=rng)
+    write_images(tmp_path / "val", count=2, rng=rng)
+    text = (
+        f"{tmp_path} has images for the test, which are not used: validation 0.2 holds out training images; "
+        "--set validation=0 tests the others"
+    )
+    with pytest.warns(DataWarning, match=f"^{re.escape(text)}$"):
+        assert split_of(tmp_path, validation=0.2).validation == 0.2
 
 
 def test_images_that_cannot_be_trained_on_are_refused(tmp_path, rng):

@@ -54,6 +54,9 @@ def load_split(config: RunConfig) -> Split:
     else:
         classes = 100 if config.preset.startswith("cifar100") else 10
         split = cifar_split(Path(config.data), classes=classes)
+    for part, images in (("training", split.train), ("test", split.test)):
+        if not len(images):
+            raise DataError(f"{config.data} has no {part} images; get the data set again")
     return hold_out(split, config.validation, seed=config.seed) if config.validation else split
 
 

@@ -11,17 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2train.train.data.dataset import Arrays, DataError, ImageFormat, Split, hash_of
+from e2train.train.data.dataset import (
+    Arrays,
+    DataError,
+    ImageFormat,
+    Split,
+    check_names,
+    hash_of,
+    warn,
+)
 from e2train.train.data.plain_pickle import read_plain_pickle
 
 __all__ = ["cifar_split", "read_batch"]
 
+_TRAIN_IMAGES, _TEST_IMAGES = 50_000, 10_000
 _IMAGE_BYTES = 3 * 32 * 32
 _LARGEST_FILE = 256 << 20  # CIFAR-100's training file has 155 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
+    name: str
     folder: str
     train: tuple[str, ...]
     test: str
@@ -34,6 +44,7 @@ class _Layout:
 
 _LAYOUTS = {
     10: _Layout(
+        name="CIFAR-10",
         folder="cifar-10-batches-py",
         train=tuple(f"data_batch_{index}" for index in range(1, 6)),
         test="test_batch",
@@ -44,6 +55,7 @@ _LAYOUTS = {
         std=(63.0, 62.1, 66.7),
     ),
     100: _Layout(
+        name="CIFAR-100",
         folder="cifar-100-python",
         train=("train",),
         test="test",
@@ -71,6 +83,12 @@ def cifar_split(root: Path, *, classes: int) -> Split:
         _load([folder / name for name in layout.train], layout),
         _load([folder / layout.test], layout),
     )
+    for part, images, whole in (("training", train, _TRAIN_IMAGES), ("test", test, _TEST_IMAGES)):
+        if len(images) != whole:
+            warn(
+                f"{folder} holds {len(images):,} {part} images, {layout.name} has {whole:,}; for all of them "
+                f"get it with e2train data fetch cifar{classes} into an empty folder"
+            )
     return Split(
         train=train,
         test=test,
@@ -116,7 +134,9 @@ def _names(folder: Path, layout: _Layout) -> tuple[str, ...]:
         or not all(isinstance(name, str | bytes) for name in names)
     ):
         raise DataError(f"{folder / file}: {entry} must be a list of {layout.classes} names")
-    return tuple(name if isinstance(name, str) else name.decode("utf-8", "replace") for name in names)
+    texts = [name if isinstance(name, str) else name.decode("utf-8", "replace") for name in names]
+    check_names(texts, folder / file)
+    return tuple(texts)
 
 
 def _load(paths: Sequence[Path], layout: _Layout) -> Arrays:

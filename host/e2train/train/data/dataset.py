@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +24,7 @@ __all__ = [
     "ImageFormat",
     "Part",
     "Split",
+    "check_names",
     "hash_of",
     "hold_out",
     "mirror_and_shift",
@@ -43,6 +46,18 @@ class DataError(ValueError):
 
 class DataWarning(UserWarning):
     """Data of which a part is not used."""
+
+
+def check_names(names: Sequence[str], place: Path) -> None:
+    """Refuse names of classes that would not be told apart, or break a line.
+
+    Raises: DataError.
+    """
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise DataError(f"{place} has two classes named {name!a}; give each a name of its own")
+        if name.splitlines() != [name]:
+            raise DataError(f"{place} has the class {name!a}; give it a name of one line")
 
 
 def warn(text: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2train.train.data.dataset import DataError, ImageFormat, Indices, Split
+from e2train.train.data.dataset import DataError, ImageFormat, Indices, Split, check_names
 from e2train.train.files import is_text
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ def class_names(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
     if wrong := [name for name in names if not is_text(name)]:
         raise DataError(f"the class {wrong[0]!a} in {folder} is no UTF-8; rename its folder")
+    check_names(names, folder)
     return names
 
 

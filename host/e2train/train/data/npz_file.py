@@ -22,6 +22,7 @@ __all__ = ["ImageArray", "read_images"]
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _LARGEST = 8 << 30  # bytes of an array
+_LARGEST_CLASS = 2**63 - 1
 _UNCHANGED = ImageFormat(channels=0, size=0)
 Labels = NDArray[np.int64]
 _Part = tuple[Pixels, tuple[int, ...]]
@@ -154,6 +155,8 @@ def _labels(values: NDArray[np.generic], key: str, path: Path) -> Labels:
         values = values[:, 0]
     if values.ndim != 1:
         raise DataError(f"{path}: {key} has the shape {values.shape}, it must be (N,) or (N, 1)")
+    if (largest := int(values.max())) > _LARGEST_CLASS:
+        raise DataError(f"{path}: {key} has the class {largest}, it must be at most {_LARGEST_CLASS}")
     return values.astype(np.int64)
 
 

@@ -125,6 +125,11 @@ def own_split(
     coloured, found_size = train.found()
     form = ImageFormat(channels=channels or (3 if coloured else 1), size=size or min(found_size, most_size))
     _warn_of_lost_colours(coloured, train, form)
+    if test is not None and validation:
+        warn(
+            f"{root} has images for the test, which are not used: validation {validation} holds out training "
+            "images; --set validation=0 tests the others"
+        )
     if test is not None:
         _warn_of_lost_colours(test.found()[0], test, form)
     kept = np.arange(len(train))
