@@ -167,7 +167,10 @@ def test_the_command_fetches(server, tmp_path, monkeypatch, capsys):
         return stop.value.code, capsys.readouterr()
 
     code, output = call("cifar10", "--to", str(tmp_path))
-    assert (code, output.out) == (0, f"{tmp_path}/set\n")
+    assert (code, output.out, output.err.strip()) == (0, f"{tmp_path}/set\n", "")
+    code, output = call("cifar10", "--to", str(tmp_path))
+    note = "e2train: the files of cifar10 were there already; they were not checked\n"
+    assert (code, output.out, output.err) == (0, f"{tmp_path}/set\n", note + "\n")
     code, output = call("mnist", "--to", str(tmp_path))
     assert (code, output.err) == (2, "e2train: no data set 'mnist' to fetch; there are: cifar10, cifar100\n")
     code, output = call("cifar10", "--to", str(tmp_path / "more"), "--url", "file:///etc/passwd")

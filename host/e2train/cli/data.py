@@ -29,10 +29,13 @@ def fetch(
     to: Annotated[Path, typer.Option(help="Folder to unpack into; pass it to e2train train as --data.")],
     url: Annotated[str | None, typer.Option(help="Another server's copy of the same archive.")] = None,
 ) -> None:
-    """Download a data set and verify its checksum; an interrupted download is continued."""
+    """Download a data set and verify its checksum, unless its files are there already.
+
+    An interrupted download is continued.
+    """
     with ends_at_once():
         from e2train.train import DataError
-        from e2train.train.data.fetch import SOURCES
+        from e2train.train.data.fetch import SOURCES, is_there
         from e2train.train.data.fetch import fetch as download
 
     source = SOURCES.get(name)
@@ -42,6 +45,8 @@ def fetch(
         if not url.startswith(("http://", "https://")):
             raise DataError(f"--url must begin with http:// or https://, not {url[:40]!r}")
         source = replace(source, url=url)
+    if is_there(source, to):
+        typer.echo(f"e2train: the files of {name} were there already; they were not checked", err=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from e2train.train.data.dataset import DataError
 from e2train.train.files import exclusive_lock
 
-__all__ = ["SOURCES", "Source", "fetch"]
+__all__ = ["SOURCES", "Source", "fetch", "is_there"]
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0  # without a byte
@@ -59,15 +59,20 @@ SOURCES = {
 }
 
 
+def is_there(source: Source, to: Path) -> bool:
+    """Whether all files of an archive are in ``to``; what is in them is not looked at."""
+    return all((to / name).is_file() for name in source.files)
+
+
 def fetch(source: Source, to: Path, *, watch: Callable[[int, int], None] = lambda done, of: None) -> Path:
     """Download and unpack an archive into ``to``, and return the folder of its files.
 
-    What is there already is kept; ``watch`` sees how many bytes there are, of how many.
+    What is there already is kept, unchecked; ``watch`` sees how many bytes there are, of how many.
 
     Raises: DataError when the server cannot be reached, or gives something else; OSError for the disk.
     """
     folder = to / source.folder
-    if all((to / name).is_file() for name in source.files):
+    if is_there(source, to):
         return folder
     to.mkdir(parents=True, exist_ok=True)
     part = to / f"{source.archive}.part"
