@@ -31,6 +31,14 @@ def test_a_short_file_takes_the_rest_from_its_preset(tmp_path):
     assert read_config(path) == PRESETS["digits"].changed(lr=1)
 
 
+def test_whole_numbers_are_settings_as_floats_are(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "digits"\nlr = 1\n')
+    as_float = PRESETS["digits"].changed(lr=1.0)
+    for whole in (read_config(path), PRESETS["digits"].changed(lr=1)):
+        assert (type(whole.lr), whole.to_toml(), whole.hash) == (float, as_float.to_toml(), as_float.hash)
+
+
 def executions(model):
     """How the presets of a model run."""
     return {PRESETS[preset].execution for preset, name in MODELS.items() if name == model}
@@ -89,6 +97,8 @@ def test_hash_tells_what_is_trained_and_not_where():
         ({"skip_where": "here"}, "no skip_where 'here'; there are: anywhere, within-stages"),
         ({"batch": 0}, "batch must be in 1..2147483647, not 0"),
         ({"steps": 10**39}, f"steps must be in 0..2147483647, not {10**39}"),
+        ({"threads": 1025}, "threads must be in 1..1024, not 1025"),
+        ({"lr": 10**400}, "lr must be at least 0, not inf"),
         ({"lr": float("inf")}, "lr must be at least 0, not inf"),
         ({"deadline_s": float("inf")}, "deadline_s must be in 0.1..1000000.0, not inf"),
         ({"data": "/tmp/\udcff"}, r"data is '/tmp/\udcff', which is no UTF-8; rename the file or folder"),
@@ -140,6 +150,9 @@ def test_options_and_assignments_are_taken_together():
     assert digits.set(["lr=0.5"], lr=0.5).lr == 0.5
     with pytest.raises(TrainError, match=r"^steps is 20 by its option and 30 by --set; give it once$"):
         digits.set(["steps=30"], steps=20)
+    for again in ("lr=0.5", "lr=0.6"):
+        with pytest.raises(TrainError, match=rf"^lr is 0.5 and {again[3:]} by --set; give it once$"):
+            digits.set(["lr=0.5", "seed=1", again])
 
 
 def test_a_run_from_before_a_setting_is_read_as_it_was_trained(tmp_path):

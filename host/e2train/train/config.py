@@ -106,6 +106,9 @@ class RunConfig:
     validation: float = 0.0  # share of the training images held out, and tested in place of the test set
 
     def __post_init__(self) -> None:
+        for key, kind in _KINDS.items():
+            if kind == "float" and type(value := getattr(self, key)) is int:  # else 1 and 1.0 have two hashes
+                object.__setattr__(self, key, float(value) if abs(value) <= _LARGEST_INT else _ANY)
         self._check_values()
         try:
             _ = self.widths
@@ -262,11 +265,13 @@ class RunConfig:
     def set(self, assignments: list[str], **options: Any) -> RunConfig:
         """The same with values from texts such as ``psg_mode=resolve``, and options of ``changed``.
 
-        Raises: TrainError when there is no such key, the value is not of its type, or an option has another.
+        Raises: TrainError when there is no such key, the value is not of its type, or it is given twice.
         """
         assigned: dict[str, Any] = {}
         for text in assignments:
             key, _, value = text.partition("=")
+            if key in assigned:
+                raise TrainError(f"{key} is {assigned[key]} and {value} by --set; give it once")
             kind = _KINDS.get(key)
             if kind is None:
                 raise TrainError(f"no setting {key!r}; there are: {', '.join(_KINDS)}")
@@ -291,6 +296,7 @@ class RunConfig:
 
 
 _ANY = float("inf")
+_LARGEST_INT = 2**1023  # that is a float
 _MOST = 2**31 - 1
 _KINDS = {
     field.name: "str" if field.type in ("PsgMode", "SignScale") else str(field.type)
@@ -313,7 +319,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch"), (1, _MOST)),
-    **dict.fromkeys(("threads", "ranks"), (1, 65_536)),
+    "threads": (1, 1024),
+    "ranks": (1, 65_536),
     **dict.fromkeys(("steps", "test_images"), (0, _MOST)),
     **dict.fromkeys(("lr", "weight_decay", "gate_weight"), (0, _ANY)),
     **dict.fromkeys(("sign_lr", "sign_weight_decay"), (0, _ANY)),
