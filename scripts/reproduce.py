@@ -37,6 +37,7 @@ VALIDATION = 0.1  # share of the training images that --choose holds out
 
 def main() -> int:
     options = parse()
+    check(options)
     os.nice(options.nice)
     table, out = TABLES[options.table], options.out / options.table
     choices = out / "choices"
@@ -104,6 +105,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="threads of a run; those of the table by default")
     parser.add_argument("--out", type=Path, default=Path("runs/tables"))
     return parser.parse_args()
+
+
+def check(options: argparse.Namespace) -> None:
+    """End with one line where an option makes no sense."""
+    if not Path(options.data).is_dir():
+        sys.exit(f"no folder {options.data}: give the one that holds the data set with --data")
+    for name in ("seeds", "steps", "jobs", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            sys.exit(f"--{name} must be at least 1, not {value}")
 
 
 def seeds(table: Table, name: str, out: Path, options: argparse.Namespace) -> list[Run]:

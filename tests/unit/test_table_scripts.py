@@ -83,6 +83,20 @@ def test_a_row_has_its_own_number_of_seeds_and_finished_runs_are_kept(reproduce,
     assert reproduce("--seeds", "2", "--rows", "psg, predict")[1] == ["tiny/psg-predict-seed1"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "/none"), "no folder /none: give the one that holds the data set with --data"),
+        (("--steps", "-3"), "--steps must be at least 1, not -3"),
+        (("--seeds", "0"), "--seeds must be at least 1, not 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_line(reproduce, tmp_path, options, message):
+    with pytest.raises(SystemExit) as stop:
+        reproduce(*options)
+    assert (stop.value.code, list(tmp_path.iterdir())) == (message, [])
+
+
 def test_a_run_that_the_table_lists_is_not_needed_any_more(reproduce, tmp_path):
     options = ("--rows", "psg, predict", "--seeds")
     reproduce(*options, "1")
