@@ -325,5 +325,10 @@ def test_an_unfinished_run_is_not_overwritten_unasked(tmp_path):
     with pytest.raises(TrainError) as error:
         run_training(CONFIG, out=tmp_path)
     assert str(error.value) == f"{tmp_path} holds an unfinished run; go on with --resume, or use --overwrite"
+    with pytest.raises(TrainError) as error:
+        run_training(CONFIG, out=tmp_path, resume=True, overwrite=True)
+    assert str(error.value) == (
+        "--resume goes on with the run in a folder, --overwrite discards it; give one of them"
+    )
     assert (tmp_path / "checkpoint.pt").read_bytes() == saved
     assert run_training(CONFIG, out=tmp_path, overwrite=True).steps_run == 6

@@ -56,6 +56,10 @@ def run_training(
     Raises: Interrupted after Ctrl-C, when everything is saved; TrainError for a folder or a checkpoint that
     cannot be used; DeviceError when the device fails.
     """
+    if resume and overwrite:
+        raise TrainError(
+            "--resume goes on with the run in a folder, --overwrite discards it; give one of them"
+        )
     folder = RunFolder(out)
     with joined() as group, deterministic(torch_threads(config)), ExitStack() as stack:
         if config.ranks not in (1, group.size) and not resume:
