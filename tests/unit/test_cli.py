@@ -105,6 +105,9 @@ def test_a_warning_is_one_line(run, monkeypatch, tmp_path):
         *((["bitstream", "build", "--dry-run", *option],
            "invalid value: --top, -I and -D belong to a kernel of your own; name it by --kernel FILE.cpp",
            ["bitstream", "build"]) for option in (["--top", "f"], ["-I", "."], ["-D", "X"])),
+        *((["board", "plan", "resnet8", option, value],
+           f"invalid value for '{option}': Input should be less than or equal to {most}", ["board", "plan"])
+          for option, most in (("--call-ms", 60000), ("--link-mb-s", 1000000)) for value in ("inf", "nan")),
         (["board", "plan", "resnet8", "--batch", "0"],
          "invalid value for '--batch': Input should be greater than or equal to 1", ["board", "plan"]),
     ],

@@ -108,8 +108,10 @@ def plan(
     result_bits: ResultBits = "16",
     input_gradient_bits: InputGradientBits = "0",
     block_gradient_bits: BlockGradientBits = "16",
-    link_mb_s: Annotated[float, typer.Option(help="MB/s between PC and board.", min=0.001)] = 110.0,
-    call_ms: Annotated[float, typer.Option(help="Milliseconds of a call or request.", min=0.0)] = 0.5,
+    link_mb_s: Annotated[float, typer.Option(help="MB/s between PC and board.", min=0.001, max=1e6)] = 110.0,
+    call_ms: Annotated[
+        float, typer.Option(help="Milliseconds of a call or request.", min=0.0, max=60_000.0)
+    ] = 0.5,
     as_json: Json = False,
 ) -> None:
     """What a resident training step takes on a board, without one: calls, bytes, cycles, seconds."""
