@@ -210,7 +210,7 @@ def logits_of(path, form, batch):
     return np.concatenate([execute_onnx(wrapped, {"images": each[None]})["logits"] for each in batch.numpy()])
 
 
-def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
+def test_offloaded_models_are_used_on_other_devices(tmp_path, images, run):
     config = PRESETS["digits"].changed(execution="offload", steps=1, batch=8, test_images=8)
     run_training(config, out=tmp_path)
     digits = read_trained(tmp_path)
@@ -221,6 +221,8 @@ def test_offloaded_models_are_used_on_other_devices(tmp_path, images):
     with pytest.warns(DataWarning, match=r"^1 of 1 images have colour channels; "):
         specified = predict(digits, [path], device="spec")
     assert [found.probability for found in emulated] == [found.probability for found in specified]
+    lost = "1 of 1 images have colour channels; the model takes the brightness"
+    assert run("predict", tmp_path, path)[::2] == (0, f"e2train: {lost}\n")
 
 
 @pytest.mark.parametrize(
