@@ -5,6 +5,7 @@ import contextlib
 import os
 import pickle
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -194,8 +195,9 @@ def test_an_empty_part_is_refused(tmp_path, part, validation):
     empty = {"data": np.zeros((0, 3072), np.uint8), "fine_labels": []}
     (folder / part).write_bytes(pickle.dumps(empty, protocol=4))
     config = PRESETS["cifar100-resnet8"].changed(data=str(tmp_path), validation=validation)
-    with pytest.raises(DataError) as error:
+    with warnings.catch_warnings(record=True) as seen, pytest.raises(DataError) as error:
         load_split(config)
+    assert seen == []
     kind = "training" if part == "train" else part
     assert str(error.value) == f"{tmp_path} has no {kind} images; get the data set again"
 

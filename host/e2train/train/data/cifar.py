@@ -83,8 +83,9 @@ def cifar_split(root: Path, *, classes: int) -> Split:
         _load([folder / name for name in layout.train], layout),
         _load([folder / layout.test], layout),
     )
+    names = _names(folder, layout)
     for part, images, whole in (("training", train, _TRAIN_IMAGES), ("test", test, _TEST_IMAGES)):
-        if len(images) != whole:
+        if len(train) and len(test) and len(images) != whole:  # else an error says so
             warn(
                 f"{folder} holds {len(images):,} {part} images, {layout.name} has {whole:,}; for all of them "
                 f"get it with e2train data fetch cifar{classes} into an empty folder"
@@ -93,7 +94,7 @@ def cifar_split(root: Path, *, classes: int) -> Split:
         train=train,
         test=test,
         sha256=hash_of(train, test),
-        names=_names(folder, layout),
+        names=names,
         format=ImageFormat(channels=3, size=32, mean=layout.mean, std=layout.std),
         augment=True,
     )
