@@ -50,7 +50,7 @@ def main() -> int:
             f"--minutes must be above {SAVING_S / 60:.2f}, which stopping takes, not {options.minutes:g}"
         )
     try:
-        config = find_config(options.preset).set([SETTING, *options.set]).changed(data=options.data)
+        config = find_config(options.preset).set([SETTING]).set(options.set).changed(data=options.data)
     except TrainError as error:
         sys.exit(str(error))
     folder = RunFolder(options.out)
