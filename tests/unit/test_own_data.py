@@ -4,7 +4,6 @@
 import html
 import json
 import os
-import re
 import struct
 import warnings
 import zlib
@@ -124,17 +123,6 @@ def test_a_class_has_a_name_of_one_line(tmp_path, rng):
     assert refusal(tmp_path) == f"{tmp_path} has the class 'b\\ne'; give it a name of one line"
 
 
-def test_a_warning_says_that_images_for_the_test_are_not_used(tmp_path, rng):
-    write_images(tmp_path / "train", count=5, rng=rng)
-    write_images(tmp_path / "val", count=2, rng=rng)
-    text = (
-        f"{tmp_path} has images for the test, which are not used: validation 0.2 holds out training images; "
-        "--set validation=0 tests the others"
-    )
-    with pytest.warns(DataWarning, match=f"^{re.escape(text)}$"):
-        assert split_of(tmp_path, validation=0.2).validation == 0.2
-
-
 def test_images_that_cannot_be_trained_on_are_refused(tmp_path, rng):
     write_images(tmp_path, count=5, rng=rng)
     (tmp_path / "eel").mkdir()
@@ -222,43 +210,6 @@ def test_a_camera_may_put_a_preview_behind_its_image(tmp_path, rng):
     image.save(tmp_path / "ant" / "9.jpg", "MPO", save_all=True, append_images=[preview])
     split = split_of(tmp_path)
     assert len(split.train) + len(split.test) == 21
-
-
-def test_a_link_to_nothing_is_no_class(tmp_path, rng):
-    write_images(tmp_path / "train", count=2, rng=rng)
-    for folder in (tmp_path / "train", tmp_path):
-        link = folder / "val"
-        link.symlink_to("/none")
-        assert refusal(tmp_path) == f"{link} is a link to /none, which is not there; mend or remove it"
-        link.unlink()
-
-
-@pytest.mark.parametrize("name", ["valid", "Validation"])
-def test_images_for_the_test_by_another_name_are_refused(tmp_path, rng, name):
-    write_images(tmp_path / "train", count=5, rng=rng)
-    write_images(tmp_path / name, count=2, rng=rng)
-    assert refusal(tmp_path) == f"{tmp_path} has {name} beside train; rename it to val to test on it"
-
-
-def test_a_warning_says_which_images_are_left_out(tmp_path, rng):
-    write_images(tmp_path / "train", count=5, rng=rng, size=(8, 8))
-    write_images(tmp_path / "val", count=2, rng=rng, size=(8, 8))
-    (tmp_path / "notes").mkdir()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        split_of(tmp_path)
-    for name in ("test", "valid"):
-        write_images(tmp_path / name, count=1, rng=rng)
-    for folder in (tmp_path, tmp_path / "train"):
-        (folder / "0.png").write_bytes(b"")
-    with pytest.warns(DataWarning) as seen:
-        split_of(tmp_path)
-    itself = "itself holds images (1), left out; those in folders of classes are read"
-    assert [str(warning.message) for warning in seen] == [
-        f"{tmp_path}: images in test, valid are left out; those in train and val are read",
-        f"{tmp_path} {itself}",
-        f"{tmp_path}/train {itself}",
-    ]
 
 
 def test_colours_of_more_than_8_bits_are_refused(tmp_path, rng):

@@ -3,6 +3,7 @@
 
 import pickle
 import signal
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,20 +21,55 @@ from e2train.train import (
     read_trained,
     run_training,
 )
+from e2train.train.data.dataset import DataWarning
+from e2train.train.resources import load_split
 from PIL import Image
 
 CONFIG = PRESETS["cifar10-resnet8"].changed(method="smb-int8", steps=3, batch=4, threads=1, test_images=4)
+AGAIN = "get the data set again"
 
 
-def write_cifar(root: Path, seed: int) -> str:
-    """Random images in the layout of CIFAR-10's archive."""
+def write_cifar(root: Path, seed: int, *, classes: int = 10) -> str:
+    """Random images in the layout of an archive of CIFAR."""
     rng = np.random.default_rng(seed)
-    folder = root / f"data{seed}" / "cifar-10-batches-py"
+    folder = root / f"data{seed}" / ("cifar-10-batches-py" if classes == 10 else "cifar-100-python")
     folder.mkdir(parents=True)
-    for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
-        batch = {"data": rng.integers(0, 256, (4, 3072), np.uint8), "labels": rng.integers(0, 10, 4).tolist()}
+    names = (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch") if classes == 10 else ("train", "test")
+    key = "labels" if classes == 10 else "fine_labels"
+    for name in names:
+        batch = {"data": rng.integers(0, 256, (4, 3072), np.uint8), key: rng.integers(0, 10, 4).tolist()}
         (folder / name).write_bytes(pickle.dumps(batch))
     return str(folder.parent)
+
+
+@pytest.mark.parametrize(("classes", "train"), [(10, "data_batch_*"), (100, "train")])
+def test_missing_images_are_named_and_empty_parts_refused(tmp_path, classes, train):
+    folder = Path(write_cifar(tmp_path, 1, classes=classes))
+    config = PRESETS[f"cifar{classes}-resnet8"].changed(data=str(folder))
+    with pytest.warns(DataWarning) as seen:
+        load_split(config)
+    (place,) = folder.iterdir()
+    hint = f"for all of them get it with e2train data fetch cifar{classes} into an empty folder"
+    assert [str(warning.message) for warning in seen] == [
+        f"{place} holds {20 if classes == 10 else 4} training images, CIFAR-{classes} has 50,000; {hint}",
+        f"{place} holds 4 test images, CIFAR-{classes} has 10,000; {hint}",
+    ]
+    labels = "labels" if classes == 10 else "fine_labels"
+    empty = pickle.dumps({"data": np.zeros((0, 3072), np.uint8), labels: []})
+    for part, files in (("test", "test*"), ("training", train)):
+        for path in place.glob(files):
+            path.write_bytes(empty)
+        for validation in (0.0, 0.5) if part == "test" else ():
+            assert refusal(config.changed(validation=validation)) == f"{folder} has no test images; {AGAIN}"
+    assert refusal(config) == f"{folder} has no training images; {AGAIN}"
+
+
+def refusal(config):
+    """Why images are refused, without a warning before it."""
+    with warnings.catch_warnings(record=True) as seen, pytest.raises(DataError) as error:
+        load_split(config)
+    assert seen == []
+    return str(error.value)
 
 
 def stop_at_once(row):

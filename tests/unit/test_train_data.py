@@ -5,17 +5,14 @@ import contextlib
 import os
 import pickle
 import tracemalloc
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from e2train.train import PRESETS
 from e2train.train.data import Batches, DataError, cifar_split, digits_split, folder_split, hold_out
 from e2train.train.data.cifar import read_batch
-from e2train.train.data.dataset import DataWarning, mirror_and_shift
-from e2train.train.resources import load_split
+from e2train.train.data.dataset import mirror_and_shift
 from PIL import Image
 
 NO_ROWS = "data must be uint8 rows of 3072; is it of another data set?"
@@ -174,32 +171,6 @@ def test_classes_of_one_name_are_refused(tmp_path):
         cifar_split(tmp_path, classes=10)
     text = f"{folder}/batches.meta has two classes named 'cat'; give each a name of its own"
     assert str(error.value) == text
-
-
-@pytest.mark.parametrize("classes", [10, 100])
-def test_a_warning_says_that_images_are_missing(tmp_path, classes):
-    folder = write_cifar(tmp_path, classes)
-    with pytest.warns(DataWarning) as seen:
-        cifar_split(tmp_path, classes=classes)
-    hint = f"for all of them get it with e2train data fetch cifar{classes} into an empty folder"
-    assert [str(warning.message) for warning in seen] == [
-        f"{folder} holds {30 if classes == 10 else 6} training images, CIFAR-{classes} has 50,000; {hint}",
-        f"{folder} holds 6 test images, CIFAR-{classes} has 10,000; {hint}",
-    ]
-
-
-@pytest.mark.parametrize("part", ["train", "test"])
-@pytest.mark.parametrize("validation", [0.0, 0.5])
-def test_an_empty_part_is_refused(tmp_path, part, validation):
-    folder = write_cifar(tmp_path, 100)
-    empty = {"data": np.zeros((0, 3072), np.uint8), "fine_labels": []}
-    (folder / part).write_bytes(pickle.dumps(empty, protocol=4))
-    config = PRESETS["cifar100-resnet8"].changed(data=str(tmp_path), validation=validation)
-    with warnings.catch_warnings(record=True) as seen, pytest.raises(DataError) as error:
-        load_split(config)
-    assert seen == []
-    kind = "training" if part == "train" else part
-    assert str(error.value) == f"{tmp_path} has no {kind} images; get the data set again"
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
