@@ -220,13 +220,6 @@ CASES = {
         "6:20: a DATAFLOW function may only declare variables, compute values and call functions; this one "
         "is no process, as it returns a value or is called elsewhere too",
     ),
-    "number that is read before it is written": (
-        "static void add(In& x, const int& n, In& y) { y.write(x.read() + n); }\n"
-        "static void take(In& x, int& n) { n = x.read(); }\n"
-        + TOP.replace("In& x_in", "In& x_in, In& n_in")
-        + "  #pragma HLS DATAFLOW\n  int n;\n  add(x_in, n, y_out);\n  take(n_in, n);\n}\n",
-        "8:7: add reads n and is called before take, which writes it; call it after",
-    ),
     "stream without a reader": (
         "static void p(In& x, In& z, In& y) { y.write(x.read()); z.write(1); }\n"
         + TOP

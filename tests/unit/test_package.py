@@ -48,6 +48,13 @@ def test_importing_loads_nothing_else():
     assert done.stdout == "set()\n"
 
 
+def test_overlays_come_without_llvmlite():
+    """Loaded after gRPC, as pynq's client has it, it disturbs what that sends."""
+    script = "import sys, e2train.overlay, e2train.devices.own_kernel; print('llvmlite' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_device_is_opened_without_torch():
     script = "import sys; sys.modules['torch'] = None; import e2train; e2train.open_device('spec')"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -14,9 +14,6 @@ from e2hls.base.kernel import Kernel
 from e2hls.checking.wrapper_text import SUFFIX, WrapperPort, wrapper_text
 from e2hls.frontend.compile import accesses
 from e2hls.frontend.top_function import Parameter, TopFunction
-from e2hls.passes.ping_pong import ping_pong
-from e2hls.passes.shared_scalars import writes_always
-from e2hls.pipeline import lower
 
 __all__ = ["INTERFACE", "Wrapped", "wrap", "wrapper_kernel"]
 
@@ -76,6 +73,11 @@ def _why_not_lowered(kernel: Kernel) -> str:
 
     A number that is sent out would have to keep what it had where a call does not write it.
     """
+    # With the whole flow comes llvmlite: loaded after gRPC, it disturbs what pynq's client sends.
+    from e2hls.passes.ping_pong import ping_pong
+    from e2hls.passes.shared_scalars import writes_always
+    from e2hls.pipeline import lower
+
     try:
         design = lower(kernel)
         ping_pong(design)
