@@ -20,7 +20,7 @@ from e2hls.base.rtl_design import REPORT_FILE, RtlDesign, RtlOptions
 if TYPE_CHECKING:
     from e2hls.pipeline import Watch
 
-__all__ = ["build_rtl"]
+__all__ = ["build_rtl", "why_not_parallel"]
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
 _PLACE = re.compile(r"(?P<file>.+?)(?P<rest>:\d+:\d+: .*)", re.S)
@@ -56,6 +56,29 @@ def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS, *, watch: Watch |
             shutil.copytree(made, folder, dirs_exist_ok=True)
 
         return _load(kernel, sources, cached("rtl", key, keep))
+
+
+def why_not_parallel(kernel: Kernel) -> str:
+    """Why the processes of a wrapper under DATAFLOW cannot be kept; empty where they can.
+
+    A number that is sent out would have to keep what it had where a call does not write it.
+    """
+    # With the flow comes llvmlite: loaded after gRPC, it disturbs what pynq's client sends.
+    from e2hls.passes.ping_pong import ping_pong
+    from e2hls.passes.shared_scalars import writes_always
+    from e2hls.pipeline import lower
+
+    try:
+        design = lower(kernel)
+        ping_pong(design)
+    except HlsError as error:
+        return str(error)
+    sent = {each.number for each in design.streams if each.name.startswith(f"{each.number}_for_send_")}
+    for process in design.processes:
+        for array in process.arrays:
+            if array.name in sent and not writes_always(process, array.name):
+                return f"{process.name} does not write {array.name} in every call"
+    return ""
 
 
 def _load(kernel: Kernel, sources: list[Path], folder: Path) -> RtlDesign:

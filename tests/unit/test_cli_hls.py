@@ -171,7 +171,7 @@ def test_build_leaves_what_each_pass_makes(run, tmp_path):
     names = [f"{number:02}-{each.name}" for number, each in enumerate(PASSES, 1)]
     found = sorted((tmp_path / "passes" / "k").iterdir())
     assert [path.stem for path in found] == names
-    assert [path.suffix for path in found] == 17 * [".ll"] + 7 * [".ir"] + 2 * [".sv"]
+    assert [path.suffix for path in found] == 17 * [".ll"] + 8 * [".ir"] + 2 * [".sv"]
     assert all(path.stat().st_size for path in found)
 
 

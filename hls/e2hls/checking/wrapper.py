@@ -11,6 +11,7 @@ from types import MappingProxyType
 from e2hls.base.cache import cached, content_key
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
+from e2hls.build import why_not_parallel
 from e2hls.checking.wrapper_text import SUFFIX, WrapperPort, wrapper_text
 from e2hls.frontend.compile import accesses
 from e2hls.frontend.top_function import Parameter, TopFunction
@@ -63,32 +64,9 @@ def wrap(kernel: Kernel, top: TopFunction, depths: Mapping[str, int] = _NO_DEPTH
     serial = _why_serial(top, dimensions, used) if top.dataflow else ""
     found = _wrapped(kernel, top, dimensions, used, serial)
     if top.dataflow and not serial:
-        serial = _why_not_lowered(found.kernel)
+        serial = why_not_parallel(found.kernel)
         found = _wrapped(kernel, top, dimensions, used, serial) if serial else found
     return found
-
-
-def _why_not_lowered(kernel: Kernel) -> str:
-    """Why the processes of a wrapper under DATAFLOW cannot be kept, by its lowering; empty where they can.
-
-    A number that is sent out would have to keep what it had where a call does not write it.
-    """
-    # With the whole flow comes llvmlite: loaded after gRPC, it disturbs what pynq's client sends.
-    from e2hls.passes.ping_pong import ping_pong
-    from e2hls.passes.shared_scalars import writes_always
-    from e2hls.pipeline import lower
-
-    try:
-        design = lower(kernel)
-        ping_pong(design)
-    except HlsError as error:
-        return str(error)
-    sent = {each.number for each in design.streams if each.name.startswith(f"{each.number}_for_send_")}
-    for process in design.processes:
-        for array in process.arrays:
-            if array.name in sent and not writes_always(process, array.name):
-                return f"{process.name} does not write {array.name} in every call"
-    return ""
 
 
 def _wrapped(
