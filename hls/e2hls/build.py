@@ -61,7 +61,7 @@ def build_rtl(kernel: Kernel, options: RtlOptions = _DEFAULTS, *, watch: Watch |
 def why_not_parallel(kernel: Kernel) -> str:
     """Why the processes of a wrapper under DATAFLOW cannot be kept; empty where they can.
 
-    A number that is sent out would have to keep what it had where a call does not write it.
+    A scalar that is sent out would have to keep what it had where a call does not write it.
     """
     # With the flow comes llvmlite: loaded after gRPC, it disturbs what pynq's client sends.
     from e2hls.passes.ping_pong import ping_pong
@@ -73,7 +73,7 @@ def why_not_parallel(kernel: Kernel) -> str:
         ping_pong(design)
     except HlsError as error:
         return str(error)
-    sent = {each.number for each in design.streams if each.name.startswith(f"{each.number}_for_send_")}
+    sent = {each.scalar for each in design.streams if each.name.startswith(f"{each.scalar}_for_send_")}
     for process in design.processes:
         for array in process.arrays:
             if array.name in sent and not writes_always(process, array.name):

@@ -89,7 +89,7 @@ _IR_PASSES = (
     Pass("narrow", "Loop-carried values shrink to the bits in use.", narrow),
     Pass("side-channels", "Stream words are joined with the side channels in use.", side_channels),
     Pass("own-streams", "A stream with both ends in one process gets one that hands it on.", own_streams),
-    Pass("shared-scalars", "A number for several processes is sent to each by a stream.", shared_scalars),
+    Pass("shared-scalars", "A scalar for several processes is sent to each by a stream.", shared_scalars),
 )
 # The IR to modules.
 _PING_PONG = Pass(

@@ -28,7 +28,7 @@ void diamond(data_t x[9], data_t y[9]) {
   join(a, b, y);
 }
 """
-# Processes that a number goes to, as it is, by reference, and as what is computed of it.
+# Processes that a scalar goes to, as it is, by reference, and as what is computed of it.
 SIZED = """\
 #include <hls_stream.h>
 #include <ap_int.h>
@@ -83,7 +83,7 @@ void repeated(const int x[4], int y[4], unsigned char times) {
   for (int i = 0; i < times; ++i) copy(x, y);
 }
 """
-# What no stream can carry: an address, and a number that a call may leave as it was.
+# What no stream can carry: an address, and a scalar that a call may leave as it was.
 WINDOW = """\
 static int get(const int* x, unsigned char i) { return x[i]; }
 static void copy(const int* x, int y[4]) {
@@ -113,7 +113,7 @@ def test_a_function_under_dataflow_keeps_its_processes(tmp_path: Path) -> None:
     assert processes == ["fill_x", "split", "join", "send_y"]
 
 
-def test_numbers_go_to_the_processes_of_a_dataflow(tmp_path: Path) -> None:
+def test_scalars_go_to_the_processes_of_a_dataflow(tmp_path: Path) -> None:
     source = tmp_path / "sized.cpp"
     source.write_text(SIZED)
     words = {"x_in": range(96), "blocks_in": [8, 5, 1], "how_in": None, "whole_in": [1, 0, 1]}
@@ -125,7 +125,7 @@ def test_numbers_go_to_the_processes_of_a_dataflow(tmp_path: Path) -> None:
     assert {"load", "scale", "store"} < processes
 
 
-def test_a_number_comes_before_the_words_that_it_counts(tmp_path: Path) -> None:
+def test_a_scalar_comes_before_the_words_that_it_counts(tmp_path: Path) -> None:
     source = tmp_path / "sized.cpp"
     source.write_text(SIZED)
     report = check(source, top="counted")
@@ -170,7 +170,7 @@ def test_a_dataflow_with_an_array_of_both_ways_runs_one_function_after_the_other
     assert [process.name for process in report.design.report.processes] == ["diamond_wrapper"]
 
 
-def test_a_number_that_is_read_before_it_is_written_is_refused(tmp_path: Path) -> None:
+def test_a_scalar_that_is_read_before_it_is_written_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "late.cpp"
     source.write_text(
         "#include <hls_stream.h>\ntypedef hls::stream<int> Ints;\n"

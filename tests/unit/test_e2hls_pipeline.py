@@ -45,7 +45,7 @@ class Designs(Watch):
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("unit", "control"), ("unit", "fills"), ("unit", "numbers"), ("rtl", "pingpong")]
+    ("folder", "name"), [("unit", "control"), ("unit", "fills"), ("unit", "scalars"), ("rtl", "pingpong")]
 )
 def test_passes_over_the_ir_keep_what_a_design_computes(folder: str, name: str, tmp_path: Path) -> None:
     designs = Designs()

@@ -115,7 +115,7 @@ def _fifos(rtl: Rtl) -> Iterator[FifoReport]:
             writer=ends.get((stream.name, True), ""),
             reader=ends.get((stream.name, False), ""),
             arrays=stream.guards,
-            number=stream.number,
+            scalar=stream.scalar,
         )
 
 

@@ -85,7 +85,7 @@ class ProcessReport:
 class FifoReport:
     """A stream and the processes at its ends, "" for a port.
 
-    ``arrays`` are those that it hands over, ``number`` the variable whose value it carries.
+    ``arrays`` are those that it hands over, ``scalar`` the variable whose value it carries.
     """
 
     name: str
@@ -93,11 +93,11 @@ class FifoReport:
     writer: str
     reader: str
     arrays: tuple[str, ...] = ()
-    number: str = ""
+    scalar: str = ""
 
     def __str__(self) -> str:
-        if self.number:
-            return f"number {self.number}"
+        if self.scalar:
+            return f"scalar {self.scalar}"
         return f"array {' and '.join(self.arrays)}" if self.arrays else f"stream {self.name}"
 
 

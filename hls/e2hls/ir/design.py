@@ -167,7 +167,7 @@ class Stream:
         str, ...
     ] = ()  # shared arrays that a process may access once it has read a word of this one
     hands_on: str = ""  # the stream whose words it has, both being of one process
-    number: str = ""  # the shared variable whose value it carries, where the source has no such stream
+    scalar: str = ""  # the shared variable whose value it carries, where the source has no such stream
     loc: Loc | None = None
 
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A number that one process writes and others read is sent to each of these by a stream.
+"""A scalar that one process writes and others read is sent to each of these by a stream.
 
 The writer sends it once it has written it, or where it may do so again, or not at all, what it has at its
 end. A reader takes it at its start and keeps it for as long as it runs.
@@ -50,7 +50,7 @@ def shared_scalars(design: Design) -> Design:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Handed:
-    """A number, and how it gets from the process that writes it to those that read it."""
+    """A scalar, and how it gets from the process that writes it to those that read it."""
 
     array: Array
     writer: str
@@ -77,7 +77,7 @@ def _handed(design: Design, array: Array, taken: set[str]) -> _Handed | None:
             name=_unique(f"{array.name}_for_{name}", taken),
             width=array.width,
             loc=array.loc,
-            number=array.name,
+            scalar=array.name,
         )
         for name in readers
     }
@@ -89,7 +89,7 @@ def _uses(blocks: Iterable[Block], op: str, array: Array) -> bool:
 
 
 def _with_streams(process: Process, handed: _Handed) -> Process:
-    """The process with a number of its own in the place of the shared one."""
+    """The process with a scalar of its own in the place of the shared one."""
     if process.name == handed.writer:
         return _writing(process, handed)
     stream = handed.streams.get(process.name)
@@ -108,9 +108,9 @@ def _writing(process: Process, handed: _Handed) -> Process:
     once = _written_once(process, array.name)
     own = replace(array, scope="local" if once else "static")  # as a static variable keeps what it had
 
-    def sent(number: Operand) -> Iterator[Instr]:
+    def sent(value: Operand) -> Iterator[Instr]:
         for stream in handed.streams.values():
-            yield Instr(op="stream_write", width=0, args=(number,), target=stream.name, loc=array.loc)
+            yield Instr(op="stream_write", width=0, args=(value,), target=stream.name, loc=array.loc)
 
     def changed(block: Block) -> Block:
         instrs = list(block.instrs)

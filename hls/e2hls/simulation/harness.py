@@ -163,7 +163,7 @@ class Simulation:
         inner = [
             each.name
             for each in self.report.fifos
-            if each.name in full and each.writer and each.reader and not each.number
+            if each.name in full and each.writer and each.reader and not each.scalar
         ]
         if inner:
             waits.append(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One process takes numbers, and others work with them and with what is computed of them in between.
+// One process takes scalars, and others work with them and with what is computed of them in between.
 #include <ap_int.h>
 #include <hls_stream.h>
 
@@ -25,7 +25,7 @@ static void shift(Words& scaled, Words& z_out, const ap_uint<7>& low, int words,
   for (int i = 0; i < words; ++i) z_out.write(scaled.read() + low + odd);
 }
 
-extern "C" void numbers(Words& x_in, Words& y_in, Words& z_out) {
+extern "C" void scalars(Words& x_in, Words& y_in, Words& z_out) {
   #pragma HLS DATAFLOW
   Range range;
   unsigned char count;
