@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from brevitas.nn import QuantConv2d, QuantIdentity
-from brevitas.quant import Int8ActPerTensorFloat
+from brevitas.quant import Int8ActPerTensorFloat, Uint8ActPerTensorFloat
 from e2train.devices import ShapeError, open_device
 from e2train.nn import (
     DivergenceError,
@@ -25,6 +25,7 @@ from e2train.nn import (
 )
 from e2train.nn.functions import safe_shift
 from e2train.nn.quantisers import quantise_gradient
+from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -310,6 +311,28 @@ def test_settings_that_are_changed_count(context, rng, settings, late):
     y = change(layer)(x)
     plain.weight.data = layer.quant_weight().value.detach()
     torch.testing.assert_close(y, plain(x))
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(3, False), (4, True), (4, False), (5, True)])
+def test_an_input_without_high_bits_is_no_input_for_psg(rng, bits, signed):
+    quantiser = Int8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
+    net = nn.Sequential(
+        QuantIdentity(quantiser, bit_width=bits, return_quant_tensor=True), QuantConv2d(3, 4, 3, bias=False)
+    )
+    context = OffloadContext(device=open_device("emulator"), psg=Psg())
+    x = torch.from_numpy(rng.normal(size=(2, 3, 6, 6)).astype(np.float32))
+    offload(net, context)
+    if 2 ** (bits - signed) > 8:
+        net(x).sum().backward()
+        assert net[1].weight.grad.any()
+        return
+    with pytest.raises(ShapeError) as error:
+        net(x)
+    assert str(error.value) == (
+        f"1: the input has {bits} bits, and PSG predicts from the 4 highest of 8, which are all zero; use a "
+        "quantiser of more bits, or psg_mode resolve"
+    )
+    assert net.eval()(x).shape == (2, 4, 4, 4)
 
 
 @pytest.mark.parametrize(("switch", "which"), [("weight_quant", "weight"), ("input_quant", "input")])

@@ -127,6 +127,7 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
             return F.conv2d(padded, w.value.to(dtype), bias, self.stride, 0, self.dilation, self.groups)
 
     def _on_device(self, x: IntQuantTensor, w: IntQuantTensor, dtype: torch.dtype) -> Tensor:
+        self._check_high_bits(x)
         N, C, H, W = x.value.shape
         K, _, R, S = w.value.shape
         left, right, top, bottom = self._zeros(H, W)
@@ -139,6 +140,18 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
             x.value.to(dtype), w.value.to(dtype), call, x.scale.item(), w.scale.item(), self.context
         )
         return y if self.bias is None else y + self.bias.view(1, -1, 1, 1)
+
+    def _check_high_bits(self, x: IntQuantTensor) -> None:
+        """Raises: ShapeError where all that PSG predicts weight gradients from would be zero."""
+        psg = self.context.psg
+        if psg is None or psg.mode == "resolve" or not (self.training and self.weight.requires_grad):
+            return
+        bits = int(x.bit_width)
+        if 2 ** (bits - bool(x.signed)) <= 2 ** (7 - psg.x_bits):  # rounded down
+            raise ShapeError(
+                f"{self.name}: the input has {bits} bits, and PSG predicts from the {psg.x_bits} highest of "
+                "8, which are all zero; use a quantiser of more bits, or psg_mode resolve"
+            )
 
     def _zeros(self, H: int, W: int) -> list[int]:
         """How many zeros go around an input: left, right, top, bottom."""
