@@ -51,7 +51,9 @@ def main() -> int:
         failures = train(candidates(table, names, choices, options), jobs=options.jobs)
         print(write_choices(choices, table))
     else:
-        KEPT.extend(read_records(out))
+        own = int(table.common.get("threads", PRESETS[table.preset].threads))
+        # Earlier records do not name their threads.
+        KEPT.extend({**one, "threads": one.get("threads", own)} for one in read_records(out))
         planned = {name: seeds(table, name, out, options) for name in table.rows}
         asked = {name: options.seeds or table.rows[name].seeds for name in names}
         runs = [

@@ -110,6 +110,11 @@ def test_a_run_that_the_table_lists_is_not_needed_any_more(reproduce, tmp_path):
     assert row["runs"][:1] == json.loads(before)[0]["runs"]
     assert row["accuracy"] == sum(run["accuracy"] for run in row["runs"]) / 2
     assert reproduce(*options, "2", "--threads", "2")[1] == []  # computed otherwise, but set so
+    for run in row["runs"]:
+        del run["threads"]  # as earlier versions wrote them
+    table.write_text(json.dumps([row]))
+    shutil.rmtree(tmp_path / "tiny/psg-predict-seed1")
+    assert reproduce(*options, "2", "--threads", "2")[1] == []
     row["runs"][0]["config_sha256"] = "0" * 64  # of other settings
     table.write_text(json.dumps([row]))
     assert reproduce(*options, "2")[1] == ["tiny/psg-predict-seed0"]
