@@ -14,7 +14,7 @@ def test_a_link_to_nothing_is_no_class(tmp_path, rng):
     for folder in (tmp_path / "train", tmp_path):
         link = folder / "val"
         link.symlink_to("/none")
-        assert refusal(tmp_path) == f"{link} is a link to /none, which is not there; mend or remove it"
+        assert refusal(tmp_path) == f"{link} is a link to /none, which is not there; fix or remove it"
         link.unlink()
 
 

@@ -49,7 +49,7 @@ class DataWarning(UserWarning):
 
 
 def check_names(names: Sequence[str], place: Path) -> None:
-    """Refuse names of classes that would not be told apart, or break a line.
+    """Refuse names of classes that are the same, or break a line.
 
     Raises: DataError.
     """

@@ -216,7 +216,7 @@ def class_names(folder: Path) -> list[str]:
     """
     for path in sorted(folder.iterdir()):
         if path.is_symlink() and not path.exists() and not is_hidden(path):
-            raise DataError(f"{path} is a link to {path.readlink()}, which is not there; mend or remove it")
+            raise DataError(f"{path} is a link to {path.readlink()}, which is not there; fix or remove it")
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
     if wrong := [name for name in names if not is_text(name)]:
         raise DataError(f"the class {wrong[0]!a} in {folder} is no UTF-8; rename its folder")
