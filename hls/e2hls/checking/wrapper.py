@@ -109,7 +109,7 @@ def wrapper_kernel(kernel: Kernel, top: TopFunction, text: str, left_out: tuple[
 
 
 def _why_serial(top: TopFunction, dimensions: Mapping[str, tuple[str, ...]], used: Mapping[str, str]) -> str:
-    """Why the processes of a DATAFLOW cannot be kept: they hand on whole arrays, each in one direction."""
+    """Why the processes of a DATAFLOW cannot be kept: they hand on arrays and scalars, each one way."""
     if top.returns:
         return f"{top.name} returns a value"
     both = next((name for name in dimensions if used.get(name, "both") == "both"), None)

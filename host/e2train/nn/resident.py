@@ -48,7 +48,8 @@ class ResidentBody(nn.Module):
     """Stem, blocks and average pooling of a model on a device; the model keeps its parameters.
 
     The running maxima that scales follow are part of the model's state. A backward pass must come before the
-    next forward pass, which overwrites what it needs. A copy shares the device and the ledger.
+    next forward pass of any model on the device, which overwrites what it needs. A copy shares the device and
+    the ledger. Threads take turns.
     """
 
     def __init__(
