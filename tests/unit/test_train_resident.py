@@ -28,6 +28,7 @@ RUNS = {
     "smb-int8": {"method": "smb-int8"},
     "slu": {"method": "slu"},
     "e2train": {"method": "e2train", "gradient_rounding": "dithered"},
+    "partial backward passes": {"method": "e2train", "stem_updates": 0.1},
     "8-bit block gradients": {
         "method": "e2train",
         "gradient_rounding": "dithered",

@@ -213,7 +213,8 @@ class ResidentBody(nn.Module):
             return _array(gate)
 
         training, differentiable = model.training, torch.is_grad_enabled()
-        backward = training and differentiable and self._network.learns
+        learns = self._network.first_learning(model.first_updated) is not None
+        backward = training and differentiable and learns
         means = self._body.forward(
             _array(images, np.float32),
             self._quantised(),
@@ -221,6 +222,7 @@ class ResidentBody(nn.Module):
                 gates=decide,
                 any_rank=self.context.group.any,
                 some=bool(skippable) and not isinstance(model.policy, RunAll),
+                first=model.first_updated,
             ),
             training=training,
             backward=backward,

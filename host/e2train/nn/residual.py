@@ -82,7 +82,9 @@ class ResidualNet(nn.Module):
 
     The first block always runs, and so does a frozen one or one without a shortcut; without
     ``skips_stage_starts`` also one that begins a stage, whose shortcut loses pixels and has nothing for new
-    channels. ``runs`` says, after a forward pass, how many samples ran each block.
+    channels. ``runs`` says, after a forward pass, how many samples ran each block. In training a backward
+    pass ends at the stem where ``first_updated`` is 0, at block n - 1 where it is n; layers before that get
+    no gradient.
     """
 
     def __init__(self, *, stem: nn.Module, blocks: list[ResidualBlock], head: nn.Module) -> None:
@@ -94,6 +96,7 @@ class ResidualNet(nn.Module):
         self.policy: SkipPolicy = RunAll()
         self.skips_stage_starts = True
         self.runs: tuple[int, ...] = ()
+        self.first_updated = 0
         self.resident: ResidentBody | None = None  # computes all but the classifier, where it is set
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -131,6 +134,8 @@ class ResidualNet(nn.Module):
         self.policy.begin(x)
         runs = []
         for index, block in enumerate(self.blocks):
+            if self.training and index + 1 == self.first_updated:
+                x = x.detach()
             gate = self.policy.gate(index, x) if index in skippable else None
             runs.append(len(x) if gate is None else int(gate.detach().count_nonzero()))
             x = block(x, gate)

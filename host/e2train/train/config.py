@@ -36,7 +36,7 @@ RESIDENT_ONLY = (
 _OWN_DATA_ONLY = ("image_size", "channels", "augment")
 _IF_SET = ("init_sha256", "freeze")
 # Settings that files of earlier runs lack, which are as by default.
-_LATER = ("gradient_rounding", "block_gradient_bits", "input_gradient_bits")
+_LATER = ("gradient_rounding", "block_gradient_bits", "input_gradient_bits", "stem_updates")
 _BARE_SIGNS_ONLY = ("sign_lr", "sign_weight_decay")
 _LARGEST_IMAGE = 1024  # rows
 _SMALLEST_IMAGE = 8
@@ -84,6 +84,7 @@ class RunConfig:
     skip: float = 0.2  # share of block executions that SLU or stochastic depth aims to skip; 0: no gates
     skip_where: str = "anywhere"  # within-stages: the first block of each stage always runs
     gate_weight: float = 1.0  # weight of the loss that steers gates to skip
+    stem_updates: float = 1.0  # share of the steps in which SLU updates the stem; blocks more, the last all
     # What PSG multiplies signs by: nothing, the mean magnitude in their layer, or each its own magnitude.
     sign_scale: SignScale = "none"
     sign_lr: float = 0.003  # peak learning rate of bare signs (sign_scale none)
@@ -118,7 +119,8 @@ class RunConfig:
         except (ValueError, DeviceError, EnergyError) as error:
             raise TrainError(str(error)) from None
         self._check_bits()
-        if METHODS[self.method].skips != "nothing" and METHODS[self.method].signs == "none" and not self.skip:
+        method, saves = METHODS[self.method], self.skip or self.selects_updates
+        if method.skips != "nothing" and method.signs == "none" and not saves:
             raise TrainError(
                 f"method {self.method} with skip 0 saves nothing; use --set skip=... or smb-int8"
             )
@@ -212,6 +214,11 @@ class RunConfig:
         return Widths(gradient_bits=gradient_bits, psg=psg)
 
     @property
+    def selects_updates(self) -> bool:
+        """Whether the backward passes of some steps end before early blocks."""
+        return METHODS[self.method].skips == "by gate" and self.stem_updates < 1
+
+    @property
     def narrow_gradients(self) -> bool:
         """Whether resident runs round gradients to 8 bits."""
         return 8 in (self.widths.gradient_bits, self.block_gradient_bits)
@@ -230,6 +237,7 @@ class RunConfig:
         left_out += [] if self.own_data else [*_OWN_DATA_ONLY, "data_sha256"]
         left_out += ["sign_scale"] if self.sign_scale == "none" else _BARE_SIGNS_ONLY
         left_out += ["gradient_range"] if self.gradient_range == 1 else []
+        left_out += [] if self.selects_updates else ["stem_updates"]
         narrow = METHODS[self.method].offloads and self.block_gradient_bits == 8
         left_out += [] if narrow else ["block_gradient_bits"]
         own = METHODS[self.method].offloads and self.input_gradient_bits not in (0, self.result_bits)
@@ -325,6 +333,7 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("lr", "weight_decay", "gate_weight"), (0, _ANY)),
     **dict.fromkeys(("sign_lr", "sign_weight_decay"), (0, _ANY)),
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first", "scale_decay"), (0, 1)),
+    "stem_updates": (1 / 1024, 1),
     "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),
     "validation": (0, 0.9),

@@ -13,6 +13,7 @@ __all__ = ["chosen_keys", "unused_note"]
 
 _RESIDENT = tuple(key for key in RESIDENT_ONLY if key != "execution")
 _SKIPPING = ("skip", "skip_where", "gate_weight")
+_BY_GATE = ("gate_weight", "stem_updates")
 _SIGNS = ("sign_scale", "sign_lr", "sign_weight_decay", "swa_first")
 _PREDICTION = ("psg_mode", "psg_x_bits", "psg_g_bits", "psg_beta")
 # Widths and execution are those of the int8 training that the energy of one in float32 is compared with.
@@ -30,7 +31,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[RunConfig, Method], bool]], 
     (("smd", "smd_mode"), "method", lambda config, method: not method.drops_batches),
     (("smd_mode",), "smd", lambda config, method: not config.smd),
     (_SKIPPING, "method", lambda config, method: method.skips == "nothing"),
-    (("gate_weight",), "method", lambda config, method: method.skips == "by chance"),
+    (_BY_GATE, "method", lambda config, method: method.skips != "by gate"),
     (_SKIPPING[1:], "skip", lambda config, method: not config.skip),
     (_SIGNS, "method", lambda config, method: method.signs == "none"),
     (_SIGNS[1:3], "sign_scale", lambda config, method: config.sign_scale != "none"),

@@ -95,6 +95,7 @@ def _execute(session: Session, step: int) -> Row:
     images, labels = (tensor.to(session.host) for tensor in batches.load(step))
     lr = session.set_lr(step)
     model.policy.step = step
+    model.first_updated = session.partial_backward.first(step)
     session.enter("forward")
     logits = model(images)
     samples = batches.size(step)  # over all ranks, each of which adds its part to the mean

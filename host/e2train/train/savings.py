@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from e2train.config import load_config
-from e2train.devices import OUTER_MODES, Counters, Mode
+from e2train.devices import Counters, Mode
 from e2train.energy import CostTable, Modelled, modelled
 from e2train.nn import build_model, describe, freeze
 from e2train.nn.trace import trace_convs
@@ -174,40 +174,19 @@ def _in_float32(row: LedgerRow) -> LedgerRow:
 
 
 def _with_full_gradients(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
-    """The same with a full weight gradient for each forward pass on the device."""
+    """Each predicted gradient as a full one, which reads the same; resident ones leave 64 bits, not 32.
+
+    What was computed in full beside a prediction, which had left signs open, is not needed then.
+    """
     rows = list(rows)
-    if any(row.counters.dram_bytes for row in rows):
-        return _with_full_resident_gradients(rows)
-    found = []
-    trained = {row.name for row in rows if row.mode in OUTER_MODES}
-    for row in rows:
-        if row.mode in OUTER_MODES and not row.counters.host_macs:
-            continue
-        found.append(row)
-        if row.mode == "forward" and row.counters.macs and row.name in trained:
-            full = LedgerRow(
-                name=row.name,
-                mode="grad_weight",
-                calls=row.calls,
-                a_values=row.a_values,
-                b_values=row.results,
-                results=row.b_values,
-                counters=Counters(macs=row.counters.macs),
-            )
-            found.append(full)
-    return found
-
-
-def _with_full_resident_gradients(rows: list[LedgerRow]) -> list[LedgerRow]:
-    """Each predicted gradient as a full one, which reads the same tensors and leaves 64 bits, not 32."""
     predicted = {row.name for row in rows if row.mode == "grad_msb"}
     found = []
     for row in rows:
         if row.mode == "grad_msb":
-            dram_bytes = row.counters.dram_bytes + 4 * row.results
-            found.append(
-                replace(row, mode="grad_weight", counters=replace(row.counters, dram_bytes=dram_bytes))
-            )
+            counters = row.counters
+            if counters.dram_bytes:
+                counters = replace(counters, dram_bytes=counters.dram_bytes + 4 * row.results)
+            found.append(replace(row, mode="grad_weight", counters=counters))
         elif row.mode != "grad_weight" or row.name not in predicted:
             found.append(row)
     return found

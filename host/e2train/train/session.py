@@ -38,6 +38,7 @@ from e2train.train.config import RunConfig
 from e2train.train.data import Batches, DataError, Dataset, Split
 from e2train.train.errors import TrainError
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
+from e2train.train.partial_backward import PartialBackward
 from e2train.train.presets import METHODS, MODELS, Method
 from e2train.train.resources import host_device, load_split
 from e2train.train.smd import Smd
@@ -57,6 +58,7 @@ class Session:
     optimiser: SignSgd
     averager: Averager
     smd: Smd
+    partial_backward: PartialBackward
     batches: Batches
     test: Dataset  # or the part of the training images that was held out
     names: tuple[str, ...]  # of the classes
@@ -114,6 +116,11 @@ class Session:
                 every=max(1, steps // _AVERAGES),
             ),
             smd=Smd(probability=dropped, seed=config.seed),
+            partial_backward=PartialBackward(
+                stem=config.stem_updates if method.skips == "by gate" else 1.0,
+                blocks=len(model.blocks),
+                seed=config.seed,
+            ),
             batches=batches,
             test=split.test,
             names=split.names,

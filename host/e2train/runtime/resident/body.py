@@ -75,9 +75,9 @@ class Body:
         """
         N = len(images)
         self._map = self._plan(N, backward)
-        self._parameters, self._training = parameters, training
+        self._parameters, self._training, self._gated = parameters, training, choices.some
         self._ops.begin_step(training=training)
-        self._blocks, self.observed, self._gated = [], {}, choices.some
+        self._blocks, self.observed, self._ends = [], {}, self._network.first_learning(choices.first)
         x = self._ops.load_images(self._map.tensor("images", N), images)
         sums = Later(lambda: np.zeros((N, images.shape[1]), np.int64))  # nobody asks for those of images
         for spec in self._network.blocks:
@@ -96,7 +96,7 @@ class Body:
         ``only`` are the high bits of x and gy that the policy asks for once and alone; it is asked last then.
         """
         found = BodyGradients()
-        if not self._network.learns:
+        if self._ends is None:
             return found
         self._only, self._postponed = only, []
         pixels = self._last_x.tensor.H * self._last_x.tensor.W
@@ -112,7 +112,7 @@ class Body:
             mask_out=True,
             name="pooled",
         )
-        first, *behind = self._blocks[self._network.first_learning :]
+        first, *behind = self._blocks[self._ends :]
         for block in reversed(behind):
             g = self._block_backward(block, g, found, policy)
         if first.branch:  # nothing before it wants a gradient

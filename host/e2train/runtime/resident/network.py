@@ -117,15 +117,9 @@ class Network:
         for block in self.blocks:
             yield from block.convs
 
-    @property
-    def learns(self) -> bool:
-        """Whether some block trains."""
-        return any(block.learns for block in self.blocks)
-
-    @property
-    def first_learning(self) -> int:
-        """Place of the first block that trains, from which on a backward pass runs."""
-        return next(place for place, block in enumerate(self.blocks) if block.learns)
+    def first_learning(self, least: int) -> int | None:
+        """Place of the first block from ``least`` on that trains, where a backward pass ends; or None."""
+        return next((place for place in range(least, len(self.blocks)) if self.blocks[place].learns), None)
 
     @property
     def first(self) -> ConvNorm:

@@ -50,16 +50,18 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """Who decides which samples run which block.
+    """Who decides which samples run which block, and where the backward pass ends.
 
     ``gates`` is asked block by block, with a function that gives the averages of the block's input (N, C); it
     returns (N,), where zero skips, or None where all samples run: without ``some`` it always does, and asks
-    for no averages. ``any_rank`` says whether a flag is up on some rank.
+    for no averages. ``any_rank`` says whether a flag is up on some rank. ``first`` is the place of the first
+    block that is updated, where it trains.
     """
 
     gates: Callable[[int, Callable[[], Floats]], Floats | None]
     any_rank: Callable[[bool], bool]
     some: bool = True
+    first: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
