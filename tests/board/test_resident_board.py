@@ -116,6 +116,18 @@ def test_a_run_on_the_board_has_the_emulators_bits(overlay, tmp_path, kept, requ
     assert starts <= registers < starts + 40 * engines
 
 
+def test_backward_passes_of_all_lengths_take_turns(overlay, tmp_path, kept):
+    """Rounds of a longer pass are kept beside those of a shorter one, whatever came in between."""
+    config = DIGITS.changed(steps=8, skip=0.0, smd=0.0, stem_updates=0.3)
+    emulated = run_training(config, out=tmp_path / "emulated")
+    with BoardServer(MODEL, build_logic, port=0) as server:
+        where = {"device": f"pynq:127.0.0.1:{server.port}", "overlay": str(overlay(BOARD))}
+        summary = run_training(config.changed(**where), out=tmp_path / "board")
+    for key in ("weights_sha256", "state_sha256", "test_accuracy", "macs"):
+        assert getattr(summary, key) == getattr(emulated, key), key
+    assert len({*kept} - {None}) > 8
+
+
 @pytest.mark.parametrize(
     ("board", "batch", "spares"),
     [

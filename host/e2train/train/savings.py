@@ -3,7 +3,7 @@
 
 The reference trains the same layers of the same model with every batch of the schedule, every block and full
 gradients in float32 (SMB). From there the techniques are applied in a fixed order, since savings multiply:
-operand widths, dropped batches, skipped blocks, predicted signs; last comes what averaging the weights costs,
+operand widths, dropped batches, skipped blocks and updates, predicted signs; last comes what averaging costs,
 and trial runs of resident operations whose results had no scale yet.
 """
 

@@ -50,7 +50,7 @@ _DIRECTIONS = dict(
 _TECHNIQUES = {
     "widths": ("#bbccee", "narrow operands"),
     "smd": ("#cceeff", "dropped batches"),
-    "slu": ("#ccddaa", "skipped blocks"),
+    "slu": ("#ccddaa", "skipped layers"),
     "psg": ("#eeeebb", "predicted signs"),
 }
 _PARTS = {"arithmetic_j": "#4477aa", "sram_j": "#7799cc", "dram_j": "#aabbdd"}
