@@ -16,7 +16,16 @@ __all__ = ["TABLES", "Row", "Table", "slug"]
 
 Settings = Mapping[str, Any]
 
-_SIGNS_ALONE: Settings = {"sign_scale": "none"}  # as in the paper, unless a row says more
+# As in the paper, unless a row says more: signs alone, every layer updated in every step.
+_PLAIN: Settings = {
+    "lr": 0.1,
+    "smd": 0.5,
+    "stem_updates": 1.0,
+    "sign_scale": "none",
+    "swa_first": 0.75,
+    "result_bits": 16,
+    "input_gradient_bits": 0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +53,7 @@ class Table:
 
     def config(self, name: str, changes: Settings, *, data: str) -> RunConfig:
         """The settings of one run of a row."""
-        settings = {**_SIGNS_ALONE, **self.common, **self.rows[name].settings, **changes}
+        settings = {**_PLAIN, **self.common, **self.rows[name].settings, **changes}
         where = "" if self.preset == "digits" else str(Path(data).resolve())
         return PRESETS[self.preset].changed(**settings, data=where)
 

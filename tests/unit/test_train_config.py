@@ -157,7 +157,7 @@ def test_options_and_assignments_are_taken_together():
 
 def test_a_run_from_before_a_setting_is_read_as_it_was_trained(tmp_path):
     path = tmp_path / "config.toml"
-    dithered = PRESETS["cifar10-resnet8"].changed(method="psg")
+    dithered = PRESETS["cifar10-resnet14"].changed(method="psg")
     assert dithered.gradient_rounding == "dithered"
     lines = dithered.to_toml().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if not line.startswith("gradient_rounding")))
@@ -165,5 +165,10 @@ def test_a_run_from_before_a_setting_is_read_as_it_was_trained(tmp_path):
     later = ("gradient_rounding", "block_gradient_bits", "input_gradient_bits")
     path.write_text("".join(line for line in lines if not line.startswith(later)))
     assert read_config(path) == dithered.changed(gradient_rounding="nearest", block_gradient_bits=16)
-    path.write_text('preset = "cifar10-resnet8"\nmethod = "psg"\n')  # some settings, upon those of the preset
+    path.write_text('preset = "cifar10-resnet14"\nmethod = "psg"\n')  # some settings, upon the preset's
     assert read_config(path) == dithered
+    partial = PRESETS["cifar10-resnet8"]
+    assert partial.stem_updates < 1
+    lines = partial.to_toml().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("stem_updates")))
+    assert read_config(path) == partial.changed(stem_updates=1.0)

@@ -333,7 +333,7 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("lr", "weight_decay", "gate_weight"), (0, _ANY)),
     **dict.fromkeys(("sign_lr", "sign_weight_decay"), (0, _ANY)),
     **dict.fromkeys(("warmup", "momentum", "label_smoothing", "skip", "swa_first", "scale_decay"), (0, 1)),
-    "stem_updates": (1 / 1024, 1),
+    "stem_updates": (0.001, 1),
     "seed": (0, 2**63 - 1),
     "smd": (0, 0.99),
     "validation": (0, 0.9),
