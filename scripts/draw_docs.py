@@ -223,7 +223,7 @@ def draw_factors(record: FinishedRun) -> None:
     """What each technique leaves of the modelled energy, one after the other."""
     factors = record.summary.energy_factors
     names = {
-        "widths": "narrow operands", "smd": "dropped batches", "slu": "skipped blocks",
+        "widths": "narrow operands", "smd": "dropped batches", "slu": "skipped layers",
         "psg": "predicted signs", "averaging": "weight averaging",
     }  # fmt: skip
     labels = [

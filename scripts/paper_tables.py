@@ -182,6 +182,10 @@ _FASTER |= _nearest(
     {name: row for name, row in (_LONG_ROWS | _FASTER).items() if name in _ROUNDED or name in _FASTER}
 )
 _FASTER |= {name: Row(settings=settings) for name, settings in _E2TRAIN_WIDER.items()}
+_STEM_UPDATES: Settings = {"stem_updates": 0.125}
+_FASTER["e2train, middle, stem updates 0.125"] = Row(
+    settings={**_E2TRAIN_WIDER["e2train, middle, 16-bit input gradients"], **_STEM_UPDATES, "smd": 0.13}
+)
 _FASTER |= {
     f"{name}, whole range": replace(
         _LONG_ROWS[name], settings={**_LONG_ROWS[name].settings, "gradient_range": 1.0}
@@ -264,8 +268,8 @@ _PAPER_ROWS["e2train, aggressive, 16-bit input gradients, swa 0.9"] = Row(
 _PAPER_ROWS["e2train, aggressive, stem updates 0.125"] = Row(
     settings={
         **_E2TRAIN_WIDER["e2train, aggressive, 16-bit input gradients"],
+        **_STEM_UPDATES,
         "swa_first": 0.9,
-        "stem_updates": 0.125,
         "smd": 0.34,
     },
     tried=({"steps": 16_000}, {"steps": 16_000, "lr": 0.6}),

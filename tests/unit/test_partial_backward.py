@@ -91,6 +91,22 @@ def test_frozen_layers_behind_the_first_are_passed_through():
         assert gradient is found[name] is None or torch.equal(gradient, found[name]), name
 
 
+@pytest.mark.parametrize("kind", ["float32", "offload", "resident"])
+@pytest.mark.parametrize(("frozen", "first"), [("blocks.3", 4), ("blocks.1-3", 2), ("stem,blocks.0-3", 0)])
+def test_where_nothing_behind_trains_the_classifier_does(kind, frozen, first):
+    found = gradients(prepared(kind, first, frozen=frozen))
+    assert {name for name, gradient in found.items() if gradient is not None} == {
+        name for name in found if name.startswith("head.")
+    }
+
+
+@pytest.mark.parametrize("kind", ["float32", "offload", "resident"])
+@pytest.mark.parametrize("first", [-1, 5])
+def test_a_place_that_is_not_there_is_refused(kind, first):
+    with pytest.raises(ValueError, match=rf"^first_updated must be in 0..4, not {first}$"):
+        gradients(prepared(kind, first))
+
+
 def test_a_device_computes_nothing_of_what_is_not_reached():
     rows = {}
     for first in (0, 2):

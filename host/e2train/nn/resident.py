@@ -213,7 +213,7 @@ class ResidentBody(nn.Module):
             return _array(gate)
 
         training, differentiable = model.training, torch.is_grad_enabled()
-        learns = self._network.first_learning(model.first_updated) is not None
+        learns = self._network.first_learning(0) is not None
         backward = training and differentiable and learns
         means = self._body.forward(
             _array(images, np.float32),

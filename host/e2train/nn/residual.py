@@ -124,7 +124,12 @@ class ResidualNet(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shapes: (N, C, H, W) -> logits (N, classes)."""
+        """Shapes: (N, C, H, W) -> logits (N, classes).
+
+        Raises: ValueError when no stem or block is ``first_updated``.
+        """
+        if self.first_updated not in range(1 + len(self.blocks)):
+            raise ValueError(f"first_updated must be in 0..{len(self.blocks)}, not {self.first_updated}")
         if self.resident is not None:
             averages, self.runs = self.resident.run(self, images)
             classified: Tensor = self.head[-1](averages)  # type: ignore[index]

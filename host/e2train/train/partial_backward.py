@@ -27,18 +27,18 @@ class PartialBackward:
     def share(self, place: int) -> float:
         """The share of the steps that update the stem (0), or block ``place - 1``.
 
-        >>> updates = PartialBackward(stem=0.125, blocks=3, seed=0)
-        >>> [updates.share(place) for place in range(4)]
-        [0.125, 0.25, 0.5, 1.0]
+        >>> updates = PartialBackward(stem=0.0625, blocks=2, seed=0)
+        >>> [updates.share(place) for place in range(3)]
+        [0.0625, 0.25, 1.0]
         """
         return float(self.stem ** (1 - place / self.blocks))
 
     def first(self, step: int) -> int:
         """The first place that a step updates.
 
-        >>> updates = PartialBackward(stem=0.125, blocks=3, seed=0)
+        >>> updates = PartialBackward(stem=0.0625, blocks=2, seed=0)
         >>> [updates.first(step) for step in range(8)]
-        [0, 0, 0, 0, 0, 0, 0, 0]
+        [2, 2, 2, 2, 0, 1, 1, 2]
         """
         if self.stem == 1:
             return 0
