@@ -8,8 +8,9 @@ from e2train.train.effects import chosen_keys, unused_note
 # Of each setting a value that no digits preset has.
 OTHERS = {
     "epochs": 9, "smd": 0.3, "smd_mode": "fewer", "skip": 0.4, "skip_where": "within-stages",
-    "gate_weight": 3.0, "sign_scale": "mean", "sign_lr": 0.01, "sign_weight_decay": 0.1, "swa_first": 0.2,
-    "execution": "offload", "gradient_bits": 16, "result_bits": 8, "input_gradient_bits": 8,
+    "gate_weight": 3.0, "stem_updates": 0.4, "sign_scale": "mean", "sign_lr": 0.01,
+    "sign_weight_decay": 0.1, "swa_first": 0.2, "execution": "offload",
+    "gradient_bits": 16, "result_bits": 8, "input_gradient_bits": 8,
     "block_gradient_bits": 8, "scale_decay": 0.5, "gradient_range": 0.25, "gradient_rounding": "dithered",
     "psg_mode": "sparsify", "psg_x_bits": 3, "psg_g_bits": 6, "psg_beta": 0.2, "deadline_s": 9.0,
 }  # fmt: skip
