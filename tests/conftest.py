@@ -76,6 +76,16 @@ def equals_spec(
     return lambda device, case: compare(device, case, rng, assert_same_bits)
 
 
+@pytest.fixture
+def equals_spec_together(
+    assert_same_bits: Callable[..., None], rng: np.random.Generator
+) -> Callable[[Any, int], Any]:
+    """Compare operations that overlap on a device with the spec; see ``resident_checks.compare_together``."""
+    from resident_checks import compare_together
+
+    return lambda device, samples: compare_together(device, samples, rng, assert_same_bits)
+
+
 def _keep(request: pytest.FixtureRequest, **arrays: np.ndarray) -> Path:
     nodeid, base = request.node.nodeid, request.config.getoption("--seed", default=0)
     digest = hashlib.sha256(nodeid.encode()).hexdigest()[:8]

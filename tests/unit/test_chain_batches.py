@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, pairwise
 
 import numpy as np
+import pytest
 from e2train.config import load_config
 from e2train.devices.chains.batch import BARRIER_BYTES, barrier, join
 from e2train.devices.chains.jobs import plan_job
 from e2train.devices.chains.transfer import scratch_bytes
-from e2train.devices.resident import Affine, DeviceTensor, Reduction
+from e2train.devices.resident import Affine, Convolution, DeviceTensor, Reduction, WeightGradient
 
 CONFIG = load_config("pynq_z2")
 NONE, LAST = np.zeros(0, np.int64), np.ones(1, np.int64)
@@ -79,3 +81,107 @@ def test_a_barrier_is_longer_than_what_is_fetched_ahead():
 
 def test_a_batch_of_nothing_is_nothing():
     assert chains() == []
+
+
+def many(start: int, samples: int) -> DeviceTensor:
+    """Samples of which two fill a buffer."""
+    offsets = start + (1 << 14) * np.arange(samples, dtype=np.int64)
+    return DeviceTensor(kind="uint8", C=16, H=32, W=32, offsets=offsets)
+
+
+def test_what_was_written_long_before_needs_no_barrier():
+    a, b, c = (many(start, 20) for start in (0, 1 << 20, 2 << 20))
+    assert len(plan_job(affine(a, b), CONFIG).frames) == 10
+    assert chains(affine(a, b), affine(b, c)) == ["01"]
+    few = np.arange(10)
+    assert chains(affine(a.take(few), b.take(few)), affine(b.take(few), c.take(few))) == ["0b1"]
+
+
+def test_what_loads_long_comes_behind_what_computes_long():
+    """A convolution and a sum that have nothing to do with each other take turns."""
+    u, v, w, y, z = (many(start << 20, 8) for start in range(5))
+    calls = [convolution(u, y), Reduction(u=v, v=w), affine(w, z)]
+    (chain,) = joined(calls, interleave=True)
+    owners = [owner for owner, _ in chain]
+    assert owners[0] == 0
+    assert sorted(owners[:8]) == [0, 0, 0, 0, 1, 1, 2, 2]
+    assert all(one != other for one, other in pairwise(owners[:8]))
+    assert [owner for owner, _ in joined(calls)[0]] == sorted(owners)
+
+
+@pytest.mark.parametrize("interleave", [False, True])
+def test_no_frame_comes_too_early(interleave, rng):
+    """Of random operations on tensors of which many overlap; every byte that frames touch is looked at."""
+    waited = 0
+    for _ in range(12):
+        calls = [random_call(rng) for _ in range(6)]
+        found = joined(calls, room=1 << 19, interleave=interleave)
+        owners = [owner for chain in found for owner, _ in chain if owner is not None]
+        frames = [len(plan_job(call, CONFIG).frames) for call in calls]
+        assert [owners.count(number) for number in range(len(calls))] == frames
+        waited += check_order(found)
+    assert waited > 40
+
+
+def convolution(x: DeviceTensor, y: DeviceTensor) -> Convolution:
+    w = np.ones((16, 16, 3, 3), np.int8)
+    y = replace(y, kind="int8")
+    return Convolution(
+        mode="forward", source=x, destination=y, w=w, stride=(1, 1), padding=(1, 1, 1, 1), shift=0
+    )
+
+
+def random_call(rng: np.random.Generator):
+    """On samples of a small memory, in any order."""
+
+    def drawn(samples: int) -> DeviceTensor:
+        tensor = many(int(rng.integers(6)) << 17, samples)
+        return tensor.take(rng.permutation(samples) if rng.integers(2) else np.arange(samples))
+
+    kind, samples = rng.integers(4), int(rng.integers(1, 13))
+    u, v, w = (drawn(samples) for _ in range(3))
+    if kind == 0:
+        return Reduction(u=u, v=v, mask=w)
+    if kind == 1:
+        gy = replace(v, kind="int8")
+        return WeightGradient(x=u, gy=gy, kernel=(3, 3), stride=(1, 1), padding=(1, 1, 1, 1))
+    return convolution(u, v) if kind == 2 else affine(u, w)
+
+
+def joined(calls, *, room: int = 1 << 20, interleave: bool = False):
+    jobs = [plan_job(call, CONFIG, grouped=not interleave) for call in calls]
+    return list(join(calls, jobs, CONFIG, room=room, interleave=interleave))
+
+
+def check_order(found) -> int:
+    """How many frames wait for one of another operation, all of them long enough."""
+    placed = [
+        (chain, place, owner, frame)
+        for chain, steps in enumerate(found)
+        for place, (owner, frame) in enumerate(steps)
+        if owner is not None
+    ]
+    starts = [
+        np.concatenate([[0], np.cumsum([frame.header.frame_words for _, frame in steps])]) for steps in found
+    ]
+    waited = 0
+    for now, (chain, place, owner, frame) in enumerate(placed):
+        for before, (its_chain, its_place, its_owner, other) in enumerate(placed):
+            if its_owner >= owner:
+                continue
+            reads = touch(read(frame), other.results)
+            if reads or touch(frame.results, read(other)) or touch(frame.results, other.results):
+                assert before < now
+            if reads and chain == its_chain:
+                waited += 1
+                assert place > its_place + 5
+                assert starts[chain][place] - starts[chain][its_place + 5] >= 2048
+    return waited
+
+
+def read(frame):
+    return [run for part in frame.sources if not isinstance(part, np.ndarray) for run in part]
+
+
+def touch(some, others) -> bool:
+    return any(at < its + size and its < at + n for at, n in some for its, size in others)

@@ -243,7 +243,7 @@ def _figures(planned: StepPlan, board: str, link: Link) -> dict[str, float]:
     return asdict(planned) | {
         "compute_s": compute_s,
         "transfer_s": planned.transfer_s(link),
-        "step_s": compute_s + planned.kept_s(clock_hz) + planned.transfer_s(link),
+        "step_s": planned.client_s(clock_hz) + planned.transfer_s(link),
         "step_through_agent_s": compute_s + planned.request_s(link),
     }
 

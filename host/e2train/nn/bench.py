@@ -12,8 +12,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 
 from e2train.config import EngineConfig
 from e2train.devices import ConvShape, Mode, products_per_multiplier
+from e2train.devices.chains.soc import SocResident
 from e2train.devices.protocol import MODES, Counters
-from e2train.devices.resident import ResidentDevice
+from e2train.devices.resident import Operation, ResidentDevice, run_one_by_one
 from e2train.nn.context import OffloadContext
 from e2train.nn.models import build_model
 from e2train.nn.resident import ResidentBody
@@ -26,7 +27,7 @@ from e2train.runtime.resident.schedule import CountingDevice, count_step
 
 __all__ = ["BenchRow", "BenchStep", "StepCycles"]
 
-_STEPS = 2  # in the first one scales have yet to be found
+_STEPS = 3  # to find scales, one operation after the other, and as they overlap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +45,23 @@ class BenchRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCycles:
-    """Cycles of a whole step."""
+    """Cycles of a whole step, by kind of operation where these run one after the other."""
 
     convolutions: int
     idle: int  # of these: what they take longer than if no multiplier ever were idle
     affine: int
     reduce: int
+    total: int  # where operations overlap, as they do on a board
 
     @property
-    def total(self) -> int:
-        """All of them."""
+    def apart(self) -> int:
+        """All of them, one after the other."""
         return self.convolutions + self.affine + self.reduce
 
     @property
     def elements_add(self) -> float:
-        """What element-wise operations take, as a share of what convolutions take."""
-        return (self.affine + self.reduce) / self.convolutions
+        """What a step takes beside its convolutions, as a share of what these take."""
+        return (self.total - self.convolutions) / self.convolutions
 
 
 class BenchStep:
@@ -113,13 +115,17 @@ class BenchStep:
 
     def run(
         self, device: ResidentDevice, done: Callable[[int], None] = lambda operations: None
-    ) -> tuple[LedgerRow, ...]:
-        """The ledger of the step, run after one in which scales are found; ``done`` counts operations."""
+    ) -> tuple[tuple[LedgerRow, ...], StepCycles | None]:
+        """The ledger of the step, run after one in which scales are found; ``done`` counts operations.
+
+        Cycles are None where the device has no clock; else they are those of one more step, too.
+        """
         images = torch.randn(self._batch, *self._image)
         labels = torch.randint(0, 10, (self._batch,))
         ledger = _Watched(done)
+        switched = _Switched(device) if isinstance(device, SocResident) else None
         context = OffloadContext(
-            device=device, ledger=ledger, gradient_bits=self._gradient_bits, psg=self._psg
+            device=switched or device, ledger=ledger, gradient_bits=self._gradient_bits, psg=self._psg
         )
         self._model.resident = ResidentBody(
             self._model,
@@ -127,10 +133,18 @@ class BenchStep:
             image=self._image,
             **self._bits,
         )
-        for _ in range(_STEPS):
+
+        def step() -> tuple[LedgerRow, ...]:
             ledger.clear()
             F.cross_entropy(self._model(images), labels).backward()  # type: ignore[no-untyped-call]
-        return ledger.snapshot()
+            return ledger.snapshot()
+
+        step()
+        rows = step()
+        if switched is None:
+            return rows, None
+        switched.together = True
+        return rows, self._cycles(rows, total=_total(step()).cycles or 0)
 
     def by_shape(self, ledger: Sequence[LedgerRow]) -> list[BenchRow]:
         """The convolutions of a ledger, those of one shape together, in order of use."""
@@ -163,16 +177,12 @@ class BenchStep:
         rows = [row for row in ledger if row.mode == mode and row.name != first]
         return self._utilisation(mode, _total(rows))
 
-    def cycles(self, ledger: Sequence[LedgerRow]) -> StepCycles | None:
-        """Those of the whole step; None where the device has no clock."""
-
+    def _cycles(self, ledger: Sequence[LedgerRow], *, total: int) -> StepCycles:
         def of(mode: LedgerMode) -> Counters:
             return _total([row for row in ledger if row.mode == mode])
 
         convolutions = [of(mode) for mode in MODES]
         spent = [counters.cycles or 0 for counters in convolutions]
-        if not sum(spent):
-            return None
         least = sum(
             counters.macs / self._products(mode) for mode, counters in zip(MODES, convolutions, strict=True)
         )
@@ -181,6 +191,7 @@ class BenchStep:
             idle=round(sum(spent) - least),
             affine=of("affine").cycles or 0,
             reduce=of("reduce").cycles or 0,
+            total=total,
         )
 
     def _products(self, mode: Mode) -> int:
@@ -188,6 +199,26 @@ class BenchStep:
 
     def _utilisation(self, mode: Mode, counters: Counters) -> float | None:
         return counters.macs / (self._products(mode) * counters.cycles) if counters.cycles else None
+
+
+class _Switched:
+    """A device that does operations one by one or together, all else being the same."""
+
+    def __init__(self, device: SocResident) -> None:
+        self._device = device
+        self.together = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._device, name)
+
+    def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
+        """Cycles of operations that ran together are those of the first."""
+        if not self.together:
+            return run_one_by_one(self._device, calls)
+        outcomes, counters = self._device.run_together(calls), self._device.take_counters()
+        return [
+            (outcome, Counters(cycles=0) if index else counters) for index, outcome in enumerate(outcomes)
+        ]
 
 
 class _Watched(Ledger):

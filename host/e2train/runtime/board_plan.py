@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from e2train.config import ConfigError, EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
+from e2train.devices.chains.batch import Step
 from e2train.devices.chains.board import chain_bytes
 from e2train.devices.chains.device import SCRATCH_BYTES
 from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, restoring_frames
 from e2train.devices.chains.packed import Unpacking, unpacking
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums
+from e2train.devices.chains.plan import pace, paced_cycles
+from e2train.devices.chains.reports import held_reports
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out, planned_cycles
 from e2train.devices.protocol import Counters
@@ -68,8 +71,9 @@ class StepPlan:
     received_bytes: int
     requests: int  # through an agent
     request_bytes: int  # both ways
-    cycles: int  # of the engine that takes longest in each round
-    kept_cycles: int  # of pynq's client alone: for descriptors and sums that stay, and packed images
+    cycles: int  # through an agent, of the engine that takes longest in each round: operations overlap
+    client_cycles: int  # likewise with pynq's client: they do not, which takes fewer reports
+    kept_cycles: int  # of these: for descriptors and sums that stay, and packed images
     memory_bytes: int
 
     def transfer_s(self, link: Link) -> float:
@@ -84,9 +88,9 @@ class StepPlan:
         """Seconds for the cycles, through an agent."""
         return self.cycles / clock_hz
 
-    def kept_s(self, clock_hz: float) -> float:
-        """Seconds for those that pynq's client adds."""
-        return self.kept_cycles / clock_hz
+    def client_s(self, clock_hz: float) -> float:
+        """Seconds for those with pynq's client."""
+        return self.client_cycles / clock_hz
 
 
 def plan_step(
@@ -118,6 +122,7 @@ def plan_step(
         sent_bytes=device.sent,
         received_bytes=device.received,
         cycles=device.cycles,
+        client_cycles=device.client_cycles,
         kept_cycles=device.kept_cycles,
         memory_bytes=device.reserved,
         requests=device.requests,
@@ -184,7 +189,8 @@ class _Planning(CountingDevice):
     def forget(self) -> None:
         """Count from zero on."""
         self.rounds = self.chains = self.calls = self.in_a_row = 0
-        self.sent = self.received = self.cycles = self.kept_cycles = self._kept_bytes = 0
+        self.sent = self.received = self._kept_bytes = 0
+        self.cycles = self.client_cycles = self.kept_cycles = 0
         self.requests = self.request_bytes = 0
 
     def reserve(self, nbytes: int) -> None:
@@ -207,9 +213,11 @@ class _Planning(CountingDevice):
 
     def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
         packed, self._packed = self._packed, []
-        planned = plan_rounds([*packed, *calls], self._cfg, room=chain_bytes(self._cfg), sums=self._sums)
-        for chains in planned.rounds:
+        room = chain_bytes(self._cfg)
+        for chains in plan_rounds([*packed, *calls], self._cfg, room=room, sums=self._sums).rounds:
             self._count(chains, packed=len(packed))
+        for chains in plan_rounds(calls, self._cfg, room=room, interleave=True).rounds:
+            self.cycles += max(map(_cycles, chains.values()))
         outcomes = [(run_operation(self, call), Counters()) for call in calls]
         batch = Batch(key=_KEY, number=self.requests, reserve=self.reserved, steps=(*self._puts, *calls))
         request = encode_batch(batch)
@@ -263,5 +271,12 @@ class _Planning(CountingDevice):
         self.calls += ROUND_CALLS + start_calls(self._cfg.engines)
         self.in_a_row += ROUND_CALLS + 1
         self.sent += -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES + pieces * DESCRIPTOR_BYTES
-        self.cycles += own
+        self.client_cycles += max(cycles.values())
         self.kept_cycles += max(cycles.values()) - own
+
+
+def _cycles(chain: Sequence[Step]) -> int:
+    """Estimate for a chain that is not laid out."""
+    frames, owners = [frame for _, frame in chain], [owner for owner, _ in chain]
+    held = held_reports(frames, owners)
+    return paced_cycles(pace(frame, holds=holds) for frame, holds in zip(frames, held, strict=True))

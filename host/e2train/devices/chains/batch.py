@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several operations as few chains; frames between them that keep one from reading before another wrote."""
+"""Several operations as few chains, whose frames read nothing before another one has written it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from e2train.config import EngineConfig
 from e2train.devices.chains.elements import plan_reduction
+from e2train.devices.chains.hazards import Waits, find_waits
 from e2train.devices.chains.jobs import Job
-from e2train.devices.chains.operands import Work, operands, results
-from e2train.devices.chains.plan import PlannedFrame, Range
+from e2train.devices.chains.operands import Work
+from e2train.devices.chains.plan import PlannedFrame
 from e2train.devices.chains.transfer import scratch_bytes
 from e2train.devices.resident import DeviceTensor, Reduction
 
@@ -20,6 +21,8 @@ __all__ = ["BARRIER_BYTES", "Step", "barrier", "join"]
 
 Step = tuple[int | None, PlannedFrame]  # whose frame it is; None of no operation
 
+_AT_ONCE = 5  # frames that the engine works on, as tests/rtl/test_barrier.py counts
+_FETCHED_WORDS = 2048  # the DMA fetches fewer ahead of the engine
 _LONG, _SHORT = (8, 64), (1, 4)  # rows and columns that the frames of a barrier read
 BARRIER_BYTES = 16 * 8 * 64  # of the memory, from its begin on
 
@@ -31,62 +34,117 @@ def join(
     *,
     room: int,
     before: Sequence[PlannedFrame] = (),
+    interleave: bool = False,
 ) -> Iterator[list[Step]]:
-    """The frames of operations in order, as chains that take at most ``room`` bytes of scratch memory.
+    """The frames of operations as chains that take at most ``room`` bytes of scratch memory.
 
-    Where an operation reads what one before it in its chain wrote, a barrier comes between them. Frames
-    ``before`` all others have nothing to do with these.
+    Operations follow each other. With ``interleave`` frames of any of them may come next that wait for none:
+    an element-wise operation, whose words take longer than its arithmetic, then loads while a convolution
+    computes. Frames ``before`` all others have nothing to do with these.
     """
-    chain: list[Step] = [(None, frame) for frame in before]
-    used, fresh = _bytes(chain), list[Range]()  # bytes taken, and what was written since the last barrier
-    for index, (call, job) in enumerate(zip(calls, jobs, strict=True)):
-        steps: list[Step] = [(index, frame) for frame in job.frames]
-        if _meet(operands(call), fresh):
-            between: list[Step] = [(None, frame) for frame in barrier(cfg)]
-            fresh, more = [], _bytes(between)
-            if used + more + _bytes(steps[:1]) <= room:  # else a chain ends here anyway
-                chain += between
-                used += more
-        for step in steps:
-            size = scratch_bytes(step[1])
-            if chain and used + size > room:
-                yield chain
-                chain, used, fresh = [], 0, []
-            chain.append(step)
-            used += size
-        fresh += [span for tensor in results(call) if (span := _span(tensor))]
-    if chain:
-        yield chain
+    waits = find_waits(calls, [job.frames for job in jobs])
+    queues = [
+        _Queue(number, job.frames, own) for number, (job, own) in enumerate(zip(jobs, waits, strict=True))
+    ]
+    chain = _Chain(before)
+    while left := [queue for queue in queues if queue.frame is not None]:
+        ready = [queue for queue in (left if interleave else left[:1]) if queue.is_ready(queues, chain)]
+        queue = min(ready, key=chain.preference) if ready else left[0]
+        assert queue.frame is not None
+        between = () if ready else barrier(cfg)
+        if chain.steps and chain.nbytes + sum(map(scratch_bytes, (*between, queue.frame))) > room:
+            yield chain.steps
+            chain, between = _Chain(), ()
+        for frame in between:
+            chain.add(None, frame)
+        chain.add(queue.number, queue.frame, queue.taken)
+        queue.taken += 1
+    if chain.steps:
+        yield chain.steps
 
 
 @lru_cache
 def barrier(cfg: EngineConfig) -> tuple[PlannedFrame, ...]:
     """Frames after which the results of all before them are in the memory.
 
-    The engine works on at most five frames at once, so it takes the last one's first word when the results
-    of those before the barrier have left it; and what the DMA may fetch ahead is less than that frame is
-    long, so it asks for what follows after that, while they are written.
+    The engine takes the last one's first word when the results of those before the barrier have left it; and
+    what the DMA may fetch ahead is less than that frame is long, so it asks for what follows after that,
+    while they are written.
     """
 
     def frames(size: tuple[int, int]) -> list[PlannedFrame]:
         tensor = DeviceTensor(kind="uint8", C=16, H=size[0], W=size[1], offsets=np.zeros(1, np.int64))
         return list(plan_reduction(Reduction(u=tensor, v=tensor, name="barrier"), cfg))
 
-    return (*frames(_SHORT) * 4, *frames(_LONG))
+    return (*frames(_SHORT) * (_AT_ONCE - 1), *frames(_LONG))
 
 
-def _bytes(steps: Sequence[Step]) -> int:
-    return sum(scratch_bytes(frame) for _, frame in steps)
+class _Queue:
+    """The frames of an operation that are in no chain yet."""
+
+    def __init__(self, number: int, frames: Sequence[PlannedFrame], waits: Sequence[Waits]) -> None:
+        self.number = number
+        self.taken = 0
+        self._frames = frames
+        self._waits = waits
+
+    @property
+    def frame(self) -> PlannedFrame | None:
+        """The next one."""
+        return self._frames[self.taken] if self.taken < len(self._frames) else None
+
+    @property
+    def progress(self) -> float:
+        """The share of them that was taken."""
+        return self.taken / len(self._frames)
+
+    def is_ready(self, queues: Sequence[_Queue], chain: _Chain) -> bool:
+        """Whether the next frame may come next in the chain."""
+        for wait in self._waits:
+            count = wait.counts[self.taken]
+            if count > queues[wait.other].taken:
+                return False
+            if wait.written and count and not chain.has_written(wait.other, count - 1):
+                return False
+        return True
 
 
-def _span(tensor: DeviceTensor) -> Range | None:
-    """Bytes from the first to the last sample."""
-    if not tensor.N:
-        return None
-    return int(tensor.offsets.min()), int(tensor.offsets.max()) + tensor.sample_bytes
+class _Chain:
+    """Frames in order."""
 
+    def __init__(self, before: Sequence[PlannedFrame] = ()) -> None:
+        self.steps: list[Step] = []
+        self.nbytes = 0  # of scratch memory
+        self._starts = [0]  # words before each frame, and before the next one
+        self._places: dict[tuple[int, int], int] = {}  # of frames, by operation and number
+        self._hidden_words = 0  # that load while the last frame is computed, a convolution
+        for frame in before:
+            self.add(None, frame)
 
-def _meet(tensors: Sequence[DeviceTensor], spans: Sequence[Range]) -> bool:
-    """Whether tensors lie where something was written."""
-    own = [span for tensor in tensors if (span := _span(tensor))]
-    return any(first < end and start < stop for first, stop in own for start, end in spans)
+    def add(self, owner: int | None, frame: PlannedFrame, number: int = 0) -> None:
+        """A frame comes next; it has this number among those of its operation."""
+        if owner is not None:
+            self._places[owner, number] = len(self.steps)
+        self.steps.append((owner, frame))
+        self.nbytes += scratch_bytes(frame)
+        self._starts.append(self._starts[-1] + frame.header.frame_words)
+        self._hidden_words = 0 if frame.header.elements else 2 * frame.header.iterations
+
+    def has_written(self, owner: int, number: int) -> bool:
+        """Whether what a frame writes is in the memory before the DMA asks for what the next one reads.
+
+        When the engine takes the first word of a frame, the results of those that it does not work on any
+        more have left it.
+        """
+        place = self._places.get((owner, number))
+        if place is None:  # in a chain that has ended
+            return True
+        first = place + _AT_ONCE
+        return first < len(self.steps) and self._starts[-1] - self._starts[first] >= _FETCHED_WORDS
+
+    def preference(self, queue: _Queue) -> tuple[int, float]:
+        """Of the least comes next: what loads long where that is hidden, then what computes long."""
+        assert queue.frame is not None
+        header = queue.frame.header
+        hidden = header.frame_words <= self._hidden_words
+        return (0 if hidden else 2) if header.elements else 1, queue.progress

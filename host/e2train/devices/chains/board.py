@@ -79,6 +79,7 @@ class BoardResident(OneByOne, Closing):
         self.config = device.config
         self._kept = KeptChains(device.config)
         self._known = KnownBatches(0)  # until there is a board
+        self._interleave = False  # more reports would cost a link more than they save
 
     @property
     def memory_bytes(self) -> int | None:
@@ -186,7 +187,12 @@ class BoardResident(OneByOne, Closing):
             rounds, collect = known.again(work, self.config, self._sums, self._finish_sums)
             return known.labels, rounds, collect, None
         planned = plan_rounds(
-            work, self.config, room=chain_bytes(self.config), sums=self._sums, finish=self._finish_sums
+            work,
+            self.config,
+            room=chain_bytes(self.config),
+            sums=self._sums,
+            finish=self._finish_sums,
+            interleave=self._interleave,
         )
         keep = self._known.is_worth_keeping(key)
         recording = Recording(key, work, planned, self._sums, self.config) if keep else None
@@ -235,6 +241,7 @@ class BoardResident(OneByOne, Closing):
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
         self._packed = []
         self._known = KnownBatches(_KNOWN_BYTES[board.is_remote])
+        self._interleave = not board.is_remote
         nbytes = -(-max(nbytes, BARRIER_BYTES) // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
         self._arena = board.allocate(nbytes + RESTORING_REPLY_BYTES)
         self._tensors = nbytes

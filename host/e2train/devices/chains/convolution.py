@@ -183,6 +183,7 @@ def _frames(
                 header=band.header(samples[1] - samples[0], blocks),
                 sources=(source, part_of_weights),
                 results=band.places[blocks](samples),
+                sample=samples[0],
                 tag=own or blocks,
             )
 

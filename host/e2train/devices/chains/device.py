@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from e2train.config import EngineConfig
+from e2train.devices.chains.batch import Step
 from e2train.devices.chains.jobs import Job, collector, plan_job
 from e2train.devices.chains.operands import operands, results
 from e2train.devices.chains.plan import PlannedFrame
@@ -84,22 +85,23 @@ class ChainResident(OneByOne, HostMemory):
         """Replies to all frames of an operation, which depend on none of each other."""
         with named(job.label, self.name):
             for group in _groups(job.frames, self.parallel, self.config.engines):
-                outcomes = self._run_group(group)
+                outcomes = self._run_group([[(0, frame) for frame in frames] for frames in group])
                 self._counters += at_once([counters for _, counters in outcomes], self.config.engines)
                 for replies, _ in outcomes:
                     yield from replies
 
-    def _run_group(self, chains: Sequence[Sequence[PlannedFrame]]) -> list[_Outcome]:
+    def _run_group(self, chains: Sequence[Sequence[Step]]) -> list[_Outcome]:
         """As many chains at a time as the device runs."""
         if len(chains) == 1:
-            return [self._run_frames(0, chains[0])]
+            return [self._run_steps(0, chains[0])]
         with ThreadPoolExecutor(len(chains)) as pool:
-            return list(pool.map(self._run_frames, range(len(chains)), chains))
+            return list(pool.map(self._run_steps, range(len(chains)), chains))
 
-    def _run_frames(self, slot: int, frames: Sequence[PlannedFrame]) -> _Outcome:
+    def _run_steps(self, slot: int, steps: Sequence[Step]) -> _Outcome:
         scratch = self._memory.size - (self.parallel - slot) * SCRATCH_BYTES
         area = Area(memory=self._memory, base=0, at=scratch)
-        laid = lay_out(frames, area, area)
+        frames, owners = [frame for _, frame in steps], [owner for owner, _ in steps]
+        laid = lay_out(frames, area, area, owners=owners)
         descriptors = -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
         mm2s = write_descriptors(self._memory, laid.mm2s, descriptors)
         s2mm = write_descriptors(self._memory, laid.s2mm, mm2s.last + DESCRIPTOR_BYTES)

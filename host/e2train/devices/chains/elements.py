@@ -179,6 +179,7 @@ def _frames(
                 header=band.header(group[1] - group[0]),
                 sources=(*parts, *(stripe.runs(group) for stripe in band.stripes)),
                 results=band.place.runs(group) if band.place else (),
+                sample=group[0],
                 tag=((group[0] + first, group[1] + first) if op.per_sample else None, blocks),
             )
 

@@ -178,6 +178,7 @@ def _frames(
         yield PlannedFrame(
             header=band.header(samples[1] - samples[0]),
             sources=(band.x.runs(samples), band.gy.runs(samples)),
+            sample=samples[0],
             tag=band.tag,
         )
 

@@ -38,13 +38,19 @@ class Job:
     frames: list[PlannedFrame]
 
 
-def plan_job(call: Work, cfg: EngineConfig, *, first: int = 0) -> Job:
+def plan_job(call: Work, cfg: EngineConfig, *, first: int = 0, grouped: bool = True) -> Job:
     """Plan an operation for an engine; its samples count from the number ``first`` on.
+
+    Frames come as they can report together, or with ``grouped=False`` in the order of samples.
 
     Raises: ShapeError when it does not fit the engine's buffers.
     """
     label, frames = _planned(call, cfg, first)
-    return Job(label=label, frames=together(frames))
+    return Job(label=label, frames=together(frames) if grouped else sorted(frames, key=_sample))
+
+
+def _sample(frame: PlannedFrame) -> int:
+    return frame.sample
 
 
 def sent_values(call: Work, cfg: EngineConfig, samples: int) -> Mapping[Any, NDArray[Any]]:

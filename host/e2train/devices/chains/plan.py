@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,15 @@ __all__ = [
     "MOST_PIXELS",
     "REACH",
     "Loop",
+    "Pace",
     "PlannedFrame",
     "Range",
     "Run",
     "Stripe",
     "chain_cycles",
-    "frame_cycles",
     "nest",
+    "pace",
+    "paced_cycles",
     "ranges",
     "shares",
 ]
@@ -53,6 +55,7 @@ class PlannedFrame:
     header: Header
     sources: tuple[Sequence[Run] | NDArray[Any], ...]
     results: Sequence[Run] = ()
+    sample: int = 0  # the first one
     tag: Any = None
     apart: Any = None
 
@@ -139,17 +142,32 @@ def chain_cycles(
     return -(-frames // engines) * (longest + _FRAME_CYCLES)
 
 
-def frame_cycles(frame: PlannedFrame, *, holds: bool) -> int:
-    """Estimate of what one of many frames takes; rather too much, as nobody looks at a board before."""
+class Pace(NamedTuple):
+    """Estimates of cycles that a frame keeps the engine's processes busy."""
+
+    load: int
+    compute: int  # or send results, where that takes longer
+    reply: int
+
+
+def pace(frame: PlannedFrame, *, holds: bool) -> Pace:
+    """Those of one frame of a chain; ``holds`` says that its report is held back."""
     header = frame.header
-    pieces = sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray))
     words_out = header.result_words if holds else header.reply_words
-    cycles = chain_cycles(
-        1,
-        engines=1,
-        words_in=0,
-        iterations=max(header.iterations, header.frame_words),
-        words_out=words_out,
-        pieces=pieces + len(frame.results) + (not holds),
+    taken = sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray)) + _OWN_PIECES
+    given = len(frame.results) + (not holds)
+    return Pace(
+        load=max(header.frame_words, _DESCRIPTOR_CYCLES * taken) + _FRAME_CYCLES,
+        compute=max(header.iterations, words_out, _DESCRIPTOR_CYCLES * given) + _FRAME_CYCLES,
+        reply=words_out,
     )
-    return cycles + HEADER_WORDS + words_out
+
+
+def paced_cycles(frames: Iterable[Pace]) -> int:
+    """Estimate of what frames in order take: one loads while the one before is computed."""
+    loaded = computed = before = reply = 0
+    for frame in frames:
+        loaded = max(loaded, before) + frame.load
+        before, computed = computed, max(loaded, computed) + frame.compute
+        reply = frame.reply
+    return computed + reply

@@ -46,9 +46,11 @@ def plan_rounds(
     room: int,
     sums: PartialSums | None = None,
     finish: Callable[[], None] = lambda: None,
+    interleave: bool = False,
 ) -> Rounds:
     """Plan operations in order, in chains that take at most ``room`` bytes of scratch memory each.
 
+    With ``interleave`` operations overlap as ``join`` says, which takes fewer cycles and more reports.
     With ``sums`` the first round adds up what is due of these, and partial sums of weight gradients stay on
     the board, whose outcomes are ``SumsLater`` then: ``finish`` fetches them if no other round does.
 
@@ -56,17 +58,28 @@ def plan_rounds(
     """
     one = replace(cfg, engines=1)
     shared = [shares_of(call, cfg.engines) for call in calls]
-    jobs = [[plan_job(share, one, first=first) for first, share in shares] for shares in shared]
+    jobs = [
+        [plan_job(share, one, first=first, grouped=not interleave) for first, share in shares]
+        for shares in shared
+    ]
     due: list[list[PlannedFrame]] = [[] for _ in range(cfg.engines)]
     placed: dict[int, list[Parts]] = {}
     if sums is not None:
         due = sums.take_due()
         jobs, placed = sums.place(calls, jobs)
 
+    def join_own(numbers: range, engine: int, before: Sequence[PlannedFrame]) -> Iterator[list[Step]]:
+        """The chains of one engine for some of the operations."""
+        own = [number for number in numbers if engine < len(shared[number])]
+        work = [shared[number][engine][1] for number in own]
+        found = [jobs[number][engine] for number in own]
+        for chain in join(work, found, one, room=room, before=before, interleave=interleave):
+            yield [(None if index is None else own[index], frame) for index, frame in chain]
+
     def rounds() -> Iterator[Round]:
         for low, high in _apart(shared):
             chains = [
-                _chains(range(low, high), shared, jobs, engine, one, room, () if low else due[engine])
+                join_own(range(low, high), engine, () if low else due[engine])
                 for engine in range(cfg.engines)
             ]
             for turn in zip_longest(*chains):
@@ -129,22 +142,6 @@ def _tensors(call: Work) -> list[tuple[str, DeviceTensor]]:
 def _slice(call: Work, samples: slice) -> Work:
     parts = {name: replace(tensor, offsets=tensor.offsets[samples]) for name, tensor in _tensors(call)}
     return replace(call, **parts)  # type: ignore[arg-type]  # tensors in the place of tensors
-
-
-def _chains(
-    numbers: range,
-    shared: Sequence[Sequence[tuple[int, Work]]],
-    jobs: Sequence[Sequence[Job]],
-    engine: int,
-    cfg: EngineConfig,
-    room: int,
-    before: Sequence[PlannedFrame],
-) -> Iterator[list[Step]]:
-    """The chains of one engine for some of the operations."""
-    own = [number for number in numbers if engine < len(shared[number])]
-    calls, work = [shared[number][engine][1] for number in own], [jobs[number][engine] for number in own]
-    for chain in join(calls, work, cfg, room=room, before=before):
-        yield [(None if index is None else own[index], frame) for index, frame in chain]
 
 
 def _apart(shared: Sequence[Sequence[tuple[int, Work]]]) -> Iterator[Range]:

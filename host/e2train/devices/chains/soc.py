@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from e2hls import HlsError
 from e2sim import MemoryTiming, SimulationError, Soc, build_soc
 
 from e2train.config import EngineConfig
 from e2train.devices.build import engine_rtl
-from e2train.devices.chains.device import ChainResident
-from e2train.devices.protocol import DeviceError
-from e2train.packing.descriptors import Chain
+from e2train.devices.chains.device import SCRATCH_BYTES, ChainResident, named
+from e2train.devices.chains.operands import operands, results
+from e2train.devices.chains.plan import ranges
+from e2train.devices.chains.replies import FrameReplies
+from e2train.devices.chains.rounds import plan_rounds
+from e2train.devices.protocol import DeviceError, at_once
+from e2train.devices.resident import Operation
+from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain
 
 __all__ = ["SocResident"]
 
@@ -73,6 +81,26 @@ class SocResident(ChainResident):
         finally:  # Ctrl-C too leaves a chain under way
             if not clean:
                 self._recover(slot)
+
+    def run_together(self, calls: Sequence[Operation]) -> list[Any]:
+        """Outcomes of operations in order, which overlap: each engine does all of them for its samples."""
+        for call in calls:
+            self._check(*operands(call), *results(call))
+        planned = plan_rounds(calls, self.config, room=SCRATCH_BYTES - DESCRIPTOR_BYTES, interleave=True)
+        replies: list[list[FrameReplies]] = [[] for _ in calls]
+        with named(" to ".join(dict.fromkeys(planned.labels[:: max(1, len(calls) - 1)])), self.name):
+            for chains in planned.rounds:
+                of_engines = list(chains.values())
+                turns = [
+                    self._run_group(of_engines[slice(*turn)])
+                    for turn in ranges(len(of_engines), self.parallel)
+                ]
+                outcomes = [outcome for turn in turns for outcome in turn]
+                self._counters += at_once([counters for _, counters in outcomes], self.config.engines)
+                for reply in (reply for found, _ in outcomes for reply in found):
+                    if reply.owner is not None:  # no frame of a barrier's
+                        replies[reply.owner].append(reply)
+        return [collect(found) for collect, found in zip(planned.collect, replies, strict=True)]
 
     def close(self) -> None:
         """End the simulations and let the memory go."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2train.devices.chains.address_map import OWN
-from e2train.devices.chains.plan import PlannedFrame, Run, frame_cycles
+from e2train.devices.chains.plan import PlannedFrame, Run, pace, paced_cycles
 from e2train.devices.chains.reports import held_reports
 from e2train.numerics.frames import Header, encode_header
 from e2train.numerics.frames.layout import (
@@ -145,8 +145,8 @@ def planned_cycles(
     """Estimate of what an engine takes for a chain, or for those frames of it that count."""
     owners = chain.owners or [None] * len(chain.frames)
     lasts = {report.last for report in chain.reports}
-    return sum(
-        frame_cycles(frame, holds=index not in lasts)
+    return paced_cycles(
+        pace(frame, holds=index not in lasts)
         for index, (owner, frame) in enumerate(zip(owners, chain.frames, strict=True))
         if counts(owner, frame)
     )

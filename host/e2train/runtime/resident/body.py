@@ -32,6 +32,7 @@ from e2train.runtime.resident.step import (
     features,
     through_shortcut,
 )
+from e2train.runtime.resident.weight_gradients import WeightGradients
 
 __all__ = ["Body", "BodyError"]
 
@@ -55,8 +56,7 @@ class Body:
         self._gated = True  # whether averages of every block's result may be asked for
         self._blocks: list[BlockStep] = []
         self._last_x: Scaled
-        self._only: tuple[int, int] | None = None
-        self._postponed: list[Callable[[], None]] = []
+        self._weights: WeightGradients
         self.observed: dict[str, tuple[Moments, float]] = {}
         """Statistics of the last forward pass by convolution, with the share of the samples that ran."""
 
@@ -98,7 +98,7 @@ class Body:
         found = BodyGradients()
         if self._ends is None:
             return found
-        self._only, self._postponed = only, []
+        self._weights = WeightGradients(self._ops, found, policy, only)
         pixels = self._last_x.tensor.H * self._last_x.tensor.W
         stage = self._network.stages - 1
         pooled = self._ops.load_gradient(
@@ -114,11 +114,12 @@ class Body:
         )
         first, *behind = self._blocks[self._ends :]
         for block in reversed(behind):
-            g = self._block_backward(block, g, found, policy)
+            g = self._block_backward(block, g, found)
+            if not block.branch:
+                self._weights.ask()
         if first.branch:  # nothing before it wants a gradient
-            self._branch_backward(first, g.take(first.kept), found, policy)
-        for settle_weights in self._postponed:
-            settle_weights()
+            self._branch_backward(first, g.take(first.kept), found)
+        self._weights.settle()
         return found
 
     def end_step(self) -> None:
@@ -268,9 +269,7 @@ class Body:
         )
         return out
 
-    def _block_backward(
-        self, block: BlockStep, g: Scaled, found: BodyGradients, policy: WeightPolicy
-    ) -> Scaled:
+    def _block_backward(self, block: BlockStep, g: Scaled, found: BodyGradients) -> Scaled:
         """The gradient of a block's input from that of its result, both masked by their activations."""
         spec, stage = block.spec, block.spec.stage - block.spec.moves
         N = block.x.tensor.N
@@ -278,7 +277,7 @@ class Body:
         result = g
         if block.branch:
             mine = g.take(block.kept)
-            gy = self._branch_backward(block, mine, found, policy)
+            gy = self._branch_backward(block, mine, found)
             result, _ = self._ops.affine(
                 f"g{stage}",
                 room.take(block.kept),
@@ -301,18 +300,18 @@ class Body:
             )
         return Scaled(tensor=room, exponent=result.exponent)
 
-    def _branch_backward(
-        self, block: BlockStep, g: Scaled, found: BodyGradients, policy: WeightPolicy
-    ) -> Scaled:
+    def _branch_backward(self, block: BlockStep, g: Scaled, found: BodyGradients) -> Scaled:
         """The gradient of what a branch's first convolution gave, from that of the samples that ran it."""
         name, mask = block.spec.name, None  # g is masked already
         for number, conv in reversed(list(enumerate(block.branch, 1))):
             if conv.spec.frozen:
+                self._weights.ask()
                 gy = self._frozen_backward(conv, g, mask, f"{name}.gy{number}")
             else:
                 sums = self._sums_backward(block, conv, g, mask, found)
+                self._weights.ask()
                 gy = self._norm_backward(conv, g, mask, sums, f"{name}.gy{number}", found)
-                self._weights_backward(conv, gy, found, policy)
+                self._weights.take(conv, gy)
             if number > 1:
                 g = self._input_backward(conv, gy, f"{name}.ga{number - 1}")
                 mask = conv.x.mask
@@ -376,22 +375,6 @@ class Body:
             name=conv.spec.name,
         )
         return gy
-
-    def _weights_backward(
-        self, conv: ConvStep, gy: Scaled, found: BodyGradients, policy: WeightPolicy
-    ) -> None:
-        def ask(x_bits: int, g_bits: int) -> Later[Ints]:
-            return self._ops.weight_gradient(conv.spec, conv.x, gy, x_bits=x_bits, g_bits=g_bits)
-
-        def decide(integers: Callable[[int, int], Ints]) -> None:
-            found.weights[conv.spec.name] = policy(conv.spec.name, integers, scale)
-
-        scale = float(np.ldexp(1.0, conv.x.exponent + gy.exponent))
-        if self._only is None:
-            decide(lambda *bits: conv.spec.in_model(ask(*bits).get()))
-        else:
-            gw = ask(*self._only)
-            self._postponed.append(lambda: decide(lambda *bits: conv.spec.in_model(gw.get())))
 
     def _input_backward(self, conv: ConvStep, gy: Scaled, site: str) -> Scaled:
         gx, _ = self._ops.convolve(

@@ -91,6 +91,8 @@ def _training_lives(network: Network) -> dict[str, tuple[int, int]]:
     for now, block in enumerate(network.blocks):
         back = 2 * count - now
         lives |= _numbered(block, ("y", "a"), (now, back)) | _numbered(block, ("gy", "ga"), (back, back))
+        # The weight gradient of a block's first convolution is computed beside the block before.
+        lives[f"{block.name}.gy1"] = (back, back + 1)
         if now:
             lives[f"{block.name}.ga0"] = (back, back)
         # From the block behind the stage, or the averages, back to the block that begins it.
