@@ -72,6 +72,21 @@ def test_steps_that_come_again_are_exact_and_not_planned(monkeypatch, rng, remot
     assert any(adding) == (remote and later > 0)  # by the batch that follows, else by a round of their own
 
 
+@pytest.mark.parametrize("remote", [True, False])
+def test_operations_overlap_on_the_board_alone(monkeypatch, rng, remote):
+    """More reports would cost pynq's client more than they save."""
+    device, spec = opened(monkeypatch, remote=remote)
+    plan, asked = board_module.plan_rounds, set()
+
+    def watched(*calls: Any, interleave: bool, **named: Any) -> Any:
+        asked.add(interleave)
+        return plan(*calls, interleave=interleave, **named)
+
+    monkeypatch.setattr(board_module, "plan_rounds", watched)
+    run(Step(rng), device, spec)
+    assert asked == {not remote}
+
+
 def test_the_same_operations_with_and_without_sums_to_add_up(monkeypatch, rng):
     """Operations do not say what is due, nor which half of the memory is next."""
     device, spec = opened(monkeypatch, remote=True)

@@ -49,6 +49,8 @@ def bench(
 ) -> None:
     """Run a training step over tensors in the device's memory, and count cycles.
 
+    Its operations run one after the other, and once more as they overlap on a board.
+
     Utilisation is that of the multipliers, which make two products a cycle of 8-bit operands. Loads and
     stores count. A small batch leaves the engine waiting for its first load and its last store.
     """
