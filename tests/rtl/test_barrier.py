@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from e2sim import build_soc
@@ -37,11 +39,11 @@ def copies(size: tuple[int, int], count: int) -> list[PlannedFrame]:
     return listed
 
 
-def words_in(frames: list[PlannedFrame], room: int) -> int:
+def words_in(frames: list[PlannedFrame], room: int, owners: Sequence[int] = ()) -> int:
     """How much of a chain the engine takes when nobody takes more than so many words of what it gives."""
     memory = np.zeros(2 << 20, np.uint8)
     area = Area(memory=memory, base=0, at=OWN)
-    laid = lay_out(frames, area, area)
+    laid = lay_out(frames, area, area, owners=owners)
     mm2s = write_descriptors(memory, laid.mm2s, -(-area.at // 64) * 64)
     s2mm = write_descriptors(memory, Pieces.of([(RESULT, 8 * room, True)]), mm2s.last + 64)
     library = build_soc(engine_rtl(PYNQ))
@@ -72,3 +74,15 @@ def test_it_is_taken_when_they_have_left() -> None:
     assert (
         words_in(frames, results + 9) > sum(frame.header.frame_words for frame in frames[:-1]) + HEADER_WORDS
     )
+
+
+@pytest.mark.parametrize("alike", [1, 2, 3, 5])
+def test_a_report_that_is_held_back_lets_one_more_frame_in(alike: int) -> None:
+    """As the planner counts: results of the first frame have left when the sixth behind it is taken."""
+    frames = [*copies((1, 1), alike), *copies((4, 8), 9 - alike)]
+    owners = [0] * alike + list(range(1, 10 - alike))
+    starts = np.cumsum([0, *(frame.header.frame_words for frame in frames)])
+    taken = words_in(frames, frames[0].header.result_words - 1, owners)
+    first = 5 if alike == 1 else 6
+    assert taken < starts[first] + HEADER_WORDS
+    assert alike < 5 or taken > starts[5] + HEADER_WORDS

@@ -38,7 +38,7 @@ def bench(
     board: Annotated[str, typer.Option(help="Configuration in boards.toml.")] = "pynq_z2",
     batch: Annotated[int, typer.Option(help="Images of the step that is run.", min=1)] = 8,
     planned_batch: Annotated[
-        int, typer.Option(help="Images of a step that is planned: an estimate, in proportion.", min=1)
+        int, typer.Option(help="Images of a step that is planned: an estimate.", min=1)
     ] = 128,
     gradient_bits: Annotated[Literal["8", "16"], typer.Option(help="Of output gradients.")] = "8",
     result_bits: ResultBits = "16",
@@ -76,7 +76,7 @@ def bench(
         ledger, cycles = step.run(opened, lambda operations: progress.advance(task, operations))
     rows = step.by_shape(ledger)
     busy = {mode: step.utilisation(ledger, mode) for mode in MODES if any(row.mode == mode for row in rows)}
-    planned = None if cycles is None else round(cycles.total * planned_batch / batch)
+    planned = None if cycles is None else step.planned(cycles, planned_batch)
     if as_json:
         for row in rows:
             typer.echo(json.dumps({"row": "layer"} | asdict(row)))
@@ -95,7 +95,7 @@ def bench(
     Console().print(_layers(rows, busy, f"{model} on {device}, {board}, batch {batch}"))
     if cycles is not None:
         Console().print(_step(cycles, f"step of {batch} images"))
-        typer.echo(f"planned for a step of {planned_batch} images, in proportion: {planned:,} cycles")
+        typer.echo(f"planned for a step of {planned_batch} images, as they overlap: {planned:,} cycles")
 
 
 def _layers(rows: list[BenchRow], busy: dict[Any, float | None], title: str) -> Table:

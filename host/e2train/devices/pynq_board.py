@@ -30,6 +30,7 @@ from e2train.packing.descriptors import DESCRIPTOR_BYTES, Chain, Pieces, write_c
 
 __all__ = [
     "LOOK_CALLS",
+    "PATIENCE",
     "ROUND_CALLS",
     "WRITE_CALLS",
     "Board",
@@ -40,6 +41,8 @@ _T = TypeVar("_T")
 
 _PORT = 7967
 _PROGRAM_S = 60.0  # at least, for a bitstream on its way
+PATIENCE = 1.03
+"""How many times as long as planned a client waits until it looks: each look is a call."""
 _LOOKS = 64  # rounds, after one that took longer than planned
 _FILE_S = 3.0  # at most, for a file of a sensor or the lock, which are small
 _DMA_END = 1 << 32  # of the memory that the DMAs reach
@@ -170,7 +173,8 @@ class Board:
         self._answered(buffer.array[: after - base].flush, calls=2)
         moving_s = time.monotonic() - begin
         start()
-        time.sleep(min(max(planned_s.values(), default=0.0), max(self._deadline.left_s(), 0.0)))
+        wait_s = max(planned_s.values(), default=0.0) * (PATIENCE if self._remote else 1.0)
+        time.sleep(min(wait_s, max(self._deadline.left_s(), 0.0)))
         if late is None or not self._remote:  # a look costs nothing on the board itself
             self._dmas.wait(pieces)
             return moving_s + self._received(receive)

@@ -21,6 +21,7 @@ from e2train.nn.resident import ResidentBody
 from e2train.nn.resident_network import ResidentError, describe
 from e2train.numerics.psg import Psg
 from e2train.runtime import Ledger
+from e2train.runtime.board_plan import plan_step
 from e2train.runtime.ledger import LedgerMode, LedgerRow
 from e2train.runtime.resident import Kinds
 from e2train.runtime.resident.schedule import CountingDevice, count_step
@@ -103,14 +104,20 @@ class BenchStep:
         self._psg = Psg(g_bits=min(10, gradient_bits)) if predicted else None
 
     @property
+    def _kinds(self) -> Kinds:
+        bits = {name.removesuffix("_bits"): count for name, count in self._bits.items()}
+        return Kinds.of_bits(gradient=self._gradient_bits, **bits)
+
+    @property
+    def _kept(self) -> tuple[int, int]:
+        """High bits that weight gradients are computed from."""
+        return (0, 0) if self._psg is None else (self._psg.x_bits, self._psg.g_bits)
+
+    @property
     def operations(self) -> int:
         """How many operations ``run`` has the device do, about."""
-        kinds = Kinds.of_bits(
-            gradient=self._gradient_bits,
-            **{name.removesuffix("_bits"): bits for name, bits in self._bits.items()},
-        )
-        kept = (0, 0) if self._psg is None else (self._psg.x_bits, self._psg.g_bits)
-        rows = count_step(self._network, CountingDevice(), kinds, samples=self._batch, bits=kept)
+        device = CountingDevice()
+        rows = count_step(self._network, device, self._kinds, samples=self._batch, bits=self._kept)
         return _STEPS * sum(row.calls for row in rows)
 
     def run(
@@ -145,6 +152,14 @@ class BenchStep:
             return rows, None
         switched.together = True
         return rows, self._cycles(rows, total=_total(step()).cycles or 0)
+
+    def planned(self, cycles: StepCycles, samples: int) -> int:
+        """Cycles of a step of so many images: those counted, as the planner's for both steps say."""
+        both = [
+            plan_step(self._network, self._config, samples=each, kinds=self._kinds, bits=self._kept).cycles
+            for each in (samples, self._batch)
+        ]
+        return round(cycles.total * both[0] / both[1])
 
     def by_shape(self, ledger: Sequence[LedgerRow]) -> list[BenchRow]:
         """The convolutions of a ledger, those of one shape together, in order of use."""

@@ -24,7 +24,7 @@ from e2train.devices.chains.reports import held_reports
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out, planned_cycles
 from e2train.devices.protocol import Counters
-from e2train.devices.pynq_board import ROUND_CALLS, WRITE_CALLS
+from e2train.devices.pynq_board import PATIENCE, ROUND_CALLS, WRITE_CALLS
 from e2train.devices.pynq_buffer import buffer_bytes, chains_at
 from e2train.devices.pynq_engines import start_calls
 from e2train.devices.resident import DeviceTensor, Operation, run_operation
@@ -89,8 +89,8 @@ class StepPlan:
         return self.cycles / clock_hz
 
     def client_s(self, clock_hz: float) -> float:
-        """Seconds for those with pynq's client."""
-        return self.client_cycles / clock_hz
+        """Seconds until pynq's client looks whether those are over."""
+        return PATIENCE * self.client_cycles / clock_hz
 
 
 def plan_step(

@@ -22,6 +22,7 @@ __all__ = ["BARRIER_BYTES", "Step", "barrier", "join"]
 Step = tuple[int | None, PlannedFrame]  # whose frame it is; None of no operation
 
 _AT_ONCE = 5  # frames that the engine works on, as tests/rtl/test_barrier.py counts
+_OVERLAPPING = 8  # operations: where more do, as in an evaluation, all of them end in frames that wait
 _FETCHED_WORDS = 2048  # the DMA fetches fewer ahead of the engine
 _LONG, _SHORT = (8, 64), (1, 4)  # rows and columns that the frames of a barrier read
 BARRIER_BYTES = 16 * 8 * 64  # of the memory, from its begin on
@@ -48,7 +49,9 @@ def join(
     ]
     chain = _Chain(before)
     while left := [queue for queue in queues if queue.frame is not None]:
-        ready = [queue for queue in (left if interleave else left[:1]) if queue.is_ready(queues, chain)]
+        ready = [
+            queue for queue in left[: _OVERLAPPING if interleave else 1] if queue.is_ready(queues, chain)
+        ]
         queue = min(ready, key=chain.preference) if ready else left[0]
         assert queue.frame is not None
         between = () if ready else barrier(cfg)
@@ -139,7 +142,9 @@ class _Chain:
         place = self._places.get((owner, number))
         if place is None:  # in a chain that has ended
             return True
-        first = place + _AT_ONCE
+        # One that holds its report back leaves the engine a frame later: its last word waits for a report.
+        held = place + 1 < len(self.steps) and self.steps[place + 1][0] == owner
+        first = place + _AT_ONCE + held
         return first < len(self.steps) and self._starts[-1] - self._starts[first] >= _FETCHED_WORDS
 
     def preference(self, queue: _Queue) -> tuple[int, float]:

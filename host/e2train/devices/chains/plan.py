@@ -145,29 +145,29 @@ def chain_cycles(
 class Pace(NamedTuple):
     """Estimates of cycles that a frame keeps the engine's processes busy."""
 
-    load: int
-    compute: int  # or send results, where that takes longer
-    reply: int
+    load: int  # or descriptors be fetched, where that takes longer
+    compute: int  # or results be sent
+    report: int
 
 
 def pace(frame: PlannedFrame, *, holds: bool) -> Pace:
     """Those of one frame of a chain; ``holds`` says that its report is held back."""
     header = frame.header
+    pieces = sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray))
+    descriptors = pieces + _OWN_PIECES + len(frame.results) + (not holds)
     words_out = header.result_words if holds else header.reply_words
-    taken = sum(len(part) for part in frame.sources if not isinstance(part, np.ndarray)) + _OWN_PIECES
-    given = len(frame.results) + (not holds)
     return Pace(
-        load=max(header.frame_words, _DESCRIPTOR_CYCLES * taken) + _FRAME_CYCLES,
-        compute=max(header.iterations, words_out, _DESCRIPTOR_CYCLES * given) + _FRAME_CYCLES,
-        reply=words_out,
+        load=max(header.frame_words, _DESCRIPTOR_CYCLES * descriptors) + _FRAME_CYCLES,
+        compute=max(header.iterations, words_out) + _FRAME_CYCLES,
+        report=words_out - header.result_words,
     )
 
 
 def paced_cycles(frames: Iterable[Pace]) -> int:
     """Estimate of what frames in order take: one loads while the one before is computed."""
-    loaded = computed = before = reply = 0
+    loaded = computed = before = report = 0
     for frame in frames:
         loaded = max(loaded, before) + frame.load
         before, computed = computed, max(loaded, computed) + frame.compute
-        reply = frame.reply
-    return computed + reply
+        report = frame.report
+    return computed + report
