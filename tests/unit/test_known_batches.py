@@ -37,22 +37,32 @@ def planned(device: BoardResident, monkeypatch: pytest.MonkeyPatch) -> list[int]
     return counts
 
 
-def opened(monkeypatch: pytest.MonkeyPatch, *, remote: bool) -> tuple[BoardResident, SpecResident]:
+def opened(
+    monkeypatch: pytest.MonkeyPatch, *, remote: bool, engines: int = 3
+) -> tuple[BoardResident, SpecResident]:
     """A device on a board, with packed images and partial sums however small, and the spec."""
     for name in ("packed", "partial_sums"):
         monkeypatch.setattr(f"e2train.devices.chains.{name}._WORTH_BYTES", 0)
-    device = BoardResident(SpecHolder(CONFIG, remote=remote))  # type: ignore[arg-type]
+    config = replace(CONFIG, engines=engines)
+    if engines == 1:  # has fewer parts to add up
+        monkeypatch.setattr("e2train.devices.chains.partial_sums._FEWEST", 1)
+        config = replace(config, x_depth=64)
+    device = BoardResident(SpecHolder(config, remote=remote))  # type: ignore[arg-type]
     spec = SpecResident()
     for each in (device, spec):
         each.reserve(TENSORS)
     return device, spec
 
 
-@pytest.mark.parametrize("remote", [True, False], ids=["pynq's client", "on the board"])
+@pytest.mark.parametrize(
+    ("remote", "engines"),
+    [(True, 3), (True, 1), (False, 3)],
+    ids=["pynq's client", "pynq's client, one engine", "on the board"],
+)
 @pytest.mark.parametrize("later", [0, 1, 2])
 @pytest.mark.parametrize("number", range(3))
-def test_steps_that_come_again_are_exact_and_not_planned(monkeypatch, rng, remote, number, later):
-    device, spec = opened(monkeypatch, remote=remote)
+def test_steps_that_come_again_are_exact_and_not_planned(monkeypatch, rng, remote, engines, number, later):
+    device, spec = opened(monkeypatch, remote=remote, engines=engines)
     step, counts = Step(rng), planned(device, monkeypatch)
     for _ in range(5):
         run(step, device, spec, later=later)
@@ -72,10 +82,9 @@ def test_steps_that_come_again_are_exact_and_not_planned(monkeypatch, rng, remot
     assert any(adding) == (remote and later > 0)  # by the batch that follows, else by a round of their own
 
 
-@pytest.mark.parametrize("remote", [True, False])
-def test_operations_overlap_on_the_board_alone(monkeypatch, rng, remote):
-    """More reports would cost pynq's client more than they save."""
-    device, spec = opened(monkeypatch, remote=remote)
+@pytest.mark.parametrize(("remote", "engines", "want"), [(False, 3, True), (True, 3, False), (True, 1, True)])
+def test_operations_overlap_where_that_is_worth_its_reports(monkeypatch, rng, remote, engines, want):
+    device, spec = opened(monkeypatch, remote=remote, engines=engines)
     plan, asked = board_module.plan_rounds, set()
 
     def watched(*calls: Any, interleave: bool, **named: Any) -> Any:
@@ -84,7 +93,7 @@ def test_operations_overlap_on_the_board_alone(monkeypatch, rng, remote):
 
     monkeypatch.setattr(board_module, "plan_rounds", watched)
     run(Step(rng), device, spec)
-    assert asked == {not remote}
+    assert asked == {want}
 
 
 def test_the_same_operations_with_and_without_sums_to_add_up(monkeypatch, rng):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from e2train.config import ConfigError, EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
 from e2train.devices.chains.batch import Step
-from e2train.devices.chains.board import chain_bytes
+from e2train.devices.chains.board import chain_bytes, overlaps
 from e2train.devices.chains.device import SCRATCH_BYTES
 from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, restoring_frames
 from e2train.devices.chains.packed import Unpacking, unpacking
@@ -72,7 +72,7 @@ class StepPlan:
     requests: int  # through an agent
     request_bytes: int  # both ways
     cycles: int  # through an agent, of the engine that takes longest in each round: operations overlap
-    client_cycles: int  # likewise with pynq's client: they do not, which takes fewer reports
+    client_cycles: int  # likewise with pynq's client, where those of several engines do not
     kept_cycles: int  # of these: for descriptors and sums that stay, and packed images
     memory_bytes: int
 
@@ -214,7 +214,14 @@ class _Planning(CountingDevice):
     def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
         packed, self._packed = self._packed, []
         room = chain_bytes(self._cfg)
-        for chains in plan_rounds([*packed, *calls], self._cfg, room=room, sums=self._sums).rounds:
+        through_client = plan_rounds(
+            [*packed, *calls],
+            self._cfg,
+            room=room,
+            sums=self._sums,
+            interleave=overlaps(self._cfg, remote=True),
+        )
+        for chains in through_client.rounds:
             self._count(chains, packed=len(packed))
         for chains in plan_rounds(calls, self._cfg, room=room, interleave=True).rounds:
             self.cycles += max(map(_cycles, chains.values()))

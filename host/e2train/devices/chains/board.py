@@ -34,7 +34,7 @@ from e2train.devices.resident import DeviceTensor, Operation
 from e2train.numerics.blocks import LANES, block_count, from_blocks, to_blocks
 from e2train.packing.descriptors import DESCRIPTOR_BYTES
 
-__all__ = ["BoardResident", "chain_bytes"]
+__all__ = ["BoardResident", "chain_bytes", "overlaps"]
 
 _SUMS_LABEL = "sums of weight gradients"
 _KNOWN_BYTES = {True: 256 << 20, False: 64 << 20}  # of a PC's and of a board's memory, for known batches
@@ -49,6 +49,11 @@ def chain_bytes(config: EngineConfig) -> int:
     [4063, 991]
     """
     return (SCRATCH_BYTES - 2 * chains_at(config.engines)) // config.engines - RESTORING_BYTES
+
+
+def overlaps(config: EngineConfig, *, remote: bool) -> bool:
+    """Whether operations overlap: not where the reports that this takes cost a link as much as it saves."""
+    return not remote or config.engines == 1
 
 
 class BoardResident(OneByOne, Closing):
@@ -79,7 +84,7 @@ class BoardResident(OneByOne, Closing):
         self.config = device.config
         self._kept = KeptChains(device.config)
         self._known = KnownBatches(0)  # until there is a board
-        self._interleave = False  # more reports would cost a link more than they save
+        self._interleave = False
 
     @property
     def memory_bytes(self) -> int | None:
@@ -241,7 +246,7 @@ class BoardResident(OneByOne, Closing):
         self._owner, self._arena, self._written, self._tensors = board, None, {}, 0
         self._packed = []
         self._known = KnownBatches(_KNOWN_BYTES[board.is_remote])
-        self._interleave = not board.is_remote
+        self._interleave = overlaps(self.config, remote=board.is_remote)
         nbytes = -(-max(nbytes, BARRIER_BYTES) // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES
         self._arena = board.allocate(nbytes + RESTORING_REPLY_BYTES)
         self._tensors = nbytes
