@@ -73,7 +73,7 @@ class BenchStep:
 
     >>> from e2train.config import load_config
     >>> BenchStep("resnet8", load_config("pynq_z2"), batch=2).operations
-    94
+    141
     """
 
     def __init__(
