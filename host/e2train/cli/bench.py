@@ -72,7 +72,7 @@ def bench(
         closing(open_resident(device, config=board)) as opened,
         Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress,
     ):
-        task = progress.add_task(f"{model} on {device}", total=step.operations)
+        task = progress.add_task(f"{model} on {device}", total=step.steps(opened) * step.operations)
         ledger, cycles = step.run(opened, lambda operations: progress.advance(task, operations))
     rows = step.by_shape(ledger)
     busy = {mode: step.utilisation(ledger, mode) for mode in MODES if any(row.mode == mode for row in rows)}
