@@ -57,7 +57,7 @@ def compare_together(
     for each in (device, spec):
         each.reserve(nbytes)
         each.write(whole, before.reshape(-1, 16).T.reshape(whole.shape))
-    for call, got in zip(calls, device.run_together(calls), strict=True):
+    for call, got in zip(calls, device.run_interleaved(calls), strict=True):
         want = _results(run_operation(spec, call))
         for name, value in _results(got).items():
             assert_same_bits(value, want[name], case=f"{name} of {call}")

@@ -154,8 +154,10 @@ class BenchStep:
         rows = step()
         if switched is None:
             return rows, None
-        switched.together = True
-        return rows, self._cycles(rows, total=_total(step()).cycles or 0)
+        switched.interleaves = True
+        total = _total(step()).cycles
+        assert total is not None
+        return rows, self._cycles(rows, total=total)
 
     def planned(self, cycles: StepCycles, samples: int) -> int:
         """Cycles of a step of so many images: those counted, as the planner's for both steps say."""
@@ -221,20 +223,20 @@ class BenchStep:
 
 
 class _Switched:
-    """A device that does operations one by one or together, all else being the same."""
+    """A device that does operations one by one or as they overlap, all else being the same."""
 
     def __init__(self, device: SocResident) -> None:
         self._device = device
-        self.together = False
+        self.interleaves = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._device, name)
 
     def run_batch(self, calls: Sequence[Operation]) -> list[tuple[Any, Counters]]:
-        """Cycles of operations that ran together are those of the first."""
-        if not self.together:
+        """Cycles of operations that overlap are those of the first."""
+        if not self.interleaves:
             return run_one_by_one(self._device, calls)
-        outcomes, counters = self._device.run_together(calls), self._device.take_counters()
+        outcomes, counters = self._device.run_interleaved(calls), self._device.take_counters()
         return [
             (outcome, Counters(cycles=0) if index else counters) for index, outcome in enumerate(outcomes)
         ]

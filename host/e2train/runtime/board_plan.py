@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 
 from e2train.config import ConfigError, EngineConfig
 from e2train.devices.chains.address_map import AddressMap, parts
-from e2train.devices.chains.batch import Step
 from e2train.devices.chains.board import chain_bytes, overlaps
 from e2train.devices.chains.device import SCRATCH_BYTES
 from e2train.devices.chains.kept import MOST_KEPT_BYTES, is_kept, kept_bytes, kept_rows, restoring_frames
 from e2train.devices.chains.packed import Unpacking, unpacking
 from e2train.devices.chains.partial_sums import SUMS_AT, SUMS_BYTES, PartialSums
-from e2train.devices.chains.plan import pace, paced_cycles
-from e2train.devices.chains.reports import held_reports
 from e2train.devices.chains.rounds import Round, last_round, plan_rounds
 from e2train.devices.chains.transfer import Area, lay_out, planned_cycles
 from e2train.devices.protocol import Counters
@@ -224,7 +221,10 @@ class _Planning(CountingDevice):
         for chains in through_client.rounds:
             self._count(chains, packed=len(packed))
         for chains in plan_rounds(calls, self._cfg, room=room, interleave=True).rounds:
-            self.cycles += max(map(_cycles, chains.values()))
+            self.cycles += max(
+                planned_cycles([frame for _, frame in chain], [owner for owner, _ in chain])
+                for chain in chains.values()
+            )
         outcomes = [(run_operation(self, call), Counters()) for call in calls]
         batch = Batch(key=_KEY, number=self.requests, reserve=self.reserved, steps=(*self._puts, *calls))
         request = encode_batch(batch)
@@ -258,10 +258,12 @@ class _Planning(CountingDevice):
         size = kept_bytes(laid.values())
         kept = is_kept(laid.values(), self._cfg) and self._kept_bytes + size <= MOST_KEPT_BYTES
         pieces = 0 if kept else sum(rows.values())
-        cycles = {engine: planned_cycles(each) for engine, each in laid.items()}
+        cycles = {engine: planned_cycles(each.frames, each.owners) for engine, each in laid.items()}
         own = max(
             planned_cycles(
-                each, lambda owner, frame: not self._sums.adds(frame) and (owner is None or owner >= packed)
+                each.frames,
+                each.owners,
+                lambda owner, frame: not self._sums.adds(frame) and (owner is None or owner >= packed),
             )
             for each in laid.values()
         )
@@ -269,7 +271,7 @@ class _Planning(CountingDevice):
             if restoring := restoring_frames(self._used.pop(engine, 0), self._cfg, table=_TABLE, copy=_COPY):
                 before = lay_out(restoring, area, replies, more=True)
                 pieces += before.mm2s.addresses.size + before.s2mm.addresses.size
-                cycles[engine] += planned_cycles(before)
+                cycles[engine] += planned_cycles(before.frames)
         if kept:
             self._kept_bytes += size
             self._used |= rows
@@ -280,10 +282,3 @@ class _Planning(CountingDevice):
         self.sent += -(-area.at // DESCRIPTOR_BYTES) * DESCRIPTOR_BYTES + pieces * DESCRIPTOR_BYTES
         self.client_cycles += max(cycles.values())
         self.kept_cycles += max(cycles.values()) - own
-
-
-def _cycles(chain: Sequence[Step]) -> int:
-    """Estimate for a chain that is not laid out."""
-    frames, owners = [frame for _, frame in chain], [owner for owner, _ in chain]
-    held = held_reports(frames, owners)
-    return paced_cycles(pace(frame, holds=holds) for frame, holds in zip(frames, held, strict=True))

@@ -39,9 +39,9 @@ def join(
 ) -> Iterator[list[Step]]:
     """The frames of operations as chains that take at most ``room`` bytes of scratch memory.
 
-    Operations follow each other. With ``interleave`` frames of any of them may come next that wait for none:
-    an element-wise operation, whose words take longer than its arithmetic, then loads while a convolution
-    computes. Frames ``before`` all others have nothing to do with these.
+    Operations follow each other. With ``interleave`` those that come next overlap: an element-wise one, whose
+    words take longer than its arithmetic, then loads while a convolution computes. Frames ``before`` all
+    others have nothing to do with these.
     """
     waits = find_waits(calls, [job.frames for job in jobs])
     queues = [

@@ -350,7 +350,7 @@ class BoardResident(OneByOne, Closing):
             before = lay_out(frames, area, nowhere, more=True)
             own = laid.chains[engine]
             pieces[engine] = before.mm2s.then(own.mm2s), before.s2mm.then(own.s2mm)
-            cycles[engine] += planned_cycles(before)
+            cycles[engine] += planned_cycles(before.frames)
         if kept:
             self._kept.use(kept)
         moving_s = board.run_chains(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,7 @@ def plan_job(call: Work, cfg: EngineConfig, *, first: int = 0, grouped: bool = T
     Raises: ShapeError when it does not fit the engine's buffers.
     """
     label, frames = _planned(call, cfg, first)
-    return Job(label=label, frames=together(frames) if grouped else sorted(frames, key=_sample))
-
-
-def _sample(frame: PlannedFrame) -> int:
-    return frame.sample
+    return Job(label=label, frames=together(frames) if grouped else sorted(frames, key=attrgetter("sample")))
 
 
 def sent_values(call: Work, cfg: EngineConfig, samples: int) -> Mapping[Any, NDArray[Any]]:

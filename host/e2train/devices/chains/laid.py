@@ -107,6 +107,6 @@ class PlannedRound:
             chains=chains,
             begin=begin,
             end=area.at - area.base,
-            cycles={engine: planned_cycles(chain) for engine, chain in chains.items()},
+            cycles={engine: planned_cycles(chain.frames, chain.owners) for engine, chain in chains.items()},
             expected=ExpectedReplies(chains),
         )

@@ -82,7 +82,7 @@ class SocResident(ChainResident):
             if not clean:
                 self._recover(slot)
 
-    def run_together(self, calls: Sequence[Operation]) -> list[Any]:
+    def run_interleaved(self, calls: Sequence[Operation]) -> list[Any]:
         """Outcomes of operations in order, which overlap: each engine does all of them for its samples."""
         for call in calls:
             self._check(*operands(call), *results(call))

@@ -140,14 +140,15 @@ def reply_bytes(frames: Sequence[PlannedFrame], owners: Sequence[int | None] = (
 
 
 def planned_cycles(
-    chain: ChainPieces, counts: Callable[[int | None, PlannedFrame], bool] = lambda owner, frame: True
+    frames: Sequence[PlannedFrame],
+    owners: Sequence[int | None] = (),
+    counts: Callable[[int | None, PlannedFrame], bool] = lambda owner, frame: True,
 ) -> int:
-    """Estimate of what an engine takes for a chain, or for those frames of it that count."""
-    owners = chain.owners or [None] * len(chain.frames)
-    lasts = {report.last for report in chain.reports}
+    """Estimate of what an engine takes for a chain of frames, or for those of them that count."""
+    held = held_reports(frames, owners)
     return paced_cycles(
-        pace(frame, holds=index not in lasts)
-        for index, (owner, frame) in enumerate(zip(owners, chain.frames, strict=True))
+        pace(frame, holds=holds)
+        for frame, owner, holds in zip(frames, owners or [None] * len(frames), held, strict=True)
         if counts(owner, frame)
     )
 
