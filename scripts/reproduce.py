@@ -27,7 +27,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from e2train.train import PRESETS, RunConfig, TrainError, read_config, read_run
+from e2train.train import PRESETS, DataError, RunConfig, TrainError, read_config, read_run
+from e2train.train.resources import load_split
 from paper_tables import TABLES, Settings, Table, slug
 from table_files import Record, is_priced_alike, read_records, record, write_choices, write_table
 
@@ -47,13 +48,15 @@ def main() -> int:
     names = options.rows or list(table.rows)
     if unknown := set(names) - set(table.rows):
         sys.exit(f"no rows {', '.join(sorted(unknown))}; there are: {', '.join(table.rows)}")
+    KEPT.extend(read_records(out))
+    check_images(table, options.data, out)
     if options.choose:
         failures = train(candidates(table, names, choices, options), jobs=options.jobs)
         print(write_choices(choices, table))
     else:
         own = int(table.common.get("threads", PRESETS[table.preset].threads))
         # Earlier records do not name their threads.
-        KEPT.extend({**one, "threads": one.get("threads", own)} for one in read_records(out))
+        KEPT[:] = [{**one, "threads": one.get("threads", own)} for one in KEPT]
         planned = {name: seeds(table, name, out, options) for name in table.rows}
         asked = {name: options.seeds or table.rows[name].seeds for name in names}
         runs = [
@@ -117,6 +120,22 @@ def check(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             sys.exit(f"--{name} must be at least 1, not {value}")
+
+
+def check_images(table: Table, data: str, out: Path) -> None:
+    """End with one line where what is there of the table was trained on other images; old runs do not say."""
+    try:
+        images = load_split(table.config(next(iter(table.rows)), {}, data=data)).sha256
+    except DataError as error:
+        sys.exit(str(error))
+    had = {str(file.parent): read_config(file).data_sha256 for file in sorted(out.rglob("config.toml"))}
+    had |= {f"a run of {out / 'table.json'}": one.get("data_sha256", "") for one in KEPT}
+    for where, sha256 in had.items():
+        if sha256 not in ("", images):
+            sys.exit(
+                f"{where} was trained on images with SHA-256 {sha256[:12]}..., {data} has those with "
+                f"{images[:12]}...; give their folder with --data, or another --out"
+            )
 
 
 def seeds(table: Table, name: str, out: Path, options: argparse.Namespace) -> list[Run]:

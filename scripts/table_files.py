@@ -63,6 +63,7 @@ def record(run: FinishedRun) -> Record:
         **{key: getattr(summary, key) for key in (*kept, *counted)},
         "host": run.config.host,
         "threads": run.config.threads,
+        "data_sha256": run.config.data_sha256,
         "costs_sha256": _costs_sha256(),
         "blocks_skipped": summary.blocks_skipped / (summary.blocks_run + summary.blocks_skipped or 1),
         "computation_to_smb-fp32": saved.computation_of_fp32,

@@ -22,6 +22,7 @@ from e2train.nn import Group
 from e2train.runtime import Ledger
 from e2train.train import RunConfig, Session, TrainError, deterministic, open_context, train
 from e2train.train.checkpoint import load_checkpoint
+from e2train.train.resources import torch_threads
 from paper_tables import TABLES, slug
 from table_files import STEP_SECONDS
 
@@ -58,7 +59,7 @@ def main() -> int:
 def measure(config: RunConfig, checkpoint: Path, *, steps: int, warm_up: int) -> dict[str, Any]:
     """Seconds per scheduled step, and how many steps were executed."""
     load, group = os.getloadavg()[0], Group()
-    with deterministic(config.threads), open_context(config, group) as engine:
+    with deterministic(torch_threads(config)), open_context(config, group) as engine:
         session = Session.start(config, engine, engine.ledger if engine else Ledger(), group)
         needed = steps + warm_up + MARGIN
         if session.steps < needed:

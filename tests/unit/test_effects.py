@@ -62,6 +62,7 @@ def test_what_is_named_has_no_effect(base, tmp_path):
         ({"method": "psg", "device": "agent:pc"}, ["overlay", "deadline_s"], "overlay (device agent:pc)"),
         ({"sign_scale": "each"}, ["sign_lr", "skip"], "sign_lr (sign_scale each)"),
         ({"execution": "offload"}, ["result_bits"], "result_bits (execution offload)"),
+        ({"method": "signsgd"}, ["combine"], "combine (ranks 1)"),
         ({"steps": 5, "epochs": 2}, ["steps", "epochs"], "epochs (steps 5)"),
     ],
 )

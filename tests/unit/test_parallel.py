@@ -219,6 +219,9 @@ def keeps_ledgers(group: Group) -> None:
     other.restore(json.loads(json.dumps(spent)))
     assert other.take_rows() == (both,)
     assert other.gather()[group.rank]["rows"] == []
+    moved = RankLedger(ledger=Ledger(), group=group, device=f"kind{group.rank}")
+    moved.restore(json.loads(json.dumps(spent)))
+    assert moved.devices_of_ranks() == ("host", "kind0", "kind1")
 
 
 def test_every_rank_goes_on_with_its_own_ledger(together):

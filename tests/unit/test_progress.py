@@ -76,6 +76,13 @@ def test_float32_saves_nothing(tmp_path):
     assert [row.energy_saved for row in rows[2:]] == [None, None]
 
 
+def test_a_small_last_batch_counts_as_the_images_that_it_has(tmp_path):
+    rows = []
+    config = CONFIG.changed(method="smb-fp32", execution="offload", steps=3, batch=1000)
+    run_training(config, out=tmp_path, watch=rows.append)
+    assert [row.energy_saved for row in rows] == pytest.approx([0, 0, 0], abs=0.01)  # read weights are few
+
+
 def test_events_hold_the_metrics(trained):
     out, _, rows = trained
     (path,) = out.glob("events.out.tfevents.*")

@@ -14,7 +14,7 @@ import pytest
 from e2train.devices import Counters
 from e2train.energy import load_costs
 from e2train.runtime import LedgerRow
-from e2train.train import PRESETS, TrainError, read_run, run_training, write_reports
+from e2train.train import PRESETS, TrainError, differences, read_run, run_training, write_reports
 from e2train.train.finished_run import PowerSamples
 from e2train.train.report import charts as drawing
 from e2train.train.report import render_report
@@ -51,6 +51,22 @@ def test_the_page_needs_nothing_else(reported):
     assert "<script" not in page
     assert "viewport" in page
     assert "@media print" in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"lr": 0.2}, ""),
+        ({"validation": 0.1}, "tested images 20 of test, 20 of test (0.1 of those of training)"),
+        ({"execution": "resident"}, "execution offload, resident"),
+        ({"freeze": "stem"}, "frozen layers none, stem"),
+        ({"label_smoothing": 0.3}, "label smoothing 0.1, 0.3"),
+        ({"init_sha256": "0123456789abcdef"}, "weights at the start drawn, 0123456789ab"),
+    ],
+)
+def test_runs_that_differ_in_more_than_their_methods_are_told_apart(records, settings, found):
+    first = records[0]
+    assert differences([first, replace(first, config=first.config.changed(**settings))]) == found
 
 
 def test_every_chart_has_its_place(reported, records):

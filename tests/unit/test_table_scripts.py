@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from e2train.train import PRESETS, TrainError, read_config, run_training
@@ -95,6 +97,27 @@ def test_options_that_make_no_sense_are_one_line(reproduce, tmp_path, options, m
     with pytest.raises(SystemExit) as stop:
         reproduce(*options)
     assert (stop.value.code, list(tmp_path.iterdir())) == (message, [])
+
+
+def test_runs_on_other_images_are_refused_before_they_are_counted(reproduce, tmp_path, scripts, monkeypatch):
+    """Also those of which only the table's record is left."""
+    options = ("--rows", "psg, predict", "--seeds", "1")
+    reproduce(*options)
+    run, table = tmp_path / "tiny/psg-predict-seed0", tmp_path / "tiny/table.json"
+    for file in (run / "config.toml", table):  # digits have no hash
+        text = file.read_text()
+        text, count = re.subn(r'(data_sha256"?(?: =|:)) ""', rf'\1 "{"e" * 64}"', file.read_text())
+        assert count == 1
+        file.write_text(text)
+    monkeypatch.setattr(scripts("reproduce"), "load_split", lambda config: SimpleNamespace(sha256="f" * 64))
+    for where in (run, f"a run of {table}"):
+        with pytest.raises(SystemExit) as stop:
+            reproduce(*options)
+        assert stop.value.code == (
+            f"{where} was trained on images with SHA-256 {'e' * 12}...,  has those with {'f' * 12}...; "
+            "give their folder with --data, or another --out"
+        )
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def test_a_run_that_the_table_lists_is_not_needed_any_more(reproduce, tmp_path):

@@ -9,12 +9,14 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from e2train.energy import EnergyError, Gauge, gauge
+from e2train.energy import EnergyError, Gauge, LogSpec, Measured, gauge
 from e2train.energy.readings import Gap
 from e2train.nn import Group
+from e2train.runtime import Ledger
 from e2train.train import PRESETS, Interrupted, RunFolder, read_run, run_training
 from e2train.train.checkpoint import load_checkpoint
-from e2train.train.meter import rank_meter
+from e2train.train.meter import check_same_meter, rank_meter
+from e2train.train.run_ledger import RankLedger
 from recordings import Scripted
 
 CONFIG = PRESETS["digits"].changed(method="smb-int8", execution="offload", steps=6, batch=8, seed=7)
@@ -80,6 +82,18 @@ def test_a_run_goes_on_with_its_meter_or_with_none(meter_log, tmp_path, monkeypa
     late = slow.changed(meter=f"csv:{tmp_path / 'log2.csv'}")
     summary = run_training(late, out=tmp_path / "next", resume=True, watch=lambda row: time.sleep(0.05))
     assert summary.energy_source == "measured by log.csv, measured by log2.csv"
+
+
+def test_a_log_does_not_go_on_from_a_meter(tmp_path):
+    """Theirs would be joules of two places."""
+    by_meter = Measured(energy_j=1.0, duration_s=1.0, source="measured by rapl", origin="measured")
+    log = LogSpec(path=tmp_path / "wall.csv", by_marker=False)
+    check_same_meter(
+        log, RankLedger(ledger=Ledger(), earlier_energy=(replace(by_meter, from_log=True), Measured()))
+    )
+    message = "^the run so far was measured by rapl, now it would be measured by wall.csv; go on with"
+    with pytest.raises(EnergyError, match=message):
+        check_same_meter(log, RankLedger(ledger=Ledger(), earlier_energy=(by_meter,)))
 
 
 def test_what_a_meter_noted_is_in_the_summary(meter_log, tmp_path, monkeypatch):

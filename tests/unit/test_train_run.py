@@ -4,14 +4,18 @@
 import json
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
+from e2train.devices import Counters
 from e2train.devices.emulator import Emulator
 from e2train.energy import EnergyError
 from e2train.train import PRESETS, Interrupted, TrainError, read_run, run_training
 from e2train.train.data import Arrays, Batches, digits_split, hold_out
 from e2train.train.smd import Smd
+from e2train.train.summary import _board_figures as board_figures
+from e2train.train.summary import executed
 from report_pages import charts
 
 CONFIG = PRESETS["digits"].changed(method="smb-int8", execution="offload", steps=6, batch=8, seed=7)
@@ -35,6 +39,38 @@ def rows_of(folder):
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
     return out, run_training(CONFIG, out=out)
+
+
+def test_what_only_one_of_its_devices_counts_is_left_out(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        run_training(CONFIG, out=out, watch=stop_after(4))
+    monkeypatch.setattr("e2train.train.run.device_of_rank", lambda config, group: "csim:here")
+    run_training(CONFIG, out=out, resume=True)
+    run = read_run(out)
+    assert run.ledger.devices == ("emulator", "csim")
+    note = "smb-int8 on emulator computed on emulator, then on csim: cycles, bytes and times"
+    assert note in (out / "report.html").read_text(encoding="utf-8")
+    counted = Counters(frames=1, cycles=5, words_in=2, device_s=3.0, moving_s=1.0)
+    rows = tuple(replace(row, counters=counted) for row in run.ledger.training[:1])
+    ledger = replace(run.ledger, training=rows, averaging=(), test=())
+    alone = replace(ledger, devices=("csim",))
+    assert [executed(CONFIG, each)["cycles"] for each in (ledger, alone)] == [None, 5]
+    assert [executed(CONFIG, each)["bytes_moved"] for each in (ledger, alone)] == [None, 16]
+    assert [board_figures(each)["device_s_per_step"] for each in (ledger, alone)] == [None, 0.5]
+
+
+def test_statistics_of_averaged_weights_are_those_of_large_batches(tmp_path, monkeypatch):
+    """One image at the end of an epoch would count as much as all others."""
+    taken, load = [], Batches.load
+    monkeypatch.setattr(Batches, "load", lambda self, step: taken.append(step) or load(self, step))
+    config = CONFIG.changed(method="signsgd", steps=2, batch=479, swa_first=0.5, test_images=8)
+    run_training(config, out=tmp_path)
+    assert len(digits_split().train) == 3 * 479
+    assert taken == [0, 1, 2, 3, 4]
+    taken.clear()
+    run_training(config.changed(batch=718), out=tmp_path, overwrite=True)
+    assert taken == [0, 1, 3, 4]  # step 2 has one image
 
 
 def test_a_run_leaves_its_files(undisturbed):

@@ -41,6 +41,7 @@ class Measured:
     phases_reason: str | None = None  # why that is not known
     source: str | None = None
     origin: Origin | None = None  # of the samples; None where there are none
+    from_log: bool = False  # which an external meter wrote
     reason: str | None = None
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
@@ -157,6 +158,7 @@ class Gauge:
             net_energy_j=window.net_energy_j,
             source=recording.source,
             origin=recording.origin,
+            from_log=isinstance(self._meter, LogSpec),
             gaps=window.gaps,
             notes=recording.notes,
         )

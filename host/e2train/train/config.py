@@ -72,10 +72,10 @@ class RunConfig:
     batch: int = 32  # images per step
     ranks: int = 1  # processes that share each batch, as torchrun has started them
     combine: str = "sum"  # of the ranks' weight gradients: their sum, or a vote on their signs
-    lr: float = 0.1  # peak learning rate
+    lr: float = 0.1  # learning rate, times what warm-up and schedule make of it
     # cosine falls to 0; steps to a tenth from half of the steps on, a hundredth from three quarters on.
     schedule: str = "cosine"
-    warmup: float = 0.1  # share of the steps in which the learning rate rises linearly
+    warmup: float = 0.1  # share of the steps in which the learning rate also rises, times 0 to 1
     momentum: float = 0.9  # of the optimiser, SGD
     weight_decay: float = 1e-4  # of weights that move by gradients or by signs times magnitudes
     label_smoothing: float = 0.0  # of the loss

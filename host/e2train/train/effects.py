@@ -28,6 +28,7 @@ def _devices(config: RunConfig) -> set[str]:
 # first. A device that was chosen is named too, but for the one that runs have by default.
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[RunConfig, Method], bool]], ...] = (
     (("epochs",), "steps", lambda config, method: config.steps > 0),
+    (("combine",), "ranks", lambda config, method: config.ranks == 1),
     (("smd", "smd_mode"), "method", lambda config, method: not method.drops_batches),
     (("smd_mode",), "smd", lambda config, method: not config.smd),
     (_SKIPPING, "method", lambda config, method: method.skips == "nothing"),

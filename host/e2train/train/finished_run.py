@@ -69,7 +69,15 @@ def differences(runs: Sequence[FinishedRun]) -> str:
         "scheduled steps": [str(run.ledger.scheduled_steps) for run in runs],
         "batches": [str(run.config.batch) for run in runs],
         "training images": [run.config.data_sha256[:12] or "those of the preset" for run in runs],
-        "tested images": [f"{run.config.test_images or 'all'} of {run.summary.tested}" for run in runs],
+        "tested images": [
+            f"{run.config.test_images or 'all'} of {run.summary.tested}"
+            + (f" ({run.config.validation:g} of those of training)" if run.config.validation else "")
+            for run in runs
+        ],
+        "execution": [run.config.execution for run in runs],
+        "frozen layers": [run.config.freeze or "none" for run in runs],
+        "label smoothing": [f"{run.config.label_smoothing:g}" for run in runs],
+        "weights at the start": [run.config.init_sha256[:12] or "drawn" for run in runs],
     }
     return "; ".join(
         f"{name} {', '.join(dict.fromkeys(values))}" for name, values in said.items() if len(set(values)) > 1

@@ -145,10 +145,12 @@ def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> 
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
     session.model.policy.eval()
-    for batch in range(min(_NORM_BATCHES, session.batches.per_epoch)):
+    for step in range(session.steps, session.steps + min(_NORM_BATCHES, session.batches.per_epoch)):
         if stopped():
             return
-        images, _ = session.batches.load(session.steps + batch)
+        if 2 * session.batches.size(step) < session.config.batch and session.batches.per_epoch > 1:
+            continue  # its statistics would count as much as those of a whole batch
+        images, _ = session.batches.load(step)
         _attempt(session, partial(session.model, images.to(session.host)))
     average_statistics(session.model, session.group, by_batches=True)
     for norm, (mean, variance, momentum) in zip(norms, before, strict=True):

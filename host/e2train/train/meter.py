@@ -49,17 +49,18 @@ def rank_meter(
 
 
 def check_same_meter(meter: Meter | LogSpec | str | None, rank_ledger: RankLedger) -> None:
-    """Look whether a run goes on with the meter that it began with, with a log, or with none.
+    """Look whether a run goes on with the meter that it began with, with logs, or with none.
 
     A meter's next log has another name; the summary lists all of them.
 
     Raises: EnergyError when joules of different meters would be added up.
     """
-    if meter is None or isinstance(meter, str | LogSpec):
+    if meter is None or isinstance(meter, str):
         return
     source = f"{meter.origin} by {meter.name}"
     for part in rank_ledger.earlier_energy:
-        if part.source not in (None, source):
+        alike = part.from_log if isinstance(meter, LogSpec) else part.source == source
+        if part.source is not None and not alike:
             raise EnergyError(
                 f"the run so far was {part.source}, now it would be {source}; go on with the same --meter, "
                 "or with --meter none and no energy"

@@ -25,7 +25,7 @@ from e2train.train.folder import RunFolder
 from e2train.train.hashing import state_sha256
 from e2train.train.loop import Row, evaluate, finish, train
 from e2train.train.meter import check_same_meter, host_meter, measuring, rank_meter
-from e2train.train.ranks import check_alike, joined
+from e2train.train.ranks import check_alike, device_of_rank, joined
 from e2train.train.report import render_report
 from e2train.train.resources import load_split, open_context, settled, torch_threads
 from e2train.train.run_ledger import RankLedger, RunLedger
@@ -117,7 +117,8 @@ def _run(
 ) -> Summary | None:
     """Train, test and report on a device that is open, into a folder that is held."""
     config, group, first = session.config, session.group, session.group.rank == 0
-    rank_ledger = RankLedger(ledger=session.ledger, group=group)
+    kind = device_of_rank(config, group).partition(":")[0] if session.method.offloads else "host"
+    rank_ledger = RankLedger(ledger=session.ledger, group=group, device=kind)
     meter = rank_meter(config, context, group, folder)  # where there is none as asked, an earlier run stays
     if saved is not None:
         _restore(session, rank_ledger, saved, folder)
@@ -147,6 +148,7 @@ def _run(
         training=training,
         averaging=averaging,
         test=rank_ledger.take_rows(),
+        devices=rank_ledger.devices_of_ranks(),
     )
     return _report(
         session,
@@ -296,7 +298,8 @@ def _step_reporter(
     events = folder.open_events() if config.log == "tensorboard" else None
 
     def report(row: Row) -> None:
-        saved = energy.share(rank_ledger.rows(), done=row.step / row.steps)
+        done = session.batches.images(row.step) / session.batches.images(row.steps)
+        saved = energy.share(rank_ledger.rows(), done=done)
         row = replace(row, energy_saved=saved)
         folder.log(row, events)
         watch(row)

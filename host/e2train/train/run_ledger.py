@@ -35,6 +35,7 @@ class RunLedger:
     training: tuple[LedgerRow, ...]
     averaging: tuple[LedgerRow, ...]
     test: tuple[LedgerRow, ...]
+    devices: tuple[str, ...] = ()  # kinds that parts and ranks computed on; runs from before do not say
 
     @property
     def rows(self) -> tuple[LedgerRow, ...]:
@@ -55,6 +56,7 @@ def read_run_ledger(path: Path) -> RunLedger:
         raw = json.loads(path.read_text(encoding="utf-8"))
         for phase in ("training", "averaging", "test"):
             raw[phase] = rows_from(raw[phase])
+        raw["devices"] = tuple(map(str, raw.get("devices", ())))
         run_ledger = RunLedger(**raw)
         check_numbers(run_ledger, counts=True)
     except OSError as error:
@@ -84,6 +86,8 @@ class RankLedger:
 
     ledger: Ledger
     group: Group = field(default_factory=Group)
+    device: str = "host"  # its kind
+    earlier_devices: tuple[str, ...] = ()
     gauge: Gauge | None = None
     earlier: tuple[LedgerRow, ...] = ()
     earlier_s: float = 0.0
@@ -107,7 +111,8 @@ class RankLedger:
         rows = [asdict(row) for row in self.rows()]
         energy = [part.to_dict() for part in self._energy()]
         host = [part.to_dict() for part in self.host_energy()]
-        return self._from_all({"wall_s": self.wall_s, "rows": rows, "energy": energy, "host": host})
+        spent = {"wall_s": self.wall_s, "rows": rows, "energy": energy, "host": host}
+        return self._from_all({**spent, "devices": self._devices()})
 
     def take_rows(self) -> tuple[LedgerRow, ...]:
         """The rows of all ranks added up; the next phase begins with none."""
@@ -120,6 +125,11 @@ class RankLedger:
         """What each rank's meter says of each part of the run."""
         of_ranks = self._from_all([part.to_dict() for part in self._energy()])
         return [[Measured.from_dict(part) for part in parts] for parts in of_ranks]
+
+    def devices_of_ranks(self) -> tuple[str, ...]:
+        """The kinds of devices that all ranks computed on, in the order in which they came."""
+        of_ranks = self._from_all(self._devices())
+        return tuple(dict.fromkeys(device for devices in of_ranks for device in devices))
 
     def host_energy(self) -> tuple[Measured, ...]:
         """What the meter of the PC beside a board says of each part; nothing where there is no board."""
@@ -134,6 +144,7 @@ class RankLedger:
             raise ValueError(f"spent is of {len(spent)} ranks, not {self.group.size}")
         mine = spent[self.group.rank]
         self.earlier_s = mine["wall_s"]
+        self.earlier_devices = tuple(map(str, mine.get("devices", ())))
         self.earlier = rows_from(mine["rows"])
         self.earlier_energy = tuple(map(Measured.from_dict, mine["energy"]))
         self.earlier_host = tuple(map(Measured.from_dict, mine.get("host", ())))
@@ -144,6 +155,9 @@ class RankLedger:
     def rows(self) -> tuple[LedgerRow, ...]:
         """What this rank has executed so far."""
         return merged((*self.earlier, *self.ledger.snapshot()))
+
+    def _devices(self) -> list[str]:
+        return [*dict.fromkeys((*self.earlier_devices, self.device))]
 
     def _energy(self) -> tuple[Measured, ...]:
         return (*self.earlier_energy, *([self.gauge.measured()] if self.gauge else []))

@@ -135,7 +135,7 @@ class Session:
     @property
     def scheduled_samples(self) -> int:
         """Images of the schedule, dropped batches included."""
-        return sum(map(self.batches.size, range(self.scheduled_steps)))
+        return self.batches.images(self.scheduled_steps)
 
     def set_lr(self, step: int) -> float:
         """Set the learning rates of a scheduled step, and return the one of ordinary parameters."""

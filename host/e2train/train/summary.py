@@ -30,7 +30,7 @@ class Summary:
 
     preset: str  # as in the settings
     method: str  # as in the settings
-    device: str  # where convolutions ran; host in float32
+    device: str  # where convolutions ran, last if on several; host in float32
     board: str  # configuration of the engine that energy and cycles are of
     ranks: int  # processes, whose counts add up
     seed: int  # as in the settings
@@ -149,7 +149,7 @@ def summarise(
         if config.resident and offloads
         else None,
         retries=_total(rows).retries,
-        **_board_figures(_total(ledger.training), steps=ledger.steps_run, ranks=ledger.ranks),
+        **_board_figures(ledger),
         energy_modelled_j=run_j,
         energy_modelled_source=f"{table.title}; {table.note}",
         energy_of_smb_fp32=run_j / saved.smb_fp32.total_j,
@@ -167,7 +167,7 @@ def summarise(
 def executed(config: RunConfig, ledger: RunLedger) -> dict[str, Any]:
     """What of a summary are sums over its ledger."""
     rows = ledger.rows
-    total = _total(rows)
+    total, on_one = _total(rows), len(ledger.devices) <= 1
     return {
         "steps_run": ledger.steps_run,
         "ranks": ledger.ranks,
@@ -175,8 +175,9 @@ def executed(config: RunConfig, ledger: RunLedger) -> dict[str, Any]:
         "host_macs": total.host_macs,
         "computation": computation(rows, config.widths),
         "training_computation": computation((*ledger.training, *ledger.averaging), config.widths),
-        "cycles": total.cycles,
-        "bytes_moved": 8 * (total.words_in + total.words_out) or None,  # the emulator moves none
+        "cycles": total.cycles if on_one else None,
+        # The emulator moves none.
+        "bytes_moved": 8 * (total.words_in + total.words_out) or None if on_one else None,
         "saturations": sum(row.saturations for row in rows),
     }
 
@@ -191,9 +192,10 @@ def _total(rows: Iterable[LedgerRow]) -> Counters:
     return sum((row.counters for row in rows), Counters())
 
 
-def _board_figures(total: Counters, *, steps: int, ranks: int) -> dict[str, Any]:
-    """What a training step takes on a board; None where there is none."""
-    if not total.device_s or not steps:
+def _board_figures(ledger: RunLedger) -> dict[str, Any]:
+    """What a training step takes on a board; None where there is none, or not for all of the run."""
+    total, steps, ranks = _total(ledger.training), ledger.steps_run, ledger.ranks
+    if not total.device_s or not steps or len(ledger.devices) > 1:
         return dict.fromkeys(("remote_calls_per_step", "device_s_per_step", "moving_share"))
     return {
         "remote_calls_per_step": total.remote_calls / steps,

@@ -216,6 +216,11 @@ class Batches:
         """Images of a step's whole batch."""
         return min(self._batch, len(self._data) - step % self.per_epoch * self._batch)
 
+    def images(self, steps: int) -> int:
+        """Images of the whole batches of the first ``steps`` steps."""
+        epochs, more = divmod(steps, self.per_epoch)
+        return epochs * len(self._data) + more * self._batch
+
     def load(self, step: int) -> tuple[Tensor, Tensor]:
         """The images and classes of one step, or its part of them.
 
