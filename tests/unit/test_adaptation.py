@@ -2,6 +2,7 @@
 """Training from trained weights, with layers that stay as they are."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from e2train.runtime import merged
 from e2train.runtime.resident import TRIAL
 from e2train.train import PRESETS, TrainError, read_run, read_trained, run_training
 from e2train.train.data import digits_split
+from e2train.train.data.dataset import DataWarning
 from e2train.train.evaluation import read_evaluation
 from e2train.train.export import FORMATS, export
 from e2train.train.files import write_sealed
 from e2train.train.savings import full_training
 from e2train.train.trained import find_weights, load_state, load_trained
+from e2train.train.use import evaluate_run
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
@@ -62,6 +65,42 @@ def other_digits(tmp_path_factory):
 
 def is_frozen(name):
     return name.startswith(("stem.", "blocks.0.", "blocks.1.", "blocks.3."))
+
+
+def own_images(path, first, seed):
+    """Noisy stripes, one place for each of three classes from a first number on."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(60) % 3
+    images = rng.integers(0, 60, (60, 8, 8), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 3 * label : 3 * label + 2] += 180
+    np.savez(path, x_train=images, y_train=labels + first)
+    return path
+
+
+def test_a_start_from_what_is_known_or_named_otherwise_is_said(tmp_path):
+    """Else held-out images are known, and classes confused, in silence."""
+    data = own_images(tmp_path / "stripes.npz", 0, seed=1)
+    own = PRESETS["folder-digits"].changed(
+        method="smb-int8", steps=2, batch=8, seed=3, data=str(data), validation=0.2
+    )
+    first = tmp_path / "first"
+    run_training(own, out=first)
+    begun = own.changed(init=str(first), steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        run_training(begun, out=tmp_path / "same")
+    with pytest.warns(DataWarning, match=r"has learnt from images that are held out now.*--seed 3 --set val"):
+        run_training(begun.changed(seed=4), out=tmp_path / "seed")
+    renamed = own_images(tmp_path / "renamed.npz", 5, seed=2)
+    with pytest.warns(DataWarning, match=r"has other classes \(0, 1, 2\), or in another order: the class"):
+        run_training(begun.changed(data=str(renamed), lr=0.0, steps=1), out=tmp_path / "renamed")
+    before, after = (load_trained(tmp_path / run / "model.pt").state for run in ("first", "renamed"))
+    assert torch.equal(before["stem.0.weight"], after["stem.0.weight"])
+    (classifier,) = [name for name in before if name.startswith("head.") and name.endswith(".weight")]
+    assert not torch.equal(before[classifier], after[classifier])
+    with pytest.warns(DataWarning, match="^the run has learnt from images in"):
+        evaluate_run(first, data=data)
 
 
 def test_frozen_layers_stay_and_others_move(digits, adapted):

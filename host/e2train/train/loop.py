@@ -139,6 +139,8 @@ def finish(session: Session, *, stopped: Callable[[], bool] = lambda: False) -> 
     norms = [
         module for module in session.model.modules() if isinstance(module, nn.BatchNorm2d) and module.training
     ]
+    if not norms:  # they are frozen
+        return
     before = [(norm.running_mean, norm.running_var, norm.momentum) for norm in norms]
     for norm in norms:
         norm.running_mean, norm.running_var = norm.running_mean.clone(), norm.running_var.clone()  # type: ignore[union-attr]

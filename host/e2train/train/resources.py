@@ -66,9 +66,10 @@ def settled(config: RunConfig, split: Split) -> RunConfig:
     Raises: TrainError when they name other data.
     """
     if config.data_sha256 not in ("", split.sha256):
+        named, there = config.data_sha256[:12], split.sha256[:12] or "(none)"
         raise TrainError(
-            f"{config.data} holds images with SHA-256 {split.sha256[:12]}..., the settings name those with "
-            f"{config.data_sha256[:12]}...; give --set data_sha256= to train on these"
+            f"{config.data or config.preset} holds images with SHA-256 {there}..., the settings name those "
+            f"with {named}...; give --set data_sha256= to train on these"
         )
     if not config.own_data:
         return config.changed(data_sha256=split.sha256)

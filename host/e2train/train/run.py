@@ -78,7 +78,7 @@ def run_training(
                 "folder-digits or another folder-MODEL"
             )
         split = load_split(config)
-        config, weights = start_weights(settled(config, split), resume=resume)
+        config, weights = start_weights(settled(config, split), split.names, resume=resume)
         saved = load_checkpoint(folder.checkpoint, config=config) if resume else None
         if resume:
             folder.refuse_finished()

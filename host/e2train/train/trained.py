@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from e2train.nn import Group, ResidualNet, share, whole_state
 from e2train.train.checks import check_numbers
 from e2train.train.config import RunConfig
 from e2train.train.data import ImageFormat
+from e2train.train.data.dataset import warn
 from e2train.train.errors import TrainError
 from e2train.train.files import read_sealed, write_sealed
 from e2train.train.hashing import state_sha256
@@ -102,8 +104,12 @@ def from_content(content: dict[str, Any], path: Path) -> TrainedModel:
         raise TrainError(f"{path} is of another version: {reason}; {_AGAIN}") from error
 
 
-def start_weights(config: RunConfig, *, resume: bool) -> tuple[RunConfig, dict[str, Tensor] | None]:
+def start_weights(
+    config: RunConfig, names: Sequence[str], *, resume: bool
+) -> tuple[RunConfig, dict[str, Tensor] | None]:
     """The weights to start from, and the settings with their hash; None for a fresh start, or to resume.
+
+    The classifier of as many other classes as ``names`` is left out, with a warning.
 
     Raises: TrainError when they are not there, or others than the settings say.
     """
@@ -121,7 +127,50 @@ def start_weights(config: RunConfig, *, resume: bool) -> tuple[RunConfig, dict[s
             f"init: {config.init} holds weights with SHA-256 {found[:12]}..., the settings say "
             f"{config.init_sha256[:12]}...; give --init the run whose weights the settings name"
         )
-    return config.changed(init_sha256=found), None if resume else weights
+    if resume:
+        return config.changed(init_sha256=found), None
+    before = _trained_before(Path(config.init))
+    if before is not None:
+        _warn_of_known_images(config, before.config)
+        if len(before.names) == len(names) and before.names != tuple(names):
+            known = ", ".join(before.names[:3]) + (", ..." if len(before.names) > 3 else "")
+            warn(
+                f"{config.init} has other classes ({known}), or in another order: the classifier gets new weights"
+            )
+            classifier = _classifier(weights)
+            weights = {name: tensor for name, tensor in weights.items() if name not in classifier}
+    return config.changed(init_sha256=found), weights
+
+
+def _trained_before(place: Path) -> TrainedModel | None:
+    """The trained model whose weights a run starts from; None for a checkpoint's."""
+    path = place / "model.pt" if place.is_dir() else place
+    try:
+        return load_trained(path)
+    except TrainError:
+        return None
+
+
+def _warn_of_known_images(config: RunConfig, before: RunConfig) -> None:
+    """Say so where images that are held out now were learnt from before."""
+    same = config.data_sha256 == before.data_sha256 and (config.data_sha256 or config.preset == before.preset)
+    drawn = [(each.validation, each.seed) for each in (config, before)]
+    if same and config.validation and drawn[0] != drawn[1]:
+        remedy = f"hold out the same ones with --seed {before.seed} --set validation={before.validation:g}"
+        warn(
+            f"{config.init} has learnt from images that are held out now, so that validation accuracy says "
+            f"too much; {remedy if before.validation else 'it held none out'}"
+        )
+
+
+def _classifier(names: Iterable[str]) -> list[str]:
+    """Weight and bias of the last layer of the head, of these names of tensors."""
+    last = max((name for name in names if name.startswith("head.")), key=_place).rpartition(".")[0]
+    return [f"{last}.weight", f"{last}.bias"]
+
+
+def _place(name: str) -> list[int]:
+    return [int(part) for part in name.split(".") if part.isdigit()]
 
 
 def load_state(

@@ -14,7 +14,7 @@ import torch
 from e2train.energy import load_costs
 from e2train.nn import Group, ResidualNet, share
 from e2train.train.data import Dataset, Split, labelled_images, read_pixels
-from e2train.train.data.dataset import warn_of_colours, warn_of_squares
+from e2train.train.data.dataset import warn, warn_of_colours, warn_of_squares
 from e2train.train.data.image_folder import scan_image
 from e2train.train.data.own_data import check_classes, renumbered
 from e2train.train.errors import TrainError
@@ -104,6 +104,11 @@ def images_to_test(trained: TrainedModel, data: Path | None) -> tuple[Dataset, s
     return split.test, "validation" if config.validation else "test"
 
 
+def _is_trained_on(data: Path, own: Path) -> bool:
+    """Whether images to test are those of the training: its whole file or folder, or the folder ``train``."""
+    return data.resolve() in (own.resolve(), own.resolve() / "train")
+
+
 def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator") -> Evaluation:
     """Test a trained model, and put what it takes for what into the run's evaluation.json and report.
 
@@ -129,6 +134,8 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
 
 def _tested(trained: TrainedModel, data: Path | None, device: str) -> Evaluation:
     images, tested = images_to_test(trained, data)
+    if data is not None and trained.config.own_data and _is_trained_on(data, Path(trained.config.data)):
+        warn(f"the run has learnt from images in {data}: their accuracy says too much")
     with opened(trained, device=device) as model:
         host = torch.device(_host(trained))
         count = trained.config.test_images if data is None else 0
