@@ -134,9 +134,7 @@ def start_weights(
         _warn_of_known_images(config, before.config)
         if len(before.names) == len(names) and before.names != tuple(names):
             known = ", ".join(before.names[:3]) + (", ..." if len(before.names) > 3 else "")
-            warn(
-                f"{config.init} has other classes ({known}), or in another order: the classifier gets new weights"
-            )
+            warn(f"{config.init} has other classes ({known}), or in another order: the classifier is new")
             classifier = _classifier(weights)
             weights = {name: tensor for name, tensor in weights.items() if name not in classifier}
     return config.changed(init_sha256=found), weights
