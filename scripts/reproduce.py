@@ -128,9 +128,9 @@ def check_images(table: Table, data: str, out: Path) -> None:
         images = load_split(table.config(next(iter(table.rows)), {}, data=data)).sha256
     except DataError as error:
         sys.exit(str(error))
-    had = {str(file.parent): read_config(file).data_sha256 for file in sorted(out.rglob("config.toml"))}
-    had |= {f"a run of {out / 'table.json'}": one.get("data_sha256", "") for one in KEPT}
-    for where, sha256 in had.items():
+    had = [(str(file.parent), read_config(file).data_sha256) for file in sorted(out.rglob("config.toml"))]
+    had += [(f"a run of {out / 'table.json'}", one.get("data_sha256", "")) for one in KEPT]
+    for where, sha256 in had:
         if sha256 not in ("", images):
             sys.exit(
                 f"{where} was trained on images with SHA-256 {sha256[:12]}..., {data} has those with "

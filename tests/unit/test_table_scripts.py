@@ -109,6 +109,9 @@ def test_runs_on_other_images_are_refused_before_they_are_counted(reproduce, tmp
         text, count = re.subn(r'(data_sha256"?(?: =|:)) ""', rf'\1 "{"e" * 64}"', file.read_text())
         assert count == 1
         file.write_text(text)
+    (row,) = json.loads(table.read_text())
+    row["runs"].append({**row["runs"][0], "seed": 9, "data_sha256": "f" * 64})  # a later one does not hide it
+    table.write_text(json.dumps([row]))
     monkeypatch.setattr(scripts("reproduce"), "load_split", lambda config: SimpleNamespace(sha256="f" * 64))
     for where in (run, f"a run of {table}"):
         with pytest.raises(SystemExit) as stop:
