@@ -56,6 +56,7 @@ def test_record_measures_a_command_and_passes_its_exit_code_on(tmp_path, code):
         (("record", "--meter", "csv:wrong.csv", "--", "false"), 2, "wrong.csv needs the columns time_s and"),
         (("report", "nothing"), 2, "e2train: no folder nothing; give the folder of a run"),
         (("report", ".", "--costs", "x.toml"), 2, "e2train: cannot read x.toml: No such file or directory"),
+        (("sensors", "--device", "emulator"), 2, "e2train: 'emulator' is no board whose sensors can be read"),
         (("sensors", "--device", "pynq"), 2, "a board's sensors need its overlay"),
     ],
 )

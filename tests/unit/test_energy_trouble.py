@@ -273,8 +273,11 @@ def test_unknown_meters_are_one_line(spec, message):
 
 
 def test_a_meter_that_is_named_must_be_there(monkeypatch):
-    with pytest.raises(EnergyError, match=r"^no hwmon meter 'x'; there are: none$"):
+    with pytest.raises(EnergyError, match=r"^no hwmon meter 'x': the board has no power sensor$"):
         open_meter("hwmon:x", lambda path: None)
+    monkeypatch.setattr("e2train.energy.meters.find.find_rapl", list)
+    with pytest.raises(EnergyError, match=r"^no rapl meter: no /sys/class/powercap/intel-rapl:0$"):
+        open_meter("rapl")
     with pytest.raises(EnergyError, match="ina226 takes BUS,ADDRESS,SHUNT_OHM such as"):
         open_ina226("1,0x40")
     with pytest.raises(EnergyError, match="no INA226 at 0x40 of I2C bus 250: No such file or directory"):

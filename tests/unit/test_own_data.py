@@ -91,6 +91,7 @@ def test_an_image_is_turned_as_its_camera_noted(tmp_path, rng):
     ("change", "message"),
     [
         (lambda root: None, "no folder {root}: " + LAYOUT),
+        (lambda root: root.write_text("x"), "{root} is neither a folder nor .npz: " + LAYOUT),
         (lambda root: root.mkdir(), "no folders of classes in {root}: " + LAYOUT),
         (lambda root: (root / "ant").mkdir(parents=True),
          "no images (.bmp, .jfif, .jpe, .jpeg, .jpg, .png, .webp) in the class folders of {root}"),

@@ -82,6 +82,13 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path, options):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_does_not_begin_leaves_no_folder(tmp_path):
+    assert "nothing to resume" in refusal(tmp_path / "new", resume=True)
+    (tmp_path / "mine").mkdir()  # of the user
+    refusal(tmp_path / "mine", resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_run_holds_its_folder_from_the_first_step_to_the_last(tmp_path):
     refused = []
     run_training(CONFIG, out=tmp_path, watch=lambda row: refused.append(refusal(tmp_path, resume=True)))
@@ -312,5 +319,8 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path):
     write_atomically(path, "before")
     with largest_file(10), pytest.raises(OSError, match="File too large"):
         write_atomically(path, "x" * 100)
+    with pytest.raises(FileNotFoundError) as error:
+        write_atomically(tmp_path / "nowhere" / "file", "x")
+    assert str(error.value).endswith(f"'{tmp_path}/nowhere/file'")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]

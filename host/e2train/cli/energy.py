@@ -200,6 +200,8 @@ def _board(device: str, board: str, overlay: Path | None) -> PynqDevice | None:
     from e2train.cli.board import open_board
     from e2train.devices import DeviceError
 
+    if device.partition(":")[0] != "pynq":
+        raise DeviceError(f"{device!r} is no board whose sensors can be read; give pynq or pynq:HOST[:PORT]")
     if overlay is None:
         raise DeviceError("a board's sensors need its overlay: give the archive with --overlay FILE.zip")
     return open_board(device, board, overlay, 60.0)

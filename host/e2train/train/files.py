@@ -29,7 +29,9 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename2 is None:  # else it names both files already
+            error.filename = str(path)
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
         raise

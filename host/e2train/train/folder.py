@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,13 @@ class RunFolder:
     def held(self, *, otherwise: str = "choose another folder with --out") -> Iterator[None]:
         """Make the folder, and keep other runs out of it; ``otherwise`` ends the text of an error.
 
+        A folder that is new, and in which an error leaves nothing, is removed.
         Raises: TrainError when it cannot be written, or another run holds it.
         """
         path = self.path
         with ExitStack() as stack:
+            if not path.exists():
+                stack.callback(_remove_if_empty, path)
             try:
                 path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(exclusive_lock(path / ".lock"))
@@ -253,6 +256,11 @@ def _row(line: bytes, *, after: int) -> dict[str, Any]:
     if row["step"] <= after:
         raise ValueError(f"step {row['step']} is not after step {after}")
     return row
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _time_s(sample: bytes, path: Path) -> float:

@@ -20,6 +20,11 @@ from e2train.energy.readings import EnergyError, Origin
 __all__ = ["METER_HELP", "LogSpec", "SensorRow", "check_meter", "open_meter", "sensor_rows"]
 
 _KINDS = ("none", "hwmon", "pmbus", "rapl", "ina226", "joulescope", "csv")
+_NOTHING = {
+    "hwmon": "no chip in /sys/class/hwmon has a power",
+    "pmbus": "libsensors knows no rail with a power",
+    "rapl": "no /sys/class/powercap/intel-rapl:0",
+}
 METER_HELP = (
     "auto (a board's own sensor), none, hwmon[:NAME], pmbus[:RAIL], rapl[:PACKAGE], "
     "ina226:BUS,ADDRESS,SHUNT_OHM, joulescope, csv:FILE or csv-marker:FILE (an external meter's log, aligned "
@@ -108,7 +113,9 @@ def open_meter(
         "pmbus": find_rails,
         "rapl": find_rapl,
     }
-    meter = _chosen(kind, rest, finders[kind]())
+    on_board = kind == "hwmon" and read_board is not None
+    nothing = "the board has no power sensor" if on_board else _NOTHING[kind]
+    meter = _chosen(kind, rest, finders[kind](), nothing)
     meter.read()  # what may not be read says so here, not sample by sample
     return meter
 
@@ -120,19 +127,19 @@ def sensor_rows(read_board: ReadFile | None = None, board: str = "") -> list[Sen
         rows.append(_row("hwmon", board, lambda: find_hwmon(read_board), "the board has no power sensor"))
     return [
         *rows,
-        _row("hwmon", "here", lambda: find_hwmon(read_local_file), "no chip in /sys/class/hwmon has a power"),
-        _row("pmbus", "here", find_rails, "libsensors knows no rail with a power"),
-        _row("rapl", "here", _readable_rapl, "no /sys/class/powercap/intel-rapl:0"),
+        _row("hwmon", "here", lambda: find_hwmon(read_local_file), _NOTHING["hwmon"]),
+        _row("pmbus", "here", find_rails, _NOTHING["pmbus"]),
+        _row("rapl", "here", _readable_rapl, _NOTHING["rapl"]),
         SensorRow(kind="ina226", where="here", found=(), reason="not searched for: give bus, address, shunt"),
         _row("joulescope", "here", lambda: [_closed(open_joulescope())], ""),
         SensorRow(kind="csv", where="here", found=(), reason="any meter that writes a log: give the file"),
     ]
 
 
-def _chosen(kind: str, name: str, found: Sequence[Meter]) -> Meter:
+def _chosen(kind: str, name: str, found: Sequence[Meter], nothing: str) -> Meter:
     """The one meter of a kind that ``name`` means; an empty name means any.
 
-    Raises: EnergyError when there is none, or more than one.
+    Raises: EnergyError when there is none, for which ``nothing`` is the reason, or more than one.
     """
     names = [meter.name.removeprefix(f"{kind} ") for meter in found]
     pairs = list(zip(names, found, strict=True))
@@ -144,7 +151,9 @@ def _chosen(kind: str, name: str, found: Sequence[Meter]) -> Meter:
     if matching:
         choice = ", ".join(f"{kind}:{known}" for known, _ in matching)
         raise EnergyError(f"there are several {kind} meters{asked}; name one: {choice}")
-    raise EnergyError(f"no {kind} meter{asked}; there are: {', '.join(names) or 'none'}")
+    raise EnergyError(
+        f"no {kind} meter{asked}" + (f"; there are: {', '.join(names)}" if names else f": {nothing}")
+    )
 
 
 def _readable_rapl() -> list[Meter]:

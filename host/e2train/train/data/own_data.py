@@ -203,7 +203,8 @@ def _read(root: Path) -> tuple[tuple[str, ...], OwnImages, OwnImages | None]:
         names, kept, held_out = read_images(root)
         return names, ImageArray(*kept), ImageArray(*held_out) if held_out else None
     if not root.is_dir():
-        raise DataError(f"no folder {root}: {_LAYOUT}")
+        missing = f"{root} is neither a folder nor .npz" if root.exists() else f"no folder {root}"
+        raise DataError(f"{missing}: {_LAYOUT}")
     train = root / "train"
     if not (train.is_dir() and _folders(train)):  # else "train" may be a class
         return _folders(root), _files(root), None
