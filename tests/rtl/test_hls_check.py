@@ -162,7 +162,7 @@ def test_a_deadlock_names_the_stream_and_the_processes(tmp_path: Path) -> None:
     source.write_text(SHALLOW)
     report = check(source, defines=["DEPTH=4"], inputs={"x_in": range(32)})
     assert report.lines == (
-        "the RTL stands still after 5 cycles with 6 of 32 words of x_in, 0 of 32 words of y_out; "
+        "the RTL deadlocks after 5 cycles with 6 of 32 words of x_in, 0 of 32 words of y_out; "
         "stream a (depth 4) is full and split waits to write it; "
         "stream b is empty and join waits to read it; "
         "natively a stream has no limit: give a a larger depth (#pragma HLS STREAM variable=... depth=N), "
@@ -255,7 +255,7 @@ def test_a_kernel_that_wants_more_words_is_named(folder: Path) -> None:
     with pytest.raises(SimulationError) as raised:
         simulation.run({"x_in": [5]}, {"y_out": 2})
     assert str(raised.value) == (
-        "the RTL stands still after 2 cycles with 1 of 2 words of y_out; "
+        "the RTL deadlocks after 2 cycles with 1 of 2 words of y_out; "
         "stream x_in is empty and two_faced waits to read it"
     )
 

@@ -136,7 +136,7 @@ class Simulation:
                 f"{got} of {count} words of {name}" for got, count, name in rows if got < count
             )
             fault = (
-                f"the RTL stands still after {cycles} cycles with {missing}"
+                f"the RTL deadlocks after {cycles} cycles with {missing}"
                 if end == ".stuck"
                 else f"the RTL runs, but moves no word any more after {cycles} cycles with {missing}"
             )

@@ -25,7 +25,7 @@ OwnSource = Annotated[
     typer.Option("--kernel", metavar="FILE.cpp", help="A kernel of your own, in the engine's place."),
 ]
 
-app = typer.Typer(help="Overlays for boards: build, pack, check.", no_args_is_help=True)
+app = typer.Typer(help="Overlays for boards: build, check.", no_args_is_help=True)
 
 
 @app.command()

@@ -57,7 +57,7 @@ class RunConfig:
     meter: str = "auto"  # energy meter: the board's own (auto), none, or another
     log: str = "none"  # what is written beside metrics.jsonl
     data: str = ""  # folder of the data set, where it needs one; of own images also an .npz file
-    image_size: int = 0  # rows and columns of own images, which are cut to squares; 0: as they are
+    image_size: int = 0  # of own images, cut to squares; 0: median shorter side, at most the network's size
     channels: int = 0  # of own images, 1 or 3; 0: as they are
     augment: str = "none"  # of own images: mirror-shift mirrors half of them, and shifts by up to 4 pixels
     init: str = ""  # weights to start from: folder of a run, model.pt or checkpoint.pt
@@ -80,7 +80,7 @@ class RunConfig:
     weight_decay: float = 1e-4  # of weights that move by gradients or by signs times magnitudes
     label_smoothing: float = 0.0  # of the loss
     smd: float = 0.5  # share of the batches that SMD drops
-    smd_mode: str = "drop"  # fewer: the baseline with as many steps less, and none dropped
+    smd_mode: str = "drop"  # fewer: the baseline with as many steps fewer as SMD would drop, and none dropped
     skip: float = 0.2  # share of block executions that SLU or stochastic depth aims to skip; 0: no gates
     skip_where: str = "anywhere"  # within-stages: the first block of each stage always runs
     gate_weight: float = 1.0  # weight of the loss that steers gates to skip

@@ -50,7 +50,7 @@ class Summary:
     computation: float  # both, in float32 multiply-accumulates: MACs x bits x bits / 1024
     training_computation: float  # without the final test
     computation_of_smb_fp32: float  # the same as a share of the same schedule in float32, nothing saved
-    computation_of_smb_int8: float  # as a share of it in int8, nothing saved
+    computation_of_smb_int8: float  # as a share of it in int8 of the run's own widths, nothing saved
     cycles: int | None  # of the engine's clock, with the final test
     bytes_moved: int | None  # over the engine's streams
     saturations: int  # results that did not fit their integers
@@ -63,13 +63,13 @@ class Summary:
     energy_modelled_j: float  # of the training, by the cost table named below
     energy_modelled_source: str  # the cost table
     energy_of_smb_fp32: float  # modelled, as a share of training the same schedule in float32
-    energy_of_smb_int8: float  # modelled, as a share of training it in int8 with nothing saved
+    energy_of_smb_int8: float  # modelled, as a share of training it in int8 of the run's own widths
     energy_factors: dict[str, float]  # what each technique multiplies the modelled energy by
     energy_measured_j: float | None  # of the training, by a meter
     energy_simulated_j: float | None  # the same from a simulated board's sensor
     energy_source: str | None  # which meter; several where parts of the run or ranks had others
     energy_reason: str | None  # why there is none
-    energy_origin: str | None  # of the samples in power.csv: measured or simulated; None without samples
+    energy_origin: str | None  # of the samples in power.csv: measured or simulated; null without samples
     energy_net_j: float | None  # of the measured energy, what is above idle power
     energy_idle_power_w: float | None  # before the training, or before its last part
     energy_duration_s: float  # of the training, measured or not
