@@ -49,7 +49,7 @@ def main() -> int:
     if unknown := set(names) - set(table.rows):
         sys.exit(f"no rows {', '.join(sorted(unknown))}; there are: {', '.join(table.rows)}")
     KEPT.extend(read_records(out))
-    check_images(table, options.data, out)
+    check_images(table, options.data, out, choices)
     if options.choose:
         failures = train(candidates(table, names, choices, options), jobs=options.jobs)
         print(write_choices(choices, table))
@@ -122,13 +122,14 @@ def check(options: argparse.Namespace) -> None:
             sys.exit(f"--{name} must be at least 1, not {value}")
 
 
-def check_images(table: Table, data: str, out: Path) -> None:
+def check_images(table: Table, data: str, out: Path, choices: Path) -> None:
     """End with one line where what is there of the table was trained on other images; old runs do not say."""
     try:
         images = load_split(table.config(next(iter(table.rows)), {}, data=data)).sha256
     except DataError as error:
         sys.exit(str(error))
-    had = [(str(file.parent), read_config(file).data_sha256) for file in sorted(out.rglob("config.toml"))]
+    configs = sorted({*out.rglob("config.toml"), *choices.rglob("config.toml")})
+    had = [(str(file.parent), read_config(file).data_sha256) for file in configs]
     had += [(f"a run of {out / 'table.json'}", one.get("data_sha256", "")) for one in KEPT]
     for where, sha256 in had:
         if sha256 not in ("", images):

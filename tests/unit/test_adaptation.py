@@ -103,6 +103,38 @@ def test_a_start_from_what_is_known_or_named_otherwise_is_said(tmp_path):
         evaluate_run(first, data=data)
 
 
+def test_a_checkpoint_names_no_classes_which_is_said(tmp_path):
+    data = own_images(tmp_path / "stripes.npz", 0, seed=1)
+    own = PRESETS["folder-digits"].changed(
+        method="smb-int8", steps=2, batch=8, seed=3, data=str(data), validation=0.2
+    )
+    first = tmp_path / "first"
+    run_training(own, out=first)
+    begun = own.changed(init=str(first / "checkpoint.pt"), steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        run_training(begun, out=tmp_path / "same")
+    with pytest.warns(DataWarning, match=r"has learnt from images that are held out now.*--seed 3 --set val"):
+        run_training(begun.changed(seed=4), out=tmp_path / "seed")
+    renamed = own_images(tmp_path / "renamed.npz", 5, seed=2)
+    with pytest.warns(
+        DataWarning, match=r"checkpoint.pt does not name its 3 classes, and its classifier is ke"
+    ):
+        run_training(begun.changed(data=str(renamed)), out=tmp_path / "renamed")
+
+
+def test_images_kept_for_the_test_are_not_those_of_the_training(tmp_path):
+    data = tmp_path / "stripes.npz"
+    with np.load(own_images(data, 0, seed=1)) as images:
+        x, y = images["x_train"], images["y_train"]
+    np.savez(data, x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    own = PRESETS["folder-digits"].changed(method="smb-int8", steps=1, batch=8, data=str(data))
+    run_training(own, out=tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        assert evaluate_run(tmp_path / "run", data=data).images == 20
+
+
 def test_frozen_layers_stay_and_others_move(digits, adapted):
     before, after = (load_trained(run / "model.pt").state for run in (digits, adapted[0]))
     trained = {name for name in before if "sign_quant" not in name and not name.startswith("resident.")}

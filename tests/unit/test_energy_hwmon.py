@@ -44,13 +44,14 @@ def test_auto_prefers_what_watches_the_whole_board():
 
 
 def chips(*described):
-    """A board's file reader, of (name, label, power or an error) per chip; no label is None."""
+    """A board's file reader, of name, label, power or an error, maybe interval per chip; no label is None."""
 
     def read(path):
         number, file = path.split("hwmon")[2].split("/")
         if int(number) >= len(described):
             return None
-        content = dict(zip(("name", "label", "power1_input"), described[int(number)], strict=True))[file]
+        files = zip(("name", "label", "power1_input", "update_interval"), described[int(number)])  # noqa: B905
+        content = dict(files).get(file)
         if isinstance(content, Exception):
             raise content
         return content
@@ -81,6 +82,16 @@ def test_chips_of_one_name_are_told_apart(labels, told_apart):
     assert open_meter("auto", board) == (
         f"the board has several power sensors; name one with --meter: {listed}"
     )
+
+
+@pytest.mark.parametrize(
+    ("interval", "period_s"),
+    [((), 0.15), ((b"35\n",), 0.15), ((b"16883\n",), 16.883), ((b"soon",), 0.15), ((OSError("off"),), 0.15)],
+)
+def test_a_chip_that_averages_for_long_has_that_period(interval, period_s):
+    """Else values from before a window count as its own."""
+    (meter,) = find_hwmon(chips((b"ina226", None, b"2000000", *interval)))
+    assert meter.period_s == period_s
 
 
 def test_a_chip_that_is_off_lends_its_name_to_no_other():

@@ -4,6 +4,7 @@
 import os
 import re
 import sys
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
@@ -84,6 +85,20 @@ def test_a_log_is_aligned_by_time(tmp_path, clock):
     measured = running.measured()
     assert measured.reason is None
     assert measured.energy_j == pytest.approx(0.01 * 4.0 + 0.29 * 7.0)
+
+
+@pytest.mark.parametrize("zone", ["", "+00:00", "Z"])
+def test_dates_without_a_zone_are_said_to_be_taken_as_the_machines(tmp_path, clock, zone):
+    """A logger in another zone would give the energy of another hour."""
+    first = datetime.fromtimestamp(clock.time() - 1, timezone.utc if zone else None)
+    times = [(first + timedelta(seconds=k * 0.01)).replace(tzinfo=None) for k in range(300)]
+    rows = "".join(f"{time.isoformat()}{zone},1.0\n" for time in times)
+    with gauge(LogSpec(path=log(tmp_path / "log.csv", HEAD + rows), by_marker=False), idle_s=0) as running:
+        clock.sleep(0.3)
+    measured = running.measured()
+    assert measured.energy_j == pytest.approx(0.3)
+    here = f"{first.astimezone():UTC%z}"
+    assert measured.notes == (() if zone else (f"dates without a zone are taken as this machine's, {here}",))
 
 
 def test_a_meter_that_reads_nothing_measures_nothing(tmp_path, clock):

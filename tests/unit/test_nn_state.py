@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from e2train.devices.emulator import Emulator
-from e2train.nn import HostLayerWarning, OffloadContext, offload, whole_state
+from e2train.nn import Group, HostLayerWarning, OffloadContext, offload, whole_state
+from e2train.nn.quantisers import UnseenRangeWarning
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -87,6 +88,46 @@ def test_float_and_offloaded_models_load_each_others_state(context, rng):
     net.load_state_dict(saved(small_net().state_dict()))
     assert not torch.equal(plain[0].weight, net[0].weight)
     assert not any(ranges_of(net).values())  # other weights, new ranges
+
+
+def test_weights_of_some_layers_leave_the_ranges_of_others(context, rng):
+    net = offload(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)), context)
+    net(images(rng, 2, 3, 6, 6, signed=True))
+    before = ranges_of(net, 0)
+    net.load_state_dict({"1.weight": net[1].weight, "1.bias": net[1].bias}, strict=False)
+    assert ranges_of(net, 0) == before
+    assert any(before.values())
+    assert not any(ranges_of(net, 1).values())  # other weights, new ranges
+
+
+def test_an_evaluation_without_ranges_is_said(context, rng):
+    """A state that is loaded before offload has lost them; scales would follow each batch in silence."""
+    trained, late = (offloaded(small_net(), context) for _ in range(2))
+    x = images(rng, 2, 3, 6, 6, signed=True)
+    trained(x)
+    state = saved(trained.state_dict())
+    early = small_net()
+    early.load_state_dict(state)
+    late.load_state_dict(state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        late.eval()(x)
+        late(torch.zeros(1, 3, 6, 6))
+    with pytest.warns(UnseenRangeWarning, match=r"^an input's range was not seen in training.*after offload"):
+        offloaded(early, context).eval()(x)
+
+
+def test_ranks_share_ranges_after_a_state_is_loaded(rng):
+    class Two(Group):
+        size = 2
+
+        def max(self, values):
+            return values * 4  # the other rank's are larger
+
+    net = offload(nn.Conv2d(3, 4, 3), OffloadContext(device=Emulator(), group=Two()))
+    net.load_state_dict(net.state_dict())
+    net(torch.ones(1, 3, 6, 6))
+    assert max(ranges_of(nn.ModuleList([net]), 0).values()) == 4
 
 
 @pytest.mark.parametrize("assign", [False, True])

@@ -57,7 +57,7 @@ def test_the_page_needs_nothing_else(reported):
     ("settings", "found"),
     [
         ({"lr": 0.2}, ""),
-        ({"validation": 0.1}, "tested images 20 of test, 20 of test (0.1 of those of training)"),
+        ({"validation": 0.1}, "tested images 20 of test, 20 of test (0.1 of those of training, seed 3)"),
         ({"execution": "resident"}, "execution offload, resident"),
         ({"freeze": "stem"}, "frozen layers none, stem"),
         ({"label_smoothing": 0.3}, "label smoothing 0.1, 0.3"),
@@ -67,6 +67,14 @@ def test_the_page_needs_nothing_else(reported):
 def test_runs_that_differ_in_more_than_their_methods_are_told_apart(records, settings, found):
     first = records[0]
     assert differences([first, replace(first, config=first.config.changed(**settings))]) == found
+
+
+def test_runs_on_own_images_of_other_sizes_are_told_apart(records):
+    config = records[0].config.changed(preset="folder-digits", image_size=8, channels=1)
+    others = config.changed(image_size=16, channels=3, augment="mirror-shift")
+    assert differences([replace(records[0], config=each) for each in (config, others)]) == (
+        "image sizes 8, 16; channels 1, 3; augmentation none, mirror-shift"
+    )
 
 
 def test_every_chart_has_its_place(reported, records):

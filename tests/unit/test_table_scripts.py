@@ -121,6 +121,12 @@ def test_runs_on_other_images_are_refused_before_they_are_counted(reproduce, tmp
             "give their folder with --data, or another --out"
         )
         shutil.rmtree(run, ignore_errors=True)
+    table.unlink()
+    choice = tmp_path / "tiny/choices/psg-predict/lr-0.1"  # which a shorter table takes as well
+    choice.mkdir(parents=True)
+    (choice / "config.toml").write_text(f'preset = "digits"\ndata_sha256 = "{"e" * 64}"\n')
+    with pytest.raises(SystemExit, match=f"^{choice} was trained on images with SHA-256 eeeeeeeeeeee"):
+        reproduce(*options, "--steps", "2")
 
 
 def test_a_run_that_the_table_lists_is_not_needed_any_more(reproduce, tmp_path):

@@ -48,8 +48,10 @@ def test_what_only_one_of_its_devices_counts_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr("e2train.train.run.device_of_rank", lambda config, group: "csim:here")
     run_training(CONFIG, out=out, resume=True)
     run = read_run(out)
-    assert run.ledger.devices == ("emulator", "csim")
-    note = "smb-int8 on emulator computed on emulator, then on csim: cycles, bytes and times"
+    assert run.ledger.devices == ("emulator (pynq_z2)", "csim (pynq_z2)")
+    note = (
+        "smb-int8 on emulator computed on emulator (pynq_z2), then on csim (pynq_z2): cycles, bytes and times"
+    )
     assert note in (out / "report.html").read_text(encoding="utf-8")
     counted = Counters(frames=1, cycles=5, words_in=2, device_s=3.0, moving_s=1.0)
     rows = tuple(replace(row, counters=counted) for row in run.ledger.training[:1])

@@ -211,7 +211,7 @@ class Gauge:
                     f"this machine's clock was set by {self._wall_step_s:+.3f} s, or it slept, while "
                     f"{spec.path} was written, so the two cannot be aligned by time; use csv-marker"
                 )
-            return log.recording(offset_s=self._wall_offset_s + self._start_s)
+            return replace(log.recording(offset_s=self._wall_offset_s + self._start_s), notes=log.notes)
         begin_s, end_s = log.pulse()
         duration_s = self.duration_s
         period_s = float(np.median(np.diff(log.times_s)))

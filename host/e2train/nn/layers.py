@@ -20,7 +20,8 @@ from e2train.devices.protocol import ConvShape, LayerCall, ShapeError
 from e2train.nn.context import OffloadContext
 from e2train.nn.functions import OffloadedConv
 from e2train.nn.padding import zeros_around
-from e2train.nn.quantiser_checks import integers
+from e2train.nn.parallel import share
+from e2train.nn.quantiser_checks import check_values, integers
 from e2train.nn.quantisers import DivergenceError, InputQuant, NonFiniteInputError, WeightInt8, widened
 
 __all__ = ["OffloadConv2d", "host_reason", "refuse_tracing"]
@@ -36,7 +37,7 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
 
     A state dict has the entries of the convolution that the layer was made from, so that each loads the
     other's. The ranges of inputs seen so far are in its metadata, which ``torch.save`` keeps; a state dict
-    without them starts new ranges.
+    without them starts new ranges, unless it has nothing at all of the layer.
     """
 
     def __init__(
@@ -174,7 +175,11 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         if self.sign_quant is None:
             return self._switched_on(self.input_quant(x), "input")
         if isinstance(input, IntQuantTensor):
+            if self.host_reason is None:
+                check_values(input, self.name)
             return input  # an upstream quantiser has already decided
+        if self.context.group.size > 1:
+            share(self.sign_quant, self.context.group)  # loading a state has rebuilt what Brevitas made
         return self.sign_quant(x)
 
     def _quantised_weight(self) -> IntQuantTensor:
@@ -212,8 +217,9 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
         saved = local_metadata.get(_RANGES, {})
-        for key, new in self.ranges().items():
-            value = state_dict.get(prefix + key, saved.get(key, torch.zeros_like(new)))
+        others = any(key.startswith(prefix) for key in state_dict)  # weights, whose ranges are others
+        for key, own in self.ranges().items():
+            value = state_dict.get(prefix + key, saved.get(key, torch.zeros_like(own) if others else own))
             state_dict[prefix + key] = value.float() if value.dtype == torch.bool else value
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 

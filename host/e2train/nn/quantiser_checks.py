@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from e2train.devices.protocol import ShapeError
 from e2train.nn.quantisers import widened
 
-__all__ = ["check_quantisers", "integers"]
+__all__ = ["check_quantisers", "check_values", "integers"]
 
 
 @torch.no_grad()
@@ -59,6 +59,20 @@ def integers(quantised: IntQuantTensor, name: str, role: str) -> Tensor:
     # Brevitas' own int() cannot take an empty batch.
     ints = torch.round(widened(quantised.value.detach()) / widened(quantised.scale))
     return ints.to(torch.int8 if quantised.signed else torch.uint8).contiguous()
+
+
+def check_values(quantised: IntQuantTensor, name: str) -> None:
+    """Make sure that what comes to the layer ``name`` is still what a quantiser gave.
+
+    Raises: ShapeError where values are not its integers times its scale, as behind dropout.
+    """
+    ints, value = integers(quantised, name, "input"), quantised.value.detach()
+    wide = widened(value).dtype
+    if not torch.equal((ints.to(wide) * quantised.scale.to(wide)).to(value.dtype), value):
+        raise ShapeError(
+            f"{name}: the Brevitas tensor that comes in has values that are no 8-bit integers times scale, "
+            "as behind dropout; quantise once more before the layer, or give it the tensor's .value"
+        )
 
 
 def _may_move_zero(module: nn.Module) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "InputQuant",
     "NonFiniteInputError",
     "QuantGradient",
+    "UnseenRangeWarning",
     "WeightInt8",
     "power_of_two",
     "quantise_gradient",
@@ -46,6 +48,10 @@ class NonFiniteInputError(DivergenceError):
 
     def __str__(self) -> str:
         return f"{self.args[0]}; check the data and the layers before it"
+
+
+class UnseenRangeWarning(UserWarning):
+    """Inputs of an evaluation whose range no training has seen."""
 
 
 def widened(x: Tensor) -> Tensor:
@@ -111,7 +117,15 @@ class _RunningMaxScaling(nn.Module):
         def maximum(move: bool) -> float:
             if move and self.training and (x.numel() or self.group.size > 1):
                 self.running_max.copy_(torch.maximum(self.running_max * self.decay, self.group.max(largest)))
-            return self.running_max.item() or largest.item()
+            known = self.running_max.item()
+            if not known and largest.item() and not self.training:
+                warnings.warn(
+                    "an input's range was not seen in training, so its scale follows each batch: train, "
+                    "or load the state after offload (a copy without metadata needs whole_state)",
+                    UnseenRangeWarning,
+                    stacklevel=2,
+                )
+            return known or largest.item()
 
         decided = self._decisions.decide(largest.item(), maximum)
         return math.ldexp(1.0, power_of_two(decided)) / widened(threshold)

@@ -69,9 +69,16 @@ def differences(runs: Sequence[FinishedRun]) -> str:
         "scheduled steps": [str(run.ledger.scheduled_steps) for run in runs],
         "batches": [str(run.config.batch) for run in runs],
         "training images": [run.config.data_sha256[:12] or "those of the preset" for run in runs],
+        "image sizes": [f"{run.config.image_size or 'that of the preset'}" for run in runs],
+        "channels": [f"{run.config.channels or 'those of the preset'}" for run in runs],
+        "augmentation": [run.config.augment for run in runs],
         "tested images": [
             f"{run.config.test_images or 'all'} of {run.summary.tested}"
-            + (f" ({run.config.validation:g} of those of training)" if run.config.validation else "")
+            + (
+                f" ({run.config.validation:g} of those of training, seed {run.config.seed})"
+                if run.config.validation
+                else ""
+            )
             for run in runs
         ],
         "execution": [run.config.execution for run in runs],

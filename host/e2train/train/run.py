@@ -117,8 +117,9 @@ def _run(
 ) -> Summary | None:
     """Train, test and report on a device that is open, into a folder that is held."""
     config, group, first = session.config, session.group, session.group.rank == 0
-    kind = device_of_rank(config, group).partition(":")[0] if session.method.offloads else "host"
-    rank_ledger = RankLedger(ledger=session.ledger, group=group, device=kind)
+    kind = device_of_rank(config, group).partition(":")[0]
+    device = f"{kind} ({config.board})" if session.method.offloads else "host"
+    rank_ledger = RankLedger(ledger=session.ledger, group=group, device=device)
     meter = rank_meter(config, context, group, folder)  # where there is none as asked, an earlier run stays
     if saved is not None:
         _restore(session, rank_ledger, saved, folder)

@@ -35,7 +35,9 @@ class RunLedger:
     training: tuple[LedgerRow, ...]
     averaging: tuple[LedgerRow, ...]
     test: tuple[LedgerRow, ...]
-    devices: tuple[str, ...] = ()  # kinds that parts and ranks computed on; runs from before do not say
+    devices: tuple[
+        str, ...
+    ] = ()  # kinds and boards that parts and ranks computed on; earlier runs do not say
 
     @property
     def rows(self) -> tuple[LedgerRow, ...]:
@@ -86,7 +88,7 @@ class RankLedger:
 
     ledger: Ledger
     group: Group = field(default_factory=Group)
-    device: str = "host"  # its kind
+    device: str = "host"  # its kind and board
     earlier_devices: tuple[str, ...] = ()
     gauge: Gauge | None = None
     earlier: tuple[LedgerRow, ...] = ()

@@ -130,7 +130,9 @@ def start_weights(
     if resume:
         return config.changed(init_sha256=found), None
     before = _trained_before(Path(config.init))
-    if before is not None:
+    if before is None:
+        _warn_of_checkpoint(config, weights, len(names))
+    else:
         _warn_of_known_images(config, before.config)
         if len(before.names) == len(names) and before.names != tuple(names):
             known = ", ".join(before.names[:3]) + (", ..." if len(before.names) > 3 else "")
@@ -147,6 +149,23 @@ def _trained_before(place: Path) -> TrainedModel | None:
         return load_trained(path)
     except TrainError:
         return None
+
+
+def _warn_of_checkpoint(config: RunConfig, weights: dict[str, Tensor], classes: int) -> None:
+    """Say what a checkpoint does not: the classes that its classifier tells apart."""
+    place = Path(config.init)
+    path = place / "checkpoint.pt" if place.is_dir() else place
+    try:
+        before = RunConfig(**read_sealed(path, remedy=_AGAIN)["settings"])
+    except (LookupError, TrainError, TypeError, ValueError):
+        return  # of another version
+    _warn_of_known_images(config, before)
+    same = (config.preset, config.data_sha256) == (before.preset, before.data_sha256)
+    if not same and len(weights[_classifier(weights)[1]]) == classes:
+        warn(
+            f"{path} does not name its {classes} classes, and its classifier is kept: right for the same "
+            "classes in the same order only; start from a model.pt for others"
+        )
 
 
 def _warn_of_known_images(config: RunConfig, before: RunConfig) -> None:

@@ -16,7 +16,7 @@ from e2train.nn import Group, ResidualNet, share
 from e2train.train.data import Dataset, Split, labelled_images, read_pixels
 from e2train.train.data.dataset import warn, warn_of_colours, warn_of_squares
 from e2train.train.data.image_folder import scan_image
-from e2train.train.data.own_data import check_classes, renumbered
+from e2train.train.data.own_data import check_classes, has_test_part, renumbered
 from e2train.train.errors import TrainError
 from e2train.train.evaluation import Evaluation, classify
 from e2train.train.files import write_atomically
@@ -134,7 +134,8 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
 
 def _tested(trained: TrainedModel, data: Path | None, device: str) -> Evaluation:
     images, tested = images_to_test(trained, data)
-    if data is not None and trained.config.own_data and _is_trained_on(data, Path(trained.config.data)):
+    own_images = trained.config.own_data and data is not None
+    if own_images and _is_trained_on(data, Path(trained.config.data)) and not has_test_part(data):
         warn(f"the run has learnt from images in {data}: their accuracy says too much")
     with opened(trained, device=device) as model:
         host = torch.device(_host(trained))

@@ -34,6 +34,7 @@ class CsvLog:
     times_s: NDArray[np.float64]
     powers_w: NDArray[np.float64]
     marker: NDArray[np.bool_] | None
+    local: bool = False  # dates without a zone
 
     def recording(self, *, offset_s: float = 0.0) -> Recording:
         """The log as a recording, by a clock that is ``offset_s`` behind the log's."""
@@ -45,6 +46,14 @@ class CsvLog:
             values=self.powers_w,
             marks=np.full(len(self.times_s), -1, np.int64),
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its alignment by time rests on, where that is not in the file."""
+        if not self.local:
+            return ()
+        zone = datetime.fromtimestamp(self.times_s[0]).astimezone().strftime("UTC%z")
+        return (f"dates without a zone are taken as this machine's, {zone}",)
 
     def pulse(self) -> tuple[float, float]:
         """Begin and end of the marker's one pulse, by the log's clock, halfway between two samples.
@@ -85,8 +94,14 @@ def read_csv_log(path: Path) -> CsvLog:
         raise EnergyError(f"{path} is no CSV file: {error}") from error
     if len(samples) < 2:
         raise EnergyError(f"{path} holds {len(samples)} samples; at least 2 are needed")
-    times, powers, markers = (np.array(column) for column in zip(*samples, strict=True))
-    return CsvLog(path=path, times_s=times, powers_w=powers, marker=markers if "marker" in names else None)
+    times, powers, markers, local = (np.array(column) for column in zip(*samples, strict=True))
+    return CsvLog(
+        path=path,
+        times_s=times,
+        powers_w=powers,
+        marker=markers if "marker" in names else None,
+        local=bool(local.any()),
+    )
 
 
 def check_csv_head(path: Path, *, by_marker: bool) -> None:
@@ -130,7 +145,7 @@ def _power_columns(path: Path, found: Sequence[str]) -> tuple[str, ...]:
 
 def _samples(
     path: Path, rows: Iterable[tuple[int, list[str]]], names: Sequence[str]
-) -> Iterator[tuple[float, float, bool]]:
+) -> Iterator[tuple[float, float, bool, bool]]:
     columns, last_s = _power_columns(path, names), -math.inf
     dated: bool | None = None
     for line, values in rows:
@@ -157,7 +172,7 @@ def _samples(
         if time_s <= last_s:
             raise EnergyError(f"{where}: its time {time_s:.6f} s is not after the one before, {last_s:.6f} s")
         last_s = time_s
-        yield time_s, power_w, marker
+        yield time_s, power_w, marker, dated and _date(row["time_s"]).tzinfo is None
 
 
 def _seconds(text: str) -> float:
@@ -168,7 +183,11 @@ def _seconds(text: str) -> float:
     """
     if _is_number(text):
         return _number(text)
-    return datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp()
+    return _date(text).timestamp()
+
+
+def _date(text: str) -> datetime:
+    return datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
 
 
 def _is_number(text: str) -> bool:

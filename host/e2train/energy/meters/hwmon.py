@@ -6,6 +6,7 @@ The function is the board's: local files on the board itself, PYNQ.remote's file
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from e2train.energy.meters.files import read_micro
@@ -19,7 +20,7 @@ _MOST = 64  # chips looked at
 _GAP = 4  # numbers in a row without a chip: there are no more; unbound drivers leave smaller gaps
 _SIMULATED = "simulated_"
 _AT = "@"  # between a name and what tells it from others
-_PERIOD_S = 0.15  # INA260s on Kria boards give 6 to 7 values a second; others are as fast or faster
+_PERIOD_S = 0.15  # INA260s on Kria boards give 6 to 7 values a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,12 @@ def find_hwmon(read_file: ReadFile, root: str = _ROOT) -> list[HwmonMeter]:
             chips.append((name, folder, readable))
     names = _distinct_names(read_file, [(name, folder) for name, folder, _ in chips])
     return [
-        HwmonMeter(name=names[folder], path=f"{folder}/power1_input", read_file=read_file)
+        HwmonMeter(
+            name=names[folder],
+            path=f"{folder}/power1_input",
+            read_file=read_file,
+            period_s=_period_s(read_file, folder),
+        )
         for _, folder, readable in chips
         if readable
     ]
@@ -97,6 +103,15 @@ def _distinct_names(read_file: ReadFile, chips: list[tuple[str, str]]) -> dict[s
             labels = [folder.rpartition("/")[2] for folder in alike]
         names |= {folder: f"{name}{_AT}{label}" for folder, label in zip(alike, labels, strict=True)}
     return names
+
+
+def _period_s(read_file: ReadFile, folder: str) -> float:
+    """How long a value stands: as the driver says in milliseconds, where it does and that is longer."""
+    try:
+        interval_ms = float(_text(read_file, f"{folder}/update_interval") or 0)
+    except (OSError, RuntimeError, ValueError):
+        return _PERIOD_S
+    return max(_PERIOD_S, interval_ms / 1000) if math.isfinite(interval_ms) else _PERIOD_S
 
 
 def _text(read_file: ReadFile, path: str) -> str | None:

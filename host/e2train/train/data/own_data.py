@@ -40,7 +40,15 @@ from e2train.train.data.image_folder import (
 )
 from e2train.train.data.npz_file import ImageArray, read_images
 
-__all__ = ["SHARE", "OwnImages", "check_classes", "labelled_images", "own_split", "renumbered"]
+__all__ = [
+    "SHARE",
+    "OwnImages",
+    "check_classes",
+    "has_test_part",
+    "labelled_images",
+    "own_split",
+    "renumbered",
+]
 
 SHARE = 0.2
 """Of the images that are held out where none are kept for the test."""
@@ -148,6 +156,11 @@ def own_split(
         validation=share,
         sha256=hashlib.sha256(b"test\n".join(part.identify() for part in (train, test) if part)).hexdigest(),
     )
+
+
+def has_test_part(root: Path) -> bool:
+    """Whether a folder or file has a part for the test, which ``labelled_images`` takes."""
+    return _read(root)[2] is not None
 
 
 def labelled_images(root: Path, form: ImageFormat, names: tuple[str, ...]) -> Dataset:
