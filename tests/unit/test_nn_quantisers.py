@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from brevitas.nn import QuantConv2d
+from brevitas.nn import QuantConv2d, QuantIdentity
+from brevitas.quant import Int8ActPerTensorFloat
+from e2train.devices import ShapeError
 from e2train.devices.emulator import Emulator
 from e2train.nn import offload, whole_state
 from e2train.nn.quantisers import (
@@ -105,6 +107,22 @@ def test_scale_forgets_slowly_and_holds_in_evaluation():
 def test_evaluation_before_training_takes_the_inputs_own_scale():
     quant = InputQuant().eval()
     assert quant(torch.tensor([3.0])).int().tolist() == [192]
+
+
+@pytest.mark.parametrize(
+    "between", [nn.Dropout(0.75), nn.ConstantPad2d(1, 0.37)], ids=["beyond the range", "between integers"]
+)
+def test_a_quantised_tensor_that_has_changed_is_refused(between):
+    """The engine would compute with other integers, without a word."""
+    layer = offload(nn.Conv2d(3, 2, 1), Emulator())
+    upstream = QuantIdentity(act_quant=Int8ActPerTensorFloat, return_quant_tensor=True)
+    quantised = upstream(torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4))
+    layer(nn.MaxPool2d(2)(quantised))
+    changed = between(quantised)
+    assert type(changed) is type(quantised)
+    with pytest.raises(ShapeError, match=r"^conv: the Brevitas tensor that comes in has .*as behind dropout"):
+        layer(changed)
+    layer(changed.value)
 
 
 def test_gradient_is_int16_rounded_halves_to_even():
