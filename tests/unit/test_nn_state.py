@@ -9,9 +9,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from brevitas.nn import QuantConv2d
 from e2train.devices.emulator import Emulator
 from e2train.nn import Group, HostLayerWarning, OffloadContext, offload, whole_state
-from e2train.nn.quantisers import UnseenRangeWarning
+from e2train.nn.quantisers import ActInt8, UnseenRangeWarning
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -93,7 +94,12 @@ def test_float_and_offloaded_models_load_each_others_state(context, rng):
 def test_weights_of_some_layers_leave_the_ranges_of_others(context, rng):
     net = offload(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)), context)
     net(images(rng, 2, 3, 6, 6, signed=True))
+    state = net.state_dict()  # whose metadata has ranges, of another model maybe
+    del state["0.weight"], state["0.bias"]
+    net(2 * images(rng, 2, 3, 6, 6, signed=True))
     before = ranges_of(net, 0)
+    net.load_state_dict(state, strict=False)
+    assert ranges_of(net, 0) == before
     net.load_state_dict({"1.weight": net[1].weight, "1.bias": net[1].bias}, strict=False)
     assert ranges_of(net, 0) == before
     assert any(before.values())
@@ -112,8 +118,9 @@ def test_an_evaluation_without_ranges_is_said(context, rng):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         late.eval()(x)
-        late(torch.zeros(1, 3, 6, 6))
-    with pytest.warns(UnseenRangeWarning, match=r"^an input's range was not seen in training.*after offload"):
+        offload(nn.Conv2d(3, 4, 3), context).eval()(torch.zeros(1, 3, 6, 6))
+        offload(QuantConv2d(3, 4, 3, input_quant=ActInt8), context)
+    with pytest.warns(UnseenRangeWarning, match=r"^no training step has given .* load states after offload"):
         offloaded(early, context).eval()(x)
 
 

@@ -41,17 +41,17 @@ def undisturbed(tmp_path_factory):
     return out, run_training(CONFIG, out=out)
 
 
-def test_what_only_one_of_its_devices_counts_is_left_out(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("device", "board"), [("csim:here", "pynq_z2"), ("emulator", "zcu104")])
+def test_what_only_one_of_its_devices_counts_is_left_out(tmp_path, monkeypatch, device, board):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
         run_training(CONFIG, out=out, watch=stop_after(4))
-    monkeypatch.setattr("e2train.train.run.device_of_rank", lambda config, group: "csim:here")
-    run_training(CONFIG, out=out, resume=True)
+    monkeypatch.setattr("e2train.train.run.device_of_rank", lambda config, group: device)
+    run_training(CONFIG.changed(board=board), out=out, resume=True)
     run = read_run(out)
-    assert run.ledger.devices == ("emulator (pynq_z2)", "csim (pynq_z2)")
-    note = (
-        "smb-int8 on emulator computed on emulator (pynq_z2), then on csim (pynq_z2): cycles, bytes and times"
-    )
+    second = f"{device.partition(':')[0]} ({board})"
+    assert run.ledger.devices == ("emulator (pynq_z2)", second)
+    note = f"computed on emulator (pynq_z2), then on {second}: cycles, bytes and times"
     assert note in (out / "report.html").read_text(encoding="utf-8")
     counted = Counters(frames=1, cycles=5, words_in=2, device_s=3.0, moving_s=1.0)
     rows = tuple(replace(row, counters=counted) for row in run.ledger.training[:1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``e2train bitstream``: overlays for boards, built, packed and checked."""
+"""``e2train bitstream``: overlays for boards, built and checked."""
 
 from __future__ import annotations
 

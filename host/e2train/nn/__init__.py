@@ -23,6 +23,7 @@ from e2train.nn.quantisers import (
     DivergenceError,
     InputQuant,
     NonFiniteInputError,
+    UnseenRangeWarning,
     WeightInt8,
 )
 from e2train.nn.resident import ResidentBody, quantise_weight
@@ -52,6 +53,7 @@ __all__ = [
     "RunAll",
     "SkipPolicy",
     "StochasticDepth",
+    "UnseenRangeWarning",
     "WeightInt8",
     "build_model",
     "count_host_macs",

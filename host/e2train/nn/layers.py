@@ -172,14 +172,14 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         x = widened(input.value if isinstance(input, QuantTensor) else input)
         if not math.isfinite(largest := _largest(x)):
             raise NonFiniteInputError(f"{self.name}: the input holds {largest}")
+        if self.context.group.size > 1:
+            share(self, self.context.group)  # loading a state has rebuilt what Brevitas made
         if self.sign_quant is None:
             return self._switched_on(self.input_quant(x), "input")
         if isinstance(input, IntQuantTensor):
             if self.host_reason is None:
                 check_values(input, self.name)
             return input  # an upstream quantiser has already decided
-        if self.context.group.size > 1:
-            share(self.sign_quant, self.context.group)  # loading a state has rebuilt what Brevitas made
         return self.sign_quant(x)
 
     def _quantised_weight(self) -> IntQuantTensor:
@@ -216,8 +216,8 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
-        saved = local_metadata.get(_RANGES, {})
         others = any(key.startswith(prefix) for key in state_dict)  # weights, whose ranges are others
+        saved = local_metadata.get(_RANGES, {}) if others else {}
         for key, own in self.ranges().items():
             value = state_dict.get(prefix + key, saved.get(key, torch.zeros_like(own) if others else own))
             state_dict[prefix + key] = value.float() if value.dtype == torch.bool else value

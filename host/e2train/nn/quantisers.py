@@ -99,7 +99,7 @@ class _RunningMaxScaling(nn.Module):
     """Brevitas scaling from a slowly forgetting maximum, so that evaluation sees training's scale.
 
     In training nothing is clipped but a maximum that is itself a power of two, by one LSB. An evaluation
-    before any training takes the scale of its own input.
+    before any training takes the scale of its own input, with a warning.
     """
 
     def __init__(self, decay: float = 0.95) -> None:
@@ -120,8 +120,8 @@ class _RunningMaxScaling(nn.Module):
             known = self.running_max.item()
             if not known and largest.item() and not self.training:
                 warnings.warn(
-                    "an input's range was not seen in training, so its scale follows each batch: train, "
-                    "or load the state after offload (a copy without metadata needs whole_state)",
+                    "no training step has given a quantiser such inputs, so their scale follows each batch; "
+                    "load states after offload, and make copies without metadata of whole_state",
                     UnseenRangeWarning,
                     stacklevel=2,
                 )

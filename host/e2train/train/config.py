@@ -80,7 +80,7 @@ class RunConfig:
     weight_decay: float = 1e-4  # of weights that move by gradients or by signs times magnitudes
     label_smoothing: float = 0.0  # of the loss
     smd: float = 0.5  # share of the batches that SMD drops
-    smd_mode: str = "drop"  # fewer: the baseline with as many steps fewer as SMD would drop, and none dropped
+    smd_mode: str = "drop"  # fewer: the baseline, of only as many steps as SMD would run
     skip: float = 0.2  # share of block executions that SLU or stochastic depth aims to skip; 0: no gates
     skip_where: str = "anywhere"  # within-stages: the first block of each stage always runs
     gate_weight: float = 1.0  # weight of the loss that steers gates to skip

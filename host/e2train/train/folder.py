@@ -40,9 +40,9 @@ class RunFolder:
         """
         path = self.path
         with ExitStack() as stack:
-            if not path.exists():
-                stack.callback(_remove_if_empty, path)
             try:
+                if not path.exists():
+                    stack.callback(_remove_if_empty, path)
                 path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(exclusive_lock(path / ".lock"))
             except BlockingIOError as error:

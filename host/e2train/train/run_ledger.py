@@ -35,9 +35,7 @@ class RunLedger:
     training: tuple[LedgerRow, ...]
     averaging: tuple[LedgerRow, ...]
     test: tuple[LedgerRow, ...]
-    devices: tuple[
-        str, ...
-    ] = ()  # kinds and boards that parts and ranks computed on; earlier runs do not say
+    devices: tuple[str, ...] = ()  # kind and board of each of parts and ranks; earlier runs lack some
 
     @property
     def rows(self) -> tuple[LedgerRow, ...]:
@@ -129,7 +127,7 @@ class RankLedger:
         return [[Measured.from_dict(part) for part in parts] for parts in of_ranks]
 
     def devices_of_ranks(self) -> tuple[str, ...]:
-        """The kinds of devices that all ranks computed on, in the order in which they came."""
+        """The devices that all ranks computed on, kind and board of each, in the order in which they came."""
         of_ranks = self._from_all(self._devices())
         return tuple(dict.fromkeys(device for devices in of_ranks for device in devices))
 
@@ -159,7 +157,8 @@ class RankLedger:
         return merged((*self.earlier, *self.ledger.snapshot()))
 
     def _devices(self) -> list[str]:
-        return [*dict.fromkeys((*self.earlier_devices, self.device))]
+        kind = self.device.partition(" ")[0]  # all that earlier checkpoints have
+        return [*dict.fromkeys((*(each for each in self.earlier_devices if each != kind), self.device))]
 
     def _energy(self) -> tuple[Measured, ...]:
         return (*self.earlier_energy, *([self.gauge.measured()] if self.gauge else []))

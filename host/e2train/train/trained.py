@@ -153,12 +153,14 @@ def _trained_before(place: Path) -> TrainedModel | None:
 
 def _warn_of_checkpoint(config: RunConfig, weights: dict[str, Tensor], classes: int) -> None:
     """Say what a checkpoint does not: the classes that its classifier tells apart."""
-    place = Path(config.init)
-    path = place / "checkpoint.pt" if place.is_dir() else place
+    path = _file_of(Path(config.init))
     try:
-        before = RunConfig(**read_sealed(path, remedy=_AGAIN)["settings"])
+        content = read_sealed(path, remedy=_AGAIN)
+        before = RunConfig(**content["settings"])
     except (LookupError, TrainError, TypeError, ValueError):
         return  # of another version
+    if content.get("kind") == _KIND:  # so is this model.pt
+        return
     _warn_of_known_images(config, before)
     same = (config.preset, config.data_sha256) == (before.preset, before.data_sha256)
     if not same and len(weights[_classifier(weights)[1]]) == classes:
@@ -221,11 +223,7 @@ def find_weights(place: Path) -> dict[str, Tensor]:
 
     Raises: TrainError when there is none.
     """
-    path = place
-    if place.is_dir():
-        path = next(
-            (place / name for name in ("model.pt", "checkpoint.pt") if (place / name).exists()), place
-        )
+    path = _file_of(place)
     if not path.is_file():
         raise TrainError(
             f"nothing to start from: {place} is no run with a model.pt or checkpoint.pt, and no such file"
@@ -240,6 +238,12 @@ def find_weights(place: Path) -> dict[str, Tensor]:
         return _tensors(state)
     except TypeError as error:
         raise TrainError(f"{path} holds no model: {error}; start from another run") from None
+
+
+def _file_of(place: Path) -> Path:
+    """The file with weights in the folder of a run, or the file that is given."""
+    files = (place / name for name in ("model.pt", "checkpoint.pt"))
+    return next((file for file in files if file.exists()), place) if place.is_dir() else place
 
 
 def _tensors(state: dict[Any, Any]) -> dict[str, Tensor]:

@@ -105,8 +105,10 @@ def images_to_test(trained: TrainedModel, data: Path | None) -> tuple[Dataset, s
 
 
 def _is_trained_on(data: Path, own: Path) -> bool:
-    """Whether images to test are those of the training: its whole file or folder, or the folder ``train``."""
-    return data.resolve() in (own.resolve(), own.resolve() / "train")
+    """Whether images to test are those of the training: its file or folder without a part for the test, or
+    the folder ``train``.
+    """
+    return data.resolve() in (own.resolve(), own.resolve() / "train") and not has_test_part(data)
 
 
 def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator") -> Evaluation:
@@ -134,8 +136,7 @@ def evaluate_run(run: Path, *, data: Path | None = None, device: str = "emulator
 
 def _tested(trained: TrainedModel, data: Path | None, device: str) -> Evaluation:
     images, tested = images_to_test(trained, data)
-    own_images = trained.config.own_data and data is not None
-    if own_images and _is_trained_on(data, Path(trained.config.data)) and not has_test_part(data):
+    if data is not None and trained.config.own_data and _is_trained_on(data, Path(trained.config.data)):
         warn(f"the run has learnt from images in {data}: their accuracy says too much")
     with opened(trained, device=device) as model:
         host = torch.device(_host(trained))
