@@ -150,7 +150,11 @@ def joulescope_meter(load, monkeypatch, tmp_path):
 
 
 def _files(folder: str, files: dict[str, Callable[[], bytes]]) -> Callable[[str], bytes | None]:
-    return lambda path: files[path.removeprefix(f"{folder}/")]() if path.startswith(folder) else None
+    def read(path: str) -> bytes | None:
+        content = files.get(path.removeprefix(f"{folder}/")) if path.startswith(folder) else None
+        return content() if content else None
+
+    return read
 
 
 METERS = {
