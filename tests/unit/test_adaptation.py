@@ -78,7 +78,8 @@ def own_images(path, first, seed):
     return path
 
 
-def test_a_start_from_what_is_known_or_named_otherwise_is_said(tmp_path):
+@pytest.mark.parametrize("file", ["", "checkpoint.pt"], ids=["run", "checkpoint"])
+def test_a_start_from_what_is_known_or_named_otherwise_is_said(tmp_path, file):
     """Else held-out images are known, and classes confused, in silence."""
     data = own_images(tmp_path / "stripes.npz", 0, seed=1)
     own = PRESETS["folder-digits"].changed(
@@ -86,13 +87,17 @@ def test_a_start_from_what_is_known_or_named_otherwise_is_said(tmp_path):
     )
     first = tmp_path / "first"
     run_training(own, out=first)
-    begun = own.changed(init=str(first), steps=1)
+    begun = own.changed(init=str(first / file), steps=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
         run_training(begun, out=tmp_path / "same")
     with pytest.warns(DataWarning, match=r"has learnt from images that are held out now.*--seed 3 --set val"):
         run_training(begun.changed(seed=4), out=tmp_path / "seed")
     renamed = own_images(tmp_path / "renamed.npz", 5, seed=2)
+    if file:  # which names no classes
+        with pytest.warns(DataWarning, match=r"does not name its 3 classes, and its classifier is kept"):
+            run_training(begun.changed(data=str(renamed)), out=tmp_path / "renamed")
+        return
     with pytest.warns(DataWarning, match=r"has other classes \(0, 1, 2\), or in another order: the class"):
         run_training(begun.changed(data=str(renamed), lr=0.0, steps=1), out=tmp_path / "renamed")
     before, after = (load_trained(tmp_path / run / "model.pt").state for run in ("first", "renamed"))
@@ -101,26 +106,6 @@ def test_a_start_from_what_is_known_or_named_otherwise_is_said(tmp_path):
     assert not torch.equal(before[classifier], after[classifier])
     with pytest.warns(DataWarning, match="^the run has learnt from images in"):
         evaluate_run(first, data=data)
-
-
-def test_a_checkpoint_names_no_classes_which_is_said(tmp_path):
-    data = own_images(tmp_path / "stripes.npz", 0, seed=1)
-    own = PRESETS["folder-digits"].changed(
-        method="smb-int8", steps=2, batch=8, seed=3, data=str(data), validation=0.2
-    )
-    first = tmp_path / "first"
-    run_training(own, out=first)
-    begun = own.changed(init=str(first / "checkpoint.pt"), steps=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DataWarning)
-        run_training(begun, out=tmp_path / "same")
-    with pytest.warns(DataWarning, match=r"has learnt from images that are held out now.*--seed 3 --set val"):
-        run_training(begun.changed(seed=4), out=tmp_path / "seed")
-    renamed = own_images(tmp_path / "renamed.npz", 5, seed=2)
-    with pytest.warns(
-        DataWarning, match=r"checkpoint.pt does not name its 3 classes, and its classifier is ke"
-    ):
-        run_training(begun.changed(data=str(renamed)), out=tmp_path / "renamed")
 
 
 def test_images_kept_for_the_test_are_not_those_of_the_training(tmp_path):
