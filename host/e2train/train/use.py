@@ -105,9 +105,7 @@ def images_to_test(trained: TrainedModel, data: Path | None) -> tuple[Dataset, s
 
 
 def _is_trained_on(data: Path, own: Path) -> bool:
-    """Whether images to test are those of the training: its file or folder without a part for the test, or
-    the folder ``train``.
-    """
+    """Whether images to test are those of the training: data without a test part, or its folder ``train``."""
     return data.resolve() in (own.resolve(), own.resolve() / "train") and not has_test_part(data)
 
 
