@@ -40,7 +40,7 @@ CLAIMS = {  # of the paper, about ResNet-74 on CIFAR-10: energy saved and points
     "the paper's claim: 90 % saved, 2 points lost": (0.9, 2.0),
     "the paper's claim: 60 % saved, 1.2 points lost": (0.6, 1.2),
 }
-_ELSEWHERE = ("data", "seed", "steps", "validation", "host")  # shown elsewhere, or not chosen
+_ELSEWHERE = ("data", "data_sha256", "seed", "steps", "validation", "host")  # shown elsewhere, or not chosen
 TICKS = (5, 10, 20, 40, 60, 100)
 MARKERS = "osD^v<>p"
 

@@ -67,6 +67,10 @@ def standardised_net():
     )  # fmt: skip
 
 
+def plain_net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), norm_act(4), nn.Conv2d(4, 5, 3))
+
+
 def same_net():
     return nn.Sequential(
         SameAtRunTime(3, 8, 3, stride=2, bias=False), norm_act(8), nn.Conv2d(8, 16, 1), norm_act(16),
@@ -218,6 +222,25 @@ def test_parametrised_weights_compute_on_the_device(parametrise, mode, rng):
     for (name, mine), theirs in zip(layer.named_parameters(), plain.parameters(), strict=True):
         assert (mine.grad - theirs.grad).norm() <= 0.05 * theirs.grad.norm() + 1e-5, name
     assert {row.mode for row in context.ledger.snapshot()} == {"forward", "grad_weight"}
+
+
+def test_a_compiled_model_trains_to_the_same_bits():
+    torch._dynamo.reset()
+    trained = {}
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        net = offload(plain_net(), Emulator())
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        called = torch.compile(net, backend="eager") if compiled else net
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            for _ in range(3):
+                optimiser.zero_grad()
+                called(torch.rand(2, 3, 8, 8)).square().mean().backward()
+                optimiser.step()
+        trained[compiled] = net.state_dict()
+    assert all(torch.equal(tensor, trained[True][name]) for name, tensor in trained[False].items())
+    broken = torch._dynamo.utils.counters["graph_break"]
+    assert all("torch.compiler.disable" in reason for reason in broken), broken
 
 
 def test_a_copy_from_before_stays_in_float():

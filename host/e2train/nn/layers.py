@@ -98,6 +98,7 @@ class OffloadConv2d(QuantConv2d):  # type: ignore[misc]
         """Why the layer computes on the host, or None."""
         return host_reason(self)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, input: Tensor | QuantTensor) -> Tensor:
         """Shapes: (N, C, H, W) -> (N, K, P, Q), or both without N."""
         refuse_tracing(self.name)
