@@ -4,6 +4,7 @@
 import json
 import shutil
 import signal
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from e2train.devices.emulator import Emulator
 from e2train.energy import EnergyError
 from e2train.train import PRESETS, Interrupted, TrainError, read_run, run_training
 from e2train.train.data import Arrays, Batches, digits_split, hold_out
+from e2train.train.data.dataset import DataWarning
 from e2train.train.smd import Smd
 from e2train.train.summary import _board_figures as board_figures
 from e2train.train.summary import executed
@@ -336,6 +338,27 @@ def test_a_skip_that_cannot_be_reached_is_refused(tmp_path, method, skip, most):
     )
     with pytest.raises(TrainError, match=message):
         run_training(CONFIG.changed(method=method, skip=skip), out=tmp_path)
+
+
+def test_a_run_without_a_step_is_refused(tmp_path):
+    config = CONFIG.changed(method="smd", smd=0.99, steps=3)
+    with pytest.raises(TrainError) as error:
+        run_training(config, out=tmp_path)
+    assert str(error.value) == (
+        f"smd 0.99 with seed {config.seed} drops all of 3 steps; use more --steps, another --seed or a "
+        "smaller smd"
+    )
+
+
+def test_a_batch_of_more_images_than_there_are_is_said(tmp_path):
+    whole = CONFIG.changed(method="smb-fp32", steps=1, batch=1437, test_images=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        summary = run_training(whole, out=tmp_path / "whole")
+    text = "^batch 1438: there are 1437 training images, and each step takes all$"
+    with pytest.warns(DataWarning, match=text):
+        assert run_training(whole.changed(batch=1438), out=tmp_path / "more") is not None
+    assert summary is not None
 
 
 def test_a_finished_run_is_neither_replaced_unasked_nor_resumed(undisturbed):

@@ -36,6 +36,7 @@ from e2train.runtime import Ledger
 from e2train.train.checks import check_state
 from e2train.train.config import RunConfig
 from e2train.train.data import Batches, DataError, Dataset, Split
+from e2train.train.data.dataset import warn
 from e2train.train.errors import TrainError
 from e2train.train.optimiser import Averager, SignSgd, parameter_groups
 from e2train.train.partial_backward import PartialBackward
@@ -85,7 +86,7 @@ class Session:
         """A fresh session; the model is initialised from the seed, the data loaded if it is not given.
 
         Raises: DataError when the data is not there; TrainError when the host has no such device, or a
-            batch has fewer images than there are ranks.
+            batch has fewer images than there are ranks, or all steps are dropped.
         """
         method, host = METHODS[config.method], host_device(config)
         split = split or load_split(config)
@@ -94,6 +95,12 @@ class Session:
         dropped = config.smd if method.drops_batches else 0.0
         if config.smd_mode == "fewer":
             steps, dropped = max(1, round(steps * (1 - dropped))), 0.0
+        smd = Smd(probability=dropped, seed=config.seed)
+        if all(map(smd.drops, range(steps))):
+            raise TrainError(
+                f"smd {dropped:g} with seed {config.seed} drops all of {steps} steps; use more --steps, "
+                "another --seed or a smaller smd"
+            )
         model = make_model(config, split.classes, split.format.shape, context)
         count_host_macs(model, ledger)
         share(model, group)
@@ -115,7 +122,7 @@ class Session:
                 first=math.ceil(config.swa_first * steps) if signed and config.swa_first < 1 else steps,
                 every=max(1, steps // _AVERAGES),
             ),
-            smd=Smd(probability=dropped, seed=config.seed),
+            smd=smd,
             partial_backward=PartialBackward(
                 stem=config.stem_updates if method.skips == "by gate" else 1.0,
                 blocks=len(model.blocks),
@@ -273,6 +280,8 @@ def _batches(config: RunConfig, split: Split, group: Group) -> Batches:
             f"the last batch of an epoch has {batches.smallest} of {len(split.train)} images{ranks}; "
             "use another --batch"
         )
+    if config.batch > len(split.train) and group.rank == 0:
+        warn(f"batch {config.batch}: there are {len(split.train)} training images, and each step takes all")
     return batches
 
 

@@ -163,7 +163,8 @@ def _warn_of_checkpoint(config: RunConfig, weights: dict[str, Tensor], classes: 
         return
     _warn_of_known_images(config, before)
     same = (config.preset, config.data_sha256) == (before.preset, before.data_sha256)
-    if not same and len(weights[_classifier(weights)[1]]) == classes:
+    bias = weights.get(_classifier(weights)[1])
+    if not same and bias is not None and bias.shape == (classes,):
         warn(
             f"{path} does not name its {classes} classes, and its classifier is kept: right for the same "
             "classes in the same order only; start from a model.pt for others"
@@ -184,7 +185,8 @@ def _warn_of_known_images(config: RunConfig, before: RunConfig) -> None:
 
 def _classifier(names: Iterable[str]) -> list[str]:
     """Weight and bias of the last layer of the head, of these names of tensors."""
-    last = max((name for name in names if name.startswith("head.")), key=_place).rpartition(".")[0]
+    of_head = (name for name in names if name.startswith("head."))
+    last = max(of_head, key=_place, default="").rpartition(".")[0]
     return [f"{last}.weight", f"{last}.bias"]
 
 
