@@ -82,7 +82,7 @@ def main() -> None:
     """Run the command line; a user-correctable error is one line on stderr and exit code 2."""
     _show_own_warnings()
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="e2train")
     except _WrongUsage as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # else the help is printed already
             sys.stderr.write(f"e2train: {_usage(error)}\n")
