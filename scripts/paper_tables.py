@@ -51,9 +51,14 @@ class Table:
         if alike:
             raise ValueError(f"rows {', '.join(alike)} need names with folders of their own")
 
+    @property
+    def shared(self) -> Settings:
+        """What the rows have where their own settings say nothing else; the rest is the preset's."""
+        return {**_PLAIN, **self.common}
+
     def config(self, name: str, changes: Settings, *, data: str) -> RunConfig:
         """The settings of one run of a row."""
-        settings = {**_PLAIN, **self.common, **self.rows[name].settings, **changes}
+        settings = {**self.shared, **self.rows[name].settings, **changes}
         where = "" if self.preset == "digits" else str(Path(data).resolve())
         return PRESETS[self.preset].changed(**settings, data=where)
 

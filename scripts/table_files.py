@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from e2train.energy import load_costs
-from e2train.train import PRESETS, FinishedRun, TrainError, read_run
+from e2train.train import PRESETS, FinishedRun, RunConfig, TrainError, read_run
+from e2train.train.presets import METHODS
 from e2train.train.savings import TECHNIQUES, savings
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from paper_tables import Table, slug
 
@@ -41,6 +43,7 @@ CLAIMS = {  # of the paper, about ResNet-74 on CIFAR-10: energy saved and points
     "the paper's claim: 60 % saved, 1.2 points lost": (0.6, 1.2),
 }
 _ELSEWHERE = ("data", "data_sha256", "seed", "steps", "validation", "host")  # shown elsewhere, or not chosen
+_BEST = {None: "", True: ", the best", False: ", another was best"}
 TICKS = (5, 10, 20, 40, 60, 100)
 MARKERS = "osD^v<>p"
 
@@ -114,12 +117,19 @@ def write_table(
     timed = out / STEP_SECONDS
     seconds = json.loads(timed.read_text(encoding="utf-8")) if timed.exists() else {}
     for row in rows:
-        row["tried"] = sum(choice["row"] == slug(row["row"]) for choice in tried)
-        row["s_per_step"] = seconds.get(row["row"], {}).get("s_per_scheduled_step")
+        config = table.config(row["row"], {}, data="")
+        own = [choice for choice in tried if choice["row"] == slug(row["row"])]
+        row["settings"] = dict(table.rows[row["row"]].settings)
+        row["tried"], row["best_tried"] = len(own), _is_best(config, own)
+        row["s_per_step"] = _seconds(config, seconds.get(row["row"]), steps_run=row["steps_run"])
     (out / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     if others or (out / _OTHERS).exists():
         (out / _OTHERS).write_text(json.dumps(list(others), indent=2) + "\n", encoding="utf-8")
-    text = f"{table.preset}, {_told(table.common) or 'its own settings'}.\n\n{_how_chosen(tried)}\n\n"
+    shared = {key: value for key, value in table.shared.items() if key != "threads"}  # a run's own are noted
+    text = (
+        f"{table.preset}, and where a row's own settings do not say otherwise: {_told(shared)}.\n\n"
+        f"{_how_chosen(tried)}\n\n"
+    )
     (out / "table.md").write_text(text + _markdown(rows), encoding="utf-8")
     _plot(rows, out / "table.svg")
 
@@ -218,14 +228,35 @@ def _same_choice(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(mine[key] == others[key] for key in mine.keys() & others.keys())
 
 
+def _is_best(config: RunConfig, tried: Sequence[Mapping[str, Any]]) -> bool | None:
+    """Whether a row has the best of the settings tried with most steps; None where there are not two."""
+    longest = [one for one in tried if one["steps"] == max(each["steps"] for each in tried)]
+    if len(longest) < 2:
+        return None
+    best, own = max(longest, key=lambda one: float(one["validation_accuracy"])), asdict(config)
+    return all(own[key] == value for key, value in best["settings"].items() if key not in _ELSEWHERE)
+
+
+def _seconds(config: RunConfig, timed: Mapping[str, Any] | None, *, steps_run: float) -> float | None:
+    """Seconds of a scheduled step: those of an executed one by the share of the schedule that was executed.
+
+    None where nothing was measured, or gates that have not learnt yet what to skip.
+    """
+    gated = METHODS[config.method].skips == "by gate" and config.skip > 0
+    if timed is None or (gated and not timed["trained"]):
+        return None
+    return float(timed["s_per_executed_step"] * steps_run / config.steps)
+
+
 def _how_chosen(tried: Sequence[Mapping[str, Any]]) -> str:
     if not tried:
-        return "No settings were tried: rows have those of the preset and those that their names tell."
+        return "No settings were tried on held-out images."
     shares, steps = (sorted({one[key] for one in tried}) for key in ("validation", "steps"))
     return (
-        f"Settings were chosen by the accuracy on a share ({_listed(shares)}) of the training images, held "
-        f"out for this, never by test accuracy: {len(tried)} runs of {_listed(steps)} steps, listed in "
-        "`choices.md`. Rows for which none were tried have the settings of the preset or of rows like them."
+        f"Settings were compared by the accuracy on a share ({_listed(shares)}) of the training images, held "
+        f"out for this, not by test accuracy: {len(tried)} runs of {_listed(steps)} steps, listed in "
+        "`choices.md`. `settings tried` counts those of a row, and says whether its settings are the best of "
+        "those with most steps."
     )
 
 
@@ -233,20 +264,33 @@ def _markdown(rows: Iterable[Mapping[str, Any]]) -> str:
     """The table as text."""
     lines = [
         "| | accuracy | seeds | settings tried | computation to fp32 | to int8 | modelled energy of fp32 "
-        "| of int8 | steps | blocks skipped | predicted | time | s per scheduled step, alone |",
-        f"| --- {'| ---: ' * 12}|",
+        "| of int8 | steps | blocks skipped | predicted | s per scheduled step, alone | computed with "
+        "| settings |",
+        f"| --- {'| ---: ' * 11}| --- | --- |",
     ]
     for r in rows:
         deviation = "" if r["deviation"] is None else f" ± {100 * r['deviation']:.2f}"
         shares = [_percent(r[f"computation_to_{base}"]) for base in BASES]
         shares += [_percent(r[f"energy_of_{base.replace('-', '_')}"]) for base in BASES]
         timed = "-" if r["s_per_step"] is None else f"{r['s_per_step']:.3f}"
+        tried = f"{r['tried']}{_BEST[r['best_tried']]}"
         lines.append(
-            f"| {r['row']} | {100 * r['accuracy']:.2f}{deviation} % | {r['seeds']} | {r['tried']} | "
+            f"| {r['row']} | {100 * r['accuracy']:.2f}{deviation} % | {r['seeds']} | {tried} | "
             f"{' | '.join(shares)} | {r['steps_run']:.0f} | {_percent(r['blocks_skipped'])} | "
-            f"{_percent(r['predicted'])} | {r['wall_s']:.0f} s | {timed} |"
+            f"{_percent(r['predicted'])} | {timed} | {_computed(r['runs'])} | {_told(r['settings'])} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _computed(runs: Iterable[Record]) -> str:
+    """What runs were computed with."""
+
+    def named(one: Record) -> str:
+        if one["host"] != "cpu":
+            return str(one["host"])
+        return f"{one['threads']} thread{'s' * (one['threads'] > 1)}"
+
+    return _listed(sorted(set(map(named, runs))))
 
 
 def _plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -278,7 +322,8 @@ def _plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="x-small", frameon=False)
-    figure.savefig(path, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": path.parent.name}):  # the same file from the same rows
+        figure.savefig(path, metadata={"Date": None})
 
 
 def _told(settings: Mapping[str, Any]) -> str:

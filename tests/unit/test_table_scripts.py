@@ -79,7 +79,12 @@ def test_a_row_has_its_own_number_of_seeds_and_finished_runs_are_kept(reproduce,
             }
             assert {"seed", "accuracy", "weights_sha256", "config_sha256"} <= one.keys() & written.keys()
     text = (tmp_path / "tiny/table.md").read_text()
-    assert "No settings were tried: rows have those of the preset and those that their names tell." in text
+    assert "\n\nNo settings were tried on held-out images.\n\n" in text
+    assert text.startswith(
+        "digits, and where a row's own settings do not say otherwise: lr 0.1, smd 0.5, stem_"
+    )
+    (line,) = (line for line in text.splitlines() if line.startswith("| psg, predict |"))
+    assert line.endswith(" | - | 1 thread | method psg |")
     assert "one seed" in (tmp_path / "tiny/table.svg").read_text()
     assert reproduce()[1] == []
     assert reproduce("--seeds", "2", "--rows", "psg, predict")[1] == ["tiny/psg-predict-seed1"]
@@ -195,11 +200,11 @@ def test_rows_need_folders_of_their_own(scripts):
 def test_a_shorter_version_has_a_folder_of_its_own(reproduce, tmp_path):
     _, trained, out = reproduce("--steps", "1", "--rows", "psg, predict")
     assert trained == ["tiny-1steps/psg-predict-seed0"]
-    assert out.out.startswith("digits, steps 1, batch 8, test_images 20.\n")
+    assert ", input_gradient_bits 0, steps 1, batch 8, test_images 20.\n" in out.out
     assert read_config(tmp_path / trained[0] / "config.toml").steps == 1
 
 
-def test_settings_are_chosen_on_held_out_images(reproduce, tmp_path):
+def test_settings_are_chosen_on_held_out_images(reproduce, tmp_path, scripts):
     code, trained, out = reproduce("--choose", "--rows", "smb-int8")
     assert (code, trained) == (
         0,
@@ -215,8 +220,16 @@ def test_settings_are_chosen_on_held_out_images(reproduce, tmp_path):
     assert f"lr {tried[0]['settings']['lr']} | 2 | {100 * accuracies[0]:.2f} % |" in out.out
     reproduce("--seeds", "1")
     table_rows = json.loads((tmp_path / "tiny/table.json").read_text())
-    assert [row["tried"] for row in table_rows] == [2, 0]
-    assert "2 runs of 2 steps, listed in `choices.md`" in (tmp_path / "tiny/table.md").read_text()
+    assert [(row["tried"], row["best_tried"]) for row in table_rows] == [(2, False), (0, None)]
+    text = (tmp_path / "tiny/table.md").read_text()
+    assert "2 runs of 2 steps, listed in `choices.md`" in text
+    assert " | 1 | 2, another was best | " in text
+    table = scripts("reproduce").TABLES["tiny"]
+    best = replace(table.rows["smb-int8"], settings={"method": "smb-int8", "lr": tried[0]["settings"]["lr"]})
+    scripts("reproduce").TABLES["tiny"] = replace(table, rows={"smb-int8": best})
+    shutil.rmtree(tmp_path / "tiny/smb-int8-seed0")
+    reproduce("--seeds", "1")
+    assert " | 1 | 2, the best | " in (tmp_path / "tiny/table.md").read_text()
     shutil.rmtree(tmp_path / "tiny/choices/smb-int8/lr-0.2-2-steps")
     assert reproduce("--choose", "--rows", "psg, predict")[1] == []
     assert json.loads((tmp_path / "tiny/choices.json").read_text()) == tried
@@ -234,6 +247,22 @@ def test_choices_are_kept_when_their_runs_are_gone(reproduce, tmp_path, scripts)
     after = json.loads((tmp_path / "tiny/choices.json").read_text())
     assert len(after) == 3
     assert all(one in after for one in before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained", "seconds"),
+    [
+        ({"method": "smd"}, False, 0.15),
+        ({"method": "slu", "skip": 0.2}, True, 0.15),
+        ({"method": "slu", "skip": 0.2}, False, None),  # gates that have learnt nothing skip little
+        ({"method": "e2train", "skip": 0.0}, False, 0.15),
+    ],
+)
+def test_seconds_are_of_the_steps_that_the_whole_schedule_executes(scripts, settings, trained, seconds):
+    files, config = scripts("table_files"), PRESETS["digits"].changed(steps=4, **settings)
+    timed = {"s_per_executed_step": 0.2, "s_per_scheduled_step": 0.1, "trained": trained}
+    assert files._seconds(config, timed, steps_run=3) == pytest.approx(seconds)
+    assert files._seconds(config, None, steps_run=3) is None
 
 
 def test_a_table_without_choices_has_an_empty_list(reproduce, tmp_path):
