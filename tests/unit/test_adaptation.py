@@ -16,7 +16,7 @@ from e2train.train.data import digits_split
 from e2train.train.data.dataset import DataWarning
 from e2train.train.evaluation import read_evaluation
 from e2train.train.export import FORMATS, export
-from e2train.train.files import read_sealed, write_sealed
+from e2train.train.files import write_sealed
 from e2train.train.savings import full_training
 from e2train.train.trained import find_weights, load_state, load_trained
 from e2train.train.use import evaluate_run
@@ -302,24 +302,6 @@ def test_weights_that_do_not_fit_are_refused(digits, tmp_path):
         "init_sha256 names weights, 121212121212..., and init does not say where they are; give --init, or "
         "--set init_sha256= to start without"
     )
-
-
-def test_from_a_checkpoint_without_classifier_it_is_new(tmp_path):
-    run_training(CONFIG, out=tmp_path / "run")
-    path = tmp_path / "run/checkpoint.pt"
-    content = read_sealed(path, remedy="")
-    model = content["state"]["model"]
-    for name in [name for name in model if name.startswith("head.")]:
-        del model[name]
-    write_sealed(path, content)
-    begun = CONFIG.changed(init=str(path), seed=7, lr=0.0)
-    run_training(begun, out=tmp_path / "next")
-    run_training(CONFIG.changed(seed=7, lr=0.0), out=tmp_path / "new")
-    found, new = (load_trained(tmp_path / run / "model.pt").state for run in ("next", "new"))
-    assert torch.equal(found["stem.0.weight"], model["stem.0.weight"])
-    heads = [name for name in new if name.startswith("head.")]
-    assert heads
-    assert all(torch.equal(found[name], new[name]) for name in heads)
 
 
 def test_another_model_is_refused(digits):

@@ -224,15 +224,15 @@ def test_settings_are_chosen_on_held_out_images(reproduce, tmp_path, scripts):
     text = (tmp_path / "tiny/table.md").read_text()
     assert "2 runs of 2 steps, listed in `choices.md`" in text
     assert " | 1 | 2, another was best | " in text
+    shutil.rmtree(tmp_path / "tiny/choices/smb-int8/lr-0.2-2-steps")
+    assert reproduce("--choose", "--rows", "psg, predict")[1] == []
+    assert json.loads((tmp_path / "tiny/choices.json").read_text()) == tried
     table = scripts("reproduce").TABLES["tiny"]
     best = replace(table.rows["smb-int8"], settings={"method": "smb-int8", "lr": tried[0]["settings"]["lr"]})
     scripts("reproduce").TABLES["tiny"] = replace(table, rows={"smb-int8": best})
     shutil.rmtree(tmp_path / "tiny/smb-int8-seed0")
     reproduce("--seeds", "1")
     assert " | 1 | 2, the best | " in (tmp_path / "tiny/table.md").read_text()
-    shutil.rmtree(tmp_path / "tiny/choices/smb-int8/lr-0.2-2-steps")
-    assert reproduce("--choose", "--rows", "psg, predict")[1] == []
-    assert json.loads((tmp_path / "tiny/choices.json").read_text()) == tried
 
 
 def test_choices_are_kept_when_their_runs_are_gone(reproduce, tmp_path, scripts):

@@ -81,7 +81,7 @@ def train(
 ) -> None:
     """Train a network; options override the preset or the configuration file."""
     with ends_at_once():
-        from e2train.train import find_config, run_training
+        from e2train.train import METHODS, find_config, run_training
         from e2train.train.effects import chosen_keys, unused_note
 
     where = {"device": device, "board": board, "meter": meter, "log": log}
@@ -111,7 +111,8 @@ def train(
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=Console(stderr=True), disable=as_json)
-    task = progress.add_task(f"{config.method} on {config.device}", total=None, state="")
+    computed_on = config.device if METHODS[config.method].offloads else "the host"
+    task = progress.add_task(f"{config.method} on {computed_on}", total=None, state="")
 
     def watch(row: Row) -> None:
         if not progress.live.is_started:  # not before the first step: an error until then is the only line

@@ -172,15 +172,40 @@ def _warn_of_checkpoint(config: RunConfig, weights: dict[str, Tensor], classes: 
 
 
 def _warn_of_known_images(config: RunConfig, before: RunConfig) -> None:
-    """Say so where images that are held out now were learnt from before."""
-    same = config.data_sha256 == before.data_sha256 and (config.data_sha256 or config.preset == before.preset)
-    drawn = [(each.validation, each.seed) for each in (config, before)]
-    if same and config.validation and drawn[0] != drawn[1]:
-        remedy = f"hold out the same ones with --seed {before.seed} --set validation={before.validation:g}"
-        warn(
-            f"{config.init} has learnt from images that are held out now, so that validation accuracy says "
-            f"too much; {remedy if before.validation else 'it held none out'}"
-        )
+    """Say so where a run, or one that it began with, has learnt from images that are held out now."""
+    if not config.validation:
+        return
+    place, run = config.init, before
+    while True:
+        same = config.data_sha256 == run.data_sha256 and (config.data_sha256 or config.preset == run.preset)
+        if same and (config.validation, config.seed) != (run.validation, run.seed):
+            remedy = f"hold out the same ones with --seed {run.seed} --set validation={run.validation:g}"
+            warn(
+                f"{place} has learnt from images that are held out now, so that validation accuracy says "
+                f"too much; {remedy if run.validation else 'it held none out'}"
+            )
+            return
+        if not run.init_sha256:
+            return
+        earlier = _settings_of_start(run)
+        if earlier is None:
+            warn(
+                f"{place} began with weights that are not at {run.init} any more: they may have learnt from "
+                "images that are held out now"
+            )
+            return
+        place, run = run.init, earlier
+
+
+def _settings_of_start(run: RunConfig) -> RunConfig | None:
+    """The settings that the weights were trained with which a run began with; None where they are gone."""
+    place = Path(run.init)
+    try:
+        if state_sha256(find_weights(place)) != run.init_sha256:
+            return None
+        return RunConfig(**read_sealed(_file_of(place), remedy=_AGAIN)["settings"])
+    except (LookupError, OSError, TrainError, TypeError, ValueError):
+        return None
 
 
 def _classifier(names: Iterable[str]) -> list[str]:
