@@ -178,6 +178,10 @@ _ROUNDED = (
 _FASTER |= _nearest(
     {name: row for name, row in (_LONG_ROWS | _FASTER).items() if name in _ROUNDED or name in _FASTER}
 )
+_FASTER["smb-int8, nearest"] = replace(
+    _FASTER["smb-int8, nearest"],
+    tried=tuple({"steps": 2000, "gradient_range": share} for share in (0.5, 1.0)),
+)
 _FASTER |= {name: Row(settings=settings) for name, settings in _E2TRAIN_WIDER.items()}
 _STEM_UPDATES: Settings = {"stem_updates": 0.125}
 _FASTER["e2train, middle, stem updates 0.125"] = Row(
