@@ -5,7 +5,7 @@
 #ifndef E2HLS_AP_FIXED_H
 #define E2HLS_AP_FIXED_H
 
-#include "ap_fixed_convert.h"
+#include "ap_fixed_references.h"
 
 template <int kWidth, int kInteger, bool kSigned, ap_q_mode kRounding = AP_TRN, ap_o_mode kOverflow = AP_WRAP,
           int kSaturated = 0>
@@ -20,6 +20,7 @@ struct ap_fixed_base {
   static constexpr ap_q_mode qmode = kRounding;
   static constexpr ap_o_mode omode = kOverflow;
   using Raw = ap_int_base<kWidth, kSigned>;
+  using Range = af_range_ref<kWidth, kSigned>;
   using Integer = ap_int_base<e2hls::max(kInteger, 1), kSigned>;
 
   Raw V;
@@ -42,10 +43,11 @@ struct ap_fixed_base {
     return x;
   }
 
-  // The integer in it, rounded towards zero, in as many bits as it has in front of its point.
+  // The integer in it, rounded towards zero, in as many bits as it has in front of its point. With none
+  // there, the vendor has -1 for whatever is negative.
   E2HLS_INLINE Integer to_ap_int_base() const {
     if constexpr (kInteger <= 0) {
-      return Integer(0);
+      return Integer(V.sign() ? -1 : 0);
     } else {
       return Integer(e2hls::integer_part<kWidth, kFraction, kSigned>(V.get()));
     }
@@ -82,15 +84,15 @@ struct ap_fixed_base {
   E2HLS_INLINE int iwl() const { return kInteger; }
   E2HLS_INLINE bool is_zero() const { return V.is_zero(); }
   E2HLS_INLINE bool is_neg() const { return V.sign(); }
-  E2HLS_INLINE auto range(int hi, int lo) { return V.range(hi, lo); }
-  E2HLS_INLINE auto range(int hi, int lo) const { return V.range(hi, lo); }
-  E2HLS_INLINE auto range() { return V.range(); }
-  E2HLS_INLINE auto range() const { return V.range(); }
-  E2HLS_INLINE auto operator()(int hi, int lo) { return V.range(hi, lo); }
-  E2HLS_INLINE auto operator()(int hi, int lo) const { return V.range(hi, lo); }
+  E2HLS_INLINE Range range(int hi, int lo) { return {V, hi, lo}; }
+  E2HLS_INLINE Range range(int hi, int lo) const { return {const_cast<Raw&>(V), hi, lo}; }
+  E2HLS_INLINE Range range() { return range(kWidth - 1, 0); }
+  E2HLS_INLINE Range range() const { return range(kWidth - 1, 0); }
+  E2HLS_INLINE Range operator()(int hi, int lo) { return range(hi, lo); }
+  E2HLS_INLINE Range operator()(int hi, int lo) const { return range(hi, lo); }
   template <e2hls::Any T>
-  E2HLS_INLINE auto operator[](const T& index) {
-    return V[index];
+  E2HLS_INLINE af_bit_ref<kWidth, kSigned> operator[](const T& index) {
+    return {V, e2hls::cast<int>(index)};
   }
   template <e2hls::Any T>
   E2HLS_INLINE bool operator[](const T& index) const {
@@ -190,8 +192,11 @@ struct FixedResult {
   using Difference = ap_fixed_base<kInteger + 1 + kFraction, kInteger + 1, true>;
   using Product = ap_fixed_base<kA + kB, kA - kFa + kB - kFb, kSigned>;
   using Quotient = ap_fixed_base<kSb + kA + max(kFb, 0), kSb + kA - kFa + kFb, kSigned>;
-  // Holds the dividend, with as many bits behind it as the quotient needs.
+  // Holds the dividend, with as many bits behind it as the quotient needs, and the least of them divided by
+  // -1.
   using Divided = Value<max(kA + max(kFb, 0), kB) + 2, kSigned>;
+  // What the vendor divides in: there, the least number divided by -1 is itself.
+  using Kept = ap_int_base<max(kA + max(kFb, 0) + (kSb && !kSa), kB + (kSa && !kSb)), kSigned>;
   using Multiplied = Value<kA + kB, kSigned>;
 };
 
@@ -228,16 +233,24 @@ E2HLS_INLINE typename e2hls::FixedResult<A, B>::Product operator*(const A& a, co
   return To::from(static_cast<typename To::Raw::Bits>(static_cast<Wide>(e2hls::Fixed<A>::value(a)) *
                                                       static_cast<Wide>(e2hls::Fixed<B>::value(b))));
 }
+// Behind a number of C++, the vendor types the quotient as if that number were on the right, and cuts it.
 template <typename A, typename B>
   requires e2hls::FixedPair<A, B>
-E2HLS_INLINE typename e2hls::FixedResult<A, B>::Quotient operator/(const A& a, const B& b) {
+E2HLS_INLINE auto operator/(const A& a, const B& b) {
   using Of = e2hls::FixedResult<A, B>;
   using To = typename Of::Quotient;
   using Wide = typename Of::Divided;
   const Wide dividend =
       static_cast<Wide>(static_cast<Wide>(e2hls::Fixed<A>::value(a)) << e2hls::max(Of::kFb, 0));
-  return To::from(
-      static_cast<typename To::Raw::Bits>(dividend / static_cast<Wide>(e2hls::Fixed<B>::value(b))));
+  using Bits = typename Of::Kept::Bits;
+  const auto kept =
+      Of::Kept::from(static_cast<Bits>(dividend / static_cast<Wide>(e2hls::Fixed<B>::value(b))));
+  const To quotient = To::from(static_cast<typename To::Raw::Bits>(kept.get()));
+  if constexpr (e2hls::Native<A>) {
+    return typename e2hls::FixedResult<B, A>::Quotient(quotient);
+  } else {
+    return quotient;
+  }
 }
 
 // As the vendor does it: by the bits of both, on their common point, as ap_int compares them.

@@ -36,7 +36,8 @@ struct Fixed<T> {
 template <typename T>
 concept FixedOperand = Fixed<T>::kIs;
 template <typename A, typename B>
-concept FixedPair = FixedOperand<A> && FixedOperand<B> && (Fixed<A>::kHasPoint || Fixed<B>::kHasPoint);
+concept FixedPair = FixedOperand<A> && FixedOperand<B> && !FixedBits<A> && !FixedBits<B> &&
+                    (Fixed<A>::kHasPoint || Fixed<B>::kHasPoint);
 
 // `x` without its low kDropped bits: rounded as the mode says.
 template <int kDropped, ap_q_mode kRounding, typename Wide>

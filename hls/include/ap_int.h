@@ -137,6 +137,8 @@ struct ap_int_base {
     using Of = std::remove_cvref_t<T>;                                                         \
     if constexpr (e2hls::Concat<Of> || (e2hls::Range<Of> && !std::is_lvalue_reference_v<T>)) { \
       return *this = ap_int_base(*this sign static_cast<unsigned long long>(x));               \
+    } else if constexpr (e2hls::FixedBits<Of>) {                                               \
+      return *this = ap_int_base(*this sign e2hls::decayed(x));                                \
     } else {                                                                                   \
       return *this = ap_int_base(*this sign e2hls::number_of(x));                              \
     }                                                                                          \

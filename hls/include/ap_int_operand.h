@@ -60,7 +60,7 @@ struct Raw<1, true> {
 template <int kWidth, bool kSigned>
 using Value = typename Raw<kWidth, kSigned>::Value;
 
-enum class Kind { kNone, kNative, kNumber, kRange, kBit, kConcat };
+enum class Kind { kNone, kNative, kNumber, kRange, kBit, kConcat, kFixedRange, kFixedBit };
 
 // A type in an expression; kOwnSigned is the sign of the number itself where a range has none.
 template <typename T, typename = void>
@@ -96,6 +96,8 @@ template <typename T>
 concept Range = kind_of<T> == Kind::kRange;
 template <typename T>
 concept Concat = kind_of<T> == Kind::kConcat;
+template <typename T>
+concept FixedBits = kind_of<T> == Kind::kFixedRange || kind_of<T> == Kind::kFixedBit;
 template <typename T>
 concept Vendor = Any<T> && !Native<T>;
 
@@ -163,6 +165,18 @@ struct SelectedResult : Widths<Operand<A>::kWidth, Number<B> ? Operand<A>::kOwnS
 template <typename To, typename T>
 E2HLS_INLINE To cast(const T& x) {
   return static_cast<To>(Operand<T>::value(x));
+}
+
+// What bits of a fixed-point number are in arithmetic.
+template <typename T>
+E2HLS_INLINE decltype(auto) decayed(const T& x) {
+  if constexpr (kind_of<T> == Kind::kFixedRange) {
+    return static_cast<unsigned long long>(x);
+  } else if constexpr (kind_of<T> == Kind::kFixedBit) {
+    return x.to_bool();
+  } else {
+    return (x);
+  }
 }
 
 // Shifts by the width or more shift everything out; a negative amount shifts the other way.

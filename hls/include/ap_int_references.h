@@ -86,7 +86,7 @@ struct ap_bit_ref {
   E2HLS_INLINE int length() const { return 1; }
   template <typename T>
   E2HLS_INLINE const ap_bit_ref& operator=(const T& x) const {
-    if constexpr (e2hls::Number<T> || e2hls::Range<T>) {
+    if constexpr (e2hls::Number<T> || e2hls::Range<T> || e2hls::FixedBits<T>) {
       number.put_bit(index, e2hls::Operand<T>::value(x) != 0);
     } else {
       number.put_bit(index, x != 0);

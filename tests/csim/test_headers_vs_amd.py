@@ -84,25 +84,33 @@ FORMATS = """\
 typedef ap_fixed<5, 2> S52;
 typedef ap_fixed<5, 3, AP_RND_CONV, AP_SAT> S53;
 typedef ap_fixed<6, -1> S6;
+typedef ap_fixed<5, 0> S50;
 typedef ap_fixed<40, 21> S40;
 typedef ap_ufixed<4, 2> U42;
 typedef ap_ufixed<4, 6> U46;
 typedef ap_ufixed<5, 0> U50;
 typedef ap_ufixed<33, 9, AP_RND, AP_SAT> U33;
+typedef ap_ufixed<70, 9> U70;
 """
 FIXED = {
-    "quick": ["PAIR(S52, U42)", "CONVERTED(S52, true, 4, 3)", "CONVERTED(S6, false, 3, 0)"],
+    "quick": ["PAIR(S52, U42)", "ALONE(S52)", "CONVERTED(S52, true, 4, 3)", "CONVERTED(S6, false, 3, 0)"],
+    "ranges": ["RANGES(S52)"],
+    "ranges of wide numbers": ["RANGES(S40)", "RANGES(U70)"],
+    "no integer bits": ["ALONE(S50)", "ALONE(U50)"],
+    "alone": ["ALONE(S6)", "ALONE(S53)", "ALONE(S40)", "ALONE(U33)"],
+    "both signed": ["PAIR(S52, S53)", "PAIR(S40, S50)"],
     "operators": ["PAIR(U42, S53)", "PAIR(S53, U46)", "PAIR(S40, U33)", "PAIR(U33, S52)"],
     "narrower": ["CONVERTED(S52, false, 3, 1)", "CONVERTED(U42, true, 3, 2)", "CONVERTED(S6, true, 3, 0)"],
     "wider": ["CONVERTED(U50, false, 7, 3)", "CONVERTED(S52, true, 12, 5)", "CONVERTED(S52, true, 3, 6)"],
     "wide": ["CONVERTED(S40, true, 12, 6)", "CONVERTED(U33, false, 8, 3)"],
 }
+QUICK_FIXED = ("quick", "ranges", "no integer bits")
 
 
 @pytest.mark.parametrize(
     "cases",
     [
-        pytest.param(cases, id=name, marks=() if name == "quick" else pytest.mark.slow)
+        pytest.param(cases, id=name, marks=() if name in QUICK_FIXED else pytest.mark.slow)
         for name, cases in FIXED.items()
     ],
 )
