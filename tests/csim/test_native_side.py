@@ -155,6 +155,52 @@ def test_shifts_in_the_headers_are_no_fault(run) -> None:
     assert run(body, "x").limits == ""
 
 
+OVERFLOWS = {
+    "sum": ("y.write(n + 1 > n);", 2**31 - 1, "2147483647 + 1 overflows int", 0),
+    "difference": ("y.write(-2 - n);", 2**31 - 1, "-2 - 2147483647 overflows int", 2**31 - 1),
+    "product": ("y.write(n * 2 / 2);", 2**31 - 1, "2147483647 * 2 overflows int", 2**32 - 1),
+    "negation": ("y.write(-n);", 2**31, "-(-2147483648) overflows int", 2**31),
+    "increment": ("int m = n; y.write(++m);", 2**31 - 1, "2147483647 + 1 overflows int", 2**31),
+    "long": (
+        "const long m = (1L << 62) + n; y.write((m + m) >> 32);",
+        3,
+        "4611686018427387907 + 4611686018427387907 overflows long",
+        2**31,
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "word", "what", "wrapped"), OVERFLOWS.values(), ids=list(OVERFLOWS))
+def test_an_overflow_is_named_and_wraps_around(
+    run, tmp_path: Path, body: str, word: int, what: str, wrapped: int
+) -> None:
+    found = run(f"const int n = x.read();\n{body}", "x", given={"x": [word]})
+    why = "which C++ leaves undefined; use a wider type, an unsigned one or ap_int"
+    assert found.overflow == f"{tmp_path}/top.cpp:8: {what}, {why}"
+    assert found.outputs["y"] == [wrapped]
+
+
+def test_a_quotient_that_overflows_is_no_division_by_zero(run, tmp_path: Path) -> None:
+    body = "const int n = x.read();\ny.write(n / (n >> 31));"
+    why = "which C++ leaves undefined; use a wider type, an unsigned one or ap_int"
+    for word, message in (
+        (2**31, f"the division -2147483648 / -1 overflows int, {why}"),
+        (1, "division by 0; test the divisor first"),
+    ):
+        with pytest.raises(HlsError) as raised:
+            run(body, "x", given={"x": [word]})
+        assert str(raised.value) == f"{tmp_path}/top.cpp:8: top: {message} (in call 0, up to word 0 of x)"
+
+
+def test_what_wraps_around_by_definition_is_no_overflow(run) -> None:
+    body = (
+        "ap_int<32> a = x.read(); ap_int<8> b = a; ap_uint<40> c = a; unsigned u = a; short s = u;\n"
+        "++a; b++; a += 1; b -= 100; b = b * b; a = a * a - (-a); a <<= 3; c = c * c; u *= u; s += 30000;\n"
+        "y.write(a + b + c.to_int() + u + s);"
+    )
+    assert run(body, "x").overflow == ""
+
+
 def test_ndebug_drops_assertions(run) -> None:
     body = "assert(false);\ny.write(x.read());"
     assert run(body, "x", defines=("NDEBUG",), given={"x": [3]}).outputs["y"] == [3]

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from e2hls.base.errors import HlsError
-from e2hls.base.rtl_design import PortReport
+from e2hls.base.rtl_design import PortReport, RtlDesign, RtlReport
 from e2hls.checking import Reference, compare, read_stimuli
-from e2hls.checking.kernel import find_kernel
+from e2hls.checking.compare import Difference
+from e2hls.checking.kernel import CheckReport, CheckRun, find_kernel
 from e2hls.checking.stimuli import LIMITS, Limits, draw, given_words, limits_of
 from e2hls.native import build_native
 from e2hls.simulation import SimulationRun
@@ -153,3 +154,23 @@ def test_files_that_give_no_words_are_one_line(
     with pytest.raises(HlsError) as raised:
         read_stimuli([given], seed=1)
     assert str(raised.value).replace(f"{tmp_path}/", "") == message
+
+
+def test_a_difference_comes_with_the_overflow_that_may_be_why() -> None:
+    differs = Difference(stream="y", index=1, native=0, rtl=1)
+    run = CheckRun(seed=4, idle=0, stall=0, cycles=9, fault="", differences=(differs,))
+    report = CheckReport(
+        kernel="k",
+        design=RtlDesign("k", Path(), (), (), RtlReport(ports=(), processes=(), rams=())),
+        seed=1,
+        calls=1,
+        words={"y": 2},
+        runs=(run,),
+        overflow="k.cpp:3: 2147483647 + 1 overflows int",
+    )
+    assert report.lines == (
+        "word 1 of y: native 0x0, RTL 0x1 (idle 0, stall 0, --seed 1 repeats it)",
+        "k.cpp:3: 2147483647 + 1 overflows int",
+        "1 of 1 runs failed",
+    )
+    assert report.as_json()["overflow"] == report.overflow

@@ -215,6 +215,30 @@ CASES = {
         TOP + "  x_in.write(x_in.read());\n  y_out.write(1);\n}\n",
         "4:1: the stream x_in is read and written; a port goes one way",
     ),
+    "loop without end": (
+        TOP
+        + "  int s = 0;\n  for (unsigned char i = 0; i < 256; ++i) {\n    s += x_in.read();\n  }\n"
+        + "  y_out.write(s);\n}\n",
+        "6:3: k never returns, since this loop does not end; the stream y_out is not used before",
+    ),
+    "loop without end or effect": (
+        TOP
+        + "  unsigned s = 0;\n  for (unsigned char i = 0; i < 256; ++i) s += i;\n"
+        + "  y_out.write(s + x_in.read());\n}\n",
+        "6:3: k never returns, since this loop does not end; the stream x_in is not used before",
+    ),
+    "function without its return": (
+        "static int f(int) {}\n" + TOP + "  y_out.write(f(x_in.read()));\n}\n",
+        "5:1: k never returns, since it comes to what C++ leaves undefined; the stream y_out is not used "
+        "before",
+    ),
+    "process without end": (
+        "static void p(In& x, In& y) {\n  int s = 0;\nterms:\n  while (s < 1 || s > 0) s = x.read() | 1;\n"
+        + "  y.write(s);\n}\n"
+        + TOP
+        + "  #pragma HLS DATAFLOW\n  In m;\n  p(x_in, m);\n  p(m, y_out);\n}\n",
+        "7:3: p never returns, since this loop does not end; the stream y_out is not used before",
+    ),
     "code in a DATAFLOW function": (
         TOP + "  #pragma HLS DATAFLOW\n" + ECHO,
         "6:20: a DATAFLOW function may only declare variables, compute values and call functions; this one "

@@ -6,11 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from checked_flow import lower
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.checking import wrap
 from e2hls.frontend.compile import preprocess
 from e2hls.frontend.top_function import TopFunction, find_top
+from e2hls.native import build_native
 
 HEAD = "#define N 8\ntypedef short data_t;\nnamespace hls { template <typename T> class stream; }\n"
 
@@ -192,3 +194,29 @@ def test_a_dataflow_is_filled_and_sent_by_processes(tmp_path: Path) -> None:
         "e2hls_wrapper::send_y(y, y_out);",
         "}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        ("int filter(int n, const real a[4]) { return n; }", "the parameter a of filter is floating point"),
+        ("real filter(int n) { return n; }", "the result of filter is floating point"),
+        (
+            "int filter(const Pair& p) { return p.a; }",
+            "the parameter p of filter must consist of integers, enums, ap_int, hls::vector, arrays and "
+            "plain structs of these",
+        ),
+    ],
+)
+def test_types_that_no_stream_has_are_refused_where_the_function_is(
+    tmp_path: Path, function: str, want: str
+) -> None:
+    source = tmp_path / "filter.cpp"
+    source.write_text(f"typedef float real;\nstruct Pair {{ int a; real b; }};\n{function}\n")
+    kernel = Kernel("filter", source)
+    wrapped = wrap(kernel, find_top(preprocess(kernel), source, None)).kernel
+    for build in (lower, build_native):
+        with pytest.raises(HlsError) as raised:
+            build(wrapped)
+        hint = "" if "must" in want else ", which is not supported; use ap_int with a scale of your own"
+        assert str(raised.value) == f"{source}:3:1: {want}{hint}"

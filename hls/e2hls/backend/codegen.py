@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from e2hls.backend.foreign import define_products
+from e2hls.backend.xls_names import from_xls, to_xls
 from e2hls.backend.xls_text import SPARE, ProcText
 from e2hls.base.rtl_design import RtlOptions
 from e2hls.xls_verilog.repeated_sends import sends_again, without
@@ -151,7 +152,8 @@ def _schedule(
     )
     if options.pipeline_stages is not None:
         schedule += f"pipeline_stages: {options.pipeline_stages} "
-    return schedule + " ".join(f'io_constraints: "{constraint}"' for constraint in constraints)
+    named = (":".join(map(to_xls, constraint.split(":"))) for constraint in constraints)
+    return schedule + " ".join(f'io_constraints: "{constraint}"' for constraint in named)
 
 
 def _codegen(ir: str, name: str, schedule: str, *, sv: bool) -> str:
@@ -170,8 +172,8 @@ def _codegen(ir: str, name: str, schedule: str, *, sv: bool) -> str:
                 codegen_flags_textproto=codegen, scheduling_options_textproto=schedule, with_delay_model=True
             )
     except RuntimeError as error:
-        raise ThroughputError(str(error).split(";")[0]) from None
-    return define_products(str(result.get_verilog_text()))
+        raise ThroughputError(from_xls(str(error).split(";")[0])) from None
+    return define_products(from_xls(str(result.get_verilog_text())))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from e2hls.backend.bit_slices import Part, Value, concat, constant, mask_runs, overlay, shifted_left
 from e2hls.backend.foreign import Foreign
+from e2hls.backend.xls_names import to_xls
 from e2hls.backend.xls_nodes import Node, ordered
 
 __all__ = ["SPARE", "Channel", "ProcText"]
@@ -215,7 +216,7 @@ class ProcText:
             "receive",
             (after,),
             named=self._where(when),
-            attributes=(("channel", channel.name),),
+            attributes=(("channel", to_xls(channel.name)),),
         )
         self._nodes[result] = Node(
             f"bits[{channel.width}]", "tuple_index", (pair,), attributes=(("index", 1),)
@@ -233,7 +234,7 @@ class ProcText:
         operands = after, self.use(data)
         named = self._where(when)
         return self._root(
-            Node("token", "send", operands, named=named, attributes=(("channel", channel.name),))
+            Node("token", "send", operands, named=named, attributes=(("channel", to_xls(channel.name)),))
         )
 
     def _where(self, when: Value) -> tuple[tuple[str, str], ...]:
@@ -267,7 +268,7 @@ class ProcText:
         for index, channel in enumerate([*self.channels, *extra]):
             ops = "send_only" if channel.sends else "receive_only"
             lines.append(
-                f"chan {channel.name}(bits[{channel.width}], id={index}, kind=streaming, ops={ops}, "
+                f"chan {to_xls(channel.name)}(bits[{channel.width}], id={index}, kind=streaming, ops={ops}, "
                 "flow_control=ready_valid)"
             )
         lines += [line for function in functions.values() for line in function.text()]

@@ -46,7 +46,7 @@ def control(kernel: Kernel, top: TopFunction) -> Controlled | None:
     ports = [WrapperPort(parameter=each, fills=not each.stream) for each in top.parameters]
     text = wrapper_text(kernel, top, ports, controlled=True)
     return Controlled(
-        kernel=wrapper_kernel(kernel, top, text, (INTERFACE,)),
+        kernel=wrapper_kernel(kernel, top, ports, text, (INTERFACE,)),
         name=top.name,
         scalars=tuple(each.name for each in scalars),
         returns=top.returns,

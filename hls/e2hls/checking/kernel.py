@@ -68,6 +68,7 @@ class CheckReport:
     undefined: dict[str, int] = field(default_factory=dict)
     # The value by stream of words that are all the same, where random words are limited: that says little.
     uniform: dict[str, int] = field(default_factory=dict)
+    overflow: str = ""  # where the native build overflowed first, which C++ leaves undefined
 
     @property
     def exact(self) -> bool:
@@ -90,14 +91,20 @@ class CheckReport:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is wrong: each fault and difference of the first run that fails, and how many runs fail."""
+        """What is wrong: each fault and difference of the first run that fails, an overflow that may be why,
+        and how many runs fail.
+        """
         failed = [run for run in self.runs if run.fault or run.differences]
         if not failed:
             return ()
         first = failed[0]
         faults = [*([first.fault] if first.fault else []), *map(str, first.differences)]
         how = f"idle {first.idle:g}, stall {first.stall:g}, --seed {self.seed} repeats it"
-        return (*(f"{fault} ({how})" for fault in faults), f"{len(failed)} of {len(self.runs)} runs failed")
+        return (
+            *(f"{fault} ({how})" for fault in faults),
+            *filter(None, (self.overflow,)),
+            f"{len(failed)} of {len(self.runs)} runs failed",
+        )
 
     def as_json(self) -> dict[str, Any]:
         """For machines: everything above but the files of the design."""
@@ -113,6 +120,7 @@ class CheckReport:
             "refused": self.refused,
             "undefined": self.undefined,
             "uniform": {name: f"{word:#x}" for name, word in self.uniform.items()},
+            "overflow": self.overflow,
         }
 
 
@@ -265,6 +273,7 @@ def compare_with_native(
         refused=want.refused,
         undefined=_counted(undefined, want),
         uniform=_uniform(want),
+        overflow=want.overflow,
     )
 
 

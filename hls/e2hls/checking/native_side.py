@@ -50,6 +50,7 @@ class Reference:
     calls: int
     limits: str = ""  # on random words, since the native build fails on larger ones
     refused: str = ""  # how it fails on them
+    overflow: str = ""  # the first one of a number of C++
     task: _Task | None = field(default=None, repr=False, compare=False)
 
 
@@ -242,6 +243,7 @@ class _Runner:
             for _ in range(2):
                 self._try(native)
             came = {port.name: from_words(native.take(port.name), port) for port in task.outputs}
+            overflow = native.overflow()
         inputs = {name: task.words[name][:count] for name, count in taken.items()}
         return Reference(
             inputs=inputs,
@@ -249,6 +251,7 @@ class _Runner:
             further={name: words[counts[name] :] for name, words in came.items()},
             surplus=self._surplus(inputs, calls, counts),
             calls=calls,
+            overflow=overflow,
         )
 
     def _start(self, words: Mapping[str, list[int]]) -> NativeRun:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from e2hls.base.cache import cached, content_key
 from e2hls.base.errors import HlsError
 from e2hls.base.kernel import Kernel
 from e2hls.build import why_not_parallel
-from e2hls.checking.wrapper_text import SUFFIX, WrapperPort, wrapper_text
+from e2hls.checking.wrapper_text import SUFFIX, WrapperPort, types_name, types_text, wrapper_text
 from e2hls.frontend.compile import accesses
 from e2hls.frontend.top_function import Parameter, TopFunction
 
@@ -83,7 +83,7 @@ def _wrapped(
     described = [_describe(each, top) for each in ports if not each.parameter.stream]
     described += ["the result"] * top.returns
     return Wrapped(
-        kernel=wrapper_kernel(kernel, top, text, (INTERFACE, _DATAFLOW) if serial else (INTERFACE,)),
+        kernel=wrapper_kernel(kernel, top, ports, text, (INTERFACE, _DATAFLOW) if serial else (INTERFACE,)),
         note=f"the interface itself is not checked: {', '.join(described)} of {top.name} go through streams"
         + (f"; DATAFLOW is left out, since {serial}: functions run one after the other" if serial else ""),
         scalars=frozenset(
@@ -92,17 +92,21 @@ def _wrapped(
     )
 
 
-def wrapper_kernel(kernel: Kernel, top: TopFunction, text: str, left_out: tuple[str, ...]) -> Kernel:
+def wrapper_kernel(
+    kernel: Kernel, top: TopFunction, ports: Sequence[WrapperPort], text: str, left_out: tuple[str, ...]
+) -> Kernel:
     """The kernel of a wrapper's source, which includes that of ``kernel``."""
     name = f"{kernel.source.stem}{SUFFIX}.cpp"
+    types = types_text(top, ports)
 
     def write(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
+        (folder / types_name(kernel)).write_text(types, encoding="utf-8")
 
     return replace(
         kernel,
         name=f"{top.name}{SUFFIX}",
-        source=cached("wrapper", content_key(name, text), write) / name,
+        source=cached("wrapper", content_key(name, text, types), write) / name,
         include_dirs=(*kernel.include_dirs, kernel.source.resolve().parent),
         left_out=left_out,
     )

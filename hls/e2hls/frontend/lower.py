@@ -12,9 +12,11 @@ from e2hls.frontend.llvm_text import Function, parse_line, split_operands, unquo
 from e2hls.frontend.lowering import FunctionLowering
 from e2hls.frontend.passed_values import PassedValue, PassedValues
 from e2hls.frontend.pointers import Pointer, gep
+from e2hls.frontend.prepare import reject_keyword
 from e2hls.frontend.translation import Translation
 from e2hls.frontend.variables import Port
 from e2hls.ir import Block, Const, Design, LoopInfo, Process
+from e2hls.ir.flow_graph import FlowGraph, Loop
 
 __all__ = ["lower"]
 
@@ -138,6 +140,7 @@ class _Lowering:
 
     def _unique_process(self, function: str, calls: list[_Call]) -> str:
         base = re.sub(r"\W", "_", self._debug.function_name(function))
+        reject_keyword(f"{self._kernel.name}_{base}", self._debug.function_loc(function), base)
         same = sum(
             call.function == function or re.fullmatch(rf"{base}(_\d+)?", call.name) is not None
             for call in calls
@@ -178,10 +181,36 @@ class _Lowering:
         for _, name in top.params:
             port = self._variables.ports[f"{top.name}:%{name}"]
             if bool(port.readers) == bool(port.writers):
+                if not port.readers:
+                    self._reject_endless(name)
                 what = "read and written" if port.readers else "never used"
                 raise HlsError(f"the stream {name} is {what}; a port goes one way", port.loc)
             (inputs if port.readers else outputs).append(port)
         return inputs, outputs
+
+    def _reject_endless(self, stream: str) -> None:
+        """Refuse a loop behind which a stream may have been used: LLVM has left out what is never reached.
+
+        Raises: HlsError with its place, or that of a function that never returns for another reason.
+        """
+        for function in self._translation.functions():
+            flow = function.flow()
+            ends = {label: parse_line(function.blocks[label][-1]) for label in flow.order}
+            if any(end.op == "ret" for end in ends.values()):
+                continue
+            loops = (loop for loop in flow.loops if self._is_endless(loop, flow))
+            latch = next((loop.latches[0] for loop in loops), None)
+            loc = self._debug.loc(ends[latch].attached.get("dbg", "")) if latch else None
+            why = "this loop does not end" if latch else "it comes to what C++ leaves undefined"
+            raise HlsError(
+                f"{self._debug.function_name(function.name)} never returns, since {why}; the stream {stream} "
+                "is not used before",
+                loc or self._debug.function_loc(function.name),
+            )
+
+    @staticmethod
+    def _is_endless(loop: Loop, flow: FlowGraph) -> bool:
+        return all(loop.blocks.issuperset(flow.successors[label]) for label in loop.blocks)
 
     def _process(self, call: _Call) -> tuple[str, tuple[Block, ...], dict[str, LoopInfo]]:
         function = self._module.functions[call.function]

@@ -11,12 +11,13 @@ import re
 from collections.abc import Mapping
 
 from e2hls.base.errors import HlsError, Loc
+from e2hls.base.verilog_keywords import VERILOG_KEYWORDS
 from e2hls.frontend.debug_info import DebugInfo
 from e2hls.frontend.layout import Layout
 from e2hls.frontend.llvm_text import Function, Module, parse_line, split_operands, unquote
 from e2hls.frontend.translation_unit import TranslationUnit
 
-__all__ = ["DATAFLOW", "STREAM_CALL", "callees", "prepare", "reject_heap", "storage_bytes"]
+__all__ = ["DATAFLOW", "STREAM_CALL", "callees", "prepare", "reject_heap", "reject_keyword", "storage_bytes"]
 
 DATAFLOW = "@_Z19__hls_mark_dataflowv("
 _INTERFACE = "@_Z20__hls_mark_interfacev("
@@ -43,6 +44,7 @@ def prepare(module: Module, top: str, debug: DebugInfo, unit: TranslationUnit) -
     """
     if top not in module.functions:
         raise HlsError(f"there is no function {top} in this source", debug.start)
+    reject_keyword(top, debug.function_loc(top))
     module.others = [_plain(line) for line in module.others if not line.startswith("@llvm.used")]
     calls = {name: callees(function, module) for name, function in module.functions.items()}
     _reject_recursion(calls, top, debug)
@@ -71,6 +73,17 @@ def reject_heap(function: Function, debug: DebugInfo) -> None:
                 "an array of constant size",
                 debug.loc(parse_line(line).attached.get("dbg", "")),
             )
+
+
+def reject_keyword(module: str, loc: Loc | None, function: str = "") -> None:
+    """Refuse a module of the Verilog that could not be read; ``function`` is what of it is a process.
+
+    Raises: HlsError.
+    """
+    if module not in VERILOG_KEYWORDS:
+        return
+    what = f"the module of process {function} would be {module}," if function else f"{module} is"
+    raise HlsError(f"{what} a keyword of Verilog; rename the function", loc)
 
 
 def _drop_interfaces(module: Module, top: str, debug: DebugInfo, unit: TranslationUnit) -> None:

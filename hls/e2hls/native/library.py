@@ -39,7 +39,7 @@ _OPTIONS = (
     *(
         "-std=c++20",
         "-DNDEBUG",
-        "-fwrapv",  # as the RTL does
+        "-fwrapv",  # the headers count on it; what of a kernel overflows, the RTL may compute otherwise
         "-O3",
         "-fPIC",
         "-c",
@@ -56,8 +56,11 @@ _OPTIONS = (
 # made calls of memcpy: an access beyond an array would be optimised away before local-bounds sees it.
 _CHECKS = (
     *("-fsanitize=shift-exponent", "-fno-sanitize-recover=shift-exponent"),
+    "-fsanitize=signed-integer-overflow",  # which is noted, see native_overflow.h
     *("-fno-finite-loops", "-fno-unroll-loops", "-mllvm", "-disable-loop-idiom-all"),
 )
+# Numbers of the headers wrap around.
+_IGNORED = "[signed-integer-overflow]\nsrc:{headers}/*\nsrc:/usr/*\n"
 _ASSERTIONS = "-DE2HLS_ASSERTIONS"  # see assert.h
 _PORTS = "ports.json"  # the names of the top function's parameters
 _OWN, _HEADERS = "/@source/", "/@headers/"  # folders in a library's debug information
@@ -70,6 +73,7 @@ _MAIN = """\
 E2HLS_NATIVE({name})
 #pragma GCC visibility pop
 """
+_CHECKED_MAIN = _MAIN.replace("harness", "overflow").replace("({name})", "({name})\nE2HLS_NATIVE_OVERFLOW")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +235,12 @@ class NativeRun:
         """All words that a stream holds; it is empty afterwards."""
         return self._kernel._pop(self.instance, name)
 
+    def overflow(self) -> str:
+        """The first overflow of a number of C++ in a checked build so far, with its place; empty without."""
+        noted = getattr(self._library, "e2hls_overflow", None)
+        text = noted().decode() if noted else ""
+        return f"{self._kernel._place(self._library.e2hls_overflow_place())}{text}" if text else ""
+
     def _check(self, failed: int) -> None:
         if failed:
             place = self._kernel._place(self._library.e2hls_place(self.instance))
@@ -242,7 +252,7 @@ def build_native(kernel: Kernel, *, unset: str = "", checked: bool = False) -> N
     """Compile a kernel, or take it from the cache.
 
     ``unset`` is what local variables hold before they are written: anything, or "zero" or "pattern". Runs of
-    one that is ``checked`` fail at shifts by too much and at assertions too, and are slower.
+    one that is ``checked`` fail at shifts by too much and at assertions too, note overflows, and are slower.
 
     Raises: HlsError with the compiler's first error.
     """
@@ -254,19 +264,24 @@ def build_native(kernel: Kernel, *, unset: str = "", checked: bool = False) -> N
     # One library serves equal sources in any folder; of two prefixes that fit, clang takes the later one.
     prefixes = ((source.parent, _OWN), (INCLUDE_DIR, _HEADERS))
     places = [f"-fdebug-prefix-map={folder}/={name}" for folder, name in prefixes]
+    main_text, ignored = (_CHECKED_MAIN, _IGNORED) if checked else (_MAIN, "")
 
     def build(folder: Path) -> None:
         ports = _port_names(kernel)
         main = folder / "main.cpp"
-        main.write_text(_MAIN.format(source=source, name=kernel.name))
+        main.write_text(main_text.format(source=source, name=kernel.name))
         compiled = folder / "kernel.o"
-        run_clang([*options, *places, *(f"-I{path}" for path in include_dirs), main, "-o", compiled])
+        arguments = [*options, *places, *(f"-I{path}" for path in include_dirs)]
+        if ignored:
+            (folder / "ignored.txt").write_text(ignored.format(headers=INCLUDE_DIR))
+            arguments.append(f"-fsanitize-ignorelist={folder / 'ignored.txt'}")
+        run_clang([*arguments, main, "-o", compiled])
         link_shared([compiled], folder / "kernel.so")
         compiled.unlink()
         (folder / _PORTS).write_text(json.dumps(ports))
 
-    parts = _sources(source, include_dirs)
-    texts = (kernel.name, source.name, _MAIN, _OWN, _HEADERS, compiler_id())
+    parts = [*_sources(source, include_dirs), *([INCLUDE_DIR / "native_overflow.h"] if checked else ())]
+    texts = (kernel.name, source.name, main_text, *filter(None, (ignored,)), _OWN, _HEADERS, compiler_id())
     key = content_key(*texts, options, SHARED_LIBRARY, *parts)
     built = cached("native", key, build)
     ports = tuple(json.loads((built / _PORTS).read_text()))
@@ -352,6 +367,8 @@ def _open(path: Path) -> Any:
         "error": (ctypes.c_char_p, [handle]),
         "place": (size, [handle]),
     }
+    if hasattr(library, "e2hls_overflow"):
+        signatures |= {"overflow": (ctypes.c_char_p, []), "overflow_place": (size, [])}
     for name, (result, arguments) in signatures.items():
         function: Callable[..., Any] = getattr(library, f"e2hls_{name}")
         function.restype, function.argtypes = result, arguments  # type: ignore[attr-defined]

@@ -225,11 +225,14 @@ def _make(quick: bool) -> tuple[str, ...]:
 
 
 def _port_table(design: RtlDesign) -> str:
+    def pin(port: PortReport, suffix: str) -> str:
+        return f"k.{port.name}_{suffix}".replace("__", "___05F")  # as Verilator calls it
+
     rows = [
         f'  {{"{p.name}", {p.data_bits}, {int(p.axis)}, {int(p.output)}, '
-        f"[](Vkernel& k) {{ return Pins{{wires(k.{p.name}_tdata), "
-        f"{f'&k.{p.name}_tlast' if p.axis else 'nullptr'}, &k.{p.name}_tvalid, &k.{p.name}_tready, {{"
-        + ", ".join(f"{{wires(k.{p.name}_t{side}), {width}}}" for side, width in p.sides)
+        f"[](Vkernel& k) {{ return Pins{{wires({pin(p, 'tdata')}), "
+        f"{'&' + pin(p, 'tlast') if p.axis else 'nullptr'}, &{pin(p, 'tvalid')}, &{pin(p, 'tready')}, {{"
+        + ", ".join(f"{{wires({pin(p, f't{side}')}), {width}}}" for side, width in p.sides)
         + "}}; }},"
         for p in design.report.ports
     ]

@@ -159,6 +159,8 @@ def _print_check(result: CheckReport) -> None:
         console.print(f"note: {note}", markup=False)
     if result.note:
         console.print(result.note, style="yellow", markup=False)
+    if result.overflow and result.exact:
+        console.print(result.overflow, style="yellow", markup=False)
     for line in result.lines:
         console.print(line, style="red", markup=False)
     undefined = ", ".join(f"{count} words of {name}" for name, count in result.undefined.items())
