@@ -145,14 +145,6 @@ def test_convolutions_on_the_host_are_float32_in_every_method():
     assert all(work.on_host for work in works(rows, config=load_config("pynq_z2")) if work.layer in depthwise)
 
 
-def test_a_run_whose_batches_were_all_dropped_ends(tmp_path):
-    config = CONFIG.changed(method="smd", steps=1, seed=1)
-    summary = run_training(config, out=tmp_path)
-    assert (summary.steps_run, summary.energy_modelled_j) == (0, 0.0)
-    assert summary.energy_factors["smd"] == 0.0
-    assert summary.energy_factors["slu"] == 1.0
-
-
 def costs_file(path: Path, **costs: object) -> Path:
     """A file with the project's table and other costs in it."""
     text = "".join(

@@ -102,7 +102,7 @@ class CheckReport:
         how = f"idle {first.idle:g}, stall {first.stall:g}, --seed {self.seed} repeats it"
         return (
             *(f"{fault} ({how})" for fault in faults),
-            *filter(None, (self.overflow,)),
+            *([self.overflow] if self.overflow and first.differences else []),
             f"{len(failed)} of {len(self.runs)} runs failed",
         )
 
