@@ -234,7 +234,7 @@ def _long(preset: str, long_rows: Mapping[str, Row], common: Settings) -> Table:
 
 # ResNet-14 takes what was best on ResNet-8: dithered output gradients over their whole range, predicted
 # magnitudes, early layers updated in fewer steps. By the cost model a scheduled step of "aggressive" takes
-# 9.9 % of the energy of one of smb-fp32, one of "middle" 40 % of one of smb-int8.
+# 9.8 % of the energy of one of smb-fp32, one of "middle" 40 % of one of smb-int8.
 _WITHIN_STAGES: Settings = {"skip": 0.2, "skip_where": "within-stages"}
 _EARLY_LAYERS: Settings = {"method": "e2train", "result_bits": 8, "skip": 0.0, "swa_first": 0.9, **_WIDER}
 _FEW: tuple[Settings, ...] = tuple({"steps": 4000, "lr": lr} for lr in (0.1, 0.3))
